@@ -1,0 +1,181 @@
+"""How the benchmarks measure: whole child processes, taken in turns, and every answer checked afterwards.
+
+Two programs are compared by running them A B, B A, A B ... in one session and taking the ratio inside each pair: what
+else the machine does changes from minute to minute, and a pair shares it. The median of those ratios is what counts.
+Nothing is verified while a clock runs.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import msgspec
+
+from benchmarks.nameserver import NAMES, Nameserver, host_address, host_name
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+RESOLVE = (sys.executable, "-m", "resolver")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One run of a child process, in seconds; `hosts` is what it was given to look up."""
+
+    hosts: int
+    wall: float
+    cpu: float
+
+    @property
+    def rate(self) -> float:
+        """Lookups a second, start-up and all."""
+        return self.hosts / self.wall
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What became of the hosts: `right` answers, `wrong` ones, `lost` (no result), `surplus` (more than one result)."""
+
+    right: int
+    wrong: int
+    lost: int
+    surplus: int
+
+    @property
+    def perfect(self) -> bool:
+        return not (self.wrong or self.lost or self.surplus)
+
+    def __str__(self) -> str:
+        if self.perfect:
+            return f"all {self.right:,} answers right"
+        return f"{self.right:,} right, {self.wrong:,} wrong, {self.lost:,} lost, {self.surplus:,} more than once"
+
+
+class _Record(msgspec.Struct):
+    data: str
+
+
+class _Line(msgspec.Struct):
+    index: int
+    input: str
+    status: str
+    answers: list[_Record]
+
+
+def resolve_command(hosts: Path | str, server: Nameserver, output: Path, *options: str) -> list[str]:
+    """The command line of `resolve` for this list and server, JSON Lines to `output`."""
+    return [*RESOLVE, "run", str(hosts), "-n", str(server), "-f", "jsonl", "-o", str(output), "-q", *options]
+
+
+def child_environment() -> dict[str, str]:
+    """Our environment without the settings of `resolve` that a user may have made there."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("RESOLVE_")}
+
+
+def timed(command: Sequence[str | Path], hosts: int = 1, output: Path | None = None) -> Timing:
+    """Run the command to its end and time all of it. Raises click.ClickException where it fails.
+
+    With `output`, status 1 (some lookups were not answered) is no failure if that file was written: checking the
+    answers says more. What the command wrote to standard error is shown then.
+    """
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        cwd=CHECKOUT,
+        env=child_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stderr is not None  # asked for, above
+        said = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            process.wait()
+    if process.returncode:
+        text = f"{' '.join(map(str, command))} ended with status {process.returncode}\n{said.decode(errors='replace')}"
+        if process.returncode != 1 or output is None or not output.exists():
+            raise click.ClickException(text)
+        click.echo(text, err=True)
+    return Timing(hosts, wall, usage.ru_utime + usage.ru_stime)
+
+
+def in_turns(
+    rounds: int, first: Callable[[], Timing], second: Callable[[], Timing]
+) -> tuple[list[Timing], list[Timing]]:
+    """Run both `rounds` times, A B, B A, A B, ..., after one run of each that does not count."""
+    pairs = []
+    for number in range(rounds + 1):
+        if number % 2:
+            a, b = first(), second()
+        else:
+            b = second()
+            a = first()
+        pairs.append((a, b))
+    return [a for a, _ in pairs[1:]], [b for _, b in pairs[1:]]
+
+
+def check(answers: Iterable[tuple[int, str | None]], count: int, names: int = NAMES) -> Checked:
+    """Compare (number of the lookup, the one address it gave or None) with the zone: of each lookup exactly one.
+
+    Lookup i is that of host i modulo `names`.
+    """
+    seen = bytearray(count)
+    right = wrong = surplus = 0
+    for index, address in answers:
+        if not 0 <= index < count or seen[index]:
+            surplus += 1
+            continue
+        seen[index] = 1
+        if address == host_address(index % names):
+            right += 1
+        else:
+            wrong += 1
+    return Checked(right, wrong, seen.count(0), surplus)
+
+
+def resolve_answers(path: Path, names: int = NAMES) -> Iterator[tuple[int, str | None]]:
+    """What `check` wants to know, from the JSON Lines that `resolve` wrote."""
+    decoder = msgspec.json.Decoder(_Line)
+    with path.open("rb") as lines:
+        for octets in lines:
+            line = decoder.decode(octets)
+            answered = line.status == "NOERROR" and line.input == host_name(line.index % names)
+            yield line.index, line.answers[0].data if answered and len(line.answers) == 1 else None
+
+
+def spread(values: Sequence[float], form: str = ",.0f") -> str:
+    """The median, and the lowest and highest value."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}} .. {max(values):{form}})"
+
+
+def ratios(ours: Sequence[Timing], theirs: Sequence[Timing]) -> list[float]:
+    """Our lookups a second over theirs, pair by pair."""
+    return [a.rate / b.rate for a, b in zip(ours, theirs, strict=True)]
+
+
+def show(label: str, timings: Sequence[Timing]) -> None:
+    """One line of figures for one contestant."""
+    rates = spread([timing.rate for timing in timings])
+    walls = spread([timing.wall for timing in timings], ".2f")
+    cpu = statistics.median(timing.cpu for timing in timings)
+    click.echo(f"{label:<24} {rates:<32} lookups/s   wall {walls} s   cpu {cpu:.2f} s")
+
+
+def verdict(failures: Sequence[str], passed: str = "every limit met") -> None:
+    """End the program: 1 and each limit that was not met, or 0 and what can be said then."""
+    for failure in failures:
+        click.echo(f"NOT MET: {failure}")
+    if failures:
+        raise SystemExit(1)
+    click.echo(f"passed: {passed}")

@@ -1,0 +1,48 @@
+"""Bulk DNS lookups: many hosts at once, on the concurrency engine of your choice, exactly one result for each.
+
+    from resolver import resolve
+
+    for result in resolve(["python.org", "pypi.org"], engine="gevent", timeout=5):
+        print(result.input, result.addresses)
+
+Importing this package patches nothing, starts nothing, and loads nothing but what the names below need when used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from resolver.api import Run, astream, resolve, stream
+    from resolver.message import Query, Record, Result, Status
+    from resolver.policy import Policy
+
+__all__ = ["Policy", "Query", "Record", "Result", "Run", "Status", "astream", "resolve", "stream"]
+
+_ROOMS = {
+    "Policy": "policy",
+    "Query": "message",
+    "Record": "message",
+    "Result": "message",
+    "Run": "api",
+    "Status": "message",
+    "astream": "api",
+    "resolve": "api",
+    "stream": "api",
+}
+
+
+def __getattr__(name: str) -> object:
+    # Loaded when first used (PEP 562): the command must be able to patch before anything is imported, and
+    # `resolve --help` needs none of it.
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,29 @@
+"""The application starts here. Nothing of the package that looks anything up is imported before `prepare` was called.
+
+gevent's monkey-patching must come before what it patches is imported by anyone, so it stands here and nowhere else,
+and only for runs on the engine gevent: the library never patches.
+"""
+
+from __future__ import annotations
+
+
+def prepare(engine: str) -> None:
+    """Make the process ready for a run on this engine, before anything else of the package is imported."""
+    if engine == "gevent":
+        try:
+            from gevent import monkey
+        except ImportError:
+            # The table of engines says so in a sentence, with the cure.
+            return
+        monkey.patch_all()
+
+
+def main() -> None:
+    """Run the command; ends the process with its exit status."""
+    from resolver.commands import cli
+
+    cli.main(prog_name="resolve", obj=prepare)
+
+
+if __name__ == "__main__":
+    main()

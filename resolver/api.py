@@ -1,0 +1,284 @@
+"""The library: `resolve` (the joinall), `stream` (results as they come) and `astream` (the same in an event loop).
+
+All three plan a run the same way, and so does the command; what differs is who waits for the results. A bad argument
+raises at the call, before anything is asked; after that nothing does, whatever becomes of a host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import ipaddress
+import os
+import queue
+import threading
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from resolver import engines
+from resolver.batch import Batch, Summary
+from resolver.hosts import Hosts
+from resolver.message import Result
+from resolver.nameserver import Nameserver
+from resolver.policy import Deadline, Policy
+from resolver.sources import elements, path, text_file
+from resolver.wire.codec import rdtype
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TextIO
+
+    from resolver.engines.base import Backend, Engine
+    from resolver.sources import Source
+
+    Hostlike = str | ipaddress.IPv4Address | ipaddress.IPv6Address
+    Input = os.PathLike[str] | TextIO | Iterable[Hostlike]
+
+BATCHES = 8  # batches of results that a stream holds for a slow consumer
+
+
+class Run(list[Result]):
+    """The results of a run in input order, and its figures in `summary`."""
+
+    def __init__(self, results: Iterable[Result], summary: Summary) -> None:
+        super().__init__(results)
+        self.summary = summary
+
+
+def resolve(
+    hosts: Input,
+    *,
+    engine: str = engines.DEFAULT,
+    backend: str = "wire",
+    types: Sequence[str] | str = ("A",),
+    policy: Policy | None = None,
+    nameservers: Sequence[str | Nameserver] | str | None = None,
+    timeout: float | None = None,
+    query_timeout: float | None = None,
+    tries: int | None = None,
+    concurrency: int | None = None,
+    rate: float | None = None,
+    lab: bool = False,
+) -> Run:
+    """Look every host up and return when each has its result: the joinall.
+
+    hosts: a path or an open text file is a list (one host a line); of any other iterable each element is one host.
+    engine, backend: who waits, and who speaks DNS.
+    types: record types; each host and type is one lookup with one result.
+    policy: who is asked and how often; or, one by one, its fields: nameservers (texts as the command's `-n` takes),
+        timeout (seconds: the whole run ends then; what is not done is reported DEADLINE), query_timeout (seconds that
+        the last try waits), tries, concurrency (the most lookups in flight), rate (the most queries a second).
+    lab: ask a nameserver that is started on loopback for this run.
+
+    Raises ValueError or TypeError for a bad argument, LookupError for an engine that is not installed (or where the
+    system names no nameserver), OSError for a list that cannot be read. It never raises for a host.
+    """
+    fields = _fields(policy, nameservers, timeout, query_timeout, tries, concurrency, rate)
+    results: list[Result] = []
+    with plan([source(hosts, whole=True)], engine, backend, types, fields, lab=lab) as prepared:
+        summary = prepared.batch(results.extend).run()
+    results.sort(key=lambda result: result.index)
+    return Run(results, summary)
+
+
+def stream(
+    hosts: Input,
+    *,
+    engine: str = engines.DEFAULT,
+    backend: str = "wire",
+    types: Sequence[str] | str = ("A",),
+    policy: Policy | None = None,
+    nameservers: Sequence[str | Nameserver] | str | None = None,
+    timeout: float | None = None,
+    query_timeout: float | None = None,
+    tries: int | None = None,
+    concurrency: int | None = None,
+    rate: float | None = None,
+    lab: bool = False,
+) -> Generator[Result, None, None]:
+    """The results of `resolve` one by one as they come, in bounded memory; leaving early stops what runs.
+
+    The run goes on in a thread of its own (in a green thread where the program is monkey-patched), and `hosts` is read
+    there. A consumer that is slow slows the reading of hosts. Takes and raises what `resolve` does.
+    """
+    fields = _fields(policy, nameservers, timeout, query_timeout, tries, concurrency, rate)
+    return _pull(plan([source(hosts)], engine, backend, types, fields, lab=lab))
+
+
+def astream(
+    hosts: Input,
+    *,
+    engine: str = "asyncio",
+    backend: str = "wire",
+    types: Sequence[str] | str = ("A",),
+    policy: Policy | None = None,
+    nameservers: Sequence[str | Nameserver] | str | None = None,
+    timeout: float | None = None,
+    query_timeout: float | None = None,
+    tries: int | None = None,
+    concurrency: int | None = None,
+    rate: float | None = None,
+    lab: bool = False,
+) -> AsyncGenerator[Result, None]:
+    """The results of `resolve` as they come, in the caller's own event loop: for `async for`.
+
+    The engine is asyncio. Leaving early stops what runs, at once where the generator is closed
+    (`contextlib.aclosing`). Takes and raises what `resolve` does.
+    """
+    if engine != "asyncio":
+        raise ValueError(f"astream runs in the caller's asyncio loop; engine {engine!r} cannot, valid: asyncio")
+    fields = _fields(policy, nameservers, timeout, query_timeout, tries, concurrency, rate)
+    return _apull(plan([source(hosts)], engine, backend, types, fields, lab=lab))
+
+
+class Plan(NamedTuple):
+    """A run that is ready to begin; as a context it closes what was opened for it."""
+
+    engine: Engine
+    backend: Backend
+    policy: Policy
+    hosts: Hosts
+    deadline: Deadline
+    opened: contextlib.ExitStack
+
+    def __enter__(self) -> Plan:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.opened.close()
+
+    def batch(
+        self,
+        sink: Callable[[list[Result]], None],
+        *,
+        ordered: bool = False,
+        tick: Callable[[], None] | None = None,
+    ) -> Batch:
+        """The joinall over it."""
+        return Batch(
+            self.hosts, self.engine, self.backend, self.policy, self.deadline, sink, ordered=ordered, tick=tick
+        )
+
+
+def plan(
+    sources: Sequence[Source],
+    engine: str,
+    backend: str,
+    types: Sequence[str] | str,
+    policy: Policy,
+    *,
+    lab: bool = False,
+) -> Plan:
+    """Check that all of this goes together, and make it ready. Raises what `resolve` does."""
+    with contextlib.ExitStack() as opened:
+        for each in sources:
+            opened.callback(each.close)
+        waiter, asker = engines.find(engine, backend)
+        asked = list(dict.fromkeys(rdtype(each) for each in ([types] if isinstance(types, str) else types)))
+        if not asked:
+            raise ValueError("no record type was given")
+        if lab:
+            if policy.nameservers:
+                raise ValueError("lab is a nameserver of this run's own; it does not go with nameservers")
+            from resolver.lab import Lab
+
+            served = opened.enter_context(Lab())
+            policy = msgspec.structs.replace(policy, nameservers=(served.nameserver,))
+        policy = asker.prepare(policy)
+        hosts = Hosts(sources, asked, waiter.name, asker.name)
+        return Plan(waiter, asker, policy, hosts, Deadline(policy.timeout), opened.pop_all())
+
+
+def source(hosts: Any, *, whole: bool = False) -> Source:
+    """What a caller gave as hosts; with `whole`, an iterator is read to its end even where the run ends early. Raises TypeError for what is neither a list nor hosts, OSError as `open` does."""
+    if isinstance(hosts, os.PathLike):
+        return path(hosts)
+    if isinstance(hosts, io.TextIOBase):
+        return text_file(hosts)
+    if isinstance(hosts, str):
+        # Its letters would be hosts else.
+        return elements([hosts])
+    if isinstance(hosts, bytes | bytearray) or not isinstance(hosts, Iterable):
+        raise TypeError(f"hosts is a path, an open text file or an iterable of names, not {type(hosts).__name__}")
+    return elements(hosts, whole=whole)
+
+
+def _fields(policy: Policy | None, nameservers: Any, *rest: Any) -> Policy:
+    names = ("nameservers", "timeout", "query_timeout", "tries", "concurrency", "rate")
+    given = {name: value for name, value in zip(names, (nameservers, *rest), strict=True) if value is not None}
+    if policy is None:
+        return Policy(**given)
+    if given:
+        raise ValueError(f"policy already says who is asked and how often; it does not go with {', '.join(given)}")
+    if not isinstance(policy, Policy):
+        raise TypeError(f"policy is a Policy, not {type(policy).__name__}")
+    return policy
+
+
+class _Left(Exception):
+    """The consumer of a stream has left."""
+
+
+def _pull(prepared: Plan) -> Generator[Result, None, None]:
+    # What travels through the queue: a batch, an exception to be raised, or None at the end.
+    box: queue.Queue[list[Result] | BaseException | None] = queue.Queue(BATCHES)
+    left = threading.Event()
+
+    def put(item: list[Result] | BaseException | None) -> None:
+        while not left.is_set():
+            try:
+                box.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                pass
+        raise _Left
+
+    def work() -> None:
+        end: BaseException | None = None
+        try:
+            with prepared:
+                prepared.batch(put).run()
+        except BaseException as error:  # raised again where the consumer can see it
+            end = error
+        with contextlib.suppress(_Left):
+            put(end)
+
+    thread = threading.Thread(target=work, name="resolve-stream", daemon=True)
+    thread.start()
+    try:
+        while (item := box.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield from item
+    finally:
+        left.set()
+        prepared.deadline.cancel()
+        thread.join()
+
+
+async def _apull(prepared: Plan) -> AsyncGenerator[Result, None]:
+    from resolver.engines.asyncio import engine
+
+    ready: list[Result] = []
+
+    def emptied() -> Iterator[Result]:
+        taken = ready.copy()
+        ready.clear()
+        return iter(taken)
+
+    with prepared:
+        batch = prepared.batch(ready.extend)
+        rounds = engine.rounds(batch, prepared.policy, prepared.backend)
+        async with contextlib.aclosing(rounds):
+            try:
+                async for results in rounds:
+                    batch.deliver(results)
+                    for result in emptied():
+                        yield result
+            except Exception as error:
+                batch.broke(error)
+        for _ in batch.rest():
+            for result in emptied():
+                yield result

@@ -1,0 +1,275 @@
+"""The joinall: one Result for every Query, whatever happens.
+
+A Batch stands between the hosts, an engine and whoever wants the results. It hands out queries and remembers them; it
+takes results, lets each pass once, and counts. When the engine is back, what it left undone gets its result here:
+DEADLINE, CANCELLED, or ERROR where the engine broke; and the lines that were not read yet are read for theirs.
+Memory is bounded by what is in flight, or, in input order, by `AHEAD`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from resolver.message import ANSWERED, Query, Result, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from resolver.engines.base import Backend, Engine
+    from resolver.hosts import Hosts
+    from resolver.policy import Deadline, Policy
+
+    Sink = Callable[[list[Result]], None]
+
+AHEAD = 50_000  # results that wait for an earlier one, where they are wanted in input order
+LULL = 0.1  # seconds: the longest that a deadline or a cancellation goes unseen
+SILENCE = 0.01  # seconds between looks at an input that has nothing just now
+
+
+class Summary(msgspec.Struct):
+    """The figures of a run. `seconds` from the first host to the last result; `ended`: complete, deadline, cancelled."""
+
+    engine: str
+    backend: str
+    hosts_read: int
+    lookups: int
+    results_written: int
+    statuses: dict[str, int]
+    queries_sent: int
+    seconds: float
+    lookups_per_second: float
+    input_complete: bool
+    ended: str
+    note: str | None = None
+
+
+class Batch:
+    """The lookups of one run. An engine sees it as its Queries; `deliver` is what it pushes results into.
+
+    `sink` gets every result once, in lists, on the thread that the engine runs on; what it raises ends the run.
+    `ordered`: in the order of the input. `tick` is called again and again while the run goes on.
+    """
+
+    def __init__(
+        self,
+        hosts: Hosts,
+        engine: Engine,
+        backend: Backend,
+        policy: Policy,
+        deadline: Deadline,
+        sink: Sink,
+        *,
+        ordered: bool = False,
+        tick: Callable[[], None] | None = None,
+    ) -> None:
+        self.hosts = hosts
+        self.deadline = deadline
+        self._engine = engine
+        self._backend = backend
+        self._policy = policy
+        self._order = InOrder(sink) if ordered else None
+        self._sink: Sink = self._order or sink
+        self._tick = tick
+        self._open: dict[int, Query] = {}
+        self._lull = LULL
+        self._started: float | None = None
+        self._results = 0
+        self._queries_sent = 0
+        self._statuses: Counter[str] = Counter()
+        self._broken: str | None = None
+        self._outside: BaseException | None = None  # raised by the hosts or the sink: not the engine's fault
+
+    def run(self) -> Summary:
+        """Let the engine ask everything; returns when every lookup has its result.
+
+        Raises what the hosts raise (OSError: the input cannot be read) and what the sink raises.
+        """
+        try:
+            self._engine.run(self, self._policy, self._backend, self.deliver)
+        except Exception as error:
+            self.broke(error)
+        for _ in self.rest():
+            pass
+        return self.summary()
+
+    # --- What the engine sees.
+
+    def take(self, n: int) -> list[Query] | None:
+        """Up to `n` queries; an empty list where there is none just now, None where no more will come."""
+        if self._started is None:
+            self._started = time.monotonic()
+            self.deadline.start()
+        if self._order is not None:
+            n = min(n, AHEAD - self._order.held - len(self._open))
+        while n > 0 and not self.over:
+            try:
+                got = self.hosts.take(n)
+            except BaseException as error:
+                self._outside = error
+                raise
+            if got is None:
+                return None
+            queries, invalid = got
+            if invalid:
+                self._pass_on(invalid)
+            if queries:
+                self._lull = LULL
+                self._open.update({query.index: query for query in queries})
+                return queries
+            if not invalid:
+                self._lull = 0.0 if self.hosts.waitable() is None else SILENCE
+                break
+        return []
+
+    @property
+    def over(self) -> bool:
+        """The run ends now."""
+        return self.deadline.over
+
+    def patience(self) -> float:
+        """Seconds that an engine may wait at most before it asks again."""
+        if self._tick is not None:
+            self._tick()
+        return min(self._lull, self.deadline.remaining())
+
+    def deliver(self, results: list[Result]) -> None:
+        """Take these results; of a lookup that has one already, a further one is dropped."""
+        opened = self._open
+        self._pass_on([result for result in results if opened.pop(result.index, None) is not None])
+
+    # --- What the engine left.
+
+    def broke(self, error: Exception) -> None:
+        """The engine raised. Raises the error again where it came from the hosts or the sink."""
+        if error is self._outside:
+            raise error
+        self._broken = f"the engine broke: {type(error).__name__}: {error}"
+
+    def rest(self) -> Iterator[None]:
+        """Give every lookup without a result its own, a pause after each few, in which the sink may be emptied."""
+        unfinished, self._open = sorted(self._open.values(), key=lambda query: query.index), {}
+        now = time.monotonic()
+        for at in range(0, len(unfinished), 1000):
+            self._pass_on([self._abandoned(query, now) for query in unfinished[at : at + 1000]])
+            yield
+        self.hosts.stop()
+        while (got := self.hosts.take(1000)) is not None:
+            queries, invalid = got
+            self._pass_on(invalid + [self._abandoned(query, now) for query in queries])
+            yield
+
+    def summary(self) -> Summary:
+        """The figures so far."""
+        seconds = 0.0 if self._started is None else time.monotonic() - self._started
+        return Summary(
+            self._engine.name,
+            self._backend.name,
+            self.hosts.hosts_read,
+            self.hosts.lookups,
+            self._results,
+            {str(status): count for status, count in sorted(self._statuses.items())},
+            self._queries_sent,
+            round(seconds, 6),
+            round(self._results / seconds, 1) if seconds else 0.0,
+            self.hosts.complete,
+            self._ended(),
+            self._broken or self._silence(),
+        )
+
+    def _ended(self) -> str:
+        if Status.CANCELLED in self._statuses or (self.deadline.cancelled and not self.hosts.complete):
+            return "cancelled"
+        if Status.DEADLINE in self._statuses or (self.deadline.passed and not self.hosts.complete):
+            return "deadline"
+        return "complete"
+
+    def _silence(self) -> str | None:
+        """Where no nameserver said anything at all, people want to know that first."""
+        heard = self._statuses.keys() - {Status.TIMEOUT, Status.ERROR, *_ENDINGS, Status.INVALID}
+        if heard or not self._queries_sent:
+            return None
+        asked = ", ".join(str(each) for each in self._policy.nameservers[:3]) or "the system's"
+        more = len(self._policy.nameservers) - 3
+        asked += f" and {more} more" if more > 0 else ""
+        return f"No nameserver answered ({asked}); --lab starts one on this machine, to try the tool without a network."
+
+    def _abandoned(self, query: Query, now: float) -> Result:
+        if self.deadline.cancelled:
+            status, error = Status.CANCELLED, "the run was interrupted"
+        elif self._broken:
+            status, error = Status.ERROR, self._broken
+        elif self.deadline.passed:
+            status, error = Status.DEADLINE, "the run's timeout passed"
+        else:
+            status, error = Status.ERROR, "the engine gave no result"
+        if query.attempts == 0:
+            error += " before this was asked"
+        return Result(
+            query.index,
+            query.input,
+            query.name,
+            query.type,
+            status,
+            [],
+            None,
+            None,
+            query.attempts,
+            None if query.asked is None else round(now - query.asked, 6),
+            self._engine.name,
+            self._backend.name,
+            error,
+        )
+
+    def _pass_on(self, results: list[Result]) -> None:
+        if not results:
+            return
+        self._results += len(results)
+        self._queries_sent += sum([result.attempts or 0 for result in results])
+        statuses = [result.status for result in results]
+        usual = statuses.count(Status.NOERROR)
+        if usual:
+            self._statuses[Status.NOERROR] += usual
+        if usual < len(statuses):
+            self._statuses.update(status for status in statuses if status is not Status.NOERROR)
+        try:
+            self._sink(results)
+        except BaseException as error:
+            self._outside = error
+            raise
+
+
+class InOrder:
+    """A sink that passes results on in the order of their index. `held` is how many wait for an earlier one."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._next = 0
+        self._held: dict[int, Result] = {}
+
+    def __call__(self, results: list[Result]) -> None:
+        held = self._held
+        held.update({result.index: result for result in results})
+        ready = []
+        while (result := held.pop(self._next, None)) is not None:
+            ready.append(result)
+            self._next += 1
+        if ready:
+            self._sink(ready)
+
+    @property
+    def held(self) -> int:
+        """How many results wait for an earlier one."""
+        return len(self._held)
+
+
+_ENDINGS = (Status.DEADLINE, Status.CANCELLED)
+
+
+def failed(statuses: dict[str, int], *, strict: bool = False) -> bool:
+    """Was some lookup not answered? With `strict`, an answer without data is none."""
+    good = {Status.NOERROR} if strict else ANSWERED
+    return any(count for status, count in statuses.items() if status not in good)

@@ -1,0 +1,90 @@
+"""The table: which engine runs which backend, what waits how, and which extra installs what is missing.
+
+Everything that depends on there being several engines reads this table: the commands, the library, the tests.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resolver.engines.base import Backend, Engine
+
+DISTRIBUTION = "resolve-dns"
+
+
+class _Engine(NamedTuple):
+    module: str
+    styles: dict[str, str]  # backend -> how this engine waits on it
+    needs: str | None  # the library to import
+    extra: str | None  # the extra that installs it; None: it comes with the package
+
+
+class _Backend(NamedTuple):
+    module: str
+    style: str
+    needs: str | None
+    extra: str | None
+
+
+ENGINES = {
+    "gevent": _Engine("resolver.engines.gevent", {"wire": "poll"}, "gevent", None),
+    "asyncio": _Engine("resolver.engines.asyncio", {"wire": "poll"}, None, None),
+    "threads": _Engine("resolver.engines.threads", {"wire": "poll"}, None, None),
+}
+BACKENDS = {
+    "wire": _Backend("resolver.wire", "poll", None, None),
+}
+DEFAULT = "gevent"
+
+
+class Pair(NamedTuple):
+    """An engine and a backend that go together. `extra` is what to install where `installed` is False."""
+
+    engine: str
+    backend: str
+    style: str
+    installed: bool
+    extra: str | None
+
+
+def pairs() -> Iterator[Pair]:
+    """Every engine with every backend that it can wait on, in the table's order."""
+    for name, engine in ENGINES.items():
+        for backend, style in engine.styles.items():
+            missing = [each for each in (engine, BACKENDS[backend]) if not _installed(each.needs)]
+            yield Pair(name, backend, style, not missing, (missing or [engine])[0].extra)
+
+
+def find(engine: str, backend: str) -> tuple[Engine, Backend]:
+    """The engine and the backend of these names, imported.
+
+    Raises ValueError for unknown names and for pairs that do not go together, LookupError for what is not installed,
+    each with a sentence that says what is valid or what to install.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"there is no engine {engine!r}; valid: {', '.join(ENGINES)}")
+    if backend not in BACKENDS:
+        raise ValueError(f"there is no backend {backend!r}; valid: {', '.join(BACKENDS)}")
+    if backend not in ENGINES[engine].styles:
+        raise ValueError(
+            f"engine {engine} cannot wait on backend {backend}; "
+            f"backends of {engine}: {', '.join(ENGINES[engine].styles)}; "
+            f"engines of {backend}: {', '.join(each for each in ENGINES if backend in ENGINES[each].styles)}"
+        )
+    for kind, name, entry in (("engine", engine, ENGINES[engine]), ("backend", backend, BACKENDS[backend])):
+        if not _installed(entry.needs):
+            cure = f"{DISTRIBUTION}[{entry.extra}]" if entry.extra else DISTRIBUTION
+            raise LookupError(f"{kind} {name} needs {entry.needs}, which is not installed: pip install '{cure}'")
+    return (
+        importlib.import_module(ENGINES[engine].module).engine,
+        importlib.import_module(BACKENDS[backend].module).backend,
+    )
+
+
+def _installed(library: str | None) -> bool:
+    return library is None or importlib.util.find_spec(library) is not None

@@ -1,0 +1,92 @@
+"""The seam: what an engine is given, and what it owes.
+
+An engine is only a way of waiting. It is a small frozen object with a name and one method, `run`. It takes queries
+from `queries`, lets the backend ask them, and hands each result to `deliver`, in batches, on the calling thread, once.
+It returns when all are in, or when `queries.over` says that the run ends: then it abandons the rest. It decides
+nothing: how often and of whom is asked stands in the policy, what a reply means with the backend, and what an
+abandoned lookup gets with the batch.
+
+It pushes, because an event loop cannot yield to a caller who does not know it. A consumer that is slow inside
+`deliver` slows the engine by that, and thereby the reading of hosts.
+
+How it waits depends on the backend's style. `poll`: sockets in a channel; the engine waits until one is ready, with
+whatever its library waits, and calls the channel. This is the style of the wire backend, and fits every engine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from resolver.message import Query, Result
+    from resolver.policy import Policy
+
+
+class Queries(Protocol):
+    """Where an engine takes its work from."""
+
+    def take(self, n: int) -> list[Query] | None:
+        """Up to `n` queries; an empty list where there is none just now, None where no more will come."""
+
+    @property
+    def over(self) -> bool:
+        """The run ends now: return. To be asked at least every tenth of a second."""
+
+    def patience(self) -> float:
+        """Seconds that an engine may wait at most before it asks again, whatever its sockets do."""
+
+
+class Channel(Protocol):
+    """A run's sockets, of a backend of the poll style; a context that closes them."""
+
+    def __enter__(self) -> Channel: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+    @property
+    def idle(self) -> bool:
+        """All queries were taken, and each has its result."""
+
+    def flush(self) -> list[Result]:
+        """Take and send what may be sent; returns the results since the last call."""
+
+    def drain(self, fd: int) -> None:
+        """This socket is ready."""
+
+    def timeout(self) -> float:
+        """Seconds to wait for a socket at most; may be infinite."""
+
+
+class Backend(Protocol):
+    """Who speaks DNS."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def style(self) -> str: ...
+
+    def prepare(self, policy: Policy) -> Policy:
+        """The policy with the nameservers that will be asked. Raises ValueError or LookupError where it cannot be."""
+
+    def channel(
+        self, queries: Queries, policy: Policy, engine: str, watch: Callable[[int, bool, bool], None]
+    ) -> Channel:
+        """Open a channel (style poll). `watch(fd, read, write)` is told what to wait for; all False: forget it."""
+
+
+class Engine(Protocol):
+    """A way of waiting."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(
+        self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]
+    ) -> None:
+        """Ask every query; deliver each result once. Returns when all are in, or soon after `queries.over`."""

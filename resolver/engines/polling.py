@@ -1,0 +1,54 @@
+"""The loop of the engines that wait with a poll object: the standard library's, or gevent's with the same face."""
+
+from __future__ import annotations
+
+import math
+import select
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resolver.engines.base import Backend, Queries
+    from resolver.message import Result
+    from resolver.policy import Policy
+
+
+class Poll(Protocol):
+    """What select.poll() gives."""
+
+    def register(self, fd: int, eventmask: int, /) -> None:
+        """Wait for these events of a descriptor, or for others than before."""
+
+    def unregister(self, fd: int, /) -> None:
+        """Forget a descriptor."""
+
+    def poll(self, timeout: float, /) -> list[tuple[int, int]]:
+        """Wait so many milliseconds at most; returns the descriptors that are ready."""
+
+
+def by_poll(
+    poll: Poll,
+    queries: Queries,
+    policy: Policy,
+    backend: Backend,
+    engine: str,
+    deliver: Callable[[list[Result]], None],
+) -> None:
+    """Run a channel of this backend until it is idle or the run is over."""
+
+    def watch(fd: int, read: bool, write: bool) -> None:
+        if read or write:
+            poll.register(fd, read * select.POLLIN | write * select.POLLOUT)
+        else:
+            poll.unregister(fd)
+
+    with backend.channel(queries, policy, engine, watch) as channel:
+        while True:
+            if results := channel.flush():
+                deliver(results)
+            if channel.idle or queries.over:
+                return
+            # Milliseconds, and up: a wait that ends before its time would have to be begun again.
+            for fd, _ in poll.poll(math.ceil(1000 * min(channel.timeout(), queries.patience()))):
+                channel.drain(fd)

@@ -1,0 +1,152 @@
+"""The input of a run: sources of hosts in order -> Query, or an INVALID Result, numbered in input order.
+
+`Hosts.take` gives the next few lookups and never waits: a pipe or terminal that is silent gives none for now. What it
+reads from stands in `sources`, what a host may look like in `names`.
+
+The one thing to know before changing anything here: a take is bounded, in what it gives and in what it reads, however
+long the comments or lines of the input are; the engine has replies to see to.
+"""
+
+from __future__ import annotations
+
+import threading
+from itertools import islice, repeat
+from typing import TYPE_CHECKING
+
+from resolver.message import Query, Result, Status
+from resolver.sources import Block
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from resolver.sources import Run, Source
+
+_BARREN = 8  # blocks without a host that one take reads at most
+
+
+class Hosts:
+    """The lookups of a run, in input order: each host of each source, for each type.
+
+    hosts_read: hosts given out so far: lines and elements that were neither blank nor a comment.
+    lookups: indices given out so far, of queries and INVALID results alike.
+
+    `engine` and `backend` only go into the INVALID results.
+    """
+
+    def __init__(self, sources: Sequence[Source], types: Sequence[str], engine: str, backend: str) -> None:
+        self._sources = list(sources)
+        self._at = 0  # the source that is read now
+        self._types = tuple(types)
+        self._block = Block(0, 0, iter(()))  # what it gave last
+        self._run: Run | None = None  # what of that is given out now
+        self._begun = 0  # hosts given out before the block
+        self._done = 0  # octets and hosts read
+        self._engine = engine
+        self._backend = backend
+        self._stopped = False
+        self._taking = threading.Lock()
+        self.hosts_read = 0
+        self.lookups = 0
+
+    def take(self, n: int) -> tuple[list[Query], list[Result]] | None:
+        """The next lookups, `n` at most: those to ask, and the results of those that cannot be asked.
+
+        Two empty lists: there is nothing right now; wait for `waitable()` or, where that is None, call again at once.
+        So it is too while another take is under way: gevent's select and a caller's iterator may let others run.
+        None: the input is at its end. Raises OSError where reading fails, and TypeError for an element that is no
+        host; the run cannot go on then.
+        """
+        if not self._taking.acquire(blocking=False):
+            return [], []
+        try:
+            return self._take(n)
+        finally:
+            self._taking.release()
+
+    def waitable(self) -> int | None:
+        """The descriptor to wait on for reading after a take that gave nothing; None: call take again at once."""
+        source = self._source()
+        return None if source is None or self._run else source.waitable
+
+    def stop(self) -> None:
+        """The run ends early: pipes, terminals and iterators are read no more, files and collections to their end.
+
+        What was read of the former in whole lines is still given out.
+        """
+        self._stopped = True
+
+    @property
+    def complete(self) -> bool:
+        """False when `stop()` leaves a source unread."""
+        return not (self._stopped and any(source.once and not source.ended for source in self._sources))
+
+    def position(self) -> tuple[int, int] | None:
+        """How much was given out, and the whole: octets of files plus hosts of collections. None where unknown.
+
+        Their quotient is for a progress bar.
+        """
+        totals = [source.total for source in self._sources if source.total is not None]
+        if len(totals) < len(self._sources):
+            return None
+        # Of the block, what its hosts not given out make up by their number.
+        block = self._block
+        held = 0 if self._run is None else block.lines - (self.hosts_read - self._begun)
+        done = self._done - block.size * held // max(1, block.lines)
+        return done, max(done, sum(totals))
+
+    def close(self) -> None:
+        """Close what was opened here: paths; not standard input, not a caller's file."""
+        for source in self._sources:
+            source.close()
+
+    def _take(self, n: int) -> tuple[list[Query], list[Result]] | None:
+        queries: list[Query] = []
+        invalid: list[Result] = []
+        reads = 0
+        while n > 0:
+            if self._run is None:
+                self._run = next(self._block.runs, None)
+            if self._run is not None:
+                n -= self._give(self._run, n, queries, invalid)
+                continue
+            source = self._source()
+            if source is None:
+                return (queries, invalid) if queries or invalid else None
+            if reads >= _BARREN + len(queries) + len(invalid) or not self._fill(source, n):
+                break
+            reads += 1
+        return queries, invalid
+
+    def _source(self) -> Source | None:
+        for source in islice(self._sources, self._at, None):
+            if not (source.ended or (self._stopped and source.once)):
+                return source
+            self._at += 1
+        return None
+
+    def _fill(self, source: Source, n: int) -> bool:
+        block = source.read(self._types, -(-n // len(self._types)))
+        if block is None:
+            return False
+        self._block = block
+        self._begun = self.hosts_read
+        self._done += block.size
+        return True
+
+    def _give(self, run: Run, n: int, queries: list[Query], invalid: list[Result]) -> int:
+        inputs, names, types, hosts = run.take(n)
+        indices = range(self.lookups, self.lookups + len(inputs))
+        if run.error is None:
+            queries += map(Query, indices, inputs, names, types)
+        else:
+            invalid += map(self._invalid, indices, inputs, types, repeat(run.error))
+        self.lookups += len(inputs)
+        self.hosts_read += hosts
+        if not run.left:
+            self._run = next(self._block.runs, None)
+        return len(inputs)
+
+    def _invalid(self, index: int, text: str, type_: str, error: str) -> Result:
+        return Result(
+            index, text, None, type_, Status.INVALID, [], None, None, 0, None, self._engine, self._backend, error
+        )

@@ -1,0 +1,186 @@
+"""A nameserver on loopback, to practise and test against.
+
+    with Lab() as lab:
+        resolve(["www.example", "flaky-2.example"], nameservers=[lab.nameserver])
+
+It plays every name that is asked (or a list, or a real zone file) with addresses that documentation may use, a network
+with latency and loss, and, by the first label of a name, each kind of trouble that a resolver can meet: `SCRIPTS`.
+
+The server is a child process, so that it never shares an interpreter lock with what it is asked by. Settings go to
+its standard input as one line of JSON, reports come from its standard output the same way, and it ends when its
+standard input does. Importing this package loads nothing of the server.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from .settings import Address, Counts, Report, Settings, duration, endpoint, share
+
+if TYPE_CHECKING:
+    from .scripts import SCRIPTS
+
+__all__ = ["SCRIPTS", "Address", "Counts", "Lab", "Settings", "duration", "endpoint", "serve", "share"]
+
+_STOP_SECONDS = 5.0
+
+
+class Lab:
+    """A running lab, as a context manager.
+
+    `hosts`: the names that exist; None: all. `zone`: a master file, or several; `origin` for those that do not say
+    theirs. `latency`, `jitter`: seconds. `loss`: 0 to 1. `capacity`: queries a second. `seed` makes loss and jitter
+    repeatable. `listen`: ADDR:PORT, of loopback unless `public`. `tls`: certificate chain and key, PEM files.
+
+    Raises `ValueError` for settings that make no sense; `start` raises it for a zone file or certificate that cannot be
+    used, and `OSError` where the address cannot be had.
+    """
+
+    def __init__(
+        self,
+        hosts: Iterable[str] | None = None,
+        *,
+        zone: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
+        origin: str | None = None,
+        latency: float = 0.0,
+        jitter: float = 0.0,
+        loss: float = 0.0,
+        capacity: float | None = None,
+        seed: int | None = None,
+        listen: str = "127.0.0.1:0",
+        public: bool = False,
+        tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+    ) -> None:
+        files = [zone] if isinstance(zone, (str, os.PathLike)) else zone or ()
+        self._settings = Settings(
+            hosts=None if hosts is None else list(hosts),
+            zone=[os.fspath(file) for file in files],
+            origin=origin,
+            latency=latency,
+            jitter=jitter,
+            loss=loss,
+            capacity=capacity,
+            seed=seed,
+            listen=listen,
+            public=public,
+            tls=(os.fspath(tls[0]), os.fspath(tls[1])) if tls else None,
+        )
+        self._child: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._address: Address | None = None
+
+    @property
+    def nameserver(self) -> str:
+        """Where it is asked, over UDP and TCP: `127.0.0.1:PORT` or `[::1]:PORT`."""
+        return self._running().nameserver
+
+    @property
+    def tls_nameserver(self) -> str | None:
+        """Where it is asked over TLS; None without a certificate."""
+        return self._running().tls_nameserver
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process ID while it runs."""
+        return self._child.pid if self._child else None
+
+    def start(self) -> "Lab":
+        """Start the child and wait until it answers. Raises as the class says."""
+        if self._child:
+            raise RuntimeError("this lab runs already")
+        # The child finds the same packages as we do, also those that a program put on its path by itself; and with -P
+        # none that lie about in the working directory. A session of its own: Ctrl-C at the terminal is for the parent,
+        # who may have queries to finish.
+        self._child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "resolver.lab"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+            start_new_session=True,
+        )
+        try:
+            report = self._exchange(msgspec.json.encode(self._settings) + b"\n")
+            if report.errno is not None:
+                raise OSError(report.errno, report.error, report.filename)
+            if report.error is not None:
+                raise ValueError(report.error)
+            self._address = report.address
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End the child; without effect where none runs."""
+        child, self._child, self._address = self._child, None, None
+        if child is None:
+            return
+        assert child.stdin is not None
+        assert child.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.close()
+        try:
+            child.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        finally:
+            child.stdout.close()
+
+    def counts(self) -> Counts:
+        """Queries received, replies sent, queries dropped since the start. Raises `RuntimeError` where none runs."""
+        self._running()
+        counts = self._exchange(b"\n").counts
+        assert counts is not None
+        return counts
+
+    def __enter__(self) -> "Lab":
+        return self.start()
+
+    def __exit__(self, *details: object) -> None:
+        self.stop()
+
+    def _running(self) -> Address:
+        if self._address is None:
+            raise RuntimeError("this lab does not run; use it as a context manager, or call start()")
+        return self._address
+
+    def _exchange(self, line: bytes) -> Report:
+        """Write to the child and read its report."""
+        child = self._child
+        assert child is not None
+        assert child.stdin is not None
+        assert child.stdout is not None
+        with self._lock:
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write(line)
+                child.stdin.flush()
+            answer = child.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the lab ended by itself, with exit status {child.wait()}")
+        return msgspec.json.decode(answer, type=Report)
+
+
+def serve(settings: Settings, ready: Callable[[Address], None]) -> None:
+    """Serve in this process, in the foreground, until SIGINT or SIGTERM; `ready` is called once, with the address.
+
+    Raises `ValueError` for a zone file or certificate that cannot be used, `OSError` where the address cannot be had.
+    """
+    from .server import serve as serve_here
+
+    serve_here(settings, ready)
+
+
+def __getattr__(name: str) -> object:
+    # The scripts are all of the server but its sockets: only `--help` and a server need them.
+    if name == "SCRIPTS":
+        from .scripts import SCRIPTS
+
+        return SCRIPTS
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,42 @@
+"""The child: settings in, one line that says where it listens, and serving until standard input ends.
+
+Standard input ends when the parent closes it, or is gone for whatever reason: no lab outlives its program.
+"""
+
+import gc
+import os
+
+import msgspec
+
+from .server import report, serve
+from .settings import Report, Settings
+
+
+def main() -> int:
+    """Read the settings from standard input, and serve. The exit status is 0, or 1 where serving could not begin."""
+    try:
+        settings = msgspec.json.decode(_line(), type=Settings)
+        # Replies that wait for their time are many and hold no cycles: looking through them costs a tenth of the speed.
+        gc.set_threshold(100_000, 50, 100)
+        serve(settings, lambda address: report(Report(address=address)), control=0)
+    except OSError as error:
+        report(Report(error=error.strerror or str(error), errno=error.errno or 0, filename=error.filename))
+        return 1
+    except ValueError as error:
+        report(Report(error=str(error)))
+        return 1
+    return 0
+
+
+def _line() -> bytes:
+    """One line of standard input. Read without a buffer: what follows is for the loop."""
+    chunks: list[bytes] = []
+    while not (chunks and chunks[-1].endswith(b"\n")):
+        chunks.append(os.read(0, 1 << 16))
+        if not chunks[-1]:
+            break
+    return b"".join(chunks)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,229 @@
+"""Zones from master files (RFC 1035 section 5), answered as an authoritative server does (RFC 1034 section 4.3.2).
+
+dnspython reads the files and writes the messages, names compressed; the search is here. Names are kept absolute.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import dns.exception
+import dns.message
+import dns.name
+import dns.rrset
+import dns.zone
+from dns.flags import Flag
+from dns.name import Name
+from dns.rcode import Rcode
+from dns.rdataclass import RdataClass
+from dns.rdatatype import RdataType
+from dns.rdtypes.ANY.CNAME import CNAME
+from dns.rdtypes.ANY.DNAME import DNAME
+from dns.rdtypes.ANY.MX import MX
+from dns.rdtypes.ANY.NS import NS
+from dns.rdtypes.ANY.SOA import SOA
+
+from .message import PAYLOAD, Query, truncated
+
+# The first record of a file that names no origin: its owner, where that is absolute and the type is SOA.
+_SOA_OWNER = re.compile(r"^(\S*\.)\s(?:[^;\n]*\s)?SOA\s", re.MULTILINE | re.IGNORECASE)
+
+# As many CNAMEs as are followed within a zone; more than that is a loop or a joke.
+_CHAIN_MOST = 50
+
+
+class Masters:
+    """All zones of a lab. Raises `ValueError` for a file that cannot be used, `OSError` for one that cannot be read."""
+
+    def __init__(self, files: Iterable[str], origin: str | None) -> None:
+        zones = [Zone(file, origin) for file in files]
+        # The longest origin first: a name belongs to the zone that it is deepest in.
+        self._zones = sorted(zones, key=lambda zone: -len(zone.origin))
+        self.origins = tuple(zone.origin for zone in zones)
+        """Of each zone the origin as octets, in lower case."""
+
+    def find(self, key: bytes) -> "Zone | None":
+        """The zone that a name, in lower case, belongs to."""
+        return next((zone for zone in self._zones if zone.holds(key)), None)
+
+
+class Zone:
+    """One zone."""
+
+    def __init__(self, file: str, origin: str | None) -> None:
+        self._zone = _read(file, origin)
+        assert self._zone.origin is not None
+        self._apex = self._zone.origin
+        self.origin = self._apex.canonicalize().to_wire() or b""
+        # Every name that exists, those without records of their own that lie between too (RFC 8020 section 2).
+        self._existing = {above for name in self._zone.nodes for above in _upwards(name, self._apex)}
+
+    def holds(self, key: bytes) -> bool:
+        """Whether a name, in lower case, is in or below the zone."""
+        at = len(key) - len(self.origin)
+        if at < 0 or not key.endswith(self.origin):
+            return False
+        # The octets agree; whether that begins at a label has to be counted.
+        here = 0
+        while here < at:
+            here += 1 + key[here]
+        return here == at
+
+    def answer(self, query: Query) -> bytes:
+        """The reply to a query, truncated where the client takes no more."""
+        name, rtype = dns.name.from_wire(query.name, 0)[0], RdataType.make(query.type)
+        reply = dns.message.QueryMessage(int.from_bytes(query.id))
+        reply.flags = Flag.QR | Flag.AA | query.flags & (Flag.RD | Flag.CD)
+        reply.question.append(dns.rrset.RRset(name, RdataClass.IN, rtype))
+        if query.edns:
+            reply.use_edns(0, int.from_bytes(query.edns.flags), PAYLOAD)
+        _Search(self._zone, self._apex, self._existing, reply).run(name, rtype)
+        for _ in range(2):
+            with contextlib.suppress(dns.exception.TooBig):
+                return reply.to_wire(max_size=query.limit)
+            # Addresses that nobody asked for go first (RFC 2181 section 9).
+            reply.additional = []
+        return truncated(query)
+
+
+class _Search:
+    """One search through a zone, its finds added to a reply."""
+
+    def __init__(self, zone: dns.zone.Zone, apex: Name, existing: set[Name], reply: dns.message.Message) -> None:
+        self._zone, self._apex, self._existing, self._reply = zone, apex, existing, reply
+
+    def run(self, name: Name, rtype: RdataType) -> None:
+        """Look the name up, and what the CNAMEs lead to while they stay in the zone."""
+        onward: Name | None = name
+        for _ in range(_CHAIN_MOST):
+            if onward is None or not onward.is_subdomain(self._apex):
+                return
+            onward = self._step(onward, rtype)
+
+    def _step(self, name: Name, rtype: RdataType) -> Name | None:
+        """Go down from the apex to the name; return where an alias leads."""
+        for above in reversed(list(_upwards(name, self._apex))):
+            if above != self._apex and not (above == name and rtype == RdataType.DS) and self._refer(above):
+                return None
+            if above != name and (renamed := self._rename(name, above)):
+                return renamed
+        if name in self._existing:
+            return self._records(name, name, rtype)
+        # The closest name above that exists may have a wildcard below it (RFC 4592 section 3.3.1).
+        encloser = next(above for above in _upwards(name, self._apex) if above in self._existing)
+        wildcard = Name((b"*", *encloser.labels))
+        if wildcard in self._existing:
+            return self._records(wildcard, name, rtype)
+        self._reply.set_rcode(Rcode.NXDOMAIN)
+        self._deny()
+        return None
+
+    def _records(self, node: Name, owner: Name, rtype: RdataType) -> Name | None:
+        found = self._rrsets(node, rtype, owner)
+        if found:
+            self._reply.answer += found
+            for rrset in found:
+                self._add_addresses(rrset)
+            return None
+        aliases = self._rrsets(node, RdataType.CNAME, owner)
+        if not aliases:
+            self._deny()
+            return None
+        if aliases[0] in self._reply.answer:
+            return None
+        self._reply.answer += aliases
+        return _target(aliases[0])
+
+    def _rename(self, name: Name, above: Name) -> Name | None:
+        """A DNAME above the name: it, and the CNAME made from it (RFC 6672 section 3.1)."""
+        redirections = self._rrsets(above, RdataType.DNAME, above)
+        if not redirections:
+            return None
+        self._reply.answer += redirections
+        try:
+            renamed: Name = name.relativize(above) + _target(redirections[0])
+        except dns.name.NameTooLong:
+            self._reply.set_rcode(Rcode.YXDOMAIN)
+            return None
+        alias = dns.rrset.from_text(name, redirections[0].ttl, RdataClass.IN, RdataType.CNAME, renamed.to_text())
+        self._reply.answer.append(alias)
+        return renamed
+
+    def _refer(self, cut: Name) -> bool:
+        """At a delegation: name the nameservers of the child zone. Whether it was one."""
+        delegation = self._rrsets(cut, RdataType.NS, cut)
+        if not delegation:
+            return False
+        if not self._reply.answer:
+            self._reply.flags &= ~Flag.AA
+        self._reply.authority += delegation + self._rrsets(cut, RdataType.DS, cut)
+        self._add_addresses(delegation[0])
+        return True
+
+    def _deny(self) -> None:
+        """The SOA, with the time that a negative answer may be kept (RFC 2308 section 3)."""
+        for rrset in self._rrsets(self._apex, RdataType.SOA, self._apex):
+            if isinstance(rrset[0], SOA):
+                rrset.ttl = min(rrset.ttl, rrset[0].minimum)
+            self._reply.authority.append(rrset)
+
+    def _add_addresses(self, rrset: dns.rrset.RRset) -> None:
+        """The addresses of nameservers and mail exchangers, those below a delegation too: glue."""
+        for rdata in rrset:
+            target = rdata.exchange if isinstance(rdata, MX) else rdata.target if isinstance(rdata, NS) else None
+            if target is not None:
+                for rtype in (RdataType.A, RdataType.AAAA):
+                    self._reply.additional += self._rrsets(target, rtype, target)
+
+    def _rrsets(self, node: Name, rtype: RdataType, owner: Name) -> list[dns.rrset.RRset]:
+        """The records of a node, as those of `owner`. Signatures are a set for each type that they cover."""
+        found = []
+        for rdataset in self._zone.nodes.get(node, ()):
+            if rtype in (rdataset.rdtype, RdataType.ANY):
+                rrset = dns.rrset.RRset(owner, rdataset.rdclass, rdataset.rdtype, rdataset.covers)
+                for rdata in rdataset:
+                    rrset.add(rdata, rdataset.ttl)
+                found.append(rrset)
+        return found
+
+
+def _target(alias: dns.rrset.RRset) -> Name:
+    rdata = alias[0]
+    assert isinstance(rdata, (CNAME, DNAME))
+    target: Name = rdata.target
+    return target
+
+
+def _upwards(name: Name, apex: Name) -> Iterator[Name]:
+    """The name, and those above it up to the apex."""
+    while name != apex:
+        yield name
+        name = name.parent()
+    yield apex
+
+
+def _read(file: str, origin: str | None) -> dns.zone.Zone:
+    """A zone that has an SOA. Where neither the file nor the caller names an origin, it is the owner of the SOA."""
+    path = Path(file)
+    try:
+        text = path.read_text(encoding="utf-8")
+        try:
+            zone = _parse(path, origin)
+        except dns.zone.UnknownOrigin:
+            owner = _SOA_OWNER.search(text)
+            if not owner:
+                raise ValueError(f"{file}: no $ORIGIN and no absolute SOA owner; name the origin") from None
+            zone = _parse(path, owner[1])
+    except dns.exception.DNSException as error:
+        raise ValueError(f"{file}: {error}") from error
+    except UnicodeDecodeError:
+        raise ValueError(f"{file}: not UTF-8") from None
+    if zone.origin is None or zone.get_rdataset(zone.origin, RdataType.SOA) is None:
+        raise ValueError(f"{file}: no SOA at {zone.origin}; name the origin")
+    return zone
+
+
+def _parse(path: Path, origin: str | None) -> dns.zone.Zone:
+    with path.open(encoding="utf-8") as lines:
+        return dns.zone.from_file(lines, origin, relativize=False, filename=str(path), check_origin=False)

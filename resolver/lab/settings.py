@@ -1,0 +1,141 @@
+"""What a lab is told: one object that travels from the parent to the child, and the readers of its command line values.
+
+Nothing here opens a socket or reads a file, and nothing here needs dnspython: the parent imports this module.
+"""
+
+import ipaddress
+import math
+
+import msgspec
+
+DEFAULT_PORT = 5353
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a lab behaves.
+
+    Raises `ValueError`, with a sentence that can be shown, for a value that makes no sense.
+    """
+
+    hosts: list[str] | None = None
+    """The names that exist; None: every name that is asked exists."""
+    zone: list[str] = []
+    """Master files (RFC 1035 section 5) that are answered from."""
+    origin: str | None = None
+    """The origin of master files that do not say theirs."""
+    latency: float = 0.0
+    """Seconds between a query and its reply."""
+    jitter: float = 0.0
+    """Seconds that a reply may come sooner or later than that, uniformly."""
+    loss: float = 0.0
+    """The share of UDP queries that is lost, 0 to 1."""
+    capacity: float | None = None
+    """Queries a second, UDP and TCP together, above which queries are dropped."""
+    seed: int | None = None
+    """Makes loss and jitter repeatable."""
+    listen: str = "127.0.0.1:0"
+    """ADDR:PORT or [V6]:PORT; port 0 takes a free one."""
+    public: bool = False
+    """Whether an address outside loopback may be listened on."""
+    tls: tuple[str, str] | None = None
+    """Certificate chain and key, PEM files: DNS over TLS (RFC 7858) on another free port."""
+
+    def __post_init__(self) -> None:
+        for name in ("latency", "jitter"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} must be 0 seconds or more, not {value!r}")
+        if not 0 <= self.loss <= 1:
+            raise ValueError(f"loss must be from 0 to 1, not {self.loss!r}")
+        if self.capacity is not None and not (math.isfinite(self.capacity) and self.capacity > 0):
+            raise ValueError(f"capacity must be above 0 queries a second, not {self.capacity!r}")
+        host, _ = endpoint(self.listen)
+        if not self.public and not ipaddress.ip_address(host).is_loopback:
+            raise ValueError(f"the lab listens on loopback only; {host} would let other machines ask it")
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a lab listens, as `--nameserver` takes it: `127.0.0.1:5353`, `[::1]:5353`."""
+
+    nameserver: str
+    """UDP and TCP."""
+    tls_nameserver: str | None = None
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What a lab has seen since it started."""
+
+    received: int
+    """Queries and other messages that arrived."""
+    answered: int
+    """Replies sent, forged ones and duplicates included."""
+    dropped: int
+    """Queries without a reply because of loss, capacity, or a script."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """One line that the child writes: an address, counts, or why it could not begin."""
+
+    address: Address | None = None
+    counts: Counts | None = None
+    error: str | None = None
+    errno: int | None = None
+    """With `error`: that of the `OSError` that it was."""
+    filename: str | None = None
+
+
+def endpoint(text: str) -> tuple[str, int]:
+    """Split `ADDR`, `ADDR:PORT`, `[V6]` or `[V6]:PORT`; the port is 5353 where none is given.
+
+    Raises `ValueError` where the text is neither.
+    """
+    host, port = text, ""
+    if text.startswith("["):
+        host, bracket, port = text[1:].partition("]")
+        if not bracket or (port and not port.startswith(":")):
+            raise ValueError(f"not an address to listen on: {text!r} (ADDR:PORT or [V6]:PORT)")
+        port = port[1:]
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    if host == "localhost":
+        host = "127.0.0.1"
+    try:
+        ipaddress.ip_address(host)
+        number = int(port) if port else DEFAULT_PORT
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 65535:
+        raise ValueError(f"not an address to listen on: {text!r} (ADDR:PORT or [V6]:PORT)")
+    return host, number
+
+
+def duration(text: str) -> float:
+    """Seconds: `20ms`, `1s`, `0.02s`, or a bare number of seconds. Raises `ValueError`."""
+    number, scale = text.strip(), 1.0
+    for unit, size in (("ms", 1e-3), ("s", 1.0)):
+        if number.endswith(unit):
+            number, scale = number.removesuffix(unit), size
+            break
+    return _number(number, scale, f"not a duration: {text!r} (20ms, 0.02s or 0.02)")
+
+
+def share(text: str) -> float:
+    """A share of 1: `1%` or `0.01`. Raises `ValueError`, above 100% too."""
+    number, scale = text.strip(), 1.0
+    if number.endswith("%"):
+        number, scale = number.removesuffix("%"), 1e-2
+    problem = f"not a percentage from 0 to 100%: {text!r} (1% or 0.01)"
+    value = _number(number, scale, problem)
+    if value > 1:
+        raise ValueError(problem)
+    return value
+
+
+def _number(text: str, scale: float, problem: str) -> float:
+    try:
+        value = float(text) * scale
+    except ValueError:
+        raise ValueError(problem) from None
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(problem)
+    return value

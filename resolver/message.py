@@ -1,0 +1,144 @@
+"""What travels: a Query goes in, a Result comes out, and nothing else moves between the rooms.
+
+All four are msgspec Structs: cheap to make, and written to JSON or MessagePack in C. The order of Result's fields is
+the order of the keys in JSON Lines; scripts rely on it.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+
+import msgspec
+
+
+class Status(enum.StrEnum):
+    """What became of one lookup: the closed set of the contract, and every rcode by its IANA name.
+
+    An rcode without a name of its own is `RCODE12`; `Status("RCODE12")` makes it when it is first needed.
+    """
+
+    NOERROR = "NOERROR"
+    NODATA = "NODATA"
+    NXDOMAIN = "NXDOMAIN"
+
+    TIMEOUT = "TIMEOUT"
+    DEADLINE = "DEADLINE"
+    CANCELLED = "CANCELLED"
+    INVALID = "INVALID"
+    ERROR = "ERROR"
+
+    FORMERR = "FORMERR"
+    SERVFAIL = "SERVFAIL"
+    NOTIMP = "NOTIMP"
+    REFUSED = "REFUSED"
+    YXDOMAIN = "YXDOMAIN"
+    YXRRSET = "YXRRSET"
+    NXRRSET = "NXRRSET"
+    NOTAUTH = "NOTAUTH"
+    NOTZONE = "NOTZONE"
+    DSOTYPENI = "DSOTYPENI"
+    BADVERS = "BADVERS"
+    BADKEY = "BADKEY"
+    BADTIME = "BADTIME"
+    BADMODE = "BADMODE"
+    BADNAME = "BADNAME"
+    BADALG = "BADALG"
+    BADTRUNC = "BADTRUNC"
+    BADCOOKIE = "BADCOOKIE"
+
+    @classmethod
+    def of_rcode(cls, rcode: int) -> Status:
+        """The status of a 12-bit rcode (RFC 6895 section 2.3). 0 is NOERROR; whether there is data the codec knows."""
+        return _RCODES.get(rcode) or cls(f"RCODE{rcode}")
+
+    @property
+    def answered(self) -> bool:
+        """A nameserver answered the question: NOERROR, NODATA or NXDOMAIN. These are never asked again."""
+        return self in ANSWERED
+
+    @classmethod
+    def _missing_(cls, value: object) -> Status | None:
+        if not (isinstance(value, str) and re.fullmatch(r"RCODE[1-9]\d{0,3}", value)):
+            return None
+        member = str.__new__(cls, value)
+        member._name_ = member._value_ = value
+        return cls._value2member_map_.setdefault(value, member)  # type: ignore[return-value]  # typed as Enum
+
+
+ANSWERED = frozenset({Status.NOERROR, Status.NODATA, Status.NXDOMAIN})
+
+# IANA "DNS RCODEs". 16 is BADVERS in an OPT record (RFC 6891) and BADSIG only inside TSIG, which is never asked for.
+_RCODES = {
+    0: Status.NOERROR,
+    1: Status.FORMERR,
+    2: Status.SERVFAIL,
+    3: Status.NXDOMAIN,
+    4: Status.NOTIMP,
+    5: Status.REFUSED,
+    6: Status.YXDOMAIN,
+    7: Status.YXRRSET,
+    8: Status.NXRRSET,
+    9: Status.NOTAUTH,
+    10: Status.NOTZONE,
+    11: Status.DSOTYPENI,
+    16: Status.BADVERS,
+    17: Status.BADKEY,
+    18: Status.BADTIME,
+    19: Status.BADMODE,
+    20: Status.BADNAME,
+    21: Status.BADALG,
+    22: Status.BADTRUNC,
+    23: Status.BADCOOKIE,
+}
+
+
+class Query(msgspec.Struct, gc=False):
+    """One lookup: a name and a type, and where in the input it stood.
+
+    `attempts` and `asked` are filled in by whoever abandons the lookup before it has a result, so that its DEADLINE
+    or CANCELLED result can tell how far it came: queries sent (None: cannot be known), and when the first one was
+    sent (seconds on the monotonic clock of this process; None: never).
+    """
+
+    index: int
+    input: str
+    name: str
+    type: str
+    attempts: int | None = 0
+    asked: float | None = None
+
+
+class Record(msgspec.Struct, gc=False, frozen=True):
+    """One resource record of an answer. `ttl` in seconds, or None where the backend does not tell.
+
+    `data` is the rdata in presentation format (RFC 1035 section 5.1; RFC 3597 for types without one).
+    """
+
+    name: str
+    type: str
+    ttl: int | None
+    data: str
+
+
+class Result(msgspec.Struct, gc=False):
+    """The one result of one lookup. `elapsed` in seconds from the first query sent; `error` is one plain sentence."""
+
+    index: int
+    input: str
+    name: str | None
+    type: str
+    status: Status
+    answers: list[Record]
+    nameserver: str | None
+    transport: str | None
+    attempts: int | None
+    elapsed: float | None
+    engine: str
+    backend: str
+    error: str | None
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses in the answer, in its order: the data of its A and AAAA records."""
+        return [record.data for record in self.answers if record.type in ("A", "AAAA")]

@@ -1,0 +1,172 @@
+"""The text of a host -> the name that DNS is asked.
+
+`name_of` knows every rule and serves any text. `stretches` serves many lines at once and is why a million ordinary
+names cost little more than the queries made of them; both go by the one pattern of an ordinary name. idna and
+dnspython are imported when the first text needs them.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_VISIBLE = 253  # characters of a name of 255 octets (RFC 1035 section 2.3.4), without its last dot
+_ESCAPED = 4 * 255  # characters of the longest name that can be, each octet written \DDD
+
+# Letters, digits, hyphens and underscores in labels of 63 octets (RFC 1035 section 2.3.4): asked as it stands.
+_LABELS = r"[A-Za-z0-9_-]{1,63}+(?:\.[A-Za-z0-9_-]{1,63}+)*+\.?"
+_ORDINARY = re.compile(_LABELS)
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+# Lines that follow one another: of ordinary names that end in no digit, so cannot be addresses; of IPv4 addresses; or
+# one line of another kind.
+_STRETCH = re.compile(rf"((?:{_LABELS}(?<![0-9])\n)++)|((?:{_OCTET}(?:\.{_OCTET}){{3}}\n)++)|([^\n]*)\n")
+
+_BAD_ESCAPE = "a backslash is followed neither by three digits up to 255 nor by another character"
+
+
+def name_of(text: str) -> tuple[str, str | None]:
+    r"""The absolute name to ask, and the only type to ask it for: PTR where the text is an IP address, else None.
+
+    `text` is one host, stripped of white space; octets that were no UTF-8 stand in it as U+FFFD. The name is in lower
+    case and in presentation format with A-labels, as dnspython prints it. U-labels are mapped by UTS 46
+    (non-transitional) and encoded by RFC 3492 without asking what registries accept; `\.` and `\032` are the escapes
+    of RFC 1035 section 5.1; an address is asked by its reverse name (RFC 1035 section 3.5, RFC 3596 section 2.5).
+
+    Raises ValueError, one plain sentence, for what DNS cannot be asked.
+    """
+    if not _is_ordinary(text):
+        _check(text)
+        if not text.isascii():
+            text = _with_a_labels(text)
+    reverse = _reverse_name(text) if text[-1].isdigit() or ":" in text else None
+    return (_canonical(text), None) if reverse is None else (reverse, "PTR")
+
+
+class Stretch(NamedTuple):
+    """Hosts that follow one another, as written; their names; the only type to ask them for, as `name_of` gives it."""
+
+    texts: list[str]
+    names: list[str]
+    only: str | None
+
+
+def stretches(lines: str) -> Iterator[Stretch | str]:
+    r"""The lines, each ended by `\n`, in order: stretches of ordinary names and of IPv4 addresses, and every other
+    line alone, for its reader and `name_of`.
+    """
+    for match in _STRETCH.finditer(lines):
+        names, addresses, other = match.groups()
+        if names is not None:
+            texts = names.split("\n")
+            texts.pop()
+            if max(map(len, texts)) > _VISIBLE:
+                yield from texts
+            else:
+                yield Stretch(texts, names.lower().replace(".\n", "\n").replace("\n", ".\n").split("\n")[:-1], None)
+        elif addresses is not None:
+            texts = addresses.split("\n")
+            texts.pop()
+            yield Stretch(texts, [".".join(text.split(".")[::-1]) + ".in-addr.arpa." for text in texts], "PTR")
+        else:
+            yield other
+
+
+def _is_ordinary(text: str) -> bool:
+    return _ORDINARY.fullmatch(text) is not None and len(text) <= _VISIBLE
+
+
+def _canonical(text: str) -> str:
+    if _is_ordinary(text):
+        return text.lower().removesuffix(".") + "."
+
+    import dns.name
+
+    try:
+        # A lone @ is the origin of a zone file to dnspython; here it is a label.
+        return dns.name.from_text(r"\@" if text == "@" else text).canonicalize().to_text()
+    except dns.name.LabelTooLong:
+        raise ValueError("a label is longer than 63 octets") from None
+    except dns.name.EmptyLabel:
+        raise ValueError("a label is empty") from None
+    except dns.name.NameTooLong:
+        raise ValueError("the name is longer than 255 octets") from None
+    except dns.name.BadEscape:
+        raise ValueError(_BAD_ESCAPE) from None
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+
+
+def _check(text: str) -> None:
+    if not text:
+        raise ValueError("the host is empty")
+    if "\ufffd" in text:
+        raise ValueError("the line is not UTF-8")
+    control = _CONTROL.search(text)
+    if control:
+        raise ValueError(f"a control character (U+{ord(control[0]):04X}) is in the line")
+    if len(text.split(None, 1)) > 1:
+        raise ValueError(r"two words are on one line (a space inside a name is written \032)")
+    if len(text) > _ESCAPED:
+        raise ValueError("the name is longer than 255 octets")
+
+
+def _reverse_name(text: str) -> str | None:
+    """The reverse name of an IPv4 or IPv6 address, None for any other text."""
+    try:
+        if ":" in text:
+            # A scope (fe80::1%eth0, RFC 4007 section 11) means something to one machine only.
+            octets = socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
+            if octets[:12] != _MAPPED:
+                return ".".join(octets.hex()[::-1]) + ".ip6.arpa."
+            text = socket.inet_ntop(socket.AF_INET, octets[12:])
+        else:
+            socket.inet_pton(socket.AF_INET, text)
+    except OSError:
+        return None
+    return ".".join(text.split(".")[::-1]) + ".in-addr.arpa."
+
+
+_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
+
+# A label in presentation format: characters and escapes up to the next dot that is not escaped.
+_LABEL = re.compile(r"(?:[^.\\]|\\.)+")
+_ESCAPE = re.compile(r"\\(?:([0-9]{3})|([^0-9])|)")
+
+
+def _with_a_labels(text: str) -> str:
+    import idna
+
+    try:
+        mapped = idna.uts46_remap(text, std3_rules=False)
+    except idna.IDNAError as error:
+        raise ValueError(f"UTS 46 allows no U+{error.codepoint or 0:04X} in a name") from None
+    if not mapped:
+        raise ValueError("a label is empty")
+    if " " in mapped:
+        raise ValueError("UTS 46 maps a character of the name to a space")
+    return _LABEL.sub(_a_label, mapped)
+
+
+def _a_label(match: re.Match[str]) -> str:
+    label = match[0]
+    if label.isascii():
+        return label
+    label = _ESCAPE.sub(_unescaped, label).lower()
+    encoded = "xn--" + label.encode("punycode").decode("ascii")
+    return re.sub(r"[^A-Za-z0-9-]", lambda special: f"\\{ord(special[0]):03d}", encoded)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    digits, character = match.groups()
+    if character is not None:
+        return str(character)
+    if digits is None:
+        raise ValueError(_BAD_ESCAPE)
+    if int(digits) > 127:
+        raise ValueError(r"an escape above \127 is in a label that is not ASCII")
+    return chr(int(digits))

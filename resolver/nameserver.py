@@ -1,0 +1,133 @@
+"""Who is asked: the text a user gives for a nameserver, and what it means."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_PORTS = {"udp": 53, "tcp": 53, "tls": 853, "https": 443}
+_FORMS = "ADDR, ADDR:PORT, [V6]:PORT, with udp://, tcp:// or tls:// before it, tls://ADDR#NAME, or https://…"
+
+
+class Nameserver(msgspec.Struct, frozen=True):
+    """One nameserver. `name` is what its certificate must be for (tls), `url` the whole address (https)."""
+
+    transport: str
+    host: str
+    port: int
+    name: str | None = None
+    url: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Nameserver:
+        """Read `192.0.2.53`, `[2001:db8::1]:5353`, `tcp://192.0.2.53`, `tls://192.0.2.53#dns.example`, `https://…`.
+
+        Raises ValueError with a sentence that lists the forms.
+        """
+        text = text.strip()
+        scheme, separator, rest = text.partition("://")
+        if not separator:
+            scheme, rest = "udp", text
+        scheme = scheme.lower()
+        if scheme == "https":
+            return cls._of_url(text)
+        if scheme not in _PORTS:
+            raise ValueError(f"{text!r} is no nameserver: {scheme}:// is not known; valid: {_FORMS}")
+        name = None
+        if scheme == "tls" and "#" in rest:
+            rest, _, name = rest.partition("#")
+            if not name:
+                raise ValueError(f"{text!r} is no nameserver: no name follows the #; valid: {_FORMS}")
+        host, port = _address(rest, text)
+        return cls(scheme, host, _PORTS[scheme] if port is None else port, name)
+
+    @classmethod
+    def _of_url(cls, text: str) -> Nameserver:
+        try:
+            url = urlsplit(text)
+            port = url.port
+        except ValueError as error:
+            raise ValueError(f"{text!r} is no nameserver: {error}; valid: {_FORMS}") from None
+        if not url.hostname:
+            raise ValueError(f"{text!r} is no nameserver: the URL names no host; valid: {_FORMS}")
+        return cls("https", url.hostname, port or 443, None, text)
+
+    def __str__(self) -> str:
+        """`192.0.2.1:53`, `[2001:db8::1]:53`: how results name it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_all(texts: Iterable[str | Nameserver]) -> tuple[Nameserver, ...]:
+    """The nameservers that these texts name, in order; `@FILE` stands for the lines of a list.
+
+    Raises ValueError for a text that is none, OSError for a list that cannot be read.
+    """
+    found: list[Nameserver] = []
+    for text in texts:
+        if isinstance(text, Nameserver):
+            found.append(text)
+        elif not isinstance(text, str):
+            raise TypeError(f"a nameserver is a text such as '192.0.2.53:53', not {text!r}")
+        elif text.startswith("@"):
+            found += _of_file(Path(text[1:]))
+        else:
+            found.append(Nameserver.parse(text))
+    return tuple(dict.fromkeys(found))
+
+
+def system() -> tuple[Nameserver, ...]:
+    """The nameservers that this machine is set up to ask, over UDP. Raises LookupError where there is none."""
+    import dns.resolver
+
+    try:
+        configured = dns.resolver.Resolver(configure=True)
+    except dns.resolver.NoResolverConfiguration as error:
+        raise LookupError(f"this machine names no nameserver ({error}); name one with -n") from None
+    found = [Nameserver("udp", str(host), configured.port) for host in configured.nameservers]
+    if not found:
+        raise LookupError("this machine names no nameserver; name one with -n")
+    return tuple(dict.fromkeys(found))
+
+
+def _of_file(path: Path) -> list[Nameserver]:
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+        # As in a list of hosts, # begins a comment at the start or after white space; tls://ADDR#NAME keeps its own.
+        text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip()
+        if text:
+            try:
+                found.append(Nameserver.parse(text))
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}") from None
+    if not found:
+        raise ValueError(f"{path} names no nameserver")
+    return found
+
+
+def _address(text: str, whole: str) -> tuple[str, int | None]:
+    bracketed = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?", text)
+    if bracketed:
+        host, port = bracketed.groups()
+    elif text.count(":") == 1:
+        host, port = text.split(":")
+    else:
+        host, port = text, None
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise ValueError(f"{whole!r} is no nameserver: {host!r} is not an IP address; valid: {_FORMS}") from None
+    if bracketed and address.version != 6:
+        raise ValueError(f"{whole!r} is no nameserver: brackets are for IPv6 addresses; valid: {_FORMS}")
+    if port is None:
+        return str(address), None
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(f"{whole!r} is no nameserver: {port!r} is not a port from 1 to 65535; valid: {_FORMS}")
+    return str(address), int(port)

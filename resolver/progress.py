@@ -1,0 +1,236 @@
+"""What standard error tells people: how far a run has come while it goes on, and its figures at the end.
+
+The display draws only when it is told to, by `tick`, so it needs no thread and never draws in the middle of a line of
+results. It must never end a run: a terminal that is gone silences it and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from resolver.message import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TextIO
+
+    import rich.progress
+    from rich.console import Console
+
+    from resolver.message import Result
+
+INTERVAL = 0.1  # seconds between two drawings
+DELAY = 0.3  # seconds before the first: a run that is over sooner shows no display, and does not load rich
+LOG_INTERVAL = 10.0  # seconds between two lines where standard error is no terminal: a log, read later
+
+_ERASE = "\r\x1b[2K"  # to the first column, and erase the line (ECMA-48 EL)
+
+
+class Progress:
+    """One line that says how far a run has come, drawn ten times a second at most.
+
+    `total_known` tells how much of the input has been read, as (part, whole) in any one unit: lookups, or octets of the
+    list. None where that is not known (a pipe); then the line has no share and no time left.
+
+    Where the stream is no terminal, that is a plain line every ten seconds.
+    Where the results go to the same terminal, `clear` before they are written; the next `tick` after draws again.
+    """
+
+    def __init__(self, total_known: Callable[[], tuple[int, int] | None], stream: TextIO) -> None:
+        self._total_known = total_known
+        self._stream = stream
+        self._started = _monotonic()
+        self._next = self._started + DELAY
+        self._terminal = stream.isatty()
+        self._shown = False
+        self._done = self._answered = self._nxdomain = 0
+        self._bar: rich.progress.Progress | None = None
+        self._console: Console | None = None
+
+    def update(self, results: list[Result]) -> None:
+        """Count these results."""
+        # By list.count, which compares in C: a set or a dict would call Enum's __hash__, in Python, for each result.
+        statuses = [result.status for result in results]
+        self._done += len(statuses)
+        self._answered += statuses.count(Status.NOERROR) + statuses.count(Status.NODATA)
+        self._nxdomain += statuses.count(Status.NXDOMAIN)
+
+    def tick(self) -> None:
+        """Draw, if it is time. To be called often: it costs next to nothing where it is not."""
+        if _monotonic() >= self._next:
+            self._draw()
+
+    def clear(self) -> None:
+        """Take the line off the screen, so that something else can be written there."""
+        if self._shown:
+            self._shown = False
+            self._write(_ERASE)
+
+    def close(self) -> None:
+        """Take the line off the screen for good."""
+        self.clear()
+        self._next = float("inf")
+
+    def _draw(self) -> None:
+        now = _monotonic()
+        if self._bar is None:
+            self._bar, self._console = _bar(self._stream, self._started)
+        assert self._console is not None
+        task = self._bar.tasks[0]
+        part, whole = self._total_known() or (0, None)
+        self._bar.update(task.id, total=whole, completed=part)
+        figures = self._figures(now - self._started, part, whole, task.time_remaining)
+        if not self._terminal:
+            self._next = now + LOG_INTERVAL
+            self._write(f"{figures}\n")
+            return
+        self._bar.update(task.id, figures=figures)
+        with self._console.capture() as captured:
+            self._console.print(self._bar)
+        # One line, whatever the width: what `clear` takes off is one line.
+        line = captured.get().split("\n", 1)[0]
+        self._shown = True
+        self._next = now + INTERVAL
+        self._write(f"{_ERASE}{line}")
+
+    def _figures(self, elapsed: float, part: int, whole: int | None, left: float | None) -> str:
+        # The most important first: a narrow terminal cuts the end off.
+        share = f"{part / whole:4.0%} " if whole else ""
+        remaining = "" if left is None else f" ({_clock(left)} left)"
+        failed = self._done - self._answered - self._nxdomain
+        return (
+            f"{share}{_clock(elapsed)}{remaining}  {_short(self._done / max(elapsed, 1e-3))}/s  "
+            f"{_short(self._answered)} answered {_short(self._nxdomain)} NXDOMAIN {_short(failed)} failed"
+        )
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            self._next = float("inf")
+
+
+class Summary(Protocol):
+    """The figures of a run, as `batch` counts them. `seconds` from the first host to the last result."""
+
+    @property
+    def engine(self) -> str: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def hosts_read(self) -> int: ...
+    @property
+    def lookups(self) -> int: ...
+    @property
+    def results_written(self) -> int: ...
+    @property
+    def statuses(self) -> Mapping[str, int]: ...
+    @property
+    def queries_sent(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def lookups_per_second(self) -> float: ...
+    @property
+    def input_complete(self) -> bool: ...
+    @property
+    def ended(self) -> str: ...
+    @property
+    def note(self) -> str | None: ...
+
+
+def summary_lines(summary: Summary) -> str:
+    """The figures for people, each line with its line break."""
+    lines = [
+        f"{_count(summary.hosts_read, 'host')}, {_count(summary.lookups, 'lookup')}, "
+        f"{_count(summary.results_written, 'result')} in {_seconds(summary.seconds)}: "
+        f"{summary.lookups_per_second:,.0f} lookups a second ({summary.engine}, {summary.backend})"
+    ]
+    if summary.statuses:
+        ordered = sorted(summary.statuses.items(), key=lambda item: (-item[1], item[0]))
+        lines.append(", ".join(f"{status} {count:,}" for status, count in ordered))
+    if summary.lookups:
+        each = summary.queries_sent / summary.lookups
+        lines.append(f"{_count(summary.queries_sent, 'query', 'queries')} sent, {each:.2f} a lookup")
+    if summary.ended in _ENDED:
+        lines.append(_ENDED[summary.ended])
+    if not summary.input_complete:
+        lines.append("The input was not read to its end.")
+    if summary.note:
+        lines.append(summary.note)
+    if summary.lookups != summary.results_written:
+        lines.append(
+            f"BUG: {_count(summary.lookups, 'lookup')}, but {_count(summary.results_written, 'result')} written. "
+            "Each lookup must have one result: do not rely on this output, and please report this."
+        )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def print_summary(summary: Summary, stream: TextIO) -> None:
+    """Write the figures for people."""
+    stream.write(summary_lines(summary))
+    stream.flush()
+
+
+def summary_json(summary: Summary) -> bytes:
+    """The figures as one line of JSON: the fields of the object (a Struct or a dataclass), in their order."""
+    return msgspec.json.encode(summary) + b"\n"
+
+
+_ENDED = {
+    "deadline": "The deadline (--timeout) ended the run; what was not done is reported as DEADLINE.",
+    "cancelled": "The run was interrupted; what was not done is reported as CANCELLED.",
+}
+
+_monotonic = time.monotonic  # looked up once: `tick` is called between all batches
+
+
+def _bar(stream: TextIO, started: float) -> tuple[rich.progress.Progress, Console]:
+    """What draws the line, and the console that knows how wide and how colourful the stream's terminal is."""
+    from rich import progress
+    from rich.console import Console
+    from rich.table import Column
+
+    console = Console(file=stream, highlight=False)
+    bar = progress.Progress(
+        progress.BarColumn(bar_width=None, table_column=Column(ratio=1)),
+        "{task.fields[figures]}",
+        console=console,
+        auto_refresh=False,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        get_time=_monotonic,
+        expand=True,
+    )
+    bar.add_task("", total=None, figures="")
+    bar.tasks[0].start_time = started
+    return bar, console
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def _short(number: float) -> str:
+    """Up to 9,999 as it is, above that three digits: 12.3k, 123k, 1.23M. A line has no room for more."""
+    if number < 9999.5:
+        return f"{number:,.0f}"
+    thousands = 0
+    while number >= 999.5 and thousands < 3:
+        number /= 1000
+        thousands += 1
+    return f"{number:#.3g}".removesuffix(".") + " kMG"[thousands]
+
+
+def _count(number: int, one: str, several: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds < 100 else f"{seconds:,.0f} s"

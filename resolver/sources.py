@@ -1,0 +1,356 @@
+r"""Where hosts come from: files, pipes and terminals by the rules of lists, and the library's iterables.
+
+A source gives its hosts in runs, neighbours that are asked the same types, so that a million ordinary names are
+handled by the block, never by the line.
+
+The one thing to know before changing anything here: nothing grows with the input. A list holds one block of octets
+and at most the first 1 MiB of a line.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import os
+import re
+import select
+import stat
+from collections.abc import Iterator, Sized
+from itertools import chain, cycle, islice, repeat
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from resolver.names import Stretch, name_of, stretches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_BLOCK = 16 * 1024  # octets read at once: about 700 names, less than a millisecond of work
+_LONGEST = 1024 * 1024  # octets of a line that are kept
+_RUN = 64  # hosts after which a run is given out
+
+
+class Source(Protocol):
+    """Where hosts come from: made by `path`, `descriptor`, `text_file` and `elements`, which raise what is wrong.
+
+    once: it can be read only once and may never end (a pipe, a terminal, an iterator): it is given up on stop.
+    ended: all of it was read.
+    waitable: the descriptor to wait on while `read` gives None.
+    total: the whole in octets or hosts; None where it is unknown.
+    """
+
+    once: bool
+    ended: bool
+    waitable: int | None
+    total: int | None
+
+    def read(self, types: tuple[str, ...], hosts: int) -> Block | None:
+        """The next hosts, no more than `hosts` of an iterable; None: nothing right now."""
+
+    def close(self) -> None:
+        """Close what this source opened itself."""
+
+
+class Block(NamedTuple):
+    """What one read gave. Its runs are made as they are taken: a name can cost 50 microseconds."""
+
+    size: int  # octets or hosts, as the source's total
+    lines: int  # blank ones and comments too
+    runs: Iterator[Run]
+
+
+def path(name: str | os.PathLike[str]) -> Source:
+    """A list in a file, a FIFO, a device. Raises OSError where it cannot be read; never waits for a FIFO's writer."""
+    # O_NONBLOCK is for a FIFO without a writer yet; O_NOCTTY for a terminal.
+    fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        return descriptor(fd, owned=True)
+    except OSError as error:
+        os.close(fd)
+        raise OSError(error.errno, error.strerror, os.fspath(name)) from None
+
+
+def descriptor(fd: int, *, owned: bool = False) -> Source:
+    """A list on an open descriptor, such as standard input's 0; closed by `close()` where it is owned.
+
+    Raises OSError where it is not open, or a directory.
+    """
+    status = os.fstat(fd)
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    close = (lambda: os.close(fd)) if owned else None
+    if stat.S_ISREG(status.st_mode):
+        # Standard input may stand in the middle of its file: { read header; resolve; } < hosts.csv
+        rest = max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))
+        return _Lines(lambda: os.read(fd, _BLOCK), total=rest, close=close)
+    return _Lines(lambda: _read_ready(fd), once=True, waitable=fd, close=close)
+
+
+def text_file(file: io.TextIOBase) -> Source:
+    """A list in an open text file, from where it stands; the caller closes it.
+
+    Where the file's text layer holds nothing back and is UTF-8, the octets below it are read, and a pipe is never
+    waited for. Else the text is read line by line or, where that cannot wait, by the block. Raises ValueError for a
+    file that is closed or not readable.
+    """
+    if not file.readable():
+        raise io.UnsupportedOperation("the file is not open for reading")
+    try:
+        fd = file.fileno()
+    except OSError:
+        return _Lines(lambda: _octets(file.read(_BLOCK)))
+    waits = not stat.S_ISREG(os.fstat(fd).st_mode)
+    if _holds_nothing(file) and isinstance(file, io.TextIOWrapper) and _is_utf8(file.encoding):
+        if waits:
+            return descriptor(fd)
+        buffer = file.buffer
+        return _Lines(lambda: buffer.read(_BLOCK), total=max(0, os.fstat(fd).st_size - buffer.tell()))
+    if waits:
+        return _Lines(lambda: _octets(file.readline(_BLOCK)), once=True)
+    return _Lines(lambda: _octets(file.read(_BLOCK)))
+
+
+def elements(hosts: Iterable[object], *, whole: bool = False) -> Source:
+    """Each element is one host: a str, or an address of `ipaddress`. Any text is a host; a blank one is INVALID.
+
+    whole: also an iterator is read to its end when the run ends early, as a collection is.
+    Raises TypeError for another kind of element: at once in a collection, when it is met in an iterator.
+    """
+    if isinstance(hosts, str | bytes):
+        raise TypeError(f"hosts are an iterable of hosts, not one {type(hosts).__name__}")
+    source = _Elements(hosts)
+    source.once = source.once and not whole
+    return source
+
+
+class Run:
+    """Neighbours in the input that are asked the same types, or (error) one that cannot be asked."""
+
+    __slots__ = ("_given", "error", "names", "texts", "types")
+
+    def __init__(self, texts: list[str], names: list[str], types: tuple[str, ...], error: str | None = None) -> None:
+        self.texts = texts
+        self.names = names
+        self.types = types
+        self.error = error
+        self._given = 0
+
+    @property
+    def left(self) -> int:
+        """Lookups not given yet."""
+        return len(self.texts) * len(self.types) - self._given
+
+    def take(self, n: int) -> tuple[list[str], list[str], Iterator[str], int]:
+        """The next lookups, `n` at most: inputs, names, types; and how many hosts begin with them."""
+        many = len(self.types)
+        start = self._given
+        end = self._given = start + min(n, self.left)
+        first, last = start // many, -(-end // many)
+        texts, names = self.texts[first:last], self.names[first:last]
+        if many == 1:
+            return texts, names, repeat(self.types[0]), last - first
+        skip, size = start % many, end - start
+        texts = [text for text in texts for _ in self.types][skip : skip + size]
+        names = [name for name in names for _ in self.types][skip : skip + size]
+        return texts, names, islice(cycle(self.types), skip, None), last - first - (skip > 0)
+
+
+class _Lines:
+    """A list: the rules of lines, over octets from anywhere.
+
+    `read` gives a block of octets, b"" at the end, None for nothing right now.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], bytes | None],
+        *,
+        once: bool = False,
+        waitable: int | None = None,
+        total: int | None = None,
+        close: Callable[[], None] | None = None,
+    ) -> None:
+        self.once = once
+        self.ended = False
+        self.waitable = waitable
+        self.total = total
+        self._octets = read
+        self._close = close
+        self._rest = b""  # a line without its end
+        self._begun = False
+
+    def read(self, types: tuple[str, ...], hosts: int) -> Block | None:
+        octets = self._octets()
+        if octets is None:
+            return None
+        self.ended = not octets
+        head, newline, rest = (octets or b"\n").rpartition(b"\n")
+        if not newline:
+            self._keep(octets)
+            return Block(len(octets), 0, iter(()))
+        lines = self._rest + head + newline
+        self._rest = rest
+        if not self._begun:
+            self._begun = True
+            lines = lines.removeprefix(codecs.BOM_UTF8)
+        if len(lines) <= _LONGEST:
+            runs = _runs_of_lines(lines, types)
+        else:
+            line, _, others = lines.partition(b"\n")
+            runs = chain(_runs_of_long_line(line, types), _runs_of_lines(others, types))
+        return Block(len(octets), lines.count(b"\n"), runs)
+
+    def close(self) -> None:
+        self.ended = True
+        if self._close is not None:
+            self._close()
+            self._close = None
+
+    def _keep(self, block: bytes) -> None:
+        # One octet more than is kept tells that the line is too long; the rest of it is let go.
+        if len(self._rest) <= _LONGEST:
+            self._rest += block
+        if len(self._rest) > _LONGEST:
+            # However long white space is, it makes no host.
+            self._rest = self._rest.lstrip()
+
+
+class _Elements:
+    """A collection, or an iterator that can be read once."""
+
+    def __init__(self, hosts: Iterable[object]) -> None:
+        self.once = not isinstance(hosts, Sized)
+        self.ended = False
+        self.waitable: int | None = None
+        self.total = len(hosts) if isinstance(hosts, Sized) else None
+        if not self.once:
+            for kind in set(map(type, hosts)):
+                _check_kind(kind)
+        self._hosts = iter(hosts)
+
+    def read(self, types: tuple[str, ...], hosts: int) -> Block | None:
+        texts = [host if type(host) is str else _text(host) for host in islice(self._hosts, hosts)]
+        self.ended = len(texts) < hosts
+        lines = "\n".join([*texts, ""])
+        # An element that holds a line feed is no two hosts.
+        whole = lines.count("\n") == len(texts)
+        return Block(len(texts), len(texts), _runs(map(_stripped, stretches(lines) if whole else texts), types))
+
+    def close(self) -> None:
+        self.ended = True
+
+
+_COMMENT = re.compile(r"(?:^|\s)#.*", re.DOTALL)
+# How Python writes octets that are not UTF-8 into arguments and file names; JSON has no such characters.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_CUT = "the line is longer than 1 MiB, of which the first is kept"
+
+
+def _runs_of_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[Run]:
+    # A line that is not UTF-8 spoils no other: no octet of a longer character is a line's end.
+    text = lines.replace(b"\r\n", b"\n").decode("utf-8", "replace")
+    return _runs(filter(None, map(_without_comment, stretches(text))), types)
+
+
+def _runs_of_long_line(line: bytes, types: tuple[str, ...]) -> Iterator[Run]:
+    line = line.lstrip()
+    if len(line) <= _LONGEST:
+        return _runs_of_lines(line + b"\n", types)
+    # Not final: a character that the cut divides is left out.
+    text = codecs.utf_8_decode(line[:_LONGEST], "replace", False)[0]
+    if _COMMENT.search(text):
+        return _runs_of_lines(line[:_LONGEST] + b"\n", types)
+    return iter([Run([text.strip()], [""], types, _CUT)])
+
+
+def _runs(parts: Iterable[Stretch | str], types: tuple[str, ...]) -> Iterator[Run]:
+    run = Run([], [], types)
+    for part in parts:
+        error = None
+        if isinstance(part, str):
+            try:
+                name, only = name_of(part)
+            except ValueError as invalid:
+                name, only, error = "", None, str(invalid)
+            texts, names = [part], [name]
+        else:
+            texts, names, only = part
+        asked = types if only is None else (only,)
+        if run.types != asked or run.error is not error or len(run.texts) >= _RUN:
+            if run.texts:
+                yield run
+            run = Run([], [], asked, error)
+        run.texts += texts
+        run.names += names
+    if run.texts:
+        yield run
+
+
+def _without_comment(part: Stretch | str) -> Stretch | str:
+    if not isinstance(part, str):
+        return part
+    return (_COMMENT.sub("", part) if "#" in part else part).strip()
+
+
+def _stripped(part: Stretch | str) -> Stretch | str:
+    return _SURROGATE.sub("\ufffd", part).strip() if isinstance(part, str) else part
+
+
+def _text(host: object) -> str:
+    _check_kind(type(host))
+    return str.__str__(host) if isinstance(host, str) else str(host)
+
+
+def _check_kind(kind: type) -> None:
+    if issubclass(kind, str):
+        return
+    import ipaddress
+
+    # Not issubclass: an interface is an address with a network.
+    if kind not in (ipaddress.IPv4Address, ipaddress.IPv6Address):
+        raise TypeError(f"a host is a str or an ipaddress.IPv4Address or IPv6Address, not {kind.__name__}")
+
+
+def _octets(text: str) -> bytes:
+    return _SURROGATE.sub("\ufffd", text).encode()
+
+
+def _read_ready(fd: int) -> bytes | None:
+    """A block of what is there. A FIFO is not at its end before its first writer came: select knows, read does not."""
+    if not _is_readable(fd):
+        return None
+    try:
+        return os.read(fd, _BLOCK)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        if error.errno == errno.EIO:  # a terminal that is gone
+            return b""
+        raise
+
+
+def _is_readable(fd: int) -> bool:
+    try:
+        return bool(select.select([fd], [], [], 0)[0])
+    except ValueError:  # a number past FD_SETSIZE
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(0))
+
+
+def _holds_nothing(file: io.TextIOBase) -> bool:
+    """Does the text layer hold no text read ahead? Then its octets may be read below it."""
+    if not isinstance(file, io.TextIOWrapper):
+        return False
+    try:
+        if file.seekable():
+            file.seek(file.tell())
+        # Refused while text is held. Bad octets of any encoding make one bad line, not an exception.
+        file.reconfigure(encoding=file.encoding, errors="replace")
+    except OSError:
+        return False
+    return True
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")

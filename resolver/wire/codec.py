@@ -1,0 +1,317 @@
+"""What goes over the wire: a question to octets, a reply's octets to status and records.
+
+The hot path of the whole tool: every lookup passes here twice. `_walk` reads any reply; before it, `_fast` reads those
+that nearly every lookup gets, in a fraction of the time: one address; nothing at all; records written in the order in
+which they are followed. `_fast` may give up on whatever it likes, but where it answers, it answers as `_walk` does.
+
+What to know before changing anything: whatever octets come in, `read` raises `Malformed` and nothing else, in time
+linear in their number. What never becomes an answer is stepped over, not parsed: a strange record in the additional
+section is no reason to drop a reply.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from resolver.message import Query, Record, Status
+from resolver.wire import names, rdata
+from resolver.wire.names import Malformed
+
+__all__ = ["HEADER", "OPT", "PLAIN_HEADER", "Malformed", "match", "question", "rdtype", "read", "truncated"]
+
+# RFC 1035 section 4.1.1. After the ID: RD set, one question; with one additional record, or none.
+HEADER = bytes.fromhex("0100 0001 0000 0000 0001")
+PLAIN_HEADER = bytes.fromhex("0100 0001 0000 0000 0000")
+# RFC 6891 section 6.1.2: root, type 41, payload 1232 octets (DNS flag day 2020), version 0, no flags, no options.
+OPT = bytes.fromhex("00 0029 04d0 00000000 0000")
+
+Answer = tuple[Status, list[Record], str | None]
+
+
+def read(message: bytes, start: int, query: Query) -> Answer:
+    """Status, answers and error sentence of a reply that `match` has matched; `start` is what `match` returned.
+
+    The answers are the CNAME chain from the name that was asked, each CNAME once, then the records of the type at its
+    end. The error is None but for a referral. Raises `Malformed` for what cannot be parsed, and nothing else.
+    """
+    try:
+        answer = _fast(message, start, query)
+    except _UNPARSABLE:
+        answer = None
+    if answer:
+        return answer
+    try:
+        return _walk(message, start, query)
+    except _UNPARSABLE as error:
+        raise Malformed(f"the message cannot be parsed: {error}") from error
+
+
+_UNPARSABLE = (Malformed, IndexError, struct.error)  # the latter two where the message ends too early
+
+
+def match(message: bytes, question: bytes) -> int | None:
+    """Where the answer section begins, if the message is a reply to that question; else None. The ID is not looked at.
+
+    The name is compared octet by octet without regard to letter case (RFC 4343). An error rcode with an empty question
+    section matches too: some nameservers echo nothing when they refuse.
+    """
+    if message.startswith(question, 12) and message[2] & 0xF8 == 0x80 and message[5] == 1 and message[4] == 0:
+        return 12 + len(question)
+    if len(message) < 12 or message[2] & 0xF8 != 0x80:
+        return None
+    questions = message[4] << 8 | message[5]
+    if questions == 0 and message[3] & 15 not in (0, 3):
+        return 12
+    end = 12 + len(question)
+    same_name = message[12 : end - 4].lower() == question[:-4].lower()
+    return end if questions == 1 and same_name and message[end - 4 : end] == question[-4:] else None
+
+
+def question(name: str, type: str) -> bytes:
+    """The question section for a name in presentation format and a type as `rdtype` returns it, class IN.
+
+    Raises `ValueError` where there is no such name or type.
+    """
+    return names.from_text(name) + (_TYPE_AND_CLASS.get(type) or _type_and_class(type))
+
+
+def truncated(message: bytes) -> bool:
+    """The TC bit: ask again over TCP (RFC 2181 section 9). The message has a whole header."""
+    return message[2] & 2 != 0
+
+
+def rdtype(text: str) -> str:
+    """A record type in its usual writing: `a` is `A`, `TYPE1` too, `type65280` is `TYPE65280`.
+
+    Raises `ValueError` for an unknown type, and for those that no lookup can ask: type 0, pseudo-records, and the
+    meta types (RFC 6895 section 3.1) other than ANY.
+    """
+    try:
+        number = rdata.number(text.upper() if text.isascii() else text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a record type") from None
+    if number in (0, rdata.OPT) or (128 <= number < 256 and number != rdata.ANY):
+        raise ValueError(f"{rdata.mnemonic(number)} cannot be asked as a lookup")
+    return rdata.mnemonic(number)
+
+
+# -- the fast path --
+
+
+def _fast(message: bytes, start: int, query: Query) -> Answer | None:
+    """The answer, or None or an exception of `_UNPARSABLE` where the message is not of the simple kind."""
+    if message[6:12] == _ONE_RECORD_AND_OPT and len(message) == start + 27 and query.type == "A":
+        head, ttl, size, a, b, c, d, opt, extended, options = _ONE_A(message, start)
+        if head == _A_HEAD and size == 4 and opt == _OPT_HEAD and not (extended or options or message[3] & 15):
+            address = f"{_DECIMAL[a]}.{_DECIMAL[b]}.{_DECIMAL[c]}.{_DECIMAL[d]}"
+            return _NOERROR, [Record(query.name, "A", ttl if ttl <= _LONGEST_TTL else 0, address)], None
+    if message[6:8] == b"\0\0":
+        return _empty(message, start)
+    return _in_order(message, start, query)
+
+
+_ONE_RECORD_AND_OPT = b"\0\x01\0\0\0\x01"
+_ONE_A = struct.Struct("!6sIHBBBB 3s2xB3xH").unpack_from
+_A_HEAD = b"\xc0\x0c\0\x01\0\x01"
+_OPT_HEAD = b"\0\0\x29"
+_DECIMAL = rdata.DECIMAL
+_LONGEST_TTL = 0x7FFFFFFF  # RFC 2181 section 8: with the top bit set it counts as 0
+_NOERROR, _NODATA, _NXDOMAIN = Status.NOERROR, Status.NODATA, Status.NXDOMAIN
+
+
+def _in_order(message: bytes, at: int, query: Query) -> Answer | None:
+    """Each owner is a pointer: the first one to the question, each other one to the target of the CNAME before."""
+    name, type = query.name, query.type
+    if type == "ANY":
+        return None
+    head, type_and_class, reader = _SIMPLE.get(type) or _simple(type)
+    left = message[6] << 8 | message[7]
+    answers: list[Record] = []
+    known: dict[int, bytes] = {}
+    if not message.startswith(head, at):
+        pointer = _TO_QUESTION
+        seen = {message[12 : at - 4].lower()}
+        while left and message.startswith(pointer + _CNAME_IN, at):
+            ttl, size = _ttl_and_size(message, at + 6)
+            start = at + 12
+            target, at = names.read(message, start, known)
+            key = target.lower()
+            if at != start + size or start > 0x3FFF or key in seen:
+                return None
+            seen.add(key)
+            alias = names.to_text(target)
+            answers.append(Record(name, "CNAME", ttl if ttl <= _LONGEST_TTL else 0, alias))
+            name, pointer = alias, (0xC000 | start).to_bytes(2, "big")
+            left -= 1
+        head = pointer + type_and_class
+    unique = set()
+    for _ in range(left):
+        if not message.startswith(head, at):
+            return None
+        ttl, size = _ttl_and_size(message, at + 6)
+        data = reader(message, at + 12, size, known)
+        answers.append(Record(name, type, ttl if ttl <= _LONGEST_TTL else 0, data))
+        unique.add(data)
+        at += 12 + size
+    rcode = message[3] & 15 | _rest(message, at)
+    if rcode not in (0, 3) or len(unique) < left:
+        return None
+    return _NXDOMAIN if rcode else _NOERROR if left else _NODATA, answers, None
+
+
+def _simple(type: str) -> tuple[bytes, bytes, rdata.Reader]:
+    """How the first record of the type begins, how each one goes on after its owner, and who reads its rdata."""
+    type_and_class = _type_and_class(type)
+    simple = _TO_QUESTION + type_and_class, type_and_class, rdata.reader(rdata.number(type))
+    return _SIMPLE.setdefault(type, simple)
+
+
+_SIMPLE: dict[str, tuple[bytes, bytes, rdata.Reader]] = {}
+_TO_QUESTION = b"\xc0\x0c"
+_CNAME_IN = b"\0\5\0\1"
+
+
+# -- the walk: everything else --
+
+
+def _walk(message: bytes, start: int, query: Query) -> Answer:
+    count = message[6] << 8 | message[7]
+    if count == 0:
+        return _empty(message, start)
+    asked = message[12 : start - 4]
+    known = {12: asked} if asked else {}
+    wanted = rdata.number(query.type)
+    records, at = _section(message, start, count, wanted, known)
+    rcode = message[3] & 15 | _rest(message, at)
+    if rcode not in (0, 3):
+        return Status.of_rcode(rcode), [], None
+    answers, found = _chain(message, asked, query, wanted, records, known)
+    if rcode == 3:
+        return _NXDOMAIN, answers, None
+    return _NOERROR if found else _NODATA, answers, None
+
+
+# A record that may become an answer: its owner, type, TTL, and where its rdata is: offset and octets.
+_Found = tuple[bytes, int, int, int, int]
+
+
+def _section(
+    message: bytes, at: int, count: int, wanted: int, known: dict[int, bytes]
+) -> tuple[dict[bytes, list[_Found]], int]:
+    """The records of the answer section that may become answers, by owner in lower case; and where the section ends."""
+    records: dict[bytes, list[_Found]] = {}
+    for _ in range(count):
+        start = at
+        at = names.skip(message, at)
+        number, cls, ttl, size = _fixed(message, at)
+        at += 10
+        if cls == _IN and (number == wanted or number == rdata.CNAME or (wanted == rdata.ANY and number != rdata.OPT)):
+            owner = names.read(message, start, known)[0]
+            records.setdefault(owner.lower(), []).append((owner, number, ttl, at, size))
+        at += size
+    return records, at
+
+
+def _chain(
+    message: bytes,
+    asked: bytes,
+    query: Query,
+    wanted: int,
+    records: dict[bytes, list[_Found]],
+    known: dict[int, bytes],
+) -> tuple[list[Record], bool]:
+    """The answers, and whether there is one of the wanted type. `records` is used up on the way, so loops end.
+
+    A name that has records of the type needs no CNAME; of several CNAMEs at one name the first is followed.
+    """
+    asked = owner_key = asked.lower()
+    answers: dict[tuple[bytes, int, str], Record] = {}
+    while here := records.pop(owner_key, None):
+        found = here if wanted == rdata.ANY else [record for record in here if record[1] == wanted]
+        for owner, number, ttl, at, size in found or here[:1]:
+            if ttl > _LONGEST_TTL:
+                ttl = 0
+            data = rdata.reader(number)(message, at, size, known)
+            name = query.name if owner_key == asked else names.to_text(owner)
+            record = Record(name, rdata.mnemonic(number), ttl, data)
+            answers.setdefault((owner_key, number, data), record)
+        if found:
+            return list(answers.values()), True
+        owner_key = names.read(message, here[0][3], known)[0].lower()
+    return list(answers.values()), False
+
+
+# -- a reply without answers --
+
+
+def _empty(message: bytes, start: int) -> Answer:
+    """NXDOMAIN, NODATA, a referral, or an error."""
+    rcode = message[3] & 15 | _rest(message, start)
+    if rcode == 3:
+        return _NXDOMAIN, [], None
+    if rcode:
+        return Status.of_rcode(rcode), [], None
+    authoritative = message[2] & 4
+    return _NODATA, [], None if authoritative else _referral(message, start)
+
+
+def _referral(message: bytes, at: int) -> str | None:
+    """What to say of NS records in the authority section that lead to other nameservers (RFC 2308 section 2.2)."""
+    owners = []
+    for _ in range(message[8] << 8 | message[9]):
+        start, at = at, names.skip(message, at)
+        number, cls, _, size = _fixed(message, at)
+        at += 10 + size
+        if cls == _IN and number == rdata.SOA:
+            return None
+        if cls == _IN and number == rdata.NS:
+            owners.append(start)
+    if not owners:
+        return None
+    enclosing = names.ancestors(message[12:].lower())
+    known: dict[int, bytes] = {}
+    zones = [names.read(message, start, known)[0] for start in owners]
+    zone = next((zone for zone in zones if zone.lower() in enclosing), None)
+    if zone is None:
+        return None
+    if zone == b"\0":
+        return "upward referral to the nameservers of the root: the nameserver asked does not recurse"
+    return f"referral to the nameservers of {names.to_text(zone)}: the nameserver asked does not recurse"
+
+
+# -- the sections that hold no answers --
+
+
+def _rest(message: bytes, at: int) -> int:
+    """Step over authority and additional section, to the message's end. Returns the upper bits of the rcode."""
+    if len(message) == at + 11 and message[8:12] == b"\0\0\0\1" and message.startswith(_OPT_HEAD, at):
+        if message[at + 9] or message[at + 10]:
+            raise Malformed("the message ends too early")
+        return message[at + 5] << 4
+    for _ in range(message[8] << 8 | message[9]):
+        at = names.skip(message, at)
+        at += 10 + (message[at + 8] << 8 | message[at + 9])
+    opt = -1
+    for _ in range(message[10] << 8 | message[11]):
+        at = names.skip(message, at)
+        if message[at] == 0 and message[at + 1] == rdata.OPT:
+            if opt >= 0:
+                raise Malformed("more than one OPT record")  # RFC 6891 section 6.1.1
+            opt = message[at + 4] << 4  # RFC 6891 section 6.1.3
+        at += 10 + (message[at + 8] << 8 | message[at + 9])
+    if at != len(message):
+        raise Malformed("the sections do not end where the message ends")
+    return opt if opt > 0 else 0
+
+
+# Type, class, TTL, octets of rdata: what follows each owner.
+_fixed = struct.Struct("!HHIH").unpack_from
+_IN = 1
+
+
+def _type_and_class(type: str) -> bytes:
+    return _TYPE_AND_CLASS.get(type) or _TYPE_AND_CLASS.setdefault(type, struct.pack("!HH", rdata.number(type), _IN))
+
+
+_TYPE_AND_CLASS: dict[str, bytes] = {}
+_ttl_and_size = struct.Struct("!IH").unpack_from

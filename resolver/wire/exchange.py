@@ -1,0 +1,447 @@
+"""The state of the wire backend: what is in flight, and what each reply, silence or failure means for it.
+
+Theory of operation. A *flight* is one lookup on its way. It is launched on a *path* (one socket's worth of message
+IDs), and stands in two dictionaries until it ends: its path's, by ID, where replies find it, and that of its try, in
+the order of sending, where silence finds it (all first tries wait equally long, so the oldest is always in front: no
+timer a lookup). A try that fails goes to the next nameserver in turn; the earlier places stay open, so that a late
+reply still counts. When the last try has failed, the best of what was heard is the result.
+
+Nothing here touches a socket or a clock: `flush` fills `outbox` with what to send, `receive` takes what came,
+`failed`, `closed` and `unsent` tell of sockets. All rules that move a flight stand in this file; how much may be sent
+is the window's (window.py), what octets mean the codec's (codec.py), how often is asked the policy's (policy.py).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from typing import TYPE_CHECKING
+
+from resolver import policy as rule
+from resolver.message import ANSWERED, Query, Result, Status
+from resolver.wire import codec
+from resolver.wire.flight import NOWHERE, Flight, Path, Server
+from resolver.wire.window import Round, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from resolver.nameserver import Nameserver
+    from resolver.policy import Policy
+
+LANES = 4  # UDP sockets a nameserver, where there are few nameservers
+BATCH = 128  # queries that go out on one lane at once: their replies fit into a socket buffer of Linux' default size
+RENEWED = 8192  # queries: then a lane's source port is renewed
+RECEIVE = 1280  # octets read of a datagram: more than the 1,232 we ask for; one that fills it was cut off
+PAUSE = 0.25  # seconds before a nameserver that failed locally (port closed) is asked again
+FREE = 6  # queries of one lookup that use up no try: over TCP, without EDNS, after a connection was closed
+
+
+class Exchange:
+    """Everything in flight over UDP, TCP and TLS, for one run.
+
+    `results` and `outbox` are taken and emptied by the channel after each call.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        nameservers: Sequence[Nameserver],
+        engine: str,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.policy = policy
+        self.engine = engine
+        self.results: list[Result] = []
+        self.outbox: list[tuple[Path, list[bytes]]] = []
+        self.in_flight = 0
+        self.queries_sent = 0
+        self.exhausted = False
+        patience = max(2 * policy.query_timeout, 1.0)
+        self.servers = [
+            Server(number, nameserver, Window(policy.in_flight, patience))
+            for number, nameserver in enumerate(nameservers)
+        ]
+        self._entropy = entropy
+        self._turn = 0
+        self._lanes = max(LANES, min(64, policy.in_flight // 250)) if len(self.servers) <= 16 else 1
+        self._pace = rule.Pace(policy.rate) if policy.rate else None
+        self._waits = [policy.wait(attempt) for attempt in range(1, policy.tries + 1)]
+        self._waiting: list[dict[int, Flight]] = [{} for _ in self._waits]
+        self._paused: deque[tuple[float, Flight]] = deque()
+        self._wake = 0.0
+
+    # --- Time passes.
+
+    def flush(self, now: float, take: Callable[[int], list[Query] | None]) -> None:
+        """Give up on what is overdue, then fill `outbox` with what may be sent: tries again first, then new queries.
+
+        `take(n)` gives up to n queries: an empty list when there is none just now, None when none will come.
+        """
+        self._expire(now)
+        while self._paused and self._paused[0][0] <= now:
+            flight = self._paused.popleft()[1]
+            flight.path.server.ready.append(flight)
+        grant = self._pace.allowance(now) if self._pace else 1 << 30
+        for server in self.servers:
+            server.window.tick(now)
+            if server.ready:
+                grant -= self._relaunch(server, grant, now)
+        if not self.exhausted:
+            self._take(grant, now, take)
+        self._wake = self._due(now)
+
+    def timeout(self, now: float) -> float:
+        """Seconds until `flush` has something to do by itself; infinite where only a reply can bring that."""
+        return max(0.0, self._wake - now)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is in flight, and nothing more will come."""
+        return self.exhausted and not self.in_flight
+
+    def abandon(self) -> None:
+        """The run ends early: write into each unfinished query how far it came."""
+        flights = [flight for waiting in self._waiting for flight in waiting.values()]
+        flights += [flight for server in self.servers for flight in server.ready]
+        flights += [flight for _, flight in self._paused]
+        for flight in flights:
+            if flight.sends and not flight.ended:
+                flight.query.attempts, flight.query.asked = flight.sends, flight.first
+
+    # --- Something came.
+
+    def receive(self, path: Path, messages: list[bytes], now: float) -> None:
+        """Take what came in on a path; what matches no flight or cannot be parsed is dropped and waited past."""
+        flights, window, waiting = path.flights, path.server.window, self._waiting[0]
+        text, transport, engine = path.server.text, path.transport, self.engine
+        match, read, results = codec.match, codec.read, self.results
+        counted: Round = NOWHERE
+        answered = 0
+        trip = first = elapsed = -1.0
+        for message in messages:
+            flight = flights.get(message[:2])
+            if flight is None:
+                continue
+            start = match(message, flight.question)
+            if start is None:
+                continue
+            query = flight.query
+            if (message[2] & 2 or len(message) >= RECEIVE) and not path.stream:
+                status, answers, error = None, [], None
+            else:
+                try:
+                    status, answers, error = read(message, start, query)
+                except codec.Malformed:
+                    continue
+            if flight.path is path:
+                if flight.round is not counted:
+                    window.answered(counted, answered, now)
+                    counted, answered = flight.round, 0
+                answered += 1
+                if flight.sends == 1:
+                    trip = now - flight.sent
+            if status not in ANSWERED:
+                self._unanswered(flight, path, status, now)
+                continue
+            if flight.earlier is None and flight.attempt == 1:
+                # The way of nearly every lookup; what _end does, without the call.
+                del flights[flight.ident]
+                waiting.pop(query.index, None)
+                flight.ended = True
+                self.in_flight -= 1
+            else:
+                self._end(flight)
+            if not flight.edns:
+                path.server.edns = False
+            if flight.first != first:
+                first = flight.first
+                elapsed = round(now - first, 6)
+            results.append(
+                Result(
+                    query.index,
+                    query.input,
+                    query.name,
+                    query.type,
+                    status,
+                    answers,
+                    text,
+                    transport,
+                    flight.sends,
+                    elapsed,
+                    engine,
+                    "wire",
+                    error,
+                )
+            )
+        path.answered += answered
+        window.answered(counted, answered, now)
+        if trip >= 0.0:
+            window.trip(trip)
+
+    def failed(self, path: Path, reason: str, now: float) -> None:
+        """The local side of a path failed (port closed, no route, no socket): so did what was on its way there."""
+        for flight in self._strand(path):
+            self._try_failed(flight, Status.ERROR, reason, path, now)
+
+    def closed(self, path: Path, reason: str, now: float) -> None:
+        """The nameserver closed a connection. What it left unanswered is asked again (RFC 7766 section 6.2.4).
+
+        That uses up no try where the connection had answered something: servers may limit the queries of one.
+        """
+        progressed, path.answered = path.answered > 0, 0
+        for flight in self._strand(path):
+            if progressed and flight.free < FREE:
+                flight.free += 1
+                path.server.ready.append(flight)
+            else:
+                self._try_failed(flight, Status.ERROR, reason, path, now)
+
+    def unsent(self, path: Path, messages: list[bytes]) -> None:
+        """The socket takes no more for now: these did not go out after all, and are the next to go."""
+        self.queries_sent -= len(messages)
+        for message in reversed(messages):
+            flight = path.flights.pop(message[:2])
+            del self._waiting[flight.attempt - 1][flight.query.index]
+            flight.sends -= 1
+            path.server.ready.appendleft(flight)
+        path.server.window.unsent(len(messages))
+
+    # --- How a flight ends, or goes on.
+
+    def _unanswered(self, flight: Flight, path: Path, status: Status | None, now: float) -> None:
+        """A reply that is not the end: truncated (None), or an rcode that tells of an error."""
+        current = flight.path is path and flight.query.index in self._waiting[flight.attempt - 1]
+        if not current:
+            # Late: this lookup is being asked elsewhere by now. An rcode may still be the best that it hears.
+            if status is not None and rule.outranks(status, flight.status):
+                flight.status, flight.teller = status, path
+            return
+        flight.round = NOWHERE
+        repeat = flight.free < FREE and (status is None or (status is Status.FORMERR and flight.edns))
+        if repeat:
+            del self._waiting[flight.attempt - 1][flight.query.index]
+            flight.free += 1
+            if status is None:
+                flight.stream = True
+            else:
+                flight.edns = False
+            path.server.ready.append(flight)
+        else:
+            self._try_failed(flight, status or Status.ERROR, None, path, now)
+
+    def _expire(self, now: float) -> None:
+        for waiting, wait in zip(self._waiting, self._waits, strict=True):
+            overdue = []
+            for flight in waiting.values():
+                if now - flight.sent < wait:
+                    break
+                overdue.append(flight)
+            for flight in overdue:
+                flight.path.server.window.silent(now)
+                self._try_failed(flight, Status.TIMEOUT, None, flight.path, now)
+
+    def _strand(self, path: Path) -> list[Flight]:
+        """Take every flight off a path, and return those that wait for a reply there."""
+        stranded = []
+        for ident, flight in path.flights.items():
+            if flight.path is not path:
+                flight.earlier = [place for place in flight.earlier or () if place != (path, ident)] or None
+            elif self._waiting[flight.attempt - 1].pop(flight.query.index, None) is not None:
+                stranded.append(flight)
+        path.flights.clear()
+        return stranded
+
+    def _try_failed(self, flight: Flight, status: Status, error: str | None, path: Path, now: float) -> None:
+        self._waiting[flight.attempt - 1].pop(flight.query.index, None)
+        if rule.outranks(status, flight.status):
+            flight.status, flight.error, flight.teller = status, error, path
+        if flight.attempt >= self.policy.tries:
+            self._give_up(flight, now)
+            return
+        flight.attempt += 1
+        server = self._next(path.server)
+        if server is not path.server:
+            flight.stream, flight.edns = False, server.edns
+            server.ready.append(flight)
+        elif status is Status.ERROR:
+            self._paused.append((now + min(PAUSE, self._waits[0]), flight))
+        else:
+            server.ready.append(flight)
+
+    def _give_up(self, flight: Flight, now: float) -> None:
+        self._end(flight)
+        status, query = flight.status or Status.TIMEOUT, flight.query
+        teller = flight.teller if status not in (Status.TIMEOUT, Status.ERROR) else None
+        error = flight.error
+        if status is Status.TIMEOUT:
+            error = f"no valid reply in {flight.attempt} {'try' if flight.attempt == 1 else 'tries'}"
+        self.results.append(
+            Result(
+                query.index,
+                query.input,
+                query.name,
+                query.type,
+                status,
+                [],
+                teller.server.text if teller else None,
+                teller.transport if teller else None,
+                flight.sends,
+                round(now - flight.first, 6),
+                self.engine,
+                "wire",
+                error,
+            )
+        )
+
+    def _end(self, flight: Flight) -> None:
+        flight.ended = True
+        self.in_flight -= 1
+        self._waiting[flight.attempt - 1].pop(flight.query.index, None)
+        for path, ident in [(flight.path, flight.ident), *(flight.earlier or ())]:
+            if path.flights.get(ident) is flight:
+                del path.flights[ident]
+
+    # --- How a flight is sent.
+
+    def _take(self, grant: int, now: float, take: Callable[[int], list[Query] | None]) -> None:
+        """Launch new queries as far as windows, pace and concurrency allow.
+
+        All nameservers get their turn; dead ones only where all are, or one query at times to see whether it is back.
+        """
+        room = min(grant, self.policy.in_flight - self.in_flight)
+        turn = self._turn % len(self.servers)
+        in_turn = self.servers[turn:] + self.servers[:turn]
+        alive = [each for each in in_turn if not each.window.dead]
+        if alive and len(alive) < len(in_turn) and room > 0:
+            for server in in_turn:
+                if server.window.dead and server.window.probe(now):
+                    room -= self._draw(server, 1, now, take)
+        while room > 0 and not self.exhausted:
+            open_ = [each for each in alive or in_turn if not each.ready and each.window.allowance(now) > 0]
+            if not open_:
+                break
+            share = min(BATCH, -(-room // len(open_)))
+            for server in open_:
+                wanted = min(share, room, server.window.allowance(now))
+                drawn = self._draw(server, wanted, now, take)
+                if not drawn:
+                    return
+                room -= drawn
+                if room <= 0:
+                    break
+
+    def _draw(self, server: Server, wanted: int, now: float, take: Callable[[int], list[Query] | None]) -> int:
+        """Launch up to so many new queries at this nameserver; returns how many there were."""
+        queries = take(wanted)
+        if queries is None:
+            self.exhausted = True
+        if not queries:
+            return 0
+        self._launch(server, queries, now)
+        self._turn += 1
+        return len(queries)
+
+    def _next(self, server: Server) -> Server:
+        """Whom to ask after this one: the next in turn that is not dead, or the next."""
+        count = len(self.servers)
+        following = [self.servers[(server.number + step) % count] for step in range(1, count + 1)]
+        return next((each for each in following if not each.window.dead), following[0])
+
+    def _launch(self, server: Server, queries: list[Query], now: float) -> None:
+        path = self._path(server)
+        flights, waiting = path.flights, self._waiting[0]
+        round_ = server.window.sent(len(queries), now)
+        edns = server.edns
+        head, tail = (codec.HEADER, codec.OPT) if edns else (codec.PLAIN_HEADER, b"")
+        question, idents, at = codec.question, self._entropy(2 * len(queries)), 0
+        messages = []
+        for query in queries:
+            ident = idents[at : at + 2]
+            at += 2
+            while ident in flights:
+                ident = self._entropy(2)
+            asked = question(query.name, query.type)
+            flights[ident] = waiting[query.index] = Flight(query, asked, ident, path, round_, now, now, edns)
+            messages.append(ident + head + asked + tail)
+        self._post(path, messages)
+        self.in_flight += len(messages)
+
+    def _relaunch(self, server: Server, grant: int, now: float) -> int:
+        """Send what is ready for this nameserver, as far as allowed; returns how many."""
+        allowed = min(grant, server.window.allowance(now))
+        count = 0
+        while server.ready and count < allowed:
+            flight = server.ready.popleft()
+            if flight.ended:
+                continue
+            path = self._place(flight, server)
+            if not flight.sends:
+                flight.first = now
+            flight.sends += 1
+            flight.sent = now
+            flight.round = server.window.sent(1, now)
+            self._waiting[flight.attempt - 1][flight.query.index] = flight
+            head, tail = (codec.HEADER, codec.OPT) if flight.edns else (codec.PLAIN_HEADER, b"")
+            self._post(path, [flight.ident + head + flight.question + tail])
+            count += 1
+        return count
+
+    def _place(self, flight: Flight, server: Server) -> Path:
+        """Where a further query goes: the same ID and socket where the same nameserver is asked again the same way."""
+        stream = flight.stream or server.nameserver.transport != "udp"
+        places = [(flight.path, flight.ident), *(flight.earlier or ())]
+        standing = [(path, ident) for path, ident in places if path.flights.get(ident) is flight]
+        for path, ident in standing:
+            if path.server is server and path.stream == stream:
+                break
+        else:
+            path = self._stream(server) if stream else self._path(server)
+            ident = self._entropy(2)
+            while ident in path.flights:
+                ident = self._entropy(2)
+            path.flights[ident] = flight
+        flight.path, flight.ident = path, ident
+        flight.earlier = [place for place in standing if place != (path, ident)] or None
+        return path
+
+    def _path(self, server: Server) -> Path:
+        """The path for the next batch: one lane after the other, each renewed after some thousand queries."""
+        if server.nameserver.transport != "udp":
+            return self._stream(server)
+        server.turn += 1
+        if len(server.lanes) < self._lanes:
+            server.lanes.append(Path(server, "udp"))
+            return server.lanes[-1]
+        at = server.turn % self._lanes
+        # A crowded lane would make unused IDs hard to find; a thousand in flight never come near.
+        if server.lanes[at].sent >= RENEWED or len(server.lanes[at].flights) > 30_000:
+            server.lanes[at] = Path(server, "udp")
+        return server.lanes[at]
+
+    def _stream(self, server: Server) -> Path:
+        if server.stream is None:
+            secure = server.nameserver.transport == "tls"
+            server.stream = Path(server, "tls" if secure else "tcp")
+        return server.stream
+
+    def _post(self, path: Path, messages: list[bytes]) -> None:
+        path.sent += len(messages)
+        self.queries_sent += len(messages)
+        self.outbox.append((path, messages))
+
+    def _due(self, now: float) -> float:
+        """When `flush` next has something to do by itself."""
+        due = self._paused[0][0] if self._paused else math.inf
+        for waiting, wait in zip(self._waiting, self._waits, strict=True):
+            for flight in waiting.values():
+                due = min(due, flight.sent + wait)
+                break
+        for server in self.servers:
+            if server.ready or not self.exhausted:
+                due = min(due, now + server.window.wait(now))
+        if self._pace and (not self.exhausted or any(server.ready for server in self.servers)):
+            # With tokens left something else holds the queries back.
+            due = min(due, now + (self._pace.wait() or math.inf))
+        return due

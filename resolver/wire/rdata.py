@@ -1,0 +1,175 @@
+"""Types and rdata: mnemonic <-> number, octets -> presentation format.
+
+Own code for the types that nearly every lookup asks for; dnspython, imported when the first other one comes, for the
+rest. The texts are dnspython's, octet for octet: the tests hold the one against the other.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+
+from resolver.wire import names
+from resolver.wire.names import Malformed
+
+A, NS, CNAME, SOA, AAAA, OPT, ANY = 1, 2, 5, 6, 28, 41, 255
+
+MISFIT = "the length of an rdata does not fit its content"
+
+Reader = Callable[[bytes, int, int, dict[int, bytes]], str]
+
+
+def reader(number: int) -> Reader:
+    """Who turns the rdata of a type into presentation format: `(message, offset, octets, known as in names.read)`.
+
+    It raises `Malformed` where the rdata does not fit its type exactly, or `IndexError` and `struct.error` where the
+    message ends too early.
+    """
+    return _READERS.get(number) or _by_dnspython(number)
+
+
+def _a(message: bytes, at: int, size: int, known: dict[int, bytes]) -> str:
+    if size != 4:
+        raise Malformed(MISFIT)
+    d = DECIMAL
+    return f"{d[message[at]]}.{d[message[at + 1]]}.{d[message[at + 2]]}.{d[message[at + 3]]}"
+
+
+def _aaaa(message: bytes, at: int, size: int, known: dict[int, bytes]) -> str:
+    address = message[at : at + size]
+    if len(address) != 16:
+        raise Malformed(MISFIT)
+    if message[at] or message[at + 1]:
+        return _inet_ntop(_AF_INET6, address)
+    # C libraries differ on which of these carry an IPv4 address, and on how that is written.
+    import dns.ipv6
+
+    return dns.ipv6.inet_ntoa(address)
+
+
+DECIMAL = [str(octet) for octet in range(256)]
+_inet_ntop, _AF_INET6 = socket.inet_ntop, socket.AF_INET6
+
+
+def _name(message: bytes, at: int, size: int, known: dict[int, bytes]) -> str:
+    name, end = names.read(message, at, known)
+    if end != at + size:
+        raise Malformed(MISFIT)
+    return names.to_text(name)
+
+
+def _mx(message: bytes, at: int, size: int, known: dict[int, bytes]) -> str:
+    return f"{message[at] << 8 | message[at + 1]} {_name(message, at + 2, size - 2, known)}"
+
+
+def _srv(message: bytes, at: int, size: int, known: dict[int, bytes]) -> str:
+    priority, weight, port = _SRV(message, at)
+    return f"{priority} {weight} {port} {_name(message, at + 6, size - 6, known)}"
+
+
+def _soa(message: bytes, at: int, size: int, known: dict[int, bytes]) -> str:
+    mname, middle = names.read(message, at, known)
+    rname, end = names.read(message, middle, known)
+    if end + 20 != at + size:
+        raise Malformed(MISFIT)
+    serial, refresh, retry, expire, minimum = _TIMES(message, end)
+    return f"{names.to_text(mname)} {names.to_text(rname)} {serial} {refresh} {retry} {expire} {minimum}"
+
+
+def _txt(message: bytes, at: int, size: int, known: dict[int, bytes]) -> str:
+    end = at + size
+    strings = []
+    while at < end:
+        start, at = at + 1, at + 1 + message[at]
+        strings.append(message[start:at])
+    if at != end or size == 0:
+        raise Malformed(MISFIT)
+    return " ".join([f'"{_quotable(string)}"' for string in strings])
+
+
+_SRV = struct.Struct("!HHH").unpack_from
+_TIMES = struct.Struct("!IIIII").unpack_from
+
+
+_QUOTED = [
+    f"\\{chr(octet)}" if octet in b'"\\' else chr(octet) if 0x20 <= octet < 0x7F else f"\\{octet:03d}"
+    for octet in range(256)
+]
+_UNQUOTED = bytes(octet for octet in range(256) if len(_QUOTED[octet]) == 1)
+
+
+def _quotable(string: bytes) -> str:
+    if not string.translate(None, _UNQUOTED):
+        return string.decode("ascii")
+    return "".join([_QUOTED[octet] for octet in string])
+
+
+_READERS: dict[int, Reader] = {
+    A: _a,
+    NS: _name,
+    CNAME: _name,
+    SOA: _soa,
+    12: _name,
+    15: _mx,
+    16: _txt,
+    AAAA: _aaaa,
+    33: _srv,
+    39: _name,
+}
+
+
+def _by_dnspython(number: int) -> Reader:
+    import dns.rdata
+    import dns.rdataclass
+    import dns.rdatatype
+
+    type = dns.rdatatype.RdataType(number)
+
+    def read(message: bytes, at: int, size: int, known: dict[int, bytes]) -> str:
+        try:
+            return dns.rdata.from_wire(dns.rdataclass.IN, type, message, at, size).to_text()
+        except Exception as error:  # of a hundred parsers of foreign octets, whatever it is: the octets are at fault
+            raise Malformed(f"rdata of type {mnemonic(number)} cannot be read: {error}") from error
+
+    return _READERS.setdefault(number, read)
+
+
+# -- types --
+
+_NUMBERS = {
+    "A": A,
+    "NS": NS,
+    "CNAME": CNAME,
+    "SOA": SOA,
+    "PTR": 12,
+    "MX": 15,
+    "TXT": 16,
+    "AAAA": AAAA,
+    "SRV": 33,
+    "DNAME": 39,
+    "ANY": ANY,
+}
+_MNEMONICS = {number: text for text, number in _NUMBERS.items()}
+
+
+def number(mnemonic: str) -> int:
+    """The number of a type's mnemonic in capitals, or of `TYPE65280` (RFC 3597). `ValueError` for an unknown one."""
+    if mnemonic not in _NUMBERS:
+        import dns.exception
+        import dns.rdatatype
+
+        try:
+            _NUMBERS[mnemonic] = int(dns.rdatatype.from_text(mnemonic))
+        except (dns.exception.DNSException, ValueError) as error:
+            raise ValueError(f"{mnemonic!r} is not a record type") from error
+    return _NUMBERS[mnemonic]
+
+
+def mnemonic(number: int) -> str:
+    """The IANA mnemonic of a type, or `TYPE65280` (RFC 3597 section 5)."""
+    if number not in _MNEMONICS:
+        import dns.rdatatype
+
+        _MNEMONICS[number] = dns.rdatatype.to_text(dns.rdatatype.RdataType(number))
+    return _MNEMONICS[number]

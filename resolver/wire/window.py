@@ -1,0 +1,275 @@
+"""How much one nameserver may be sent at once: the congestion window and the pace of one nameserver.
+
+Theory of operation. Queries are sent in *rounds* of a few hundredths of a second. A round is judged when all its
+replies are in, or when they are overdue (a multiple of the usual round trip, as in RFC 6298), which is long before a
+try's own timeout: what is overdue is presumed lost and no longer fills the window. A round's loss then decides:
+
+* no loss: the window grows while growing brings more replies a second, and stands where it does not;
+* loss: the sending is cut to a little under what got through, and a *rate* holds it there, since on a short path no
+  window is small enough to express two thousand queries a second. The rate then probes upwards: quickly while it is
+  below what last got through, gently close to it, quickly again beyond;
+* a cut after which the loss is as high as before was in vain: the loss is the path's own (or that of names whose
+  nameservers are down), the cut is taken back and that much loss is accepted from now on;
+* a cut for replies that were late, not lost, is taken back when they come.
+
+A nameserver that has never answered, or not for a long time, is dead and not congested: nothing holds it back, so that
+its lookups run out together instead of in single file.
+
+No clock and no I/O here: `now` is seconds on any monotonic clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+FIRST = 128  # queries: the window at first, well under what a socket buffer of Linux' default size holds (about 270)
+LEAST_ROUND = 0.02  # seconds
+LEAST_OVERDUE = 0.1  # seconds; a machine's scheduler alone can hold a reply back for some hundredths
+FLOOR = 20.0  # queries a second: the slowest that congestion alone makes us
+TOLERATED = 0.01  # of the queries: a loss that is no reason to slow down
+
+
+class Round:
+    """Queries that went out together, and how many of them were answered."""
+
+    __slots__ = ("answered", "closed", "judged", "opened", "sent")
+
+    def __init__(self, now: float) -> None:
+        self.opened = now
+        self.closed = math.inf
+        self.sent = 0
+        self.answered = 0
+        self.judged = False
+
+
+class _Cut:
+    """What was cut, and why: enough to take it back."""
+
+    __slots__ = ("loss", "lost", "rate", "round", "window")
+
+    def __init__(self, loss: float, lost: int, round_: Round, rate: float, window: float) -> None:
+        self.loss = loss
+        self.lost = lost
+        self.round = round_
+        self.rate = rate
+        self.window = window
+
+
+class Window:
+    """The window of one nameserver. `limit`: the most queries in flight; `patience`: seconds of silence until dead."""
+
+    def __init__(self, limit: int, patience: float) -> None:
+        self.limit = limit
+        self.size = float(min(FIRST, limit))
+        self.rate = math.inf  # queries a second
+        self.dead = False
+        self.probed = -math.inf  # when a dead one was last looked after
+        self.outstanding = 0  # sent, not answered, not yet presumed lost
+        self.round: Round | None = None  # the one that is being sent
+        self._patience = patience
+        self._rounds: deque[Round] = deque()  # closed, not yet judged
+        self._heard: float | None = None
+        self._trip = 0.0  # smoothed round trip and its variation, seconds (RFC 6298)
+        self._swing = 0.0
+        self._credit = 1.0  # queries that the rate allows at once
+        self._credited = 0.0
+        self._room = 0  # the last allowance, and whether the rate set it
+        self._paced = False
+        self._full = self._held = False  # since the last judgement: did the window, or the rate, hold something back?
+        self._seen = self._gone = 0.0  # sent and lost since the last change, older ones fading
+        self._accepted = 0.0  # the share of loss that slowing down does not cure
+        self._cut: _Cut | None = None
+        self._ceiling = math.inf  # replies a second that got through when there was loss
+        self._confirmed = 0  # how often that was seen
+        self._reacted = -math.inf
+        self._best = 0.0  # replies a second at the window below this one
+        self._settled = -math.inf  # since when the window stands because growing brought nothing
+        self._widened = -math.inf  # when it last changed
+
+    def allowance(self, now: float) -> int:
+        """How many queries may go out now."""
+        if self.dead:
+            return self.limit
+        room = int(self.size) - self.outstanding
+        self._paced = False
+        if self.rate < math.inf:
+            depth = max(1.0, self.rate * LEAST_ROUND)
+            self._credit = min(depth, self._credit + (now - self._credited) * self.rate)
+            self._credited = now
+            if self._credit < room:
+                room, self._paced = int(self._credit), True
+        self._room = room
+        return max(0, room)
+
+    def sent(self, queries: int, now: float) -> Round:
+        """So many went out; returns the round that they belong to, which goes with them."""
+        current = self.round
+        if current is None:
+            current = self.round = Round(now)
+        current.sent += queries
+        self.outstanding += queries
+        if queries >= self._room:
+            self._held |= self._paced
+            self._full |= not self._paced
+        if self.rate < math.inf:
+            self._credit -= queries
+        return current
+
+    def unsent(self, queries: int) -> None:
+        """So many of those just sent did not go out after all."""
+        if self.round is not None:
+            self.round.sent -= queries
+        self.outstanding -= queries
+        if self.rate < math.inf:
+            self._credit += queries
+
+    def answered(self, round_: Round, queries: int, now: float) -> None:
+        """So many of a round's queries were answered."""
+        round_.answered += queries
+        self._heard = now
+        if self.dead:
+            self._revive(now)
+        if not round_.judged:
+            self.outstanding -= queries
+        elif self._cut is not None and self._cut.round is round_:
+            self._cut.lost -= queries
+            if self._cut.lost <= self._cut.loss * round_.sent / 4:
+                self._take_back()
+
+    def trip(self, seconds: float) -> None:
+        """A round trip was measured (never one of a query that was sent twice: Karn's algorithm)."""
+        if self._trip == 0.0:
+            self._trip, self._swing = seconds, seconds / 2
+        else:
+            self._swing += (abs(seconds - self._trip) - self._swing) / 4
+            self._trip += (seconds - self._trip) / 8
+
+    def silent(self, now: float) -> None:
+        """A try ran out without a reply."""
+        if self._heard is None or now - self._heard > self._patience:
+            if not self.dead:
+                self.probed = now
+            self.dead = True
+
+    def probe(self, now: float) -> bool:
+        """Is it time to see whether this dead nameserver is back, with one query? Says yes once in a while."""
+        if now - self.probed < self._patience:
+            return False
+        self.probed = now
+        return True
+
+    def tick(self, now: float) -> None:
+        """Close the round that is being sent if it lasted long enough, and judge those whose time is up."""
+        current = self.round
+        if current is not None and now - current.opened >= self._span():
+            # All of it was sent by then: any later tick would have closed it before more was sent.
+            current.closed = current.opened + self._span()
+            self._rounds.append(current)
+            self.round = None
+        rounds = self._rounds
+        while rounds and (rounds[0].answered >= rounds[0].sent or now >= rounds[0].closed + self._overdue()):
+            self._judge(rounds.popleft(), now)
+
+    def wait(self, now: float) -> float:
+        """Seconds until `allowance` may have grown by itself; infinite when only a reply can make it grow."""
+        seconds = math.inf
+        if self._rounds:
+            seconds = max(0.0, self._rounds[0].closed + self._overdue() - now)
+        elif self.round is not None and self.outstanding:
+            seconds = max(0.0, self.round.opened + self._span() + self._overdue() - now)
+        if self.rate < math.inf and self.size > self.outstanding:
+            seconds = min(seconds, max(0.0, (1.0 - self._credit) / self.rate))
+        return seconds
+
+    def _span(self) -> float:
+        return max(LEAST_ROUND, min(self._trip, 0.5))
+
+    def _overdue(self) -> float:
+        if self._heard is None:
+            return self._patience
+        return max(LEAST_OVERDUE, self._trip + 4 * self._swing)
+
+    def _judge(self, round_: Round, now: float) -> None:
+        round_.judged = True
+        lost = round_.sent - round_.answered
+        self.outstanding -= lost
+        full, held, self._full, self._held = self._full, self._held, False, False
+        if self.dead or self._heard is None or round_.opened < self._reacted:
+            return
+        if self._seen > 500:
+            self._seen, self._gone = self._seen / 2, self._gone / 2
+        self._seen += round_.sent
+        self._gone += lost
+        if self._cut is not None and (self._seen >= 64 or now - self._reacted > 1.0):
+            self._review(now)
+        excess = self._gone - self._accepted * self._seen
+        if excess > 2 + TOLERATED * self._seen + 2 * math.sqrt(self._accepted * self._seen):
+            self._slow_down(round_, lost, now)
+        else:
+            self._accepted += 0.02 * (lost / round_.sent - self._accepted) if self._accepted else 0.0
+            span = max(round_.closed - round_.opened, LEAST_ROUND / 4)
+            if held:
+                self._speed_up(span)
+            if full and round_.opened >= self._widened:
+                self._widen(round_.answered / span, now)
+
+    def _slow_down(self, round_: Round, lost: int, now: float) -> None:
+        span = max(round_.closed - round_.opened, LEAST_ROUND / 4)
+        through = round_.answered / span
+        self._confirmed = self._confirmed + 1 if 0.7 < through / self._ceiling < 1.4 else 0
+        self._ceiling = max(FLOOR, through)
+        self._cut = _Cut(self._gone / self._seen, lost, round_, self.rate, self.size)
+        self.rate = max(FLOOR, 0.85 * through, 0.2 * round_.sent / span)
+        self.size = max(4.0, min(self.size, self.size / 2 + FIRST / 4))
+        self._credit, self._credited = 0.0, now
+        self._forget(now)
+
+    def _review(self, now: float) -> None:
+        cut = self._cut
+        if cut is not None and self._gone / max(self._seen, 1.0) > 0.75 * cut.loss:
+            self._accepted = self._gone / self._seen
+            self._take_back()
+            self._forget(now)
+        self._cut = None
+
+    def _take_back(self) -> None:
+        cut, self._cut = self._cut, None
+        if cut is not None:
+            self.rate, self.size = max(self.rate, cut.rate), max(self.size, cut.window)
+
+    def _speed_up(self, span: float) -> None:
+        place = self.rate / self._ceiling
+        if place < 0.95:
+            growth = 10.0
+        elif place < 1.1:
+            growth = 0.05 if self._confirmed else 1.0
+        else:
+            growth = 2.0
+        self.rate *= 1 + min(0.5, growth * min(span, 0.25))
+
+    def _widen(self, through: float, now: float) -> None:
+        if self._settled > -math.inf and now - self._settled < 1.0:
+            return
+        if through > 1.15 * self._best:
+            self._best = through
+            self._settled = -math.inf
+            self.size = min(float(self.limit), self.size * 2)
+        else:
+            # Twice the window brought nothing: half of it serves as well, and loses less when the path narrows.
+            self.size = max(min(FIRST, self.limit), self.size / 2)
+            self._best = through / 1.15
+            self._settled = now
+        self._widened = now
+
+    def _forget(self, now: float) -> None:
+        self._seen = self._gone = 0.0
+        self._reacted = now
+
+    def _revive(self, now: float) -> None:
+        self.dead = False
+        self.size = float(min(FIRST, self.limit))
+        self.rate = math.inf
+        self._best = 0.0
+        self._settled = -math.inf
+        self._forget(now)

@@ -1,0 +1,420 @@
+"""The codec against dnspython: whatever octets come, the same answers, or `Malformed`, and never slow."""
+
+from __future__ import annotations
+
+import string
+import struct
+import subprocess
+import sys
+from random import Random
+from typing import Any
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from resolver.message import Query, Record, Status
+from resolver.wire import codec, names
+
+Answer = tuple[Status, list[Record], str | None]
+NAME = "www.Example.com."
+
+# --- The oracle: the rules of the interface once more, over what dnspython parsed.
+
+
+def oracle(wire: bytes, query: Query) -> Answer:
+    """What `read` must say of a message that dnspython accepts; raises whatever dnspython raises."""
+    message = dns.message.from_wire(wire, one_rr_per_rrset=True)
+    asked, wanted = dns.name.from_text(query.name), dns.rdatatype.from_text(query.type)
+    rcode = int(message.rcode())
+    texts = [(rrset, rrset[0].to_text()) for rrset in message.answer if rrset.rdclass == dns.rdataclass.IN]
+    if rcode not in (0, 3):
+        return Status.of_rcode(rcode), [], None
+    answers: list[Record] = []
+    visited: set[dns.name.Name] = set()
+    owner, found = asked, False
+    while owner not in visited and not found:
+        visited.add(owner)
+        target = None
+        for rrset, data in texts:
+            if rrset.name == owner and (wanted in (dns.rdatatype.ANY, rrset.rdtype)):
+                found = True
+                _add(answers, rrset, data, asked, query)
+        for rrset, data in texts:
+            if rrset.name == owner and rrset.rdtype == dns.rdatatype.CNAME and not found and target is None:
+                target = rrset[0].target
+                _add(answers, rrset, data, asked, query)
+        owner = target or owner
+    if rcode == 3:
+        return Status.NXDOMAIN, answers, None
+    return Status.NOERROR if found else Status.NODATA, answers, _referral(message, asked)
+
+
+def _add(answers: list[Record], rrset: Any, data: str, asked: dns.name.Name, query: Query) -> None:
+    same = [dns.name.from_text(old.name) == rrset.name for old in answers if old.data == data and old.type == type_of(rrset)]
+    if not any(same):
+        name = query.name if rrset.name == asked else rrset.name.to_text()
+        answers.append(Record(name, type_of(rrset), rrset.ttl, data))
+
+
+def type_of(rrset: Any) -> str:
+    return dns.rdatatype.to_text(rrset.rdtype)
+
+
+def _referral(message: dns.message.Message, asked: dns.name.Name) -> str | None:
+    authority = [rrset for rrset in message.authority if rrset.rdclass == dns.rdataclass.IN]
+    zones = [r.name for r in authority if r.rdtype == dns.rdatatype.NS and asked.is_subdomain(r.name)]
+    soa = any(rrset.rdtype == dns.rdatatype.SOA for rrset in authority)
+    if message.answer or soa or not zones or message.flags & dns.flags.AA:
+        return None
+    if zones[0] == dns.name.root:
+        return "upward referral to the nameservers of the root: the nameserver asked does not recurse"
+    return f"referral to the nameservers of {zones[0].to_text()}: the nameserver asked does not recurse"
+
+
+def read(wire: bytes, query: Query, start: int | None = None) -> Answer | None:
+    """What the codec says, or None for `Malformed`. Any other exception is a failed test."""
+    try:
+        return codec.read(wire, start or 12 + len(codec.question(query.name, query.type)), query)
+    except codec.Malformed:
+        return None
+
+
+# --- Messages, built by dnspython.
+
+NAMES = [
+    NAME,
+    "WWW.example.COM.",
+    "example.com.",
+    "com.",
+    ".",
+    "a.b.www.example.com.",
+    "cdn.example.net.",
+    "CDN.example.net.",
+    "alias.example.net.",
+    "other.",
+    r"sp\032ace.\"q\;uo\(te.d\.ot.at\@.dol\$lar.b\\s.\000\200\255.example.",
+    "x" * 63 + "." + "y" * 63 + "." + "Z" * 63 + "." + "w" * 61 + ".",
+    ".".join("b" * 127) + ".",
+]
+TYPES = ["A", "AAAA", "CNAME", "NS", "PTR", "DNAME", "MX", "SOA", "TXT", "SRV", "CAA", "HTTPS", "TYPE65280", "RP", "ANY"]
+
+name = st.sampled_from(NAMES) | st.sampled_from(NAMES[:2] + NAMES[6:9])
+octets = st.binary(max_size=20) | st.text(string.printable, max_size=20).map(str.encode)
+uint16 = st.integers(0, 65535)
+uint32 = st.integers(0, 2**32 - 1)
+address = st.sampled_from([b"\0\0\0\0", b"\xc0\0\2\7", b"\xff\xff\xff\xff"]) | st.binary(min_size=4, max_size=4)
+group = st.sampled_from([b"\0\0", b"\0\0", b"\0\0", b"\xff\xff", b"\0\1", b"\x20\x01", b"\x0d\xb8"])
+address6 = st.lists(group, min_size=8, max_size=8).map(b"".join) | st.binary(min_size=16, max_size=16)
+labels = name.map(lambda text: dns.name.from_text(text).to_wire() or b"")
+strings = st.lists(octets.map(lambda data: bytes((len(data),)) + data), min_size=1, max_size=3).map(b"".join)
+packed = {size: st.binary(min_size=size, max_size=size) for size in (1, 2, 6, 20)}
+RDATA: dict[str, st.SearchStrategy[bytes]] = {
+    "A": address,
+    "AAAA": address6,
+    **dict.fromkeys(["CNAME", "NS", "PTR", "DNAME"], labels),
+    "MX": st.builds(bytes.__add__, packed[2], labels),
+    "SOA": st.builds(lambda mname, rname, times: mname + rname + times, labels, labels, packed[20]),
+    "TXT": strings,
+    "SRV": st.builds(bytes.__add__, packed[6], labels),
+    "CAA": st.builds(lambda flags, value: flags + b"\5issue" + value, packed[1], octets),
+    "HTTPS": st.builds(lambda target: b"\0\1" + target + b"\0\1\0\3\2h2", labels),
+    "TYPE65280": octets,
+    "RP": st.builds(bytes.__add__, labels, labels),
+}
+
+
+@st.composite
+def rrset(draw: st.DrawFn, types: list[str], owners: st.SearchStrategy[str] = name) -> Any:
+    """One record, nearly always of class IN."""
+    type = draw(st.sampled_from(types))
+    rdclass = dns.rdataclass.IN
+    wire = draw(RDATA[type])
+    rdata = dns.rdata.from_wire(rdclass, dns.rdatatype.from_text(type), wire, 0, len(wire))
+    if draw(st.integers(0, 19)) == 0:
+        rdclass = dns.rdataclass.HS
+        rdata = dns.rdata.from_wire(rdclass, dns.rdatatype.from_text(type), wire, 0, len(wire))
+    result = dns.rrset.from_rdata(draw(owners), 0, rdata)
+    result.ttl = draw(st.sampled_from([0, 300, 2**31 - 1]))
+    return result
+
+
+@st.composite
+def replies(draw: st.DrawFn) -> tuple[bytes, Query]:
+    """A reply and its query: half of them as nameservers write them, half with everything that may be wrong."""
+    strange = draw(st.booleans())
+    asked = draw(st.sampled_from([NAME, *NAMES] if strange else NAMES[:6]))
+    query = Query(0, "", asked, draw(st.sampled_from(["A", "A", *TYPES])))
+    message = dns.message.make_response(dns.message.make_query(query.name, query.type))
+    message.flags |= draw(st.sampled_from([0, dns.flags.AA, dns.flags.RA]))
+    message.authority = draw(st.lists(rrset(["NS", "NS", "SOA", "TXT"], st.sampled_from(NAMES[:6])), max_size=2))
+    if strange or draw(st.booleans()):
+        message.answer = draw(strange_answers(query) if strange else chains(query, st.just(0)))
+        message.authority = draw(st.lists(rrset(["NS", "SOA", "TXT"]), max_size=3))
+        message.additional = draw(st.lists(rrset(["A", "AAAA"]), max_size=2))
+    rcode = draw(st.sampled_from([0, 0, 0, 0, 0, 3, 3, 2, 12]))
+    if draw(st.booleans()):
+        message.use_edns(0, options=draw(st.sampled_from([[], [dns.edns.GenericOption(10, b"cookie12")]])))
+        rcode = draw(st.sampled_from([rcode, rcode, 16, 19, 4095])) if strange else rcode
+    message.set_rcode(dns.rcode.Rcode(rcode))
+    return (uncompressed if strange and draw(st.booleans()) else compressed)(message), query
+
+
+@st.composite
+def strange_answers(draw: st.DrawFn, query: Query) -> list[Any]:
+    """Foreign owners, types that nobody asked for, loops, duplicates, records out of order."""
+    every = [type for type in TYPES if type != "ANY"]
+    fitting = [query.type if query.type in RDATA else "A", "CNAME"]
+    any_record = rrset(every) | rrset(fitting) | rrset(fitting, st.just(query.name))
+    records = draw(chains(query, st.integers(0, 1)) | st.lists(any_record, max_size=5))
+    if records:
+        records += draw(st.lists(st.sampled_from(records), max_size=2))
+    return draw(st.permutations(records)) if draw(st.booleans()) else records
+
+
+@st.composite
+def chains(draw: st.DrawFn, query: Query, loop: st.SearchStrategy[int]) -> list[Any]:
+    """CNAMEs one after the other, then records of the type."""
+    path = [query.name, *draw(st.lists(name, max_size=3)), *[query.name] * draw(loop)]
+    type = query.type if query.type in RDATA else "A"
+    cnames = [dns.rrset.from_text(a, 60, "IN", "CNAME", b) for a, b in zip(path, path[1:], strict=False)]
+    return cnames + draw(st.lists(rrset([type], st.just(path[-1])), max_size=3))
+
+
+def compressed(message: dns.message.Message) -> bytes:
+    return message.to_wire(max_size=65535)
+
+
+def uncompressed(message: dns.message.Message) -> bytes:
+    opt = [message.opt] if message.opt else []
+    counts = len(message.answer), len(message.authority), len(message.additional) + len(opt)
+    parts = [struct.pack("!HHHHHH", 0, int(message.flags), 1, *counts), message.question[0].name.to_wire() or b""]
+    parts.append(struct.pack("!HH", message.question[0].rdtype, 1))
+    for rrset in [*message.answer, *message.authority, *message.additional, *opt]:
+        data = rrset[0].to_wire() or b""
+        fixed = struct.pack("!HHIH", rrset.rdtype, rrset.rdclass, rrset.ttl, len(data))
+        parts += [rrset.name.to_wire() or b"", fixed, data]
+    return b"".join(parts)
+
+
+# --- Against dnspython.
+
+
+def quick(examples: int) -> settings:
+    """The same examples each time, in a few seconds."""
+    health = [HealthCheck.too_slow]
+    return settings(max_examples=examples, derandomize=True, deadline=None, database=None, suppress_health_check=health)
+
+
+@quick(200)
+@given(replies())
+def test_reads_what_dnspython_reads(case: tuple[bytes, Query]) -> None:
+    """Status, answers and error of any reply are those that the rules give over dnspython's parsed message."""
+    wire, query = case
+    assert oracle(wire, query) == read(wire, query)
+
+
+@quick(100)
+@given(replies(), st.integers(0, 2**32))
+def test_mutated_messages(case: tuple[bytes, Query], seed: int) -> None:
+    """Of broken octets the codec says `Malformed`, or what it says of a sound message; never less than dnspython."""
+    wire, query = case
+    question = codec.question(query.name, query.type)
+    random = Random(seed)
+    for _ in range(20):
+        broken = mutated(wire, random)
+        start = codec.match(broken, question)
+        answer = read(broken, query, start)
+        try:
+            expected = oracle(broken, query)
+        except Exception:
+            continue
+        if start is not None:
+            assert expected == answer, broken.hex()
+
+
+def mutated(wire: bytes, random: Random) -> bytes:
+    """Octets flipped, cut, inserted, left out; counts changed; pointers planted. Mostly behind the question."""
+    octets = bytearray(wire)
+    for _ in range(random.choice([1, 1, 2, 5])):
+        at = random.randrange(random.choice([0, 2, 6, 12, 12, 12]), len(octets)) if len(octets) > 12 else 0
+        kind = random.randrange(6)
+        if kind == 0:
+            octets[at : at + 1] = bytes([random.randrange(256)])
+        elif kind == 1:
+            octets[at : at + 1] = bytes([octets[at] ^ 1 << random.randrange(8)]) if octets else b""
+        elif kind == 2:
+            octets[at : at + 2] = struct.pack("!H", 0xC000 | random.randrange(len(octets) + 4))
+        elif kind == 3:
+            octets[at:at] = random.randbytes(random.randrange(1, 4))
+        elif kind == 4:
+            del octets[at : at + random.randrange(1, 4)]
+        elif random.randrange(3) == 0:
+            del octets[at:]
+        else:
+            count = random.choice([7, 9, 11])
+            octets[count : count + 1] = bytes([random.randrange(5)])
+    return bytes(octets)
+
+
+@quick(60)
+@given(replies(), st.integers(0, 2**32))
+def test_fast_path_is_the_walk(case: tuple[bytes, Query], seed: int) -> None:
+    """Where the fast path answers, it answers as the walk does, on sound and on broken messages."""
+    wire, query = case
+    start = 12 + len(codec.question(query.name, query.type))
+    random = Random(seed)
+    for message in [wire, *(mutated(wire, random) for _ in range(10))]:
+        try:
+            fast = codec._fast(message, start, query)
+        except codec._UNPARSABLE:
+            continue
+        if fast is not None:
+            assert codec._walk(message, start, query) == fast, message.hex()
+
+
+# --- By example: what no oracle can be trusted with.
+
+SOA = "example.com. 3600 IN SOA ns1.example.com. hostmaster.example.com. 1 2 3 4 5"
+
+
+def reply(*records: str, type: str = "A", authority: tuple[str, ...] = (), rcode: int = 0) -> tuple[bytes, Query]:
+    """A reply to `NAME` of records in master file format."""
+    message = dns.message.make_response(dns.message.make_query(NAME, type))
+    for section, lines in ((message.answer, records), (message.authority, authority)):
+        for line in lines:
+            owner, ttl, rdclass, rdtype, text = line.split(" ", 4)
+            section.append(dns.rrset.from_text(owner, int(ttl), rdclass, rdtype, text))
+    message.set_rcode(dns.rcode.Rcode(rcode))
+    return message.to_wire(), Query(0, NAME, NAME, type)
+
+
+def summary(answer: Answer | None) -> tuple[str, list[str]]:
+    """Status and answers on one line each."""
+    assert answer is not None
+    return str(answer[0]), [f"{r.name} {r.ttl} {r.type} {r.data}" for r in answer[1]]
+
+
+A = f"{NAME} 300 IN A 192.0.2.7"
+CNAME = f"{NAME} 300 IN CNAME web.example.net."
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        (reply(A), ("NOERROR", [f"{NAME} 300 A 192.0.2.7"])),
+        (reply(A, A), ("NOERROR", [f"{NAME} 300 A 192.0.2.7"])),
+        (reply("other.example. 300 IN A 192.0.2.7"), ("NODATA", [])),
+        (reply(f"{NAME} 300 CH TXT x", type="TXT"), ("NODATA", [])),
+        (reply(CNAME, authority=(SOA,), rcode=3), ("NXDOMAIN", [f"{NAME} 300 CNAME web.example.net."])),
+        (reply(CNAME, authority=(SOA,)), ("NODATA", [f"{NAME} 300 CNAME web.example.net."])),
+        (reply(CNAME, type="CNAME"), ("NOERROR", [f"{NAME} 300 CNAME web.example.net."])),
+        (reply(CNAME, type="ANY"), ("NOERROR", [f"{NAME} 300 CNAME web.example.net."])),
+        (reply("WEB.example.net. 60 IN A 192.0.2.7", CNAME), ("NOERROR", [
+            f"{NAME} 300 CNAME web.example.net.", "WEB.example.net. 60 A 192.0.2.7"])),
+        (reply(CNAME, "web.example.net. 60 IN CNAME www.example.com."), ("NODATA", [
+            f"{NAME} 300 CNAME web.example.net.", "web.example.net. 60 CNAME www.example.com."])),
+        (reply("example.com. 9 IN DNAME example.net.", f"{NAME} 0 IN CNAME www.example.net.",
+               "www.example.net. 60 IN A 192.0.2.7"), ("NOERROR", [
+            f"{NAME} 0 CNAME www.example.net.", "www.example.net. 60 A 192.0.2.7"])),
+        (reply(f"{NAME} 1 IN TYPE65280 \\# 4 0a000001", type="TYPE65280"), ("NOERROR", [
+            f"{NAME} 1 TYPE65280 \\# 4 0a000001"])),
+        (reply(A, rcode=2), ("SERVFAIL", [])),
+        (reply(rcode=16), ("BADVERS", [])),
+        (reply(rcode=3841), ("RCODE3841", [])),
+    ],
+)  # fmt: skip
+def test_answers(case: tuple[bytes, Query], expected: tuple[str, list[str]]) -> None:
+    """The chain, then the records of the type; no strangers, no duplicates, nothing of an error."""
+    assert expected == summary(read(*case))
+
+
+@pytest.mark.parametrize(
+    ("owner", "expected"),
+    [
+        ("com.", "referral to the nameservers of com.: the nameserver asked does not recurse"),
+        ("WWW.example.com.", "referral to the nameservers of WWW.example.com.: the nameserver asked does not recurse"),
+        (".", "upward referral to the nameservers of the root: the nameserver asked does not recurse"),
+        ("example.net.", None),
+        ("w.example.com.", None),
+    ],
+)
+def test_referral(owner: str, expected: str | None) -> None:
+    """Nameservers of a zone that encloses the name, and nothing else: the sentence says where they lead."""
+    case = reply(authority=(f"{owner} 60 IN NS ns.example.net.",))
+    assert (Status.NODATA, [], expected) == read(*case)
+
+
+def test_referral_needs_silence_of_the_zone() -> None:
+    """With an SOA, an answer or the AA bit, NS records are no referral."""
+    ns = "example.com. 60 IN NS ns.example.com."
+    wire, query = reply(authority=(ns,))
+    authoritative = wire[:2] + bytes([wire[2] | 4]) + wire[3:]
+    cases = [(authoritative, query), reply(authority=(ns, SOA)), reply(CNAME, authority=(ns,))]
+    assert [None, None, None] == [(read(*case) or ("", "", "Malformed"))[2] for case in cases]
+
+
+def header(answers: int, authority: int = 0, additional: int = 0, type: str = "A") -> bytes:
+    counts = struct.pack("!HHHH", 1, answers, authority, additional)
+    return b"\0\0\x84\0" + counts + codec.question(NAME, type)
+
+
+def record(owner: bytes, type: int, rdata: bytes, ttl: int = 60) -> bytes:
+    return owner + struct.pack("!HHIH", type, 1, ttl, len(rdata)) + rdata
+
+
+HERE, ROOT_OPT = b"\xc0\x0c", record(b"\0", 41, b"")
+FIRST = len(header(0)) + 12  # the offset of the first rdata, where its owner is a pointer
+
+
+def pointer(to: int) -> bytes:
+    return struct.pack("!H", 0xC000 | to)
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        header(1),
+        header(0) + b"\0",
+        header(1) + record(HERE, 1, b"\1\2\3\4")[:-1],
+        header(1) + record(HERE, 1, b"\1\2\3\4") + b"\0",
+        header(2) + record(HERE, 1, b"\1\2\3\4"),
+        header(1, 1) + record(HERE, 1, b"\1\2\3\4"),
+        header(1, 0, 1) + record(HERE, 1, b"\1\2\3\4"),
+        header(1) + record(HERE, 1, b"\1\2\3"),
+        header(1) + record(HERE, 1, b"\1\2\3\4\5"),
+        header(1, type="AAAA") + record(HERE, 28, b"\1\2\3\4"),
+        header(1, type="TXT") + record(HERE, 16, b""),
+        header(1, type="TXT") + record(HERE, 16, b"\3ab"),
+        header(1, type="MX") + record(HERE, 15, b"\0"),
+        header(1, type="SOA") + record(HERE, 6, b"\0\0" + bytes(19)),
+        header(1, type="CAA") + record(HERE, 257, b"\0"),
+        header(1) + record(HERE, 5, b"\1a\0\0"),
+        header(1) + record(HERE, 5, pointer(FIRST)),
+        header(1) + record(HERE, 5, pointer(FIRST + 2) + b"\0"),
+        header(1) + record(HERE, 5, b"\1a" + pointer(FIRST)),
+        header(1) + record(HERE, 5, b"\x40a\0"),
+        header(1) + record(HERE, 5, b"\x80a\0"),
+        header(1) + record(HERE, 5, b"\1a" * 128 + b"\0"),
+        header(1) + record(HERE, 5, b"\1a" * 120 + HERE),
+        header(1) + record(pointer(FIRST - 12), 1, b"\1\2\3\4"),
+        header(0, 1) + record(pointer(FIRST - 12), 2, b"\0"),
+        header(0, 1) + record(b"\1a" * 128 + b"\0", 2, b"\0"),
+        header(0, 0, 2) + ROOT_OPT + ROOT_OPT,
+    ],
+)
+def test_malformed(wire: bytes) -> None:
+    """Sections that end early or late, rdata that does not fit, names that are none."""
+    query = Query(0, NAME, NAME, dns.rdatatype.to_text(dns.rdatatype.RdataType(wire[FIRST - 15])))
+    query.type = "CAA" if query.type == "TYPE256" else query.type
+    with pytest.raises(codec.Malformed):
+        codec.read(wire, FIRST - 12, query)

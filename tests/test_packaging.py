@@ -1,0 +1,110 @@
+"""The wheel and the sdist, built from a copy of the checkout with what is installed: no network, no isolation."""
+
+import configparser
+import email
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# What no sdist is made from: history, environments, caches, and what another build left.
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist"
+)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory that holds the sdist, and the wheel that was built from that sdist."""
+    directory = tmp_path_factory.mktemp("packaging")
+    # In a copy: setuptools leaves build/ and *.egg-info behind, and takes files from those that it finds.
+    shutil.copytree(ROOT, directory / "checkout", ignore=LEFT_OUT)
+    run = subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", directory, directory / "checkout"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 0 == run.returncode, run.stdout + run.stderr
+    return directory
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> zipfile.ZipFile:
+    """The wheel, open."""
+    (path,) = built.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    """The METADATA file of the wheel."""
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    return email.message_from_bytes(wheel.read(name))
+
+
+@pytest.fixture(scope="module")
+def setup_cfg() -> configparser.ConfigParser:
+    """What setup.cfg says."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    return settings
+
+
+def test_wheel_holds_the_package_alone(wheel: zipfile.ZipFile) -> None:
+    """Nothing but `resolver` and its metadata goes into site-packages: no tests, no benchmarks, no cli.py."""
+    tops = {name.split("/")[0] for name in wheel.namelist()}
+    assert ["resolver"] == sorted(top for top in tops if not top.endswith(".dist-info"))
+
+
+def test_wheel_holds_every_module(wheel: zipfile.ZipFile) -> None:
+    """Every module of the checkout is in it (a room without __init__.py would be missing), and the mark of typing."""
+    expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "resolver").rglob("*.py")}
+    expected.add("resolver/py.typed")
+    assert expected == {name for name in wheel.namelist() if name.startswith("resolver/")}
+
+
+def test_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
+    """The console script is `resolve`."""
+    (name,) = (name for name in wheel.namelist() if name.endswith("/entry_points.txt"))
+    scripts = configparser.ConfigParser()
+    scripts.read_string(wheel.read(name).decode())
+    assert {"resolve": "resolver.__main__:main"} == dict(scripts["console_scripts"])
+
+
+def test_metadata(metadata: Message, setup_cfg: configparser.ConfigParser) -> None:
+    """Name, version, Python and licence are those of setup.cfg."""
+    stated = setup_cfg["metadata"]
+    expected = [stated["name"], stated["version"], ">=3.11", "MIT"]
+    licence = metadata["License-Expression"] or metadata["License"]
+    assert expected == [metadata["Name"], metadata["Version"], metadata["Requires-Python"], licence]
+
+
+def test_extras(metadata: Message) -> None:
+    """Users may ask for `all`; `test` is what a checkout's tests need."""
+    assert {"all", "test"} <= set(metadata.get_all("Provides-Extra", []))
+
+
+def test_base_dependencies(metadata: Message) -> None:
+    """Installing the package brings these, each with the lowest version that works, and nothing else."""
+    base = [need for need in metadata.get_all("Requires-Dist", []) if "extra ==" not in need]
+    assert ["aiodns", "click", "dnspython[idna]", "gevent", "msgspec", "rich"] == sorted(
+        need.split(">=")[0].strip() for need in base
+    )
+
+
+def test_sdist_is_a_whole_checkout(built: Path) -> None:
+    """Whoever has the sdist can read, build, test and benchmark."""
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    expected = {f"tests/{path.name}" for path in (ROOT / "tests").glob("*.py")}
+    expected |= {"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "hosts.txt", "cli.py", "setup.cfg"}
+    expected |= {"pyproject.toml", ".ci/run", "resolver/py.typed", "benchmarks/__init__.py"}
+    assert set() == expected - names
