@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from resolver.engines.base import Backend, Engine
     from resolver.sources import Source
+    from resolver.wire.volley import Forgetful
 
     Hostlike = str | ipaddress.IPv4Address | ipaddress.IPv6Address
     Input = os.PathLike[str] | TextIO | Iterable[Hostlike]
@@ -170,12 +171,20 @@ def plan(
     policy: Policy,
     *,
     lab: bool = False,
+    forgetful: Forgetful | None = None,
 ) -> Plan:
-    """Check that all of this goes together, and make it ready. Raises what `resolve` does."""
+    """Check that all of this goes together, and make it ready. Raises what `resolve` does.
+
+    forgetful: what takes the place of the backend where no reply is awaited (forget.py).
+    """
     with contextlib.ExitStack() as opened:
         for each in sources:
             opened.callback(each.close)
         waiter, asker = engines.find(engine, backend)
+        if forgetful is not None:
+            if backend != forgetful.name:
+                raise ValueError(f"no-wait needs backend {forgetful.name}, not {backend}")
+            asker = forgetful
         asked = list(dict.fromkeys(rdtype(each) for each in ([types] if isinstance(types, str) else types)))
         if not asked:
             raise ValueError("no record type was given")

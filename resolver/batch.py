@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from resolver.intake import Intake
 from resolver.message import ANSWERED, Query, Result, Status
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     Sink = Callable[[list[Result]], None]
 
 AHEAD = 50_000  # results that wait for an earlier one, where they are wanted in input order
-LULL = 0.1  # seconds: the longest that a deadline or a cancellation goes unseen
-SILENCE = 0.01  # seconds between looks at an input that has nothing just now
 
 
 class Summary(msgspec.Struct):
@@ -66,22 +65,20 @@ class Batch:
         ordered: bool = False,
         tick: Callable[[], None] | None = None,
     ) -> None:
-        self.hosts = hosts
-        self.deadline = deadline
+        self._intake = Intake(hosts, deadline, self._pass_on, tick)
+        self._hosts = hosts
+        self._deadline = deadline
         self._engine = engine
         self._backend = backend
         self._policy = policy
         self._order = InOrder(sink) if ordered else None
         self._sink: Sink = self._order or sink
-        self._tick = tick
         self._open: dict[int, Query] = {}
-        self._lull = LULL
-        self._started: float | None = None
         self._results = 0
         self._queries_sent = 0
         self._statuses: Counter[str] = Counter()
         self._broken: str | None = None
-        self._outside: BaseException | None = None  # raised by the hosts or the sink: not the engine's fault
+        self._unsunk: BaseException | None = None  # what the sink raised
 
     def run(self) -> Summary:
         """Let the engine ask everything; returns when every lookup has its result.
@@ -100,41 +97,21 @@ class Batch:
 
     def take(self, n: int) -> list[Query] | None:
         """Up to `n` queries; an empty list where there is none just now, None where no more will come."""
-        if self._started is None:
-            self._started = time.monotonic()
-            self.deadline.start()
         if self._order is not None:
             n = min(n, AHEAD - self._order.held - len(self._open))
-        while n > 0 and not self.over:
-            try:
-                got = self.hosts.take(n)
-            except BaseException as error:
-                self._outside = error
-                raise
-            if got is None:
-                return None
-            queries, invalid = got
-            if invalid:
-                self._pass_on(invalid)
-            if queries:
-                self._lull = LULL
-                self._open.update({query.index: query for query in queries})
-                return queries
-            if not invalid:
-                self._lull = 0.0 if self.hosts.waitable() is None else SILENCE
-                break
-        return []
+        queries = self._intake.take(n)
+        if queries:
+            self._open.update({query.index: query for query in queries})
+        return queries
 
     @property
     def over(self) -> bool:
         """The run ends now."""
-        return self.deadline.over
+        return self._intake.over
 
     def patience(self) -> float:
         """Seconds that an engine may wait at most before it asks again."""
-        if self._tick is not None:
-            self._tick()
-        return min(self._lull, self.deadline.remaining())
+        return self._intake.patience()
 
     def deliver(self, results: list[Result]) -> None:
         """Take these results; of a lookup that has one already, a further one is dropped."""
@@ -145,7 +122,7 @@ class Batch:
 
     def broke(self, error: Exception) -> None:
         """The engine raised. Raises the error again where it came from the hosts or the sink."""
-        if error is self._outside:
+        if error is self._unsunk or error is self._intake.failure:
             raise error
         self._broken = f"the engine broke: {type(error).__name__}: {error}"
 
@@ -156,34 +133,34 @@ class Batch:
         for at in range(0, len(unfinished), 1000):
             self._pass_on([self._abandoned(query, now) for query in unfinished[at : at + 1000]])
             yield
-        self.hosts.stop()
-        while (got := self.hosts.take(1000)) is not None:
+        self._hosts.stop()
+        while (got := self._hosts.take(1000)) is not None:
             queries, invalid = got
             self._pass_on(invalid + [self._abandoned(query, now) for query in queries])
             yield
 
     def summary(self) -> Summary:
         """The figures so far."""
-        seconds = 0.0 if self._started is None else time.monotonic() - self._started
+        seconds = self._intake.seconds()
         return Summary(
             self._engine.name,
             self._backend.name,
-            self.hosts.hosts_read,
-            self.hosts.lookups,
+            self._hosts.hosts_read,
+            self._hosts.lookups,
             self._results,
             {str(status): count for status, count in sorted(self._statuses.items())},
             self._queries_sent,
             round(seconds, 6),
             round(self._results / seconds, 1) if seconds else 0.0,
-            self.hosts.complete,
+            self._hosts.complete,
             self._ended(),
             self._broken or self._silence(),
         )
 
     def _ended(self) -> str:
-        if Status.CANCELLED in self._statuses or (self.deadline.cancelled and not self.hosts.complete):
+        if Status.CANCELLED in self._statuses or (self._deadline.cancelled and not self._hosts.complete):
             return "cancelled"
-        if Status.DEADLINE in self._statuses or (self.deadline.passed and not self.hosts.complete):
+        if Status.DEADLINE in self._statuses or (self._deadline.passed and not self._hosts.complete):
             return "deadline"
         return "complete"
 
@@ -198,11 +175,11 @@ class Batch:
         return f"No nameserver answered ({asked}); --lab starts one on this machine, to try the tool without a network."
 
     def _abandoned(self, query: Query, now: float) -> Result:
-        if self.deadline.cancelled:
+        if self._deadline.cancelled:
             status, error = Status.CANCELLED, "the run was interrupted"
         elif self._broken:
             status, error = Status.ERROR, self._broken
-        elif self.deadline.passed:
+        elif self._deadline.passed:
             status, error = Status.DEADLINE, "the run's timeout passed"
         else:
             status, error = Status.ERROR, "the engine gave no result"
@@ -238,7 +215,7 @@ class Batch:
         try:
             self._sink(results)
         except BaseException as error:
-            self._outside = error
+            self._unsunk = error
             raise
 
 

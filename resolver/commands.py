@@ -6,59 +6,15 @@ anything that waits is loaded: a command calls `prepare` first, and imports what
 
 from __future__ import annotations
 
-import math
-import os
-import stat
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from resolver.options import Above, Default, is_input, option, sources_of, usage
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from resolver.sources import Source
-
-
-class Setting(click.Option):
-    """An option that can be set by environment: the same name for every command, RESOLVE_ and its own."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.envvar is None and self.name not in ("help", "version"):
-            longest = max(self.opts, key=len)
-            self.envvar = "RESOLVE_" + longest.lstrip("-").replace("-", "_").upper()
-
-
-class Above(click.ParamType):
-    """A number above 0."""
-
-    def __init__(self, kind: type[int] | type[float]) -> None:
-        self._kind = kind
-        self.name = "integer" if kind is int else "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            number = self._kind(value)
-        except (ValueError, OverflowError):
-            number = 0
-        if not (number > 0 and math.isfinite(number)):
-            self.fail(f"{value!r} is not a {'whole ' if self._kind is int else ''}number above 0", param, ctx)
-        return number
-
-
-class Default(click.Group):
-    """A group whose first command is meant where no command is named."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] not in ("--help", "--version")):
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        run = self.commands["run"]
-        run.format_options(click.Context(run, ctx, "run"), formatter)
-        self.format_commands(ctx, formatter)
+    from collections.abc import Sequence
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -97,42 +53,38 @@ def cli() -> None:
     """
 
 
-def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
-    return click.option(*names, cls=Setting, **attributes)
-
-
 @cli.command()
 @click.argument("hosts", nargs=-1)
-@_option("-e", "--engine", default="gevent", show_default=True, help="How to wait: see `resolve engines`.")
-@_option("-b", "--backend", default="wire", show_default=True, help="Who speaks DNS: see `resolve engines`.")
-@_option("-t", "--type", "types", multiple=True, default=("A",), show_default=True, metavar="TYPE", help="Record type; "
+@option("-e", "--engine", default="gevent", show_default=True, help="How to wait: see `resolve engines`.")
+@option("-b", "--backend", default="wire", show_default=True, help="Who speaks DNS: see `resolve engines`.")
+@option("-t", "--type", "types", multiple=True, default=("A",), show_default=True, metavar="TYPE", help="Record type; "
          "repeat for several: each host and type is one lookup with one result.")  # fmt: skip
-@_option("-n", "--nameserver", "nameservers", multiple=True, metavar="ADDR", help="ADDR, ADDR:PORT or [V6]:PORT, with "
+@option("-n", "--nameserver", "nameservers", multiple=True, metavar="ADDR", help="ADDR, ADDR:PORT or [V6]:PORT, with "
          "udp://, tcp:// or tls:// before it; tls://ADDR#NAME; @FILE reads a list. Repeatable. [default: the "
          "system's]")  # fmt: skip
-@_option("--timeout", type=Above(float), metavar="SECONDS", help="The whole run ends then: what is done is kept, "
+@option("--timeout", type=Above(float), metavar="SECONDS", help="The whole run ends then: what is done is kept, "
          "what is not is reported DEADLINE.")  # fmt: skip
-@_option("--query-timeout", type=Above(float), default=2.0, show_default=True, metavar="SECONDS",
+@option("--query-timeout", type=Above(float), default=2.0, show_default=True, metavar="SECONDS",
          help="The longest one try waits.")  # fmt: skip
-@_option("--tries", type=Above(int), default=3, show_default=True, metavar="N", help="Tries for one lookup, over the "
+@option("--tries", type=Above(int), default=3, show_default=True, metavar="N", help="Tries for one lookup, over the "
          "nameservers in turn.")  # fmt: skip
-@_option("--concurrency", type=Above(int), metavar="N", help="The most lookups in flight. [default: adapts, up to "
+@option("--concurrency", type=Above(int), metavar="N", help="The most lookups in flight. [default: adapts, up to "
          "1,000]")  # fmt: skip
-@_option("--rate", type=Above(float), metavar="N", help="The most queries sent in a second. [default: no limit]")
-@_option("-f", "--format", "format_", type=click.Choice(["text", "table", "jsonl", "csv"]), help="[default: table on a "
+@option("--rate", type=Above(float), metavar="N", help="The most queries sent in a second. [default: no limit]")
+@option("-f", "--format", "format_", type=click.Choice(["text", "table", "jsonl", "csv"]), help="[default: table on a "
          "terminal for up to 100 lookups, else text]")  # fmt: skip
-@_option("-o", "--output", metavar="FILE", help="Write there; .jsonl and .csv choose the format.")
-@_option("--order", type=click.Choice(["completion", "input"]), help="[default: completion; input for a table]")
-@_option("--summary", metavar="FILE", help="Write the run's figures there, as one JSON object.")
-@_option("--strict", is_flag=True, help="NXDOMAIN and NODATA count as failures in the exit status.")
-@_option("--no-wait", is_flag=True, help="Fire and forget: send every query once, wait for no reply, report how many "
+@option("-o", "--output", metavar="FILE", help="Write there; .jsonl and .csv choose the format.")
+@option("--order", type=click.Choice(["completion", "input"]), help="[default: completion; input for a table]")
+@option("--summary", metavar="FILE", help="Write the run's figures there, as one JSON object.")
+@option("--strict", is_flag=True, help="NXDOMAIN and NODATA count as failures in the exit status.")
+@option("--no-wait", is_flag=True, help="Fire and forget: send every query once, wait for no reply, report how many "
          "went out. Use --rate with it.")  # fmt: skip
-@_option("--lab", is_flag=True, help="Start the embedded nameserver on loopback for this run, and ask it.")
-@_option("--tls-ca", metavar="FILE", help="Certificates that tls:// nameservers are checked against. [default: the "
+@option("--lab", is_flag=True, help="Start the embedded nameserver on loopback for this run, and ask it.")
+@option("--tls-ca", metavar="FILE", help="Certificates that tls:// nameservers are checked against. [default: the "
          "system's]")  # fmt: skip
-@_option("--progress/--no-progress", default=None, help="Progress bar and summary on standard error. [default: where "
+@option("--progress/--no-progress", default=None, help="Progress bar and summary on standard error. [default: where "
          "it is a terminal]")  # fmt: skip
-@_option("-q", "--quiet", is_flag=True, help="Neither of them.")
+@option("-q", "--quiet", is_flag=True, help="Neither of them.")
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -162,15 +114,17 @@ def run(
     Exit status: 0 every lookup was answered; 1 some were not; 2 usage, unreadable input, unwritable output; 3 the
     timeout ended the run; 4 writing failed midway; 130 Ctrl-C, 143 SIGTERM.
     """
-    if not hosts and not _is_input(0):
+    if not hosts and not is_input(0):
         click.echo((ctx.parent or ctx).get_help())
         ctx.exit()
     ctx.obj(engine)
     from resolver.api import plan
-    from resolver.job import Job
+    from resolver.job import Job, Volley
     from resolver.policy import Policy
 
-    with _usage(ctx):
+    if progress is None:
+        progress = sys.stderr.isatty()
+    with usage(ctx):
         policy = Policy(
             nameservers=nameservers,  # type: ignore[arg-type]  # texts, which Policy reads
             timeout=timeout,
@@ -180,29 +134,34 @@ def run(
             rate=rate,
             tls_ca=tls_ca,
         )
-        prepared = plan(_sources(hosts), engine, backend, types, policy, lab=lab)
+        if no_wait:
+            _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict")
+            volley = Volley(summary, inputs=hosts)
+            prepared = plan(sources_of(hosts), engine, backend, types, policy, lab=lab, forgetful=volley.forgetful)
+        else:
+            prepared = plan(sources_of(hosts), engine, backend, types, policy, lab=lab)
     with prepared:
-        with _usage(ctx):
+        if no_wait:
+            ctx.exit(volley.run(prepared, progress=progress and not quiet, quiet=quiet))
+        with usage(ctx):
             job = Job(prepared, format_, output, summary, inputs=hosts)
-        if progress is None:
-            progress = sys.stderr.isatty()
         ctx.exit(job.run(order=order, strict=strict, progress=progress and not quiet, quiet=quiet))
 
 
 @cli.command()
 @click.argument("hosts", nargs=-1)
-@_option("--listen", default="127.0.0.1:5353", show_default=True, metavar="ADDR:PORT", help="Where to listen, UDP and "
+@option("--listen", default="127.0.0.1:5353", show_default=True, metavar="ADDR:PORT", help="Where to listen, UDP and "
          "TCP; port 0 takes a free one.")  # fmt: skip
-@_option("--public", is_flag=True, help="Allow an address to listen on that is not loopback: other machines can ask.")
-@_option("--latency", default="0", metavar="TIME", help="Between a query and its reply: 20ms, 0.02.")
-@_option("--jitter", default="0", metavar="TIME", help="How much sooner or later a reply may come.")
-@_option("--loss", default="0", metavar="SHARE", help="Share of queries that are lost: 1%, 0.01.")
-@_option("--capacity", type=Above(float), metavar="N", help="Queries a second, above which they are dropped.")
-@_option("--zone", multiple=True, metavar="FILE", help="A zone file to answer from. Repeatable.")
-@_option("--origin", metavar="NAME", help="The origin of zone files that do not say theirs.")
-@_option("--seed", type=int, metavar="N", help="Makes loss and jitter repeatable.")
-@_option("--tls-cert", metavar="FILE", help="Serve over TLS too, with this certificate ...")
-@_option("--tls-key", metavar="FILE", help="... and its key.")
+@option("--public", is_flag=True, help="Allow an address to listen on that is not loopback: other machines can ask.")
+@option("--latency", default="0", metavar="TIME", help="Between a query and its reply: 20ms, 0.02.")
+@option("--jitter", default="0", metavar="TIME", help="How much sooner or later a reply may come.")
+@option("--loss", default="0", metavar="SHARE", help="Share of queries that are lost: 1%, 0.01.")
+@option("--capacity", type=Above(float), metavar="N", help="Queries a second, above which they are dropped.")
+@option("--zone", multiple=True, metavar="FILE", help="A zone file to answer from. Repeatable.")
+@option("--origin", metavar="NAME", help="The origin of zone files that do not say theirs.")
+@option("--seed", type=int, metavar="N", help="Makes loss and jitter repeatable.")
+@option("--tls-cert", metavar="FILE", help="Serve over TLS too, with this certificate ...")
+@option("--tls-key", metavar="FILE", help="... and its key.")
 @click.pass_context
 def lab(
     ctx: click.Context,
@@ -226,7 +185,7 @@ def lab(
     """
     from resolver.lab import Settings, duration, serve, share
 
-    with _usage(ctx):
+    with usage(ctx):
         if (tls_cert is None) != (tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together")
         settings = Settings(
@@ -255,7 +214,7 @@ def lab(
 
 
 @cli.command(name="engines")
-@_option("-f", "--format", "format_", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
+@option("-f", "--format", "format_", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
 def engines_(format_: str) -> None:
     """Which engine runs which backend, how it waits, and what is installed."""
     from resolver.engines import DISTRIBUTION, pairs
@@ -283,65 +242,23 @@ def _lab_epilog(ctx: click.Context, formatter: click.HelpFormatter) -> None:
 lab.format_epilog = _lab_epilog  # type: ignore[method-assign]  # click's way would be a class for this one command
 
 
-class _usage:
-    """What is wrong with the arguments, or cannot be opened, is one sentence and exit status 2."""
-
-    def __init__(self, ctx: click.Context) -> None:
-        self._ctx = ctx
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, OSError):
-            what = error.strerror or str(error)
-            raise click.UsageError(f"{error.filename}: {what}" if error.filename else what, self._ctx) from None
-        if isinstance(error, ValueError | LookupError | TypeError):
-            raise click.UsageError(str(error), self._ctx) from None
-
-
-def _is_input(fd: int) -> bool:
-    """Is this a pipe, a file or a socket, as opposed to a terminal, /dev/null or nothing at all?"""
-    try:
-        mode = os.fstat(fd).st_mode
-    except OSError:
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
-
-
-def _sources(hosts: Sequence[str]) -> list[Source]:
-    """An existing file is a list, - is standard input, anything else is one host.
-
-    Raises OSError for what cannot be read, and ValueError for a word with a path separator that is no file.
-    """
-    from resolver.sources import descriptor, elements, path
-
-    sources: list[Source] = []
-    words: list[str] = []
-    for word in [*(hosts or ["-"]), None]:
-        listed = word == "-" or (word is not None and os.path.exists(word) and not os.path.isdir(word))
-        if (listed or word is None) and words:
-            sources.append(elements(words))
-            words = []
-        if word is None:
-            break
-        if word == "-":
-            sources.append(descriptor(0))
-        elif listed:
-            sources.append(path(word))
-        elif os.sep in word:
-            raise ValueError(f"{word}: there is no such file, and no host name has a {os.sep} here")
-        else:
-            words.append(word)
-    return sources
-
-
 def _names(hosts: Sequence[str]) -> list[str]:
     """The names that a lab serves. A line that is no name is left out; an address stands for itself."""
     from resolver.hosts import Hosts
 
-    reading = Hosts(_sources(hosts), ("A",), "", "")
+    reading = Hosts(sources_of(hosts), ("A",), "", "")
     names = []
     while (got := reading.take(1000)) is not None:
         names += [query.name for query in got[0]]
     return names
+
+
+def _refuse(ctx: click.Context, chosen: str, *names: str) -> None:
+    """Options that mean nothing with the chosen one are an error where the command line names them."""
+    given = [
+        max(param.opts, key=len)
+        for param in ctx.command.params
+        if param.name in names and ctx.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise ValueError(f"{', '.join(given)} means nothing with {chosen}")

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from resolver.batch import Summary, failed
+from resolver.forget import send_all
 from resolver.progress import Progress, print_summary, summary_json
 from resolver.report import Report, open_report
+from resolver.wire.volley import Forgetful, Sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,15 +34,9 @@ class Job:
     def __init__(
         self, plan: Plan, format: str | None, output: str | None, summary: str | None, inputs: Sequence[str]
     ) -> None:
-        for path in (output, summary):
-            if path is not None and any(_same(path, each) for each in inputs):
-                raise ValueError(f"{path} is an input of this run, and would be overwritten")
         self._plan = plan
-        self._summary: BinaryIO | None = open(summary, "wb", buffering=0) if summary is not None else None
-        # Unbuffered: a batch is one write, and what was written can be seen.
-        self._stream: BinaryIO = (
-            open(1, "wb", buffering=0, closefd=False) if output is None else open(output, "wb", buffering=0)
-        )
+        self._summary = _open(summary, inputs)
+        self._stream = _open(output, inputs) or _open(1, inputs)
         if format is None:
             format = {".jsonl": "jsonl", ".csv": "csv"}.get(os.path.splitext(output or "")[1].lower())
         if format is None:
@@ -105,21 +101,9 @@ class Job:
             _say(f"resolve: writing the results failed: {_what(self._unwritten)}")
         if unread is not None:
             _say(f"resolve: reading the hosts failed: {_what(unread)}")
-        if told and not closed_pipe:
-            try:
-                print_summary(figures, sys.stderr)
-            except OSError:
-                pass
-        elif figures.note and not quiet:
-            _say(f"resolve: {figures.note}")
-        if self._summary is not None:
-            with self._summary as file:
-                try:
-                    file.write(summary_json(figures))
-                except OSError as error:
-                    _say(f"resolve: writing the summary failed: {_what(error)}")
-                    return UNWRITABLE
-        if self._unwritten is not None and not closed_pipe:
+        _tell(figures, told=told and not closed_pipe, quiet=quiet)
+        written = _write_summary(self._summary, figures)
+        if not written or (self._unwritten is not None and not closed_pipe):
             return UNWRITABLE
         if caught:
             return 128 + caught[0]
@@ -129,6 +113,82 @@ class Job:
             return DEADLINE
         lost = figures.lookups != figures.results_written and not closed_pipe
         return UNANSWERED if lost or failed(figures.statuses, strict=strict) else ANSWERED
+
+
+class Volley:
+    """A run that waits for no reply. Raises OSError where the file for the summary cannot be opened."""
+
+    def __init__(self, summary: str | None, inputs: Sequence[str]) -> None:
+        self.forgetful = Forgetful(Sent([0], [0], []))
+        self._summary = _open(summary, inputs)
+
+    def run(self, plan: Plan, *, progress: bool, quiet: bool) -> int:
+        """Send everything once; returns the exit status."""
+        display = Progress(plan.hosts.position, sys.stderr) if progress else None
+        unread: OSError | None = None
+        figures: Summary | None = None
+        with _signals(plan) as caught:
+            try:
+                figures = send_all(plan, self.forgetful.tally, None if display is None else display.tick)
+            except OSError as error:
+                unread = error
+        if display is not None:
+            display.close()
+        if figures is None:
+            _say(f"resolve: reading the hosts failed: {_what(unread or OSError())}")
+            return UNREADABLE
+        asked = ", ".join(map(str, plan.policy.nameservers))
+        invalid = figures.statuses.get("INVALID", 0)
+        try:
+            print(
+                f"{figures.queries_sent} of {figures.lookups} queries sent to {asked}; no reply was awaited", flush=True
+            )
+            if invalid:
+                print(f"{invalid} INVALID", flush=True)
+        except BrokenPipeError:
+            pass
+        except OSError as error:
+            _say(f"resolve: writing failed: {_what(error)}")
+            return UNWRITABLE
+        _tell(figures, told=False, quiet=quiet)
+        if not _write_summary(self._summary, figures):
+            return UNWRITABLE
+        if caught:
+            return 128 + caught[0]
+        if figures.ended == "deadline":
+            return DEADLINE
+        return ANSWERED if figures.queries_sent == figures.lookups else UNANSWERED
+
+
+def _open(path: str | int | None, inputs: Sequence[str]) -> BinaryIO | None:
+    """For writing, unbuffered: a batch is one write, and what was written can be seen. None where no path is given."""
+    if path is None:
+        return None
+    if isinstance(path, str) and any(_same(path, each) for each in inputs):
+        raise ValueError(f"{path} is an input of this run, and would be overwritten")
+    return open(path, "wb", buffering=0, closefd=path != 1)
+
+
+def _tell(figures: Summary, *, told: bool, quiet: bool) -> None:
+    if told:
+        try:
+            print_summary(figures, sys.stderr)
+        except OSError:
+            pass
+    elif figures.note and not quiet:
+        _say(f"resolve: {figures.note}")
+
+
+def _write_summary(file: BinaryIO | None, figures: Summary) -> bool:
+    if file is None:
+        return True
+    with file:
+        try:
+            file.write(summary_json(figures))
+        except OSError as error:
+            _say(f"resolve: writing the summary failed: {_what(error)}")
+            return False
+    return True
 
 
 @contextmanager

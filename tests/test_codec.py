@@ -60,7 +60,9 @@ def oracle(wire: bytes, query: Query) -> Answer:
 
 
 def _add(answers: list[Record], rrset: Any, data: str, asked: dns.name.Name, query: Query) -> None:
-    same = [dns.name.from_text(old.name) == rrset.name for old in answers if old.data == data and old.type == type_of(rrset)]
+    same = [
+        dns.name.from_text(old.name) == rrset.name for old in answers if old.data == data and old.type == type_of(rrset)
+    ]
     if not any(same):
         name = query.name if rrset.name == asked else rrset.name.to_text()
         answers.append(Record(name, type_of(rrset), rrset.ttl, data))
@@ -106,7 +108,23 @@ NAMES = [
     "x" * 63 + "." + "y" * 63 + "." + "Z" * 63 + "." + "w" * 61 + ".",
     ".".join("b" * 127) + ".",
 ]
-TYPES = ["A", "AAAA", "CNAME", "NS", "PTR", "DNAME", "MX", "SOA", "TXT", "SRV", "CAA", "HTTPS", "TYPE65280", "RP", "ANY"]
+TYPES = [
+    "A",
+    "AAAA",
+    "CNAME",
+    "NS",
+    "PTR",
+    "DNAME",
+    "MX",
+    "SOA",
+    "TXT",
+    "SRV",
+    "CAA",
+    "HTTPS",
+    "TYPE65280",
+    "RP",
+    "ANY",
+]
 
 name = st.sampled_from(NAMES) | st.sampled_from(NAMES[:2] + NAMES[6:9])
 octets = st.binary(max_size=20) | st.text(string.printable, max_size=20).map(str.encode)
@@ -319,10 +337,10 @@ CNAME = f"{NAME} 300 IN CNAME web.example.net."
         (reply(CNAME, authority=(SOA,)), ("NODATA", [f"{NAME} 300 CNAME web.example.net."])),
         (reply(CNAME, type="CNAME"), ("NOERROR", [f"{NAME} 300 CNAME web.example.net."])),
         (reply(CNAME, type="ANY"), ("NOERROR", [f"{NAME} 300 CNAME web.example.net."])),
-        (reply("WEB.example.net. 60 IN A 192.0.2.7", CNAME), ("NOERROR", [
-            f"{NAME} 300 CNAME web.example.net.", "WEB.example.net. 60 A 192.0.2.7"])),
-        (reply(CNAME, "web.example.net. 60 IN CNAME www.example.com."), ("NODATA", [
-            f"{NAME} 300 CNAME web.example.net.", "web.example.net. 60 CNAME www.example.com."])),
+        (reply("web.example.net. 60 IN A 192.0.2.7", CNAME), ("NOERROR", [
+            f"{NAME} 300 CNAME web.example.net.", "web.example.net. 60 A 192.0.2.7"])),
+        (reply(CNAME, f"web.example.net. 60 IN CNAME {NAME}"), ("NODATA", [
+            f"{NAME} 300 CNAME web.example.net.", f"web.example.net. 60 CNAME {NAME}"])),
         (reply("example.com. 9 IN DNAME example.net.", f"{NAME} 0 IN CNAME www.example.net.",
                "www.example.net. 60 IN A 192.0.2.7"), ("NOERROR", [
             f"{NAME} 0 CNAME www.example.net.", "www.example.net. 60 A 192.0.2.7"])),
@@ -342,7 +360,7 @@ def test_answers(case: tuple[bytes, Query], expected: tuple[str, list[str]]) -> 
     ("owner", "expected"),
     [
         ("com.", "referral to the nameservers of com.: the nameserver asked does not recurse"),
-        ("WWW.example.com.", "referral to the nameservers of WWW.example.com.: the nameserver asked does not recurse"),
+        (NAME, f"referral to the nameservers of {NAME}: the nameserver asked does not recurse"),
         (".", "upward referral to the nameservers of the root: the nameserver asked does not recurse"),
         ("example.net.", None),
         ("w.example.com.", None),
@@ -414,7 +432,212 @@ def pointer(to: int) -> bytes:
 )
 def test_malformed(wire: bytes) -> None:
     """Sections that end early or late, rdata that does not fit, names that are none."""
-    query = Query(0, NAME, NAME, dns.rdatatype.to_text(dns.rdatatype.RdataType(wire[FIRST - 15])))
-    query.type = "CAA" if query.type == "TYPE256" else query.type
+    number = int.from_bytes(wire[FIRST - 16 : FIRST - 14], "big")
+    query = Query(0, NAME, NAME, dns.rdatatype.to_text(dns.rdatatype.RdataType(number)))
     with pytest.raises(codec.Malformed):
         codec.read(wire, FIRST - 12, query)
+
+
+def test_letter_case_of_owners() -> None:
+    """A name that equals the question has the query's text; others have their own; neither case decides who is who."""
+    query = Query(0, NAME, "wWw.eXample.com.", "A")
+    owner = b"\3WWW\7EXAMPLE\3com\0"
+    wire = header(3) + record(owner, 5, b"\1a\0") + record(b"\1A\0", 5, b"\1B\0") + record(b"\1b\0", 1, b"\1\2\3\4")
+    expected = ["wWw.eXample.com. 60 CNAME a.", "A. 60 CNAME B.", "b. 60 A 1.2.3.4"]
+    assert ("NOERROR", expected) == summary(read(wire, query))
+
+
+def test_ttl_with_the_top_bit() -> None:
+    """It counts as 0 (RFC 2181 section 8): in the one-record path, the fast path and the walk, as in dnspython."""
+    query = Query(0, NAME, NAME, "A")
+    one, two = (record(HERE, 1, bytes([1, 2, 3, last]), 2**31) for last in (4, 5))
+    cname = record(HERE, 5, b"\1a\0", 2**32 - 1)
+    wires = [header(1, 0, 1) + one + ROOT_OPT, header(2) + one + two, header(3) + one + one + two, header(1) + cname]
+    assert [oracle(wire, query) for wire in wires] == [read(wire, query) for wire in wires]
+    assert [{0}] * 4 == [{r.ttl for r in (read(wire, query) or ("", [], ""))[1]} for wire in wires]
+
+
+class Counted(bytes):
+    """Octets that count how often they are looked at."""
+
+    looks = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        Counted.looks += 1
+        return super().__getitem__(key)
+
+
+LABELS = (b"\1\1" * 125 + b"\0\0\0") * 63  # a name of up to 126 labels from nearly every octet on
+CHAIN = b"\0\0" + b"".join(pointer(FIRST + 2 * i) for i in range(7900))  # each pointer to the one before
+
+
+@pytest.mark.parametrize(
+    ("type", "first", "make"),
+    [
+        ("A", LABELS, lambda i: record(pointer(FIRST + i), 5, pointer(FIRST + i + 1))),
+        ("A", LABELS, lambda i: record(pointer(FIRST + i - 1) if i else HERE, 5, pointer(FIRST + i))),
+        ("NS", LABELS, lambda i: record(HERE, 2, pointer(FIRST + 15000 - i))),
+        ("ANY", LABELS, lambda i: record(HERE, 15, b"\0\1" + pointer(FIRST + i))),
+        ("SOA", LABELS, lambda i: record(HERE, 6, pointer(FIRST + i) + pointer(FIRST + i * 7 % 15000) + bytes(20))),
+        ("A", CHAIN, lambda i: record(pointer(FIRST + 15000 - i % 2 * 2), 1, bytes(4))),
+        ("PTR", CHAIN, lambda i: record(HERE, 12, pointer(FIRST + 15000 - i % 3000 * 2))),
+        ("A", b"", lambda i: record(HERE, 1, struct.pack("!I", i))),
+        ("A", b"", lambda i: record(HERE, 1, bytes(4))),
+        ("TXT", b"", lambda i: record(HERE, 16, bytes(255))),
+    ],
+)  # fmt: skip
+def test_linear_time(type: str, first: bytes, make: Any) -> None:
+    """64 kB of the worst that compression allows: each octet is looked at a few times, not thousands of times."""
+    records = [record(HERE, 65281, first)]
+    length = FIRST + len(first)
+    while length + len(more := make(len(records) - 1)) < 65535:
+        records.append(more)
+        length += len(more)
+    wire = Counted(header(len(records), type=type) + b"".join(records))
+    Counted.looks = 0
+    status, _, _ = codec.read(wire, FIRST - 12, Query(0, NAME, NAME, type))
+    assert status in (Status.NOERROR, Status.NODATA)
+    assert len(wire) * 4 > Counted.looks
+
+
+# --- Questions.
+
+
+@given(st.lists(st.binary(min_size=1, max_size=63), max_size=4), st.sampled_from(TYPES))
+@quick(200)
+def test_question_is_what_dnspython_writes(labels: list[bytes], type: str) -> None:
+    """Any name that fits, escapes and all, comes out as dnspython's octets; `read` has its text back."""
+    absolute = dns.name.Name([*labels, b""]) if sum(map(len, labels)) + len(labels) < 255 else dns.name.root
+    expected = absolute.to_wire() or b""
+    tail = struct.pack("!HH", dns.rdatatype.from_text(type), 1)
+    assert expected + tail == codec.question(absolute.to_text(), type)
+    assert absolute.to_text() == names.to_text(expected)
+
+
+@pytest.mark.parametrize("plain", ["www.example.com.", "_x._TCP.a-b.", "a/b.0.", "com.", ".", "a" * 63 + "."])
+def test_question_of_plain_names(plain: str) -> None:
+    """The names that nearly all lists hold, letter case kept."""
+    assert dns.name.from_text(plain).to_wire() == codec.question(plain, "A")[:-4]
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "a..b.", "..", ".a.", "a" * 64 + ".", "x." + "a" * 64 + ".", "ab." * 86, r"\999.", "a\\", "ü.example."]
+)
+def test_question_of_what_is_no_name(bad: str) -> None:
+    """Empty or long labels, long names, broken escapes, U-labels: a `ValueError` that names it."""
+    with pytest.raises(ValueError, match="is not a name that DNS can be asked"):
+        codec.question(bad, "A")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a", "A"),
+        ("TYPE1", "A"),
+        ("type65280", "TYPE65280"),
+        ("Https", "HTTPS"),
+        ("any", "ANY"),
+        ("nsap-ptr", "NSAP-PTR"),
+    ],
+)
+def test_rdtype(text: str, expected: str) -> None:
+    """Any case, mnemonic or number: one writing."""
+    assert expected == codec.rdtype(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["AXFR", "ixfr", "OPT", "TSIG", "TKEY", "MAILA", "MAILB", "TYPE0", "TYPE41", "TYPE128"]
+)
+def test_rdtype_that_cannot_be_asked(text: str) -> None:
+    """Transfers, pseudo-records and meta types are no lookups."""
+    with pytest.raises(ValueError, match="cannot be asked as a lookup"):
+        codec.rdtype(text)
+
+
+@pytest.mark.parametrize("text", ["", "B", "TYPE65536", "TYPE-1", "TYPE", "A A", "ſoa"])
+def test_rdtype_that_is_none(text: str) -> None:
+    """An unknown type is named in the sentence."""
+    with pytest.raises(ValueError, match="is not a record type"):
+        codec.rdtype(text)
+
+
+def test_whole_queries() -> None:
+    """With and without EDNS, a query is octet for octet dnspython's."""
+    edns = dns.message.make_query(NAME, "MX", use_edns=0, payload=1232, id=258).to_wire()
+    plain = dns.message.make_query(NAME, "MX", id=258).to_wire()
+    question = codec.question(NAME, "MX")
+    assert edns == b"\1\2" + codec.HEADER + question + codec.OPT
+    assert plain == b"\1\2" + codec.PLAIN_HEADER + question
+
+
+# --- Matching.
+
+
+def changed(wire: bytes, at: int, octet: int) -> bytes:
+    return wire[:at] + bytes([octet]) + wire[at + 1 :]
+
+
+REPLY = reply(A)[0]
+
+
+@pytest.mark.parametrize(
+    ("wire", "expected"),
+    [
+        (REPLY, FIRST - 12),
+        (REPLY.replace(b"Example", b"eXAMPLE"), FIRST - 12),
+        (REPLY.replace(b"Example", b"Exbmple"), None),
+        (changed(REPLY, FIRST - 15, 28), None),  # another type
+        (changed(REPLY, FIRST - 13, 3), None),  # another class
+        (changed(REPLY, 2, 0x01), None),  # a query
+        (changed(REPLY, 2, 0xA8), None),  # opcode UPDATE
+        (changed(REPLY, 2, 0x87), FIRST - 12),  # AA, TC, RD
+        (changed(REPLY, 5, 2), None),
+        (changed(REPLY, 4, 1), None),
+        (changed(REPLY, 5, 0), None),  # NOERROR without a question
+        (REPLY[:12], None),
+        (REPLY[:11], None),
+        (b"", None),
+        (bytes.fromhex("0000 8001 0000 0000 0000 0000"), 12),
+        (bytes.fromhex("0000 8005 0000 0000 0000 0000"), 12),
+        (bytes.fromhex("0000 8003 0000 0000 0000 0000"), None),
+        (bytes.fromhex("0000 0005 0000 0000 0000 0000"), None),
+    ],
+)
+def test_match(wire: bytes, expected: int | None) -> None:
+    """The same question in any letter case; or none at all, with an error."""
+    assert expected == codec.match(wire, codec.question(NAME, "A"))
+
+
+def test_letter_case_counts_outside_the_name() -> None:
+    """Type and class are numbers: 0x41 and 0x61 are not one letter in two cases."""
+    question = codec.question(NAME, "TYPE65")
+    wire = b"\0\0\x80\0\0\1\0\0\0\0\0\0" + question
+    lower = wire[:-3] + b"\x61" + wire[-2:]
+    assert [FIRST - 12, None] == [codec.match(wire, question), codec.match(lower, question)]
+
+
+def test_error_with_an_empty_question() -> None:
+    """It is read as the error that it is."""
+    wire = bytes.fromhex("0000 8001 0000 0000 0000 0000")
+    assert (Status.FORMERR, [], None) == read(wire, Query(0, NAME, NAME, "A"), 12)
+
+
+def test_truncated() -> None:
+    """The TC bit and no other."""
+    assert [True, False] == [codec.truncated(changed(REPLY, 2, flags)) for flags in (0x82, 0x85)]
+
+
+def test_dnspython_is_imported_when_first_needed() -> None:
+    """Neither import nor the common types load it; others do."""
+    code = f"""
+import sys
+from resolver.message import Query
+from resolver.wire import codec
+codec.question({NAME!r}, codec.rdtype("a"))
+codec.read({REPLY!r}, {FIRST - 12}, Query(0, {NAME!r}, {NAME!r}, "A"))
+common = "dns" in sys.modules
+codec.rdtype("caa")
+print(common, "dns" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "False True\n" == done.stdout

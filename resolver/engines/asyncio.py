@@ -24,9 +24,7 @@ class Asyncio(NamedTuple):
 
     name: str = "asyncio"
 
-    def run(
-        self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]
-    ) -> None:
+    def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
         async def main() -> None:
             rounds = self.rounds(queries, policy, backend)
             try:

@@ -86,7 +86,5 @@ class Engine(Protocol):
     @property
     def name(self) -> str: ...
 
-    def run(
-        self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]
-    ) -> None:
+    def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
         """Ask every query; deliver each result once. Returns when all are in, or soon after `queries.over`."""

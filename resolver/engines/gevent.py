@@ -25,9 +25,7 @@ class Gevent(NamedTuple):
 
     name: str = "gevent"
 
-    def run(
-        self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]
-    ) -> None:
+    def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
         by_poll(select.poll(), queries, policy, backend, self.name, deliver)
 
 

@@ -24,9 +24,7 @@ class Threads(NamedTuple):
 
     name: str = "threads"
 
-    def run(
-        self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]
-    ) -> None:
+    def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
         by_poll(select.poll(), queries, policy, backend, self.name, deliver)
 
 

@@ -49,6 +49,7 @@ class Channel:
         self._wanted: dict[int, bool] = {}  # by descriptor: also for writing?
         self._context: ssl.SSLContext | None = None
         self._swept = 0.0
+        self._waiting: float | None = None  # since when the engine has waited
 
     def __enter__(self) -> Channel:
         return self
@@ -67,13 +68,15 @@ class Channel:
         return self._exchange.queries_sent
 
     def timeout(self) -> float:
-        """Seconds that an engine may wait for a socket at most; may be infinite."""
-        return self._exchange.timeout(self._clock())
+        """Seconds that an engine may wait for a socket at most, beginning now; may be infinite."""
+        self._waiting = self._clock()
+        return self._exchange.timeout(self._waiting)
 
     def flush(self) -> list[Result]:
         """Send what may be sent now; returns the results since the last call."""
         exchange = self._exchange
         now = self._clock()
+        self._waited(now)
         exchange.flush(now, self._queries.take)
         while exchange.outbox:
             outbox, exchange.outbox = exchange.outbox, []
@@ -91,6 +94,7 @@ class Channel:
             # Closed since the engine's wait returned.
             return
         now = self._clock()
+        self._waited(now)
         if isinstance(link, Stream):
             self._progress(link, now)
             return
@@ -108,6 +112,11 @@ class Channel:
         for link in list(self._sockets.values()):
             self._drop(link)
 
+    def _waited(self, now: float) -> None:
+        if self._waiting is not None:
+            self._exchange.idled += now - self._waiting
+            self._waiting = None
+
     def _send(self, path: Path, messages: list[bytes], now: float) -> None:
         link = self._sockets.get(path)
         try:
@@ -117,12 +126,12 @@ class Channel:
                 link.send(messages)
                 self._progress(link, now)
                 return
-            sent = link.send(messages)
+            unsent = link.send(messages)
         except OSError as error:
             self._exchange.failed(path, _reason(error, path), now)
             return
-        if sent < len(messages):
-            self._exchange.unsent(path, messages[sent:])
+        if unsent:
+            self._exchange.unsent(path, unsent)
             self._want(link, write=True)
 
     def _open(self, path: Path) -> Datagram | Stream:
@@ -178,4 +187,3 @@ def _reason(error: OSError, path: Path) -> str:
         return f"TLS with {path.server.text} failed: {error.reason or error}"
     what = error.strerror or (os.strerror(error.errno) if error.errno else type(error).__name__)
     return f"{path.transport} to {path.server.text} failed: {what.lower()}"
-

@@ -86,10 +86,9 @@ def rdtype(text: str) -> str:
     Raises `ValueError` for an unknown type, and for those that no lookup can ask: type 0, pseudo-records, and the
     meta types (RFC 6895 section 3.1) other than ANY.
     """
-    try:
-        number = rdata.number(text.upper() if text.isascii() else text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a record type") from None
+    if not text.isascii():  # the capital of a long s is an S
+        raise ValueError(f"{text!r} is not a record type")
+    number = rdata.number(text.upper())
     if number in (0, rdata.OPT) or (128 <= number < 256 and number != rdata.ANY):
         raise ValueError(f"{rdata.mnemonic(number)} cannot be asked as a lookup")
     return rdata.mnemonic(number)

@@ -57,6 +57,7 @@ class Exchange:
         self.outbox: list[tuple[Path, list[bytes]]] = []
         self.in_flight = 0
         self.queries_sent = 0
+        self.idled = 0.0  # seconds that the engine spent waiting for sockets
         self.exhausted = False
         patience = max(2 * policy.query_timeout, 1.0)
         self.servers = [
@@ -85,7 +86,7 @@ class Exchange:
             flight.path.server.ready.append(flight)
         grant = self._pace.allowance(now) if self._pace else 1 << 30
         for server in self.servers:
-            server.window.tick(now)
+            server.window.tick(now, self.idled)
             if server.ready:
                 grant -= self._relaunch(server, grant, now)
         if not self.exhausted:

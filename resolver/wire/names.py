@@ -164,6 +164,9 @@ def _escaped(text: str) -> bytes:
     import dns.name
 
     try:
-        return dns.name.from_text(text.encode("ascii")).to_wire() or b""
+        octets = dns.name.from_text(text.encode("ascii")).to_wire() if text else None
     except (dns.exception.DNSException, UnicodeEncodeError) as error:
         raise ValueError(f"{text!r} is not a name that DNS can be asked: {error}") from error
+    if octets is None:
+        raise ValueError("an empty string is not a name that DNS can be asked")
+    return octets

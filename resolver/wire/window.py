@@ -4,7 +4,7 @@ Theory of operation. Queries are sent in *rounds* of a few hundredths of a secon
 replies are in, or when they are overdue (a multiple of the usual round trip, as in RFC 6298), which is long before a
 try's own timeout: what is overdue is presumed lost and no longer fills the window. A round's loss then decides:
 
-* no loss: the window grows while growing brings more replies a second, and stands where it does not;
+* no loss: the window grows while we wait for replies and growing brings more of them, and stands where it does not;
 * loss: the sending is cut to a little under what got through, and a *rate* holds it there, since on a short path no
   window is small enough to express two thousand queries a second. The rate then probes upwards: quickly while it is
   below what last got through, gently close to it, quickly again beyond;
@@ -24,19 +24,24 @@ import math
 from collections import deque
 
 FIRST = 128  # queries: the window at first, well under what a socket buffer of Linux' default size holds (about 270)
+NEAR = 192  # queries: the largest window on a short path; a smaller part of a buffer that many share
+SHORT = 0.01  # seconds of round trip: a short path
+ENOUGH = 200_000  # queries a second: more than one interpreter can handle
 LEAST_ROUND = 0.02  # seconds
 LEAST_OVERDUE = 0.1  # seconds; a machine's scheduler alone can hold a reply back for some hundredths
 FLOOR = 20.0  # queries a second: the slowest that congestion alone makes us
+IDLE = 0.25  # of a round's time spent waiting for sockets: below it, the window is not what holds us back
 TOLERATED = 0.01  # of the queries: a loss that is no reason to slow down
 
 
 class Round:
     """Queries that went out together, and how many of them were answered."""
 
-    __slots__ = ("answered", "closed", "judged", "opened", "sent")
+    __slots__ = ("answered", "closed", "idle", "judged", "opened", "sent")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, idle: float = 0.0) -> None:
         self.opened = now
+        self.idle = idle  # seconds that were spent waiting: in all before it, then, once closed, within it
         self.closed = math.inf
         self.sent = 0
         self.answered = 0
@@ -72,6 +77,7 @@ class Window:
         self._heard: float | None = None
         self._trip = 0.0  # smoothed round trip and its variation, seconds (RFC 6298)
         self._swing = 0.0
+        self._shortest = math.inf
         self._credit = 1.0  # queries that the rate allows at once
         self._credited = 0.0
         self._room = 0  # the last allowance, and whether the rate set it
@@ -84,7 +90,9 @@ class Window:
         self._confirmed = 0  # how often that was seen
         self._reacted = -math.inf
         self._best = 0.0  # replies a second at the window below this one
-        self._settled = -math.inf  # since when the window stands because growing brought nothing
+        self._settled = -math.inf  # since when the window stands because growing brought nothing,
+        self._hold = 1.0  # and how many seconds it stands then
+        self._idle = 0.0  # seconds that the run has spent waiting for sockets
         self._widened = -math.inf  # when it last changed
 
     def allowance(self, now: float) -> int:
@@ -106,7 +114,7 @@ class Window:
         """So many went out; returns the round that they belong to, which goes with them."""
         current = self.round
         if current is None:
-            current = self.round = Round(now)
+            current = self.round = Round(now, self._idle)
         current.sent += queries
         self.outstanding += queries
         if queries >= self._room:
@@ -139,6 +147,7 @@ class Window:
 
     def trip(self, seconds: float) -> None:
         """A round trip was measured (never one of a query that was sent twice: Karn's algorithm)."""
+        self._shortest = min(seconds, self._shortest)
         if self._trip == 0.0:
             self._trip, self._swing = seconds, seconds / 2
         else:
@@ -159,12 +168,17 @@ class Window:
         self.probed = now
         return True
 
-    def tick(self, now: float) -> None:
-        """Close the round that is being sent if it lasted long enough, and judge those whose time is up."""
+    def tick(self, now: float, idle: float) -> None:
+        """Close the round that is being sent if it lasted long enough, and judge those whose time is up.
+
+        `idle`: seconds that the run has spent waiting for sockets so far.
+        """
+        self._idle = idle
         current = self.round
         if current is not None and now - current.opened >= self._span():
             # All of it was sent by then: any later tick would have closed it before more was sent.
             current.closed = current.opened + self._span()
+            current.idle = idle - current.idle
             self._rounds.append(current)
             self.round = None
         rounds = self._rounds
@@ -211,7 +225,8 @@ class Window:
             span = max(round_.closed - round_.opened, LEAST_ROUND / 4)
             if held:
                 self._speed_up(span)
-            if full and round_.opened >= self._widened:
+            # Who was busy all the time would not be served by more replies at once.
+            if full and round_.opened >= self._widened and round_.idle > IDLE * span:
                 self._widen(round_.answered / span, now)
 
     def _slow_down(self, round_: Round, lost: int, now: float) -> None:
@@ -249,18 +264,23 @@ class Window:
         self.rate *= 1 + min(0.5, growth * min(span, 0.25))
 
     def _widen(self, through: float, now: float) -> None:
-        if self._settled > -math.inf and now - self._settled < 1.0:
+        if now - self._settled < self._hold:
             return
         if through > 1.15 * self._best:
-            self._best = through
-            self._settled = -math.inf
-            self.size = min(float(self.limit), self.size * 2)
+            self._best, self._hold = through, 1.0
+            self.size = min(self._most(), self.size * 2)
         else:
-            # Twice the window brought nothing: half of it serves as well, and loses less when the path narrows.
+            # The larger window brought nothing: the one before serves as well, and loses less when the path narrows.
             self.size = max(min(FIRST, self.limit), self.size / 2)
             self._best = through / 1.15
-            self._settled = now
+            self._settled, self._hold = now, min(16.0, 2 * self._hold)
         self._widened = now
+
+    def _most(self) -> float:
+        """The window that could make a difference: on a short path a small one allows more than anybody can handle,
+        and a larger one only fills the socket buffer at the other end."""
+        short = self._trip < SHORT and self.size > ENOUGH * self._shortest
+        return min(float(self.limit), max(self.size, NEAR)) if short else float(self.limit)
 
     def _forget(self, now: float) -> None:
         self._seen = self._gone = 0.0

@@ -1,0 +1,81 @@
+"""Where the engine's queries come from: the hosts as they are read, until the deadline or a cancellation.
+
+An Intake is the Queries that an engine sees (engines/base.py). It never waits for input, and never lets an engine
+wait for long, so that a silent pipe delays neither replies nor the end.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resolver.hosts import Hosts
+    from resolver.message import Query, Result
+    from resolver.policy import Deadline
+
+LULL = 0.1  # seconds: the longest that a deadline or a cancellation goes unseen
+SILENCE = 0.01  # seconds between looks at an input that has nothing just now
+
+
+class Intake:
+    """Hosts for an engine. INVALID results met on the way go to `invalid`; `tick` is called again and again.
+
+    `failure` is what the hosts, `invalid` or `tick` raised: nothing that the engine could be blamed for.
+    """
+
+    def __init__(
+        self,
+        hosts: Hosts,
+        deadline: Deadline,
+        invalid: Callable[[list[Result]], None],
+        tick: Callable[[], None] | None = None,
+    ) -> None:
+        self.hosts = hosts
+        self.deadline = deadline
+        self.failure: BaseException | None = None
+        self.started: float | None = None  # when the engine was ready, on the monotonic clock
+        self._invalid = invalid
+        self._tick = tick
+        self._lull = LULL
+
+    def take(self, n: int) -> list[Query] | None:
+        """Up to `n` queries; an empty list where there is none just now, None where no more will come."""
+        if self.started is None:
+            self.started = time.monotonic()
+            self.deadline.start()
+        while n > 0 and not self.over:
+            try:
+                got = self.hosts.take(n)
+                if got is None:
+                    return None
+                queries, invalid = got
+                if invalid:
+                    self._invalid(invalid)
+            except BaseException as error:
+                self.failure = error
+                raise
+            if queries:
+                self._lull = LULL
+                return queries
+            if not invalid:
+                self._lull = 0.0 if self.hosts.waitable() is None else SILENCE
+                break
+        return []
+
+    @property
+    def over(self) -> bool:
+        """The run ends now."""
+        return self.deadline.over
+
+    def patience(self) -> float:
+        """Seconds that an engine may wait at most before it asks again."""
+        if self._tick is not None:
+            self._tick()
+        return min(self._lull, self.deadline.remaining())
+
+    def seconds(self) -> float:
+        """Seconds since the engine was ready."""
+        return 0.0 if self.started is None else time.monotonic() - self.started

@@ -1,0 +1,115 @@
+"""What the commands' arguments have in common: options that the environment can set, words that name hosts, and how
+what is wrong with either is told.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from resolver.sources import Source
+
+
+def option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
+    return click.option(*names, cls=Setting, **attributes)
+
+
+class Setting(click.Option):
+    """An option that can be set by environment: the same name for every command, RESOLVE_ and its own."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.envvar is None and self.name not in ("help", "version"):
+            longest = max(self.opts, key=len)
+            self.envvar = "RESOLVE_" + longest.lstrip("-").replace("-", "_").upper()
+
+
+class Above(click.ParamType):
+    """A number above 0."""
+
+    def __init__(self, kind: type[int] | type[float]) -> None:
+        self._kind = kind
+        self.name = "integer" if kind is int else "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            number = self._kind(value)
+        except (ValueError, OverflowError):
+            number = 0
+        if not (number > 0 and math.isfinite(number)):
+            self.fail(f"{value!r} is not a {'whole ' if self._kind is int else ''}number above 0", param, ctx)
+        return number
+
+
+class Default(click.Group):
+    """A group whose first command is meant where no command is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ("--help", "--version")):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        run = self.commands["run"]
+        run.format_options(click.Context(run, ctx, "run"), formatter)
+        self.format_commands(ctx, formatter)
+
+
+class usage:
+    """What is wrong with the arguments, or cannot be opened, is one sentence and exit status 2."""
+
+    def __init__(self, ctx: click.Context) -> None:
+        self._ctx = ctx
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, OSError):
+            what = error.strerror or str(error)
+            raise click.UsageError(f"{error.filename}: {what}" if error.filename else what, self._ctx) from None
+        if isinstance(error, ValueError | LookupError | TypeError):
+            raise click.UsageError(str(error), self._ctx) from None
+
+
+def is_input(fd: int) -> bool:
+    """Is this a pipe, a file or a socket, as opposed to a terminal, /dev/null or nothing at all?"""
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+
+def sources_of(hosts: Sequence[str]) -> list[Source]:
+    """An existing file is a list, - is standard input, anything else is one host.
+
+    Raises OSError for what cannot be read, and ValueError for a word with a path separator that is no file.
+    """
+    from resolver.sources import descriptor, elements, path
+
+    sources: list[Source] = []
+    words: list[str] = []
+    for word in [*(hosts or ["-"]), None]:
+        listed = word == "-" or (word is not None and os.path.exists(word) and not os.path.isdir(word))
+        if (listed or word is None) and words:
+            sources.append(elements(words))
+            words = []
+        if word is None:
+            break
+        if word == "-":
+            sources.append(descriptor(0))
+        elif listed:
+            sources.append(path(word))
+        elif os.sep in word:
+            raise ValueError(f"{word}: there is no such file, and no host name has a {os.sep} here")
+        else:
+            words.append(word)
+    return sources
