@@ -201,7 +201,10 @@ def plan(
 
 
 def source(hosts: Any, *, whole: bool = False) -> Source:
-    """What a caller gave as hosts; with `whole`, an iterator is read to its end even where the run ends early. Raises TypeError for what is neither a list nor hosts, OSError as `open` does."""
+    """What a caller gave as hosts; `whole`: an iterator is read to its end even where the run ends early.
+
+    Raises TypeError for what is neither a list nor hosts, OSError as `open` does.
+    """
     if isinstance(hosts, os.PathLike):
         return path(hosts)
     if isinstance(hosts, io.TextIOBase):

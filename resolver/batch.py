@@ -30,7 +30,7 @@ AHEAD = 50_000  # results that wait for an earlier one, where they are wanted in
 
 
 class Summary(msgspec.Struct):
-    """The figures of a run. `seconds` from the first host to the last result; `ended`: complete, deadline, cancelled."""
+    """A run's figures. `seconds` from the first host to the last result; `ended` is complete, deadline, cancelled."""
 
     engine: str
     backend: str

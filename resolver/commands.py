@@ -41,7 +41,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     cls=Default,
     context_settings={"help_option_names": ["--help"], "max_content_width": 110},
     epilog="Every option can be set by environment: --query-timeout by RESOLVE_QUERY_TIMEOUT. "
-    "`resolve COMMAND --help` tells more of each command; a list that has a command's name is ./compare, or follows run.",
+    "`resolve COMMAND --help` tells more of each command; a list that has a command's name is ./lab, or follows run.",
     subcommand_metavar="[run] [OPTIONS] [HOSTS]... | COMMAND ...",
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show versions.")

@@ -29,14 +29,14 @@ ANSWERED, UNANSWERED, UNREADABLE, DEADLINE, UNWRITABLE = 0, 1, 2, 3, 4
 
 
 class Job:
-    """A run with its output. Raises OSError where that cannot be opened, ValueError where it would overwrite an input."""
+    """A run with its output. Raises OSError where that cannot be opened, ValueError where it is an input too."""
 
     def __init__(
         self, plan: Plan, format: str | None, output: str | None, summary: str | None, inputs: Sequence[str]
     ) -> None:
         self._plan = plan
-        self._summary = _open(summary, inputs)
-        self._stream = _open(output, inputs) or _open(1, inputs)
+        self._summary = None if summary is None else _open(summary, inputs)
+        self._stream = _open(1 if output is None else output, inputs)
         if format is None:
             format = {".jsonl": "jsonl", ".csv": "csv"}.get(os.path.splitext(output or "")[1].lower())
         if format is None:
@@ -120,7 +120,7 @@ class Volley:
 
     def __init__(self, summary: str | None, inputs: Sequence[str]) -> None:
         self.forgetful = Forgetful(Sent([0], [0], []))
-        self._summary = _open(summary, inputs)
+        self._summary = None if summary is None else _open(summary, inputs)
 
     def run(self, plan: Plan, *, progress: bool, quiet: bool) -> int:
         """Send everything once; returns the exit status."""
@@ -160,10 +160,8 @@ class Volley:
         return ANSWERED if figures.queries_sent == figures.lookups else UNANSWERED
 
 
-def _open(path: str | int | None, inputs: Sequence[str]) -> BinaryIO | None:
-    """For writing, unbuffered: a batch is one write, and what was written can be seen. None where no path is given."""
-    if path is None:
-        return None
+def _open(path: str | int, inputs: Sequence[str]) -> BinaryIO:
+    """For writing, unbuffered: a batch is one write, and what was written can be seen."""
     if isinstance(path, str) and any(_same(path, each) for each in inputs):
         raise ValueError(f"{path} is an input of this run, and would be overwritten")
     return open(path, "wb", buffering=0, closefd=path != 1)

@@ -31,7 +31,7 @@ class Setting(click.Option):
             self.envvar = "RESOLVE_" + longest.lstrip("-").replace("-", "_").upper()
 
 
-class Above(click.ParamType):
+class Above(click.ParamType[float]):
     """A number above 0."""
 
     def __init__(self, kind: type[int] | type[float]) -> None:

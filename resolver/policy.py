@@ -65,12 +65,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def final(status: Status) -> bool:
-    """Is this reply the end of the lookup? An answer is; an rcode that tells of an error, silence and failure are not."""
+    """Is this the end of the lookup? An answer is; an rcode that tells of an error, silence and failure are not."""
     return status in ANSWERED
 
 
 def outranks(new: Status, old: Status | None) -> bool:
-    """After the last try an rcode outranks silence, and silence outranks a local failure; the later of equals stands."""
+    """After the last try an rcode outranks silence, and silence a local failure; of equals the later stands."""
     return old is None or _rank(new) >= _rank(old)
 
 
@@ -83,7 +83,7 @@ def _rank(status: Status) -> int:
 class Deadline:
     """When a run ends early: a span of seconds that begins at `start()`, or a cancellation at any time.
 
-    `cancel()` may be called from a signal handler or any thread. An engine asks `over` at least every tenth of a second.
+    `cancel()` may be called from a signal handler or any thread; engines ask `over` at least every tenth of a second.
     """
 
     def __init__(self, seconds: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:

@@ -6,6 +6,7 @@ import string
 import struct
 import subprocess
 import sys
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -108,23 +109,8 @@ NAMES = [
     "x" * 63 + "." + "y" * 63 + "." + "Z" * 63 + "." + "w" * 61 + ".",
     ".".join("b" * 127) + ".",
 ]
-TYPES = [
-    "A",
-    "AAAA",
-    "CNAME",
-    "NS",
-    "PTR",
-    "DNAME",
-    "MX",
-    "SOA",
-    "TXT",
-    "SRV",
-    "CAA",
-    "HTTPS",
-    "TYPE65280",
-    "RP",
-    "ANY",
-]
+WRITTEN = ["A", "AAAA", "CNAME", "NS", "PTR", "DNAME", "MX", "SOA", "TXT", "SRV", "CAA", "HTTPS", "TYPE65280", "RP"]
+TYPES = [*WRITTEN, "ANY"]
 
 name = st.sampled_from(NAMES) | st.sampled_from(NAMES[:2] + NAMES[6:9])
 octets = st.binary(max_size=20) | st.text(string.printable, max_size=20).map(str.encode)
@@ -181,7 +167,8 @@ def replies(draw: st.DrawFn) -> tuple[bytes, Query]:
         message.additional = draw(st.lists(rrset(["A", "AAAA"]), max_size=2))
     rcode = draw(st.sampled_from([0, 0, 0, 0, 0, 3, 3, 2, 12]))
     if draw(st.booleans()):
-        message.use_edns(0, options=draw(st.sampled_from([[], [dns.edns.GenericOption(10, b"cookie12")]])))
+        cookie: list[dns.edns.Option] = [dns.edns.GenericOption("COOKIE", b"cookie12")]
+        message.use_edns(0, options=draw(st.sampled_from([[], cookie])))
         rcode = draw(st.sampled_from([rcode, rcode, 16, 19, 4095])) if strange else rcode
     message.set_rcode(dns.rcode.Rcode(rcode))
     return (uncompressed if strange and draw(st.booleans()) else compressed)(message), query
@@ -190,9 +177,8 @@ def replies(draw: st.DrawFn) -> tuple[bytes, Query]:
 @st.composite
 def strange_answers(draw: st.DrawFn, query: Query) -> list[Any]:
     """Foreign owners, types that nobody asked for, loops, duplicates, records out of order."""
-    every = [type for type in TYPES if type != "ANY"]
     fitting = [query.type if query.type in RDATA else "A", "CNAME"]
-    any_record = rrset(every) | rrset(fitting) | rrset(fitting, st.just(query.name))
+    any_record = rrset(WRITTEN) | rrset(fitting) | rrset(fitting, st.just(query.name))
     records = draw(chains(query, st.integers(0, 1)) | st.lists(any_record, max_size=5))
     if records:
         records += draw(st.lists(st.sampled_from(records), max_size=2))
@@ -204,7 +190,7 @@ def chains(draw: st.DrawFn, query: Query, loop: st.SearchStrategy[int]) -> list[
     """CNAMEs one after the other, then records of the type."""
     path = [query.name, *draw(st.lists(name, max_size=3)), *[query.name] * draw(loop)]
     type = query.type if query.type in RDATA else "A"
-    cnames = [dns.rrset.from_text(a, 60, "IN", "CNAME", b) for a, b in zip(path, path[1:], strict=False)]
+    cnames = [dns.rrset.from_text(a, 60, "IN", "CNAME", b) for a, b in pairwise(path)]
     return cnames + draw(st.lists(rrset([type], st.just(path[-1])), max_size=3))
 
 
@@ -289,9 +275,12 @@ def mutated(wire: bytes, random: Random) -> bytes:
 def test_fast_path_is_the_walk(case: tuple[bytes, Query], seed: int) -> None:
     """Where the fast path answers, it answers as the walk does, on sound and on broken messages."""
     wire, query = case
-    start = 12 + len(codec.question(query.name, query.type))
+    question = codec.question(query.name, query.type)
     random = Random(seed)
     for message in [wire, *(mutated(wire, random) for _ in range(10))]:
+        start = codec.match(message, question)
+        if start is None:
+            continue
         try:
             fast = codec._fast(message, start, query)
         except codec._UNPARSABLE:
@@ -373,12 +362,14 @@ def test_referral(owner: str, expected: str | None) -> None:
 
 
 def test_referral_needs_silence_of_the_zone() -> None:
-    """With an SOA, an answer or the AA bit, NS records are no referral."""
-    ns = "example.com. 60 IN NS ns.example.com."
+    """With an SOA, an answer or the AA bit, NS records are no referral; records of another class do not count."""
+    ns = "Example.com. 60 IN NS ns.example.com."
     wire, query = reply(authority=(ns,))
     authoritative = wire[:2] + bytes([wire[2] | 4]) + wire[3:]
-    cases = [(authoritative, query), reply(authority=(ns, SOA)), reply(CNAME, authority=(ns,))]
-    assert [None, None, None] == [(read(*case) or ("", "", "Malformed"))[2] for case in cases]
+    foreign = reply(authority=(ns.replace("IN", "CH"),)), reply(authority=(SOA.replace("IN", "CH"), ns))
+    cases = [(authoritative, query), reply(authority=(ns, SOA)), reply(CNAME, authority=(ns,)), *foreign]
+    sentence = "referral to the nameservers of Example.com.: the nameserver asked does not recurse"
+    assert [None, None, None, None, sentence] == [(read(*case) or ("", "", "Malformed"))[2] for case in cases]
 
 
 def header(answers: int, authority: int = 0, additional: int = 0, type: str = "A") -> bytes:
@@ -417,6 +408,8 @@ def pointer(to: int) -> bytes:
         header(1, type="SOA") + record(HERE, 6, b"\0\0" + bytes(19)),
         header(1, type="CAA") + record(HERE, 257, b"\0"),
         header(1) + record(HERE, 5, b"\1a\0\0"),
+        header(2) + record(HERE, 5, b"\1a\0\0")[:-1] + record(pointer(FIRST), 1, b"\1\2\3\4"),
+        header(1, 0, 1) + record(HERE, 1, b"\1\2\3\4\5")[:-1] + ROOT_OPT,
         header(1) + record(HERE, 5, pointer(FIRST)),
         header(1) + record(HERE, 5, pointer(FIRST + 2) + b"\0"),
         header(1) + record(HERE, 5, b"\1a" + pointer(FIRST)),
@@ -445,6 +438,23 @@ def test_letter_case_of_owners() -> None:
     wire = header(3) + record(owner, 5, b"\1a\0") + record(b"\1A\0", 5, b"\1B\0") + record(b"\1b\0", 1, b"\1\2\3\4")
     expected = ["wWw.eXample.com. 60 CNAME a.", "A. 60 CNAME B.", "b. 60 A 1.2.3.4"]
     assert ("NOERROR", expected) == summary(read(wire, query))
+
+
+def test_loop_with_records() -> None:
+    """A chain that comes back to the name: the name has records of the type, so its CNAME is not followed at all."""
+    back = record(pointer(FIRST), 5, b"\3www\7example\3COM\0")
+    wire = header(3) + record(HERE, 5, b"\1a\0") + back + record(pointer(FIRST + 15), 1, b"\1\2\3\4")
+    assert ("NOERROR", [f"{NAME} 60 A 1.2.3.4"]) == summary(read(wire, Query(0, NAME, NAME, "A")))
+
+
+def test_rcode_of_one_record_and_opt() -> None:
+    """The most common layout, but with an error: in the header, in the OPT record, in both."""
+    wire, query = header(1, 0, 1) + record(HERE, 1, b"\1\2\3\4") + ROOT_OPT, Query(0, NAME, NAME, "A")
+    in_opt = changed(wire, len(wire) - 6, 1)
+    wires = [wire, changed(wire, 3, 2), changed(wire, 3, 3), in_opt, changed(in_opt, 3, 7)]
+    expected = [("NOERROR", 1), ("SERVFAIL", 0), ("NXDOMAIN", 1), ("BADVERS", 0), ("BADCOOKIE", 0)]
+    answers = [summary(read(wire, query)) for wire in wires]
+    assert expected == [(status, len(records)) for status, records in answers]
 
 
 def test_ttl_with_the_top_bit() -> None:

@@ -1,8 +1,9 @@
 """What goes over the wire: a question to octets, a reply's octets to status and records.
 
-The hot path of the whole tool: every lookup passes here twice. `_walk` reads any reply; before it, `_fast` reads those
-that nearly every lookup gets, in a fraction of the time: one address; nothing at all; records written in the order in
-which they are followed. `_fast` may give up on whatever it likes, but where it answers, it answers as `_walk` does.
+The hot path of the whole tool: every lookup passes here twice. `_walk` reads any reply; before it, `one_address` and
+`_fast` read those that nearly every lookup gets, in a fraction of the time: one address; nothing at all; records
+written in the order in which they are followed. They may give up on whatever they like, but where they answer, they
+answer as `_walk` does.
 
 What to know before changing anything: whatever octets come in, `read` raises `Malformed` and nothing else, in time
 linear in their number. What never becomes an answer is stepped over, not parsed: a strange record in the additional
@@ -12,12 +13,25 @@ section is no reason to drop a reply.
 from __future__ import annotations
 
 import struct
+from socket import inet_ntoa
 
 from resolver.message import Query, Record, Status
 from resolver.wire import names, rdata
 from resolver.wire.names import Malformed
 
-__all__ = ["HEADER", "OPT", "PLAIN_HEADER", "Malformed", "match", "question", "rdtype", "read", "truncated"]
+__all__ = [
+    "HEADER",
+    "OPT",
+    "PLAIN_HEADER",
+    "Malformed",
+    "match",
+    "one_address",
+    "question",
+    "questions",
+    "rdtype",
+    "read",
+    "truncated",
+]
 
 # RFC 1035 section 4.1.1. After the ID: RD set, one question; with one additional record, or none.
 HEADER = bytes.fromhex("0100 0001 0000 0000 0001")
@@ -49,6 +63,37 @@ def read(message: bytes, start: int, query: Query) -> Answer:
 _UNPARSABLE = (Malformed, IndexError, struct.error)  # the latter two where the message ends too early
 
 
+def one_address(message: bytes, question: bytes, query: Query) -> list[Record] | None:
+    """The answer of a reply that has one address and OPT and nothing more, as most replies for A do, or None.
+
+    One step for what `match` and `read` do together; where it answers, it answers as they do. None says nothing: the
+    message is of another kind, no reply to this question, or broken.
+    """
+    start = 12 + len(question)
+    if len(message) != start + 27 or query.type != "A" or not message.startswith(question, 12):
+        return None
+    flags, rcode, counts = _FLAGS_AND_COUNTS(message, 2)
+    head, ttl, size, octets, opt, extended, options = _ONE_A(message, start)
+    if (
+        counts != _ONE_RECORD_AND_OPT
+        or head != _A_HEAD
+        or size != 4
+        or opt != _OPT_HEAD
+        or flags & 0xFA != 0x80  # a reply, opcode QUERY, not truncated
+        or rcode & 15
+        or extended
+        or options
+    ):
+        return None
+    return [Record(query.name, "A", ttl if ttl <= _LONGEST_TTL else 0, inet_ntoa(octets))]
+
+
+_FLAGS_AND_COUNTS = struct.Struct("!BB8s").unpack_from
+_ONE_A = struct.Struct("!6sIH4s 3s2xB3xH").unpack_from
+_ONE_RECORD_AND_OPT = b"\0\x01\0\x01\0\0\0\x01"
+_A_HEAD = b"\xc0\x0c\0\x01\0\x01"
+
+
 def match(message: bytes, question: bytes) -> int | None:
     """Where the answer section begins, if the message is a reply to that question; else None. The ID is not looked at.
 
@@ -75,6 +120,39 @@ def question(name: str, type: str) -> bytes:
     return names.from_text(name) + (_TYPE_AND_CLASS.get(type) or _type_and_class(type))
 
 
+def questions(queries: list[Query]) -> list[bytes]:
+    """`question` of each of these queries. Raises as it does."""
+    # A list has many names in few zones: what follows the first label is likely to have been encoded before.
+    encoded = []
+    for query in queries:
+        name, tails = query.name, _TAILS.get(query.type)
+        label, _, parent = name.partition(".")
+        tail = tails.get(parent) if tails is not None else None
+        if tail is None:
+            encoded.append(_learn(query))
+        elif len(name) < names.LONGEST and label.isascii() and "\\" not in label and 0 < len(label) < 64:
+            encoded.append(names.PREFIX[len(label)] + label.encode() + tail)
+        else:
+            encoded.append(question(name, query.type))
+    return encoded
+
+
+def _learn(query: Query) -> bytes:
+    """The question of a query; where its first label is an ordinary one, what follows it is remembered."""
+    whole = question(query.name, query.type)
+    label, _, parent = query.name.partition(".")
+    if "\\" not in label and len(label) == whole[0]:
+        tails = _TAILS.setdefault(query.type, {})
+        if len(tails) >= _MOST_TAILS:
+            tails.clear()
+        tails[parent] = whole[1 + whole[0] :]
+    return whole
+
+
+_TAILS: dict[str, dict[str, bytes]] = {}
+_MOST_TAILS = 4096
+
+
 def truncated(message: bytes) -> bool:
     """The TC bit: ask again over TCP (RFC 2181 section 9). The message has a whole header."""
     return message[2] & 2 != 0
@@ -99,21 +177,12 @@ def rdtype(text: str) -> str:
 
 def _fast(message: bytes, start: int, query: Query) -> Answer | None:
     """The answer, or None or an exception of `_UNPARSABLE` where the message is not of the simple kind."""
-    if message[6:12] == _ONE_RECORD_AND_OPT and len(message) == start + 27 and query.type == "A":
-        head, ttl, size, a, b, c, d, opt, extended, options = _ONE_A(message, start)
-        if head == _A_HEAD and size == 4 and opt == _OPT_HEAD and not (extended or options or message[3] & 15):
-            address = f"{_DECIMAL[a]}.{_DECIMAL[b]}.{_DECIMAL[c]}.{_DECIMAL[d]}"
-            return _NOERROR, [Record(query.name, "A", ttl if ttl <= _LONGEST_TTL else 0, address)], None
     if message[6:8] == b"\0\0":
         return _empty(message, start)
     return _in_order(message, start, query)
 
 
-_ONE_RECORD_AND_OPT = b"\0\x01\0\0\0\x01"
-_ONE_A = struct.Struct("!6sIHBBBB 3s2xB3xH").unpack_from
-_A_HEAD = b"\xc0\x0c\0\x01\0\x01"
 _OPT_HEAD = b"\0\0\x29"
-_DECIMAL = rdata.DECIMAL
 _LONGEST_TTL = 0x7FFFFFFF  # RFC 2181 section 8: with the top bit set it counts as 0
 _NOERROR, _NODATA, _NXDOMAIN = Status.NOERROR, Status.NODATA, Status.NXDOMAIN
 

@@ -19,9 +19,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from resolver import policy as rule
-from resolver.message import ANSWERED, Query, Result, Status
+from resolver.message import ANSWERED, Query, Record, Result, Status
 from resolver.wire import codec
 from resolver.wire.flight import NOWHERE, Flight, Path, Server
+from resolver.wire.paths import Paths
 from resolver.wire.window import Round, Window
 
 if TYPE_CHECKING:
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 
-LANES = 4  # UDP sockets a nameserver, where there are few nameservers
 BATCH = 128  # queries that go out on one lane at once: their replies fit into a socket buffer of Linux' default size
-RENEWED = 8192  # queries: then a lane's source port is renewed
 RECEIVE = 1280  # octets read of a datagram: more than the 1,232 we ask for; one that fills it was cut off
 PAUSE = 0.25  # seconds before a nameserver that failed locally (port closed) is asked again
 FREE = 6  # queries of one lookup that use up no try: over TCP, without EDNS, after a connection was closed
+
+_NOERROR = Status.NOERROR  # on Python 3.11 each look at an Enum's member costs as much as a record
+_TRUNCATED: tuple[Status | None, list[Record], str | None] = (None, [], None)
 
 
 class Exchange:
@@ -65,8 +67,8 @@ class Exchange:
             for number, nameserver in enumerate(nameservers)
         ]
         self._entropy = entropy
+        self._paths = Paths(policy.in_flight, len(self.servers), entropy)
         self._turn = 0
-        self._lanes = max(LANES, min(64, policy.in_flight // 250)) if len(self.servers) <= 16 else 1
         self._pace = rule.Pace(policy.rate) if policy.rate else None
         self._waits = [policy.wait(attempt) for attempt in range(1, policy.tries + 1)]
         self._waiting: list[dict[int, Flight]] = [{} for _ in self._waits]
@@ -117,25 +119,32 @@ class Exchange:
         """Take what came in on a path; what matches no flight or cannot be parsed is dropped and waited past."""
         flights, window, waiting = path.flights, path.server.window, self._waiting[0]
         text, transport, engine = path.server.text, path.transport, self.engine
-        match, read, results = codec.match, codec.read, self.results
+        one_address, match, read, results = codec.one_address, codec.match, codec.read, self.results
         counted: Round = NOWHERE
         answered = 0
         trip = first = elapsed = -1.0
+        status: Status | None
+        answers: list[Record] | None
+        error: str | None
         for message in messages:
             flight = flights.get(message[:2])
             if flight is None:
                 continue
-            start = match(message, flight.question)
-            if start is None:
-                continue
             query = flight.query
-            if (message[2] & 2 or len(message) >= RECEIVE) and not path.stream:
-                status, answers, error = None, [], None
+            answers = one_address(message, flight.question, query)
+            if answers is not None:
+                status, error = _NOERROR, None
             else:
-                try:
-                    status, answers, error = read(message, start, query)
-                except codec.Malformed:
+                start = match(message, flight.question)
+                if start is None:
                     continue
+                if (message[2] & 2 or len(message) >= RECEIVE) and not path.stream:
+                    status, answers, error = _TRUNCATED
+                else:
+                    try:
+                        status, answers, error = read(message, start, query)
+                    except codec.Malformed:
+                        continue
             if flight.path is path:
                 if flight.round is not counted:
                     window.answered(counted, answered, now)
@@ -143,7 +152,7 @@ class Exchange:
                 answered += 1
                 if flight.sends == 1:
                     trip = now - flight.sent
-            if status not in ANSWERED:
+            if status is not _NOERROR and status not in ANSWERED:
                 self._unanswered(flight, path, status, now)
                 continue
             if flight.earlier is None and flight.attempt == 1:
@@ -351,19 +360,18 @@ class Exchange:
         return next((each for each in following if not each.window.dead), following[0])
 
     def _launch(self, server: Server, queries: list[Query], now: float) -> None:
-        path = self._path(server)
+        path = self._paths.next(server)
         flights, waiting = path.flights, self._waiting[0]
         round_ = server.window.sent(len(queries), now)
         edns = server.edns
         head, tail = (codec.HEADER, codec.OPT) if edns else (codec.PLAIN_HEADER, b"")
-        question, idents, at = codec.question, self._entropy(2 * len(queries)), 0
+        idents, at = self._entropy(2 * len(queries)), 0
         messages = []
-        for query in queries:
+        for query, asked in zip(queries, codec.questions(queries), strict=True):
             ident = idents[at : at + 2]
             at += 2
-            while ident in flights:
-                ident = self._entropy(2)
-            asked = question(query.name, query.type)
+            if ident in flights:
+                ident = self._paths.unused(path)
             flights[ident] = waiting[query.index] = Flight(query, asked, ident, path, round_, now, now, edns)
             messages.append(ident + head + asked + tail)
         self._post(path, messages)
@@ -377,7 +385,7 @@ class Exchange:
             flight = server.ready.popleft()
             if flight.ended:
                 continue
-            path = self._place(flight, server)
+            path = self._paths.place(flight, server)
             if not flight.sends:
                 flight.first = now
             flight.sends += 1
@@ -388,44 +396,6 @@ class Exchange:
             self._post(path, [flight.ident + head + flight.question + tail])
             count += 1
         return count
-
-    def _place(self, flight: Flight, server: Server) -> Path:
-        """Where a further query goes: the same ID and socket where the same nameserver is asked again the same way."""
-        stream = flight.stream or server.nameserver.transport != "udp"
-        places = [(flight.path, flight.ident), *(flight.earlier or ())]
-        standing = [(path, ident) for path, ident in places if path.flights.get(ident) is flight]
-        for path, ident in standing:
-            if path.server is server and path.stream == stream:
-                break
-        else:
-            path = self._stream(server) if stream else self._path(server)
-            ident = self._entropy(2)
-            while ident in path.flights:
-                ident = self._entropy(2)
-            path.flights[ident] = flight
-        flight.path, flight.ident = path, ident
-        flight.earlier = [place for place in standing if place != (path, ident)] or None
-        return path
-
-    def _path(self, server: Server) -> Path:
-        """The path for the next batch: one lane after the other, each renewed after some thousand queries."""
-        if server.nameserver.transport != "udp":
-            return self._stream(server)
-        server.turn += 1
-        if len(server.lanes) < self._lanes:
-            server.lanes.append(Path(server, "udp"))
-            return server.lanes[-1]
-        at = server.turn % self._lanes
-        # A crowded lane would make unused IDs hard to find; a thousand in flight never come near.
-        if server.lanes[at].sent >= RENEWED or len(server.lanes[at].flights) > 30_000:
-            server.lanes[at] = Path(server, "udp")
-        return server.lanes[at]
-
-    def _stream(self, server: Server) -> Path:
-        if server.stream is None:
-            secure = server.nameserver.transport == "tls"
-            server.stream = Path(server, "tls" if secure else "tcp")
-        return server.stream
 
     def _post(self, path: Path, messages: list[bytes]) -> None:
         path.sent += len(messages)

@@ -132,7 +132,7 @@ def _long(name: bytes) -> str:
     return f"{label}." if end == len(name) - 1 else f"{label}.{_long(name[end:])}"
 
 
-_PREFIX = {length: bytes((length,)) for length in range(1, 64)}
+PREFIX = {length: bytes((length,)) for length in range(1, 64)}
 
 
 def from_text(text: str) -> bytes:
@@ -144,7 +144,7 @@ def from_text(text: str) -> bytes:
     if "\\" not in text:
         label, _, parent = text.partition(".")
         try:
-            name = _PREFIX[len(label)] + label.encode("ascii") + _plain(parent)
+            name = PREFIX[len(label)] + label.encode("ascii") + _plain(parent)
         except (KeyError, UnicodeEncodeError):
             name = b""
         if 0 < len(name) <= LONGEST:
@@ -155,7 +155,7 @@ def from_text(text: str) -> bytes:
 @functools.lru_cache(maxsize=4096)
 def _plain(text: str) -> bytes:
     labels = text.encode("ascii").removesuffix(b".").split(b".") if text else []
-    return b"".join([_PREFIX[len(label)] + label for label in labels]) + b"\0"
+    return b"".join([PREFIX[len(label)] + label for label in labels]) + b"\0"
 
 
 def _escaped(text: str) -> bytes:

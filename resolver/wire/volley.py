@@ -14,8 +14,9 @@ from resolver import wire
 from resolver.policy import Pace
 from resolver.wire import codec
 from resolver.wire.datagram import Datagram
-from resolver.wire.exchange import BATCH, RENEWED
+from resolver.wire.exchange import BATCH
 from resolver.wire.flight import Path, Server
+from resolver.wire.paths import RENEWED
 from resolver.wire.window import Window
 
 if TYPE_CHECKING:

@@ -32,6 +32,12 @@ LEAST_OVERDUE = 0.1  # seconds; a machine's scheduler alone can hold a reply bac
 FLOOR = 20.0  # queries a second: the slowest that congestion alone makes us
 IDLE = 0.25  # of a round's time spent waiting for sockets: below it, the window is not what holds us back
 TOLERATED = 0.01  # of the queries: a loss that is no reason to slow down
+VAIN = 3  # cuts in a row that cure nothing: then the loss is not ours
+TELLING = 128  # queries that show whether a cut cured anything
+PROBE = 0.05  # seconds between the queries that look whether a sudden silence is over,
+DARK = 1.2  # and how long it may last: a little over the second by which many a limit counts
+
+_ULPS = 1e-9
 
 
 class Round:
@@ -88,6 +94,11 @@ class Window:
         self._cut: _Cut | None = None
         self._ceiling = math.inf  # replies a second that got through when there was loss
         self._confirmed = 0  # how often that was seen
+        self._vain = 0  # cuts in a row that cured nothing
+        self._dark: float | None = None  # since when nothing at all comes back
+        self._passed = 0  # queries of judged rounds that were answered,
+        self._struck, self._struck_at = -math.inf, 0  # and as of the loss before: its time, and their number
+        self._began = 0.0
         self._reacted = -math.inf
         self._best = 0.0  # replies a second at the window below this one
         self._settled = -math.inf  # since when the window stands because growing brought nothing,
@@ -99,6 +110,9 @@ class Window:
         """How many queries may go out now."""
         if self.dead:
             return self.limit
+        if self._dark is not None:
+            self._room = self.limit + 1
+            return int(now >= self.probed + PROBE)
         room = int(self.size) - self.outstanding
         self._paced = False
         if self.rate < math.inf:
@@ -106,7 +120,8 @@ class Window:
             self._credit = min(depth, self._credit + (now - self._credited) * self.rate)
             self._credited = now
             if self._credit < room:
-                room, self._paced = int(self._credit), True
+                # Summed floats fall short of a whole query by a few ulps.
+                room, self._paced = int(self._credit + _ULPS), True
         self._room = room
         return max(0, room)
 
@@ -115,8 +130,11 @@ class Window:
         current = self.round
         if current is None:
             current = self.round = Round(now, self._idle)
+            self._began = self._began or now
         current.sent += queries
         self.outstanding += queries
+        if self._dark is not None:
+            self.probed = now
         if queries >= self._room:
             self._held |= self._paced
             self._full |= not self._paced
@@ -134,6 +152,8 @@ class Window:
 
     def answered(self, round_: Round, queries: int, now: float) -> None:
         """So many of a round's queries were answered."""
+        if not queries:
+            return
         round_.answered += queries
         self._heard = now
         if self.dead:
@@ -144,6 +164,8 @@ class Window:
             self._cut.lost -= queries
             if self._cut.lost <= self._cut.loss * round_.sent / 4:
                 self._take_back()
+        if self._dark is not None:
+            self._lighten(round_, now)
 
     def trip(self, seconds: float) -> None:
         """A round trip was measured (never one of a query that was sent twice: Karn's algorithm)."""
@@ -192,8 +214,13 @@ class Window:
             seconds = max(0.0, self._rounds[0].closed + self._overdue() - now)
         elif self.round is not None and self.outstanding:
             seconds = max(0.0, self.round.opened + self._span() + self._overdue() - now)
-        if self.rate < math.inf and self.size > self.outstanding:
-            seconds = min(seconds, max(0.0, (1.0 - self._credit) / self.rate))
+        if self._dark is not None:
+            seconds = min(seconds, max(0.0, self.probed + PROBE - now))
+        elif self.rate < math.inf and self.size > self.outstanding:
+            # With credit left something else holds the queries back.
+            missing = 1.0 - self._credit - (now - self._credited) * self.rate
+            if missing > _ULPS:
+                seconds = min(seconds, missing / self.rate)
         return seconds
 
     def _span(self) -> float:
@@ -208,18 +235,29 @@ class Window:
         round_.judged = True
         lost = round_.sent - round_.answered
         self.outstanding -= lost
+        before = self._passed
+        self._passed += round_.answered
         full, held, self._full, self._held = self._full, self._held, False, False
-        if self.dead or self._heard is None or round_.opened < self._reacted:
+        if self._dark is not None and now - self._dark > DARK:
+            # No limit that counts by the second, then: what is asked now is answered by nobody, at any speed.
+            self._dark = None
+            self._accepted = 1.0
+            self._take_back()
+            self._forget(now)
+        if self.dead or self._heard is None or self._dark is not None or round_.opened < self._reacted:
             return
         if self._seen > 500:
             self._seen, self._gone = self._seen / 2, self._gone / 2
         self._seen += round_.sent
         self._gone += lost
-        if self._cut is not None and (self._seen >= 64 or now - self._reacted > 1.0):
+        if self._cut is not None and (self._seen >= TELLING or now - self._reacted > 1.0):
             self._review(now)
         excess = self._gone - self._accepted * self._seen
         if excess > 2 + TOLERATED * self._seen + 2 * math.sqrt(self._accepted * self._seen):
-            self._slow_down(round_, lost, now)
+            silent = lost >= 8 and self._heard <= round_.opened and self._accepted < 0.5
+            self._slow_down(round_, lost, before, now)
+            if silent:
+                self._dark = self.probed = now
         else:
             self._accepted += 0.02 * (lost / round_.sent - self._accepted) if self._accepted else 0.0
             span = max(round_.closed - round_.opened, LEAST_ROUND / 4)
@@ -229,24 +267,57 @@ class Window:
             if full and round_.opened >= self._widened and round_.idle > IDLE * span:
                 self._widen(round_.answered / span, now)
 
-    def _slow_down(self, round_: Round, lost: int, now: float) -> None:
+    def _slow_down(self, round_: Round, lost: int, before: int, now: float) -> None:
         span = max(round_.closed - round_.opened, LEAST_ROUND / 4)
-        through = round_.answered / span
-        self._confirmed = self._confirmed + 1 if 0.7 < through / self._ceiling < 1.4 else 0
-        self._ceiling = max(FLOOR, through)
-        self._cut = _Cut(self._gone / self._seen, lost, round_, self.rate, self.size)
-        self.rate = max(FLOOR, 0.85 * through, 0.2 * round_.sent / span)
+        through = self._through(round_, before, now)
+        rate, size = (self.rate, self.size) if self._cut is None else (self._cut.rate, self._cut.window)
+        self._cut = _Cut(self._gone / self._seen, lost, round_, rate, size)
+        self.rate = max(FLOOR, 0.85 * through, 0.2 * min(self.rate, round_.sent / span))
         self.size = max(4.0, min(self.size, self.size / 2 + FIRST / 4))
+        self._credit, self._credited = 0.0, now
+        self._forget(now)
+
+    def _through(self, round_: Round, before: int, now: float) -> float:
+        """Replies a second that get through, as it looks when a round has suffered a loss.
+
+        From one loss to the next: whatever bucket the path has was empty at both ends, so that what came between is
+        what runs through. At the first loss: what came after it; better too little than too much.
+        """
+        struck, passed = self._struck, self._struck_at
+        if round_.opened - struck >= 0.1:
+            self._struck, self._struck_at = round_.opened, before
+        if 0.1 <= round_.opened - struck < math.inf:
+            through = (before - passed) / (round_.opened - struck)
+            self._confirmed = self._confirmed + 1 if 0.7 < through / self._ceiling < 1.4 else 0
+            self._ceiling = max(FLOOR, through)
+            return through
+        later = sum(each.answered for each in self._rounds) + (self.round.answered if self.round else 0)
+        return later / max(now - round_.closed, LEAST_ROUND)
+
+    def _lighten(self, round_: Round, now: float) -> None:
+        """Something was answered after a sudden silence."""
+        self._dark = None
+        cut = self._cut
+        if cut is not None and round_.opened <= cut.round.opened:
+            self._take_back()  # it was late, not lost
+        elif self._ceiling == math.inf:
+            # The first silence: what came before it was the share of the time up to here.
+            self._ceiling = max(FLOOR, self._passed / (now - self._began))
+            self.rate = max(self.rate, 0.85 * self._ceiling)
         self._credit, self._credited = 0.0, now
         self._forget(now)
 
     def _review(self, now: float) -> None:
         cut = self._cut
-        if cut is not None and self._gone / max(self._seen, 1.0) > 0.75 * cut.loss:
+        if cut is None or self._gone / max(self._seen, 1.0) <= 0.75 * cut.loss:
+            self._cut, self._vain = None, 0
+            return
+        self._vain += 1
+        if self._vain >= VAIN:
             self._accepted = self._gone / self._seen
+            self._vain = 0
             self._take_back()
             self._forget(now)
-        self._cut = None
 
     def _take_back(self) -> None:
         cut, self._cut = self._cut, None
@@ -255,13 +326,8 @@ class Window:
 
     def _speed_up(self, span: float) -> None:
         place = self.rate / self._ceiling
-        if place < 0.95:
-            growth = 10.0
-        elif place < 1.1:
-            growth = 0.05 if self._confirmed else 1.0
-        else:
-            growth = 2.0
-        self.rate *= 1 + min(0.5, growth * min(span, 0.25))
+        growth = (0.05 if self._confirmed else 0.5) if 0.95 <= place < 1.1 else 0.5 / (span + self._overdue())
+        self.rate *= 1 + growth * min(span, 0.25)
 
     def _widen(self, through: float, now: float) -> None:
         if now - self._settled < self._hold:
