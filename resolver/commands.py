@@ -44,7 +44,6 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     "`resolve COMMAND --help` tells more of each command; a list that has a command's name is ./lab, or follows run.",
     subcommand_metavar="[run] [OPTIONS] [HOSTS]... | COMMAND ...",
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show versions.")
 def cli() -> None:
     """Look many hosts up at once; exactly one result for each.
 
@@ -85,6 +84,7 @@ def cli() -> None:
 @option("--progress/--no-progress", default=None, help="Progress bar and summary on standard error. [default: where "
          "it is a terminal]")  # fmt: skip
 @option("-q", "--quiet", is_flag=True, help="Neither of them.")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show versions.")
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -136,7 +136,7 @@ def run(
         )
         if no_wait:
             _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict")
-            volley = Volley(summary, inputs=hosts)
+            volley = Volley(summary, inputs=hosts or ("-",))
             prepared = plan(sources_of(hosts), engine, backend, types, policy, lab=lab, forgetful=volley.forgetful)
         else:
             prepared = plan(sources_of(hosts), engine, backend, types, policy, lab=lab)
@@ -144,7 +144,7 @@ def run(
         if no_wait:
             ctx.exit(volley.run(prepared, progress=progress and not quiet, quiet=quiet))
         with usage(ctx):
-            job = Job(prepared, format_, output, summary, inputs=hosts)
+            job = Job(prepared, format_, output, summary, inputs=hosts or ("-",))
         ctx.exit(job.run(order=order, strict=strict, progress=progress and not quiet, quiet=quiet))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
@@ -35,8 +36,10 @@ class Job:
         self, plan: Plan, format: str | None, output: str | None, summary: str | None, inputs: Sequence[str]
     ) -> None:
         self._plan = plan
-        self._summary = None if summary is None else _open(summary, inputs)
+        if output is None and sys.stdout is None:
+            raise ValueError("standard output is closed; --output writes to a file")
         self._stream = _open(1 if output is None else output, inputs)
+        self._summary = None if summary is None else _open(summary, (*inputs, output or 1))
         if format is None:
             format = {".jsonl": "jsonl", ".csv": "csv"}.get(os.path.splitext(output or "")[1].lower())
         if format is None:
@@ -160,10 +163,14 @@ class Volley:
         return ANSWERED if figures.queries_sent == figures.lookups else UNANSWERED
 
 
-def _open(path: str | int, inputs: Sequence[str]) -> BinaryIO:
-    """For writing, unbuffered: a batch is one write, and what was written can be seen."""
-    if isinstance(path, str) and any(_same(path, each) for each in inputs):
-        raise ValueError(f"{path} is an input of this run, and would be overwritten")
+def _open(path: str | int, others: Sequence[str | int]) -> BinaryIO:
+    """For writing, unbuffered: a batch is one write, and what was written can be seen.
+
+    Raises ValueError for a file that is one of the run's others: what it holds would be lost, or read without end.
+    """
+    if any(_same(path, 0 if other == "-" else other) for other in others):
+        name = "standard output" if path == 1 else path
+        raise ValueError(f"{name} is another file of this run, and would be overwritten")
     return open(path, "wb", buffering=0, closefd=path != 1)
 
 
@@ -209,9 +216,10 @@ def _signals(plan: Plan) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _same(path: str, other: str) -> bool:
+def _same(path: str | int, other: str | int) -> bool:
     try:
-        return os.path.samefile(path, other) and not os.path.samefile(path, os.devnull)
+        # Only regular files: a terminal is read from and written to, and so is /dev/null.
+        return os.path.samefile(path, other) and stat.S_ISREG(os.stat(path).st_mode)
     except OSError:
         return False
 

@@ -28,8 +28,11 @@ class Wire(NamedTuple):
     def prepare(self, policy: Policy) -> Policy:
         """The policy with the nameservers that will be asked: the system's where it names none.
 
-        Raises ValueError for one that is asked over https, LookupError where there is none at all.
+        Raises ValueError for one that is asked over https and for a file without certificates, OSError for one that
+        cannot be read, LookupError where there is no nameserver at all.
         """
+        if policy.tls_ca is not None:
+            check_certificates(policy.tls_ca)
         for nameserver in policy.nameservers:
             if nameserver.transport == "https":
                 raise ValueError(f"backend wire does not speak https ({nameserver.url}); valid: udp://, tcp://, tls://")
@@ -42,6 +45,18 @@ class Wire(NamedTuple):
         from resolver.wire.channel import Channel
 
         return Channel(queries, policy, engine, watch)
+
+
+def check_certificates(path: str) -> None:
+    """Raises OSError where the file cannot be read, and ValueError where it holds no certificate."""
+    import ssl
+
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError as error:
+        raise ValueError(f"{path} holds no certificate that can be used ({error.reason or error})") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
 
 
 backend = Wire()

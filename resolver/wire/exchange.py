@@ -211,6 +211,8 @@ class Exchange:
     def unsent(self, path: Path, messages: list[bytes]) -> None:
         """The socket takes no more for now: these did not go out after all, and are the next to go."""
         self.queries_sent -= len(messages)
+        if self._pace:
+            self._pace.spend(-len(messages))
         for message in reversed(messages):
             flight = path.flights.pop(message[:2])
             del self._waiting[flight.attempt - 1][flight.query.index]
@@ -400,6 +402,8 @@ class Exchange:
     def _post(self, path: Path, messages: list[bytes]) -> None:
         path.sent += len(messages)
         self.queries_sent += len(messages)
+        if self._pace:
+            self._pace.spend(len(messages))
         self.outbox.append((path, messages))
 
     def _due(self, now: float) -> float:

@@ -4,8 +4,9 @@
 In between, a name is always its uncompressed octets: length octets, labels, the root's zero. Lower case of those octets
 is what names are compared by: a length octet is below 64 and so never an ASCII letter.
 
-What to know before changing anything: a message is written by a stranger. Every offset is resolved at most once
-(`known`), and every pointer points before the segment it stands in, so neither loops nor long chains cost anything.
+What to know before changing anything: a message is written by a stranger. Every pointer points before the segment it
+stands in, so loops end; and what a pointer leads to is resolved once in a message (`known`), so 64 kB of long chains
+and of thousands of names with one tail cost no more than 64 kB of anything else.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ LEAST_OVERDUE = 0.1  # seconds; a machine's scheduler alone can hold a reply bac
 FLOOR = 20.0  # queries a second: the slowest that congestion alone makes us
 IDLE = 0.25  # of a round's time spent waiting for sockets: below it, the window is not what holds us back
 TOLERATED = 0.01  # of the queries: a loss that is no reason to slow down
-VAIN = 3  # cuts in a row that cure nothing: then the loss is not ours
-TELLING = 128  # queries that show whether a cut cured anything
+VAIN = 2  # cuts in a row that cure nothing: then the loss is not ours
+TELLING = 64  # queries that show whether a cut cured anything
 PROBE = 0.05  # seconds between the queries that look whether a sudden silence is over,
 DARK = 1.2  # and how long it may last: a little over the second by which many a limit counts
 
@@ -94,7 +94,10 @@ class Window:
         self._cut: _Cut | None = None
         self._ceiling = math.inf  # replies a second that got through when there was loss
         self._confirmed = 0  # how often that was seen
-        self._vain = 0  # cuts in a row that cured nothing
+        self._vain = 0  # cuts in a row that cured nothing,
+        self._before: tuple[float, float] | None = None  # the rate and the window before them,
+        self._worst = 0.0  # and the loss that they met
+        self._mute = 0  # queries lost since a round had an answer
         self._dark: float | None = None  # since when nothing at all comes back
         self._passed = 0  # queries of judged rounds that were answered,
         self._struck, self._struck_at = -math.inf, 0  # and as of the loss before: its time, and their number
@@ -215,7 +218,8 @@ class Window:
         elif self.round is not None and self.outstanding:
             seconds = max(0.0, self.round.opened + self._span() + self._overdue() - now)
         if self._dark is not None:
-            seconds = min(seconds, max(0.0, self.probed + PROBE - now))
+            if self.probed + PROBE > now:
+                seconds = min(seconds, self.probed + PROBE - now)
         elif self.rate < math.inf and self.size > self.outstanding:
             # With credit left something else holds the queries back.
             missing = 1.0 - self._credit - (now - self._credited) * self.rate
@@ -235,8 +239,8 @@ class Window:
         round_.judged = True
         lost = round_.sent - round_.answered
         self.outstanding -= lost
-        before = self._passed
         self._passed += round_.answered
+        self._mute = 0 if round_.answered else self._mute + lost
         full, held, self._full, self._held = self._full, self._held, False, False
         if self._dark is not None and now - self._dark > DARK:
             # No limit that counts by the second, then: what is asked now is answered by nobody, at any speed.
@@ -250,14 +254,12 @@ class Window:
             self._seen, self._gone = self._seen / 2, self._gone / 2
         self._seen += round_.sent
         self._gone += lost
-        if self._cut is not None and (self._seen >= TELLING or now - self._reacted > 1.0):
+        if self._cut is not None and (self._seen >= TELLING or now - self._reacted > 0.5):
             self._review(now)
         excess = self._gone - self._accepted * self._seen
-        if excess > 2 + TOLERATED * self._seen + 2 * math.sqrt(self._accepted * self._seen):
-            silent = lost >= 8 and self._heard <= round_.opened and self._accepted < 0.5
-            self._slow_down(round_, lost, before, now)
-            if silent:
-                self._dark = self.probed = now
+        if excess > 2 + TOLERATED * self._seen + 3 * math.sqrt(self._accepted * self._seen):
+            if self._cut is None:
+                self._slow_down(round_, lost, now)
         else:
             self._accepted += 0.02 * (lost / round_.sent - self._accepted) if self._accepted else 0.0
             span = max(round_.closed - round_.opened, LEAST_ROUND / 4)
@@ -267,27 +269,32 @@ class Window:
             if full and round_.opened >= self._widened and round_.idle > IDLE * span:
                 self._widen(round_.answered / span, now)
 
-    def _slow_down(self, round_: Round, lost: int, before: int, now: float) -> None:
+    def _slow_down(self, round_: Round, lost: int, now: float) -> None:
         span = max(round_.closed - round_.opened, LEAST_ROUND / 4)
-        through = self._through(round_, before, now)
-        rate, size = (self.rate, self.size) if self._cut is None else (self._cut.rate, self._cut.window)
-        self._cut = _Cut(self._gone / self._seen, lost, round_, rate, size)
+        usual = max(self._accepted, self._worst, 0.5)
+        silent = self._heard is not None and self._heard <= round_.opened and usual**self._mute < 1e-3
+        through = 0.0 if silent else self._through(round_, now)
+        self._worst = 0.8 * self._gone / self._seen if self._vain else 0.0
+        self._cut = _Cut(self._gone / self._seen, lost, round_, self.rate, self.size)
         self.rate = max(FLOOR, 0.85 * through, 0.2 * min(self.rate, round_.sent / span))
         self.size = max(4.0, min(self.size, self.size / 2 + FIRST / 4))
+        if silent:
+            self._dark = self.probed = now
         self._credit, self._credited = 0.0, now
         self._forget(now)
 
-    def _through(self, round_: Round, before: int, now: float) -> float:
+    def _through(self, round_: Round, now: float) -> float:
         """Replies a second that get through, as it looks when a round has suffered a loss.
 
         From one loss to the next: whatever bucket the path has was empty at both ends, so that what came between is
         what runs through. At the first loss: what came after it; better too little than too much.
         """
         struck, passed = self._struck, self._struck_at
-        if round_.opened - struck >= 0.1:
-            self._struck, self._struck_at = round_.opened, before
-        if 0.1 <= round_.opened - struck < math.inf:
-            through = (before - passed) / (round_.opened - struck)
+        if round_.closed - struck < 0.1:
+            return self.rate
+        self._struck, self._struck_at = round_.closed, self._passed
+        if struck > -math.inf:
+            through = (self._passed - passed) / (round_.closed - struck)
             self._confirmed = self._confirmed + 1 if 0.7 < through / self._ceiling < 1.4 else 0
             self._ceiling = max(FLOOR, through)
             return through
@@ -308,16 +315,18 @@ class Window:
         self._forget(now)
 
     def _review(self, now: float) -> None:
-        cut = self._cut
-        if cut is None or self._gone / max(self._seen, 1.0) <= 0.75 * cut.loss:
-            self._cut, self._vain = None, 0
-            return
-        self._vain += 1
-        if self._vain >= VAIN:
-            self._accepted = self._gone / self._seen
-            self._vain = 0
-            self._take_back()
-            self._forget(now)
+        cut, loss = self._cut, self._gone / self._seen
+        if cut is None or loss <= 0.5 * cut.loss:
+            self._vain, self._before = 0, None
+        else:
+            self._vain += 1
+            self._before = self._before or (cut.rate, cut.window)
+            if self._vain >= VAIN or self._accepted:
+                self._accepted = loss
+                self.rate, self.size = max(self.rate, self._before[0]), max(self.size, self._before[1])
+                self._vain, self._before = 0, None
+                self._forget(now)
+        self._cut = None
 
     def _take_back(self) -> None:
         cut, self._cut = self._cut, None
