@@ -43,7 +43,7 @@ class Channel:
         self._policy = policy
         self._watch = watch
         self._clock = clock
-        self._exchange = Exchange(policy, policy.nameservers, engine)
+        self._exchange = Exchange(policy, policy.nameservers, engine, clock=clock)
         self._sockets: dict[Path, Datagram | Stream] = {}
         self._by_fd: dict[int, Datagram | Stream] = {}
         self._wanted: dict[int, bool] = {}  # by descriptor: also for writing?

@@ -43,7 +43,8 @@ _TRUNCATED: tuple[Status | None, list[Record], str | None] = (None, [], None)
 class Exchange:
     """Everything in flight over UDP, TCP and TLS, for one run.
 
-    `results` and `outbox` are taken and emptied by the channel after each call.
+    `results` and `outbox` are taken and emptied by the channel after each call. `clock` tells the time after queries
+    were taken; None: it is still that of the call.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Exchange:
         nameservers: Sequence[Nameserver],
         engine: str,
         entropy: Callable[[int], bytes] = os.urandom,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.policy = policy
         self.engine = engine
@@ -67,6 +69,7 @@ class Exchange:
             for number, nameserver in enumerate(nameservers)
         ]
         self._entropy = entropy
+        self._clock = clock
         self._paths = Paths(policy.in_flight, len(self.servers), entropy)
         self._turn = 0
         self._pace = rule.Pace(policy.rate) if policy.rate else None
@@ -351,6 +354,9 @@ class Exchange:
             self.exhausted = True
         if not queries:
             return 0
+        if self._clock is not None:
+            # Reading hosts takes its time, a hundredth of a second where a name is the first to need a library.
+            now = self._clock()
         self._launch(server, queries, now)
         self._turn += 1
         return len(queries)
