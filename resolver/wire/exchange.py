@@ -1,9 +1,8 @@
 """The state of the wire backend: what is in flight, and what each reply, silence or failure means for it.
 
 Theory of operation. A *flight* is one lookup on its way. It is launched on a *path* (one socket's worth of message
-IDs), and stands in two dictionaries until it ends: its path's, by ID, where replies find it, and that of its try, in
-the order of sending, where silence finds it (all first tries wait equally long, so the oldest is always in front: no
-timer a lookup). A try that fails goes to the next nameserver in turn; the earlier places stay open, so that a late
+IDs), and stands in two places until it ends: among its path's flights, by ID, where replies find it, and among those
+that wait (waiting.py), where silence finds it. A try that fails goes to the next nameserver in turn; the earlier places stay open, so that a late
 reply still counts. When the last try has failed, the best of what was heard is the result.
 
 Nothing here touches a socket or a clock: `flush` fills `outbox` with what to send, `receive` takes what came,
@@ -23,6 +22,7 @@ from resolver.message import ANSWERED, Query, Record, Result, Status
 from resolver.wire import codec
 from resolver.wire.flight import NOWHERE, Flight, Path, Server
 from resolver.wire.paths import Paths
+from resolver.wire.waiting import Waiting
 from resolver.wire.window import Round, Window
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ class Exchange:
         self._paths = Paths(policy.in_flight, len(self.servers), entropy)
         self._turn = 0
         self._pace = rule.Pace(policy.rate) if policy.rate else None
-        self._waits = [policy.wait(attempt) for attempt in range(1, policy.tries + 1)]
-        self._waiting: list[dict[int, Flight]] = [{} for _ in self._waits]
+        self._waiting = Waiting(policy)
         self._paused: deque[tuple[float, Flight]] = deque()
         self._wake = 0.0
 
@@ -109,7 +108,7 @@ class Exchange:
 
     def abandon(self) -> None:
         """The run ends early: write into each unfinished query how far it came."""
-        flights = [flight for waiting in self._waiting for flight in waiting.values()]
+        flights = list(self._waiting)
         flights += [flight for server in self.servers for flight in server.ready]
         flights += [flight for _, flight in self._paused]
         for flight in flights:
@@ -120,7 +119,7 @@ class Exchange:
 
     def receive(self, path: Path, messages: list[bytes], now: float) -> None:
         """Take what came in on a path; what matches no flight or cannot be parsed is dropped and waited past."""
-        flights, window, waiting = path.flights, path.server.window, self._waiting[0]
+        flights, window, waiting = path.flights, path.server.window, self._waiting.tries[0]
         text, transport, engine = path.server.text, path.transport, self.engine
         one_address, match, read, results = codec.one_address, codec.match, codec.read, self.results
         counted: Round = NOWHERE
@@ -218,7 +217,7 @@ class Exchange:
             self._pace.spend(-len(messages))
         for message in reversed(messages):
             flight = path.flights.pop(message[:2])
-            del self._waiting[flight.attempt - 1][flight.query.index]
+            self._waiting.remove(flight)
             flight.sends -= 1
             path.server.ready.appendleft(flight)
         path.server.window.unsent(len(messages))
@@ -227,7 +226,7 @@ class Exchange:
 
     def _unanswered(self, flight: Flight, path: Path, status: Status | None, now: float) -> None:
         """A reply that is not the end: truncated (None), or an rcode that tells of an error."""
-        current = flight.path is path and flight.query.index in self._waiting[flight.attempt - 1]
+        current = flight.path is path and flight in self._waiting
         if not current:
             # Late: this lookup is being asked elsewhere by now. An rcode may still be the best that it hears.
             if status is not None and rule.outranks(status, flight.status):
@@ -236,7 +235,7 @@ class Exchange:
         flight.round = NOWHERE
         repeat = flight.free < FREE and (status is None or (status is Status.FORMERR and flight.edns))
         if repeat:
-            del self._waiting[flight.attempt - 1][flight.query.index]
+            self._waiting.remove(flight)
             flight.free += 1
             if status is None:
                 flight.stream = True
@@ -247,15 +246,9 @@ class Exchange:
             self._try_failed(flight, status or Status.ERROR, None, path, now)
 
     def _expire(self, now: float) -> None:
-        for waiting, wait in zip(self._waiting, self._waits, strict=True):
-            overdue = []
-            for flight in waiting.values():
-                if now - flight.sent < wait:
-                    break
-                overdue.append(flight)
-            for flight in overdue:
-                flight.path.server.window.silent(now)
-                self._try_failed(flight, Status.TIMEOUT, None, flight.path, now)
+        for flight in self._waiting.overdue(now):
+            flight.path.server.window.silent(now)
+            self._try_failed(flight, Status.TIMEOUT, None, flight.path, now)
 
     def _strand(self, path: Path) -> list[Flight]:
         """Take every flight off a path, and return those that wait for a reply there."""
@@ -263,13 +256,13 @@ class Exchange:
         for ident, flight in path.flights.items():
             if flight.path is not path:
                 flight.earlier = [place for place in flight.earlier or () if place != (path, ident)] or None
-            elif self._waiting[flight.attempt - 1].pop(flight.query.index, None) is not None:
+            elif self._waiting.remove(flight):
                 stranded.append(flight)
         path.flights.clear()
         return stranded
 
     def _try_failed(self, flight: Flight, status: Status, error: str | None, path: Path, now: float) -> None:
-        self._waiting[flight.attempt - 1].pop(flight.query.index, None)
+        self._waiting.remove(flight)
         if rule.outranks(status, flight.status):
             flight.status, flight.error, flight.teller = status, error, path
         if flight.attempt >= self.policy.tries:
@@ -281,7 +274,7 @@ class Exchange:
             flight.stream, flight.edns = False, server.edns
             server.ready.append(flight)
         elif status is Status.ERROR:
-            self._paused.append((now + min(PAUSE, self._waits[0]), flight))
+            self._paused.append((now + min(PAUSE, self.policy.wait(1)), flight))
         else:
             server.ready.append(flight)
 
@@ -313,7 +306,7 @@ class Exchange:
     def _end(self, flight: Flight) -> None:
         flight.ended = True
         self.in_flight -= 1
-        self._waiting[flight.attempt - 1].pop(flight.query.index, None)
+        self._waiting.remove(flight)
         for path, ident in [(flight.path, flight.ident), *(flight.earlier or ())]:
             if path.flights.get(ident) is flight:
                 del path.flights[ident]
@@ -369,7 +362,7 @@ class Exchange:
 
     def _launch(self, server: Server, queries: list[Query], now: float) -> None:
         path = self._paths.next(server)
-        flights, waiting = path.flights, self._waiting[0]
+        flights, waiting = path.flights, self._waiting.tries[0]
         round_ = server.window.sent(len(queries), now)
         edns = server.edns
         head, tail = (codec.HEADER, codec.OPT) if edns else (codec.PLAIN_HEADER, b"")
@@ -399,7 +392,7 @@ class Exchange:
             flight.sends += 1
             flight.sent = now
             flight.round = server.window.sent(1, now)
-            self._waiting[flight.attempt - 1][flight.query.index] = flight
+            self._waiting.add(flight)
             head, tail = (codec.HEADER, codec.OPT) if flight.edns else (codec.PLAIN_HEADER, b"")
             self._post(path, [flight.ident + head + flight.question + tail])
             count += 1
@@ -414,11 +407,7 @@ class Exchange:
 
     def _due(self, now: float) -> float:
         """When `flush` next has something to do by itself."""
-        due = self._paused[0][0] if self._paused else math.inf
-        for waiting, wait in zip(self._waiting, self._waits, strict=True):
-            for flight in waiting.values():
-                due = min(due, flight.sent + wait)
-                break
+        due = min(self._waiting.due(), self._paused[0][0] if self._paused else math.inf)
         for server in self.servers:
             if server.ready or not self.exhausted:
                 due = min(due, now + server.window.wait(now))
