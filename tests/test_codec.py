@@ -20,7 +20,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from resolver.message import Query, Record, Status
@@ -406,6 +406,7 @@ def pointer(to: int) -> bytes:
         header(1, type="TXT") + record(HERE, 16, b"\3ab"),
         header(1, type="MX") + record(HERE, 15, b"\0"),
         header(1, type="SOA") + record(HERE, 6, b"\0\0" + bytes(19)),
+        header(1, type="SOA") + record(HERE, 6, b"\0\0" + bytes(21)),
         header(1, type="CAA") + record(HERE, 257, b"\0"),
         header(1) + record(HERE, 5, b"\1a\0\0"),
         header(2) + record(HERE, 5, b"\1a\0\0")[:-1] + record(pointer(FIRST), 1, b"\1\2\3\4"),
@@ -420,6 +421,7 @@ def pointer(to: int) -> bytes:
         header(1) + record(pointer(FIRST - 12), 1, b"\1\2\3\4"),
         header(0, 1) + record(pointer(FIRST - 12), 2, b"\0"),
         header(0, 1) + record(b"\1a" * 128 + b"\0", 2, b"\0"),
+        header(0, 1) + record(b"\1a" * 128 + HERE, 2, b"\0"),
         header(0, 0, 2) + ROOT_OPT + ROOT_OPT,
     ],
 )
@@ -429,6 +431,27 @@ def test_malformed(wire: bytes) -> None:
     query = Query(0, NAME, NAME, dns.rdatatype.to_text(dns.rdatatype.RdataType(number)))
     with pytest.raises(codec.Malformed):
         codec.read(wire, FIRST - 12, query)
+
+
+@pytest.mark.parametrize(
+    ("type", "rdata"),
+    [
+        *(("AAAA", bytes.fromhex(zeros + "00" * (16 - len(zeros) // 2 - len(end) // 2) + end))
+          for zeros in ("", "0000", "0001", "0000ffff", "2001", "2001000000000001", "20010000000100020003")
+          for end in ("", "01", "0102", "c0000207", "ffffc0000207", "00010000")),
+        ("TXT", b'\x0da b\\c"d\0e\x7ff\x80g' + b"\0" + b"\2 ~"),
+        ("MX", b"\xff\xff\0"),
+        ("SRV", b"\0\1\xff\xff\0\0\4a b.\0"),
+        ("SOA", b"\1$\0\1@\0" + bytes.fromhex("ffffffff 00000001 80000000 00000000 7fffffff")),
+        ("NS", b"\x3f" + b"a" * 63 + b"\x03x y\0"),
+    ],
+)  # fmt: skip
+def test_text_of_rdata(type: str, rdata: bytes) -> None:
+    """The writing is dnspython's: zeros in addresses, quotes, escapes, numbers with the top bit."""
+    number = dns.rdatatype.from_text(type)
+    expected = dns.rdata.from_wire(dns.rdataclass.IN, number, rdata, 0, len(rdata)).to_text()
+    answer = read(header(1, type=type) + record(HERE, number, rdata), Query(0, NAME, NAME, type))
+    assert ("NOERROR", [f"{NAME} 60 {type} {expected}"]) == summary(answer)
 
 
 def test_letter_case_of_owners() -> None:
@@ -477,6 +500,16 @@ class Counted(bytes):
         return super().__getitem__(key)
 
 
+class CountedList(list[str]):
+    """Texts that count how often they are looked up."""
+
+    looks = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        self.looks += 1
+        return super().__getitem__(key)
+
+
 LABELS = (b"\1\1" * 125 + b"\0\0\0") * 63  # a name of up to 126 labels from nearly every octet on
 CHAIN = b"\0\0" + b"".join(pointer(FIRST + 2 * i) for i in range(7900))  # each pointer to the one before
 
@@ -496,8 +529,10 @@ CHAIN = b"\0\0" + b"".join(pointer(FIRST + 2 * i) for i in range(7900))  # each 
         ("TXT", b"", lambda i: record(HERE, 16, bytes(255))),
     ],
 )  # fmt: skip
-def test_linear_time(type: str, first: bytes, make: Any) -> None:
-    """64 kB of the worst that compression allows: each octet is looked at a few times, not thousands of times."""
+def test_linear_time(type: str, first: bytes, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 kB of the worst that compression allows: each octet is looked at and escaped a few times, not thousands."""
+    escaped = CountedList(names._ESCAPED)
+    monkeypatch.setattr(names, "_ESCAPED", escaped)
     records = [record(HERE, 65281, first)]
     length = FIRST + len(first)
     while length + len(more := make(len(records) - 1)) < 65535:
@@ -508,6 +543,7 @@ def test_linear_time(type: str, first: bytes, make: Any) -> None:
     status, _, _ = codec.read(wire, FIRST - 12, Query(0, NAME, NAME, type))
     assert status in (Status.NOERROR, Status.NODATA)
     assert len(wire) * 4 > Counted.looks
+    assert len(wire) > escaped.looks
 
 
 # --- Questions.
@@ -528,6 +564,24 @@ def test_question_is_what_dnspython_writes(labels: list[bytes], type: str) -> No
 def test_question_of_plain_names(plain: str) -> None:
     """The names that nearly all lists hold, letter case kept."""
     assert dns.name.from_text(plain).to_wire() == codec.question(plain, "A")[:-4]
+
+
+@given(st.lists(st.tuples(st.sampled_from([*NAMES, "net.", r"a\.b.com.", r"b.a\.b."]), st.sampled_from(TYPES[:3]))))
+@example([(".", "A"), ("com.", "A"), ("net.", "A")])
+@quick(100)
+def test_questions_by_the_batch(asked: list[tuple[str, str]]) -> None:
+    """Each is what `question` says, whatever was encoded before it; names that are none raise as there."""
+    codec._TAILS.clear()
+    queries = [Query(0, "", name, type) for name, type in asked]
+    assert [codec.question(name, type) for name, type in asked] == codec.questions(queries)
+
+
+@pytest.mark.parametrize("bad", ["", "a..com.", ".com.", "a" * 64 + ".com.", "ab." * 86, "ü.com.", r"\999.com."])
+def test_batch_with_what_is_no_name(bad: str) -> None:
+    """The memory of what follows a first label lets no bad label through."""
+    codec.questions([Query(0, "", "www.com.", "A")])
+    with pytest.raises(ValueError, match="is not a name that DNS can be asked"):
+        codec.questions([Query(0, "", bad, "A")])
 
 
 @pytest.mark.parametrize(
@@ -588,6 +642,7 @@ def changed(wire: bytes, at: int, octet: int) -> bytes:
 
 
 REPLY = reply(A)[0]
+REPLY6 = reply(f"{NAME} 300 IN AAAA 2001:db8::1", type="AAAA")[0]
 
 
 @pytest.mark.parametrize(
@@ -618,6 +673,25 @@ def test_match(wire: bytes, expected: int | None) -> None:
     assert expected == codec.match(wire, codec.question(NAME, "A"))
 
 
+def test_one_address_is_match_and_read() -> None:
+    """Of the most common reply and all that differ from it in one octet: what it answers, those two answer."""
+    query, question = Query(0, NAME, NAME, "A"), codec.question(NAME, "A")
+    usual = header(1, 0, 1) + record(HERE, 1, b"\1\2\3\4") + ROOT_OPT
+    changes = [changed(usual, at, octet) for at in range(len(usual)) for octet in range(256)]
+    answered = 0
+    for wire in [usual, *changes, usual[:-1], usual + b"\0"]:
+        answers = codec.one_address(wire, question, query)
+        if answers is not None:
+            answered += 1
+            assert FIRST - 12 == codec.match(wire, question)
+            assert (False, (Status.NOERROR, answers, None)) == (codec.truncated(wire), read(wire, query))
+    # Any octet may stand in ID, TTL, address, payload, EDNS version and flags; in the first of the flags AA and RD are
+    # free, in the second all but the rcode. Each other octet must be what it is.
+    any_octet = 2 + 4 + 4 + 2 + 3
+    assert 1 + 256 * any_octet + 4 + 16 + (len(usual) - any_octet - 2) == answered
+    assert codec.one_address(usual, codec.question(NAME, "AAAA"), Query(0, NAME, NAME, "AAAA")) is None
+
+
 def test_letter_case_counts_outside_the_name() -> None:
     """Type and class are numbers: 0x41 and 0x61 are not one letter in two cases."""
     question = codec.question(NAME, "TYPE65")
@@ -645,6 +719,7 @@ from resolver.message import Query
 from resolver.wire import codec
 codec.question({NAME!r}, codec.rdtype("a"))
 codec.read({REPLY!r}, {FIRST - 12}, Query(0, {NAME!r}, {NAME!r}, "A"))
+codec.read({REPLY6!r}, {FIRST - 12}, Query(0, {NAME!r}, {NAME!r}, "AAAA"))
 common = "dns" in sys.modules
 codec.rdtype("caa")
 print(common, "dns" in sys.modules)

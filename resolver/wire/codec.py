@@ -141,7 +141,7 @@ def _learn(query: Query) -> bytes:
     """The question of a query; where its first label is an ordinary one, what follows it is remembered."""
     whole = question(query.name, query.type)
     label, _, parent = query.name.partition(".")
-    if "\\" not in label and len(label) == whole[0]:
+    if label and "\\" not in label and len(label) == whole[0]:  # the root has no first label
         tails = _TAILS.setdefault(query.type, {})
         if len(tails) >= _MOST_TAILS:
             tails.clear()

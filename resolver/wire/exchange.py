@@ -2,8 +2,8 @@
 
 Theory of operation. A *flight* is one lookup on its way. It is launched on a *path* (one socket's worth of message
 IDs), and stands in two places until it ends: among its path's flights, by ID, where replies find it, and among those
-that wait (waiting.py), where silence finds it. A try that fails goes to the next nameserver in turn; the earlier places stay open, so that a late
-reply still counts. When the last try has failed, the best of what was heard is the result.
+that wait (waiting.py), where silence finds it. A try that fails goes to the next nameserver in turn; the earlier places
+stay open, so that a late reply still counts. When the last try has failed, the best of what was heard is the result.
 
 Nothing here touches a socket or a clock: `flush` fills `outbox` with what to send, `receive` takes what came,
 `failed`, `closed` and `unsent` tell of sockets. All rules that move a flight stand in this file; how much may be sent

@@ -5,12 +5,15 @@ replies are in, or when they are overdue (a multiple of the usual round trip, as
 try's own timeout: what is overdue is presumed lost and no longer fills the window. A round's loss then decides:
 
 * no loss: the window grows while we wait for replies and growing brings more of them, and stands where it does not;
-* loss: the sending is cut to a little under what got through, and a *rate* holds it there, since on a short path no
-  window is small enough to express two thousand queries a second. The rate then probes upwards: quickly while it is
-  below what last got through, gently close to it, quickly again beyond;
-* a cut after which the loss is as high as before was in vain: the loss is the path's own (or that of names whose
-  nameservers are down), the cut is taken back and that much loss is accepted from now on;
-* a cut for replies that were late, not lost, is taken back when they come.
+* loss: the sending is cut to a little under what gets through, and a *rate* holds it there, since on a short path no
+  window is small enough to express two thousand queries a second. What gets through is counted from one loss to the
+  next, when whatever bucket the path has was empty both times; a burst says nothing. The rate then probes upwards:
+  quickly while it is below that, gently close to it, quickly again beyond;
+* loss that two cuts in a row do not cure is the path's own (or that of names whose nameservers are down): they are
+  taken back, and that much loss is accepted from now on;
+* a cut for replies that were late, not lost, is taken back when they come;
+* sudden silence, with plenty to ask: the nameserver is *dark*, as one is that answers so many queries by the second
+  and then none until the next. One query at times looks whether it is over, for everything else would be lost.
 
 A nameserver that has never answered, or not for a long time, is dead and not congested: nothing holds it back, so that
 its lookups run out together instead of in single file.
@@ -34,8 +37,9 @@ IDLE = 0.25  # of a round's time spent waiting for sockets: below it, the window
 TOLERATED = 0.01  # of the queries: a loss that is no reason to slow down
 VAIN = 2  # cuts in a row that cure nothing: then the loss is not ours
 TELLING = 64  # queries that show whether a cut cured anything
-PROBE = 0.05  # seconds between the queries that look whether a sudden silence is over,
-DARK = 1.2  # and how long it may last: a little over the second by which many a limit counts
+SILENT = 40  # queries in a row without an answer: a sudden silence
+PROBE = 0.1  # seconds between the queries that look whether it is over
+DARK = 1.2  # seconds that it may last: a little over the second by which many a limit counts
 
 _ULPS = 1e-9
 
@@ -75,7 +79,8 @@ class Window:
         self.size = float(min(FIRST, limit))
         self.rate = math.inf  # queries a second
         self.dead = False
-        self.probed = -math.inf  # when a dead one was last looked after
+        self.dark: float | None = None  # since when nothing at all comes back
+        self.probed = -math.inf  # when a dead or dark one was last looked after
         self.outstanding = 0  # sent, not answered, not yet presumed lost
         self.round: Round | None = None  # the one that is being sent
         self._patience = patience
@@ -88,6 +93,7 @@ class Window:
         self._credited = 0.0
         self._room = 0  # the last allowance, and whether the rate set it
         self._paced = False
+        self._pressed = -math.inf  # when more would have been sent than was allowed
         self._full = self._held = False  # since the last judgement: did the window, or the rate, hold something back?
         self._seen = self._gone = 0.0  # sent and lost since the last change, older ones fading
         self._accepted = 0.0  # the share of loss that slowing down does not cure
@@ -98,7 +104,7 @@ class Window:
         self._before: tuple[float, float] | None = None  # the rate and the window before them,
         self._worst = 0.0  # and the loss that they met
         self._mute = 0  # queries lost since a round had an answer
-        self._dark: float | None = None  # since when nothing at all comes back
+        self._dimmed = 0.0  # when the round began that showed that it is dark
         self._passed = 0  # queries of judged rounds that were answered,
         self._struck, self._struck_at = -math.inf, 0  # and as of the loss before: its time, and their number
         self._began = 0.0
@@ -113,7 +119,7 @@ class Window:
         """How many queries may go out now."""
         if self.dead:
             return self.limit
-        if self._dark is not None:
+        if self.dark is not None:
             self._room = self.limit + 1
             return int(now >= self.probed + PROBE)
         room = int(self.size) - self.outstanding
@@ -136,9 +142,10 @@ class Window:
             self._began = self._began or now
         current.sent += queries
         self.outstanding += queries
-        if self._dark is not None:
+        if self.dark is not None:
             self.probed = now
         if queries >= self._room:
+            self._pressed = now
             self._held |= self._paced
             self._full |= not self._paced
         if self.rate < math.inf:
@@ -167,7 +174,7 @@ class Window:
             self._cut.lost -= queries
             if self._cut.lost <= self._cut.loss * round_.sent / 4:
                 self._take_back()
-        if self._dark is not None:
+        if self.dark is not None:
             self._lighten(round_, now)
 
     def trip(self, seconds: float) -> None:
@@ -217,7 +224,7 @@ class Window:
             seconds = max(0.0, self._rounds[0].closed + self._overdue() - now)
         elif self.round is not None and self.outstanding:
             seconds = max(0.0, self.round.opened + self._span() + self._overdue() - now)
-        if self._dark is not None:
+        if self.dark is not None:
             if self.probed + PROBE > now:
                 seconds = min(seconds, self.probed + PROBE - now)
         elif self.rate < math.inf and self.size > self.outstanding:
@@ -242,13 +249,17 @@ class Window:
         self._passed += round_.answered
         self._mute = 0 if round_.answered else self._mute + lost
         full, held, self._full, self._held = self._full, self._held, False, False
-        if self._dark is not None and now - self._dark > DARK:
+        if self.dark is not None and now - self.dark > DARK:
             # No limit that counts by the second, then: what is asked now is answered by nobody, at any speed.
-            self._dark = None
+            self.dark = None
             self._accepted = 1.0
             self._take_back()
             self._forget(now)
-        if self.dead or self._heard is None or self._dark is not None or round_.opened < self._reacted:
+        if self.dead or self._heard is None or self.dark is not None or not round_.sent:
+            return
+        if self._hushed(round_, now):
+            self._darken(round_, lost, now)
+        if round_.opened < self._reacted:
             return
         if self._seen > 500:
             self._seen, self._gone = self._seen / 2, self._gone / 2
@@ -271,16 +282,28 @@ class Window:
 
     def _slow_down(self, round_: Round, lost: int, now: float) -> None:
         span = max(round_.closed - round_.opened, LEAST_ROUND / 4)
-        usual = max(self._accepted, self._worst, 0.5)
-        silent = self._heard is not None and self._heard <= round_.opened and usual**self._mute < 1e-3
-        through = 0.0 if silent else self._through(round_, now)
+        through = self._through(round_, now)
         self._worst = 0.8 * self._gone / self._seen if self._vain else 0.0
         self._cut = _Cut(self._gone / self._seen, lost, round_, self.rate, self.size)
         self.rate = max(FLOOR, 0.85 * through, 0.2 * min(self.rate, round_.sent / span))
         self.size = max(4.0, min(self.size, self.size / 2 + FIRST / 4))
-        if silent:
-            self._dark = self.probed = now
         self._credit, self._credited = 0.0, now
+        self._forget(now)
+
+    def _hushed(self, round_: Round, now: float) -> bool:
+        """Is it the nameserver that fell silent, while there was more to ask than it was sent? Not chance, then, nor a
+        few names that nobody answers."""
+        usual = max(self._accepted, self._worst, 0.5)
+        quiet = self._heard is not None and now - self._heard >= self._overdue()
+        return quiet and self._mute >= SILENT and usual**self._mute < 1e-3 and round_.opened - self._pressed < 0.25
+
+    def _darken(self, round_: Round, lost: int, now: float) -> None:
+        self.dark = self.probed = now
+        self._dimmed = round_.opened
+        if self._cut is None:
+            self._cut = _Cut(1.0, lost, round_, self.rate, self.size)
+        if self._ceiling < math.inf:
+            self.rate = min(self.rate, 0.85 * self._ceiling)
         self._forget(now)
 
     def _through(self, round_: Round, now: float) -> float:
@@ -291,7 +314,7 @@ class Window:
         """
         struck, passed = self._struck, self._struck_at
         if round_.closed - struck < 0.1:
-            return self.rate
+            return min(self.rate, round_.answered / LEAST_ROUND)
         self._struck, self._struck_at = round_.closed, self._passed
         if struck > -math.inf:
             through = (self._passed - passed) / (round_.closed - struck)
@@ -303,14 +326,14 @@ class Window:
 
     def _lighten(self, round_: Round, now: float) -> None:
         """Something was answered after a sudden silence."""
-        self._dark = None
+        self.dark = None
         cut = self._cut
-        if cut is not None and round_.opened <= cut.round.opened:
+        if cut is not None and round_.opened <= self._dimmed:
             self._take_back()  # it was late, not lost
         elif self._ceiling == math.inf:
             # The first silence: what came before it was the share of the time up to here.
             self._ceiling = max(FLOOR, self._passed / (now - self._began))
-            self.rate = max(self.rate, 0.85 * self._ceiling)
+            self.rate = 0.85 * self._ceiling
         self._credit, self._credited = 0.0, now
         self._forget(now)
 
@@ -335,7 +358,13 @@ class Window:
 
     def _speed_up(self, span: float) -> None:
         place = self.rate / self._ceiling
-        growth = (0.05 if self._confirmed else 0.5) if 0.95 <= place < 1.1 else 0.5 / (span + self._overdue())
+        if place < 0.95:
+            # No more than by half until the first of it is judged.
+            growth = 0.5 / (span + self._overdue())
+        elif place < 1.1:
+            growth = 0.05 if self._confirmed else 0.5
+        else:
+            growth = 2.0
         self.rate *= 1 + growth * min(span, 0.25)
 
     def _widen(self, through: float, now: float) -> None:
