@@ -42,6 +42,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     context_settings={"help_option_names": ["--help"], "max_content_width": 110},
     epilog="Every option can be set by environment: --query-timeout by RESOLVE_QUERY_TIMEOUT. "
     "`resolve COMMAND --help` tells more of each command; a list that has a command's name is ./lab, or follows run.",
+    options_metavar=None,
     subcommand_metavar="[run] [OPTIONS] [HOSTS]... | COMMAND ...",
 )
 def cli() -> None:

@@ -149,7 +149,8 @@ class Channel:
             self._exchange.closed(link.path, f"{link.path.server.text} closed the connection", now)
         except OSError as error:
             self._drop(link)
-            self._exchange.failed(link.path, _reason(error, link.path), now)
+            broke = self._exchange.closed if link.established else self._exchange.failed
+            broke(link.path, _reason(error, link.path), now)
         else:
             self._want(link, write=link.wants_write)
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 BATCH = 128  # queries that go out on one lane at once: their replies fit into a socket buffer of Linux' default size
 RECEIVE = 1280  # octets read of a datagram: more than the 1,232 we ask for; one that fills it was cut off
 PAUSE = 0.25  # seconds before a nameserver that failed locally (port closed) is asked again
+SOLO = 64  # queries that a nameserver answers one at a time after a connection broke
 FREE = 6  # queries of one lookup that use up no try: over TCP, without EDNS, after a connection was closed
 
 _NOERROR = Status.NOERROR  # on Python 3.11 each look at an Enum's member costs as much as a record
@@ -187,7 +188,9 @@ class Exchange:
                     error,
                 )
             )
-        path.answered += answered
+        if path.stream:
+            path.answered += answered
+            path.server.solo = max(0, path.server.solo - answered)
         window.answered(counted, answered, now)
         if trip >= 0.0:
             window.trip(trip)
@@ -198,13 +201,18 @@ class Exchange:
             self._try_failed(flight, Status.ERROR, reason, path, now)
 
     def closed(self, path: Path, reason: str, now: float) -> None:
-        """The nameserver closed a connection. What it left unanswered is asked again (RFC 7766 section 6.2.4).
+        """A connection broke after it was made. What it left unanswered is asked again (RFC 7766 section 6.2.4).
 
-        That uses up no try where the connection had answered something: servers may limit the queries of one.
+        That uses up no try where several were left, for only one of them can have been the cause, nor where the
+        connection had answered something: servers may limit the queries of one. From then on the nameserver gets one
+        query a connection at a time, until it has answered `SOLO` of them, so that a cause takes no other down.
         """
         progressed, path.answered = path.answered > 0, 0
-        for flight in self._strand(path):
-            if progressed and flight.free < FREE:
+        stranded = self._strand(path)
+        if len(stranded) > 1 or path.server.solo:
+            path.server.solo = SOLO
+        for flight in stranded:
+            if (progressed or len(stranded) > 1) and flight.free < FREE:
                 flight.free += 1
                 path.server.ready.append(flight)
             else:
@@ -327,12 +335,12 @@ class Exchange:
                 if server.window.dead and server.window.probe(now):
                     room -= self._draw(server, 1, now, take)
         while room > 0 and not self.exhausted:
-            open_ = [each for each in alive or in_turn if not each.ready and each.window.allowance(now) > 0]
+            open_ = [each for each in alive or in_turn if not each.ready and each.room(now) > 0]
             if not open_:
                 break
             share = min(BATCH, -(-room // len(open_)))
             for server in open_:
-                wanted = min(share, room, server.window.allowance(now))
+                wanted = min(share, room, server.room(now))
                 drawn = self._draw(server, wanted, now, take)
                 if not drawn:
                     return
@@ -382,9 +390,13 @@ class Exchange:
         """Send what is ready for this nameserver, as far as allowed; returns how many."""
         allowed = min(grant, server.window.allowance(now))
         count = 0
+        held = []
         while server.ready and count < allowed:
             flight = server.ready.popleft()
             if flight.ended:
+                continue
+            if server.solo and server.streams(flight) and server.stream is not None and server.stream.flights:
+                held.append(flight)
                 continue
             path = self._paths.place(flight, server)
             if not flight.sends:
@@ -396,6 +408,7 @@ class Exchange:
             head, tail = (codec.HEADER, codec.OPT) if flight.edns else (codec.PLAIN_HEADER, b"")
             self._post(path, [flight.ident + head + flight.question + tail])
             count += 1
+        server.ready.extendleft(reversed(held))
         return count
 
     def _post(self, path: Path, messages: list[bytes]) -> None:

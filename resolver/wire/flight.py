@@ -37,7 +37,7 @@ class Path:
 class Server:
     """One nameserver: its window, its paths, and the flights that wait to be sent to it (again)."""
 
-    __slots__ = ("edns", "lanes", "nameserver", "number", "ready", "stream", "text", "turn", "window")
+    __slots__ = ("edns", "lanes", "nameserver", "number", "ready", "solo", "stream", "text", "turn", "window")
 
     def __init__(self, number: int, nameserver: Nameserver, window: Window) -> None:
         self.number = number
@@ -49,6 +49,17 @@ class Server:
         self.lanes: list[Path] = []
         self.turn = 0
         self.stream: Path | None = None
+        self.solo = 0  # queries still to be sent one at a time over a connection, after one broke
+
+    def streams(self, flight: Flight) -> bool:
+        """Is this flight sent over a connection here?"""
+        return flight.stream or self.nameserver.transport != "udp"
+
+    def room(self, now: float) -> int:
+        """How many new queries may go out now."""
+        if self.solo and self.nameserver.transport != "udp":
+            return int(not (self.stream and self.stream.flights))
+        return self.window.allowance(now)
 
 
 class Flight(msgspec.Struct):

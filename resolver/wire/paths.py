@@ -51,7 +51,7 @@ class Paths:
 
         The other places stay open; a flight knows them as `earlier`.
         """
-        stream = flight.stream or server.nameserver.transport != "udp"
+        stream = server.streams(flight)
         places = [(flight.path, flight.ident), *(flight.earlier or ())]
         standing = [place for place in places if place[0].flights.get(place[1]) is flight]
         here = next((place for place in standing if place[0].server is server and place[0].stream == stream), None)

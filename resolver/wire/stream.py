@@ -58,6 +58,11 @@ class Stream:
         self.fd = self._socket.fileno()
 
     @property
+    def established(self) -> bool:
+        """Was the connection made, and the handshake with it?"""
+        return self._connected and self._shaken
+
+    @property
     def wants_write(self) -> bool:
         """Is there something that waits for the socket to be writable?"""
         return not self._connected or bool(self._out)
