@@ -12,8 +12,9 @@ import ipaddress
 import os
 import queue
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
     Hostlike = str | ipaddress.IPv4Address | ipaddress.IPv6Address
     Input = os.PathLike[str] | TextIO | Iterable[Hostlike]
+
+G = TypeVar("G", Generator[Result, None, None], AsyncGenerator[Result, None])
 
 BATCHES = 8  # batches of results that a stream holds for a slow consumer
 
@@ -105,7 +108,8 @@ def stream(
     there. A consumer that is slow slows the reading of hosts. Takes and raises what `resolve` does.
     """
     fields = _fields(policy, nameservers, timeout, query_timeout, tries, concurrency, rate)
-    return _pull(plan([source(hosts)], engine, backend, types, fields, lab=lab))
+    prepared = plan([source(hosts)], engine, backend, types, fields, lab=lab)
+    return _closed_with(_pull(prepared), prepared)
 
 
 def astream(
@@ -131,7 +135,8 @@ def astream(
     if engine != "asyncio":
         raise ValueError(f"astream runs in the caller's asyncio loop; engine {engine!r} cannot, valid: asyncio")
     fields = _fields(policy, nameservers, timeout, query_timeout, tries, concurrency, rate)
-    return _apull(plan([source(hosts)], engine, backend, types, fields, lab=lab))
+    prepared = plan([source(hosts)], engine, backend, types, fields, lab=lab)
+    return _closed_with(_apull(prepared), prepared)
 
 
 class Plan(NamedTuple):
@@ -227,6 +232,12 @@ def _fields(policy: Policy | None, nameservers: Any, *rest: Any) -> Policy:
     if not isinstance(policy, Policy):
         raise TypeError(f"policy is a Policy, not {type(policy).__name__}")
     return policy
+
+
+def _closed_with(results: G, prepared: Plan) -> G:
+    """A generator that is forgotten before it was begun runs none of its code; so what it opened is closed here."""
+    weakref.finalize(results, prepared.opened.close)
+    return results
 
 
 class _Left(Exception):

@@ -296,7 +296,7 @@ SOA = "example.com. 3600 IN SOA ns1.example.com. hostmaster.example.com. 1 2 3 4
 
 def reply(*records: str, type: str = "A", authority: tuple[str, ...] = (), rcode: int = 0) -> tuple[bytes, Query]:
     """A reply to `NAME` of records in master file format."""
-    message = dns.message.make_response(dns.message.make_query(NAME, type))
+    message = dns.message.make_response(dns.message.make_query(NAME, type, id=4242))
     for section, lines in ((message.answer, records), (message.authority, authority)):
         for line in lines:
             owner, ttl, rdclass, rdtype, text = line.split(" ", 4)

@@ -1,0 +1,84 @@
+"""The command as users run it: a process of its own, with pipes for its ends."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeVar
+
+import resolver
+
+T = TypeVar("T")
+
+COMMAND = [sys.executable, "-m", "resolver"]
+# Where the package stands that is tested: the command must find it from any working directory.
+HOME = Path(resolver.__file__).parents[1]
+
+
+class Done(NamedTuple):
+    """How a command ended, and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """What it wrote as JSON Lines, in input order."""
+        return in_order(self.out.splitlines())
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This process's environment without settings of the command but these."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RESOLVE_")}
+    path = os.pathsep.join(filter(None, [settings.pop("PYTHONPATH", ""), str(HOME), os.environ.get("PYTHONPATH", "")]))
+    return {**inherited, "PYTHONPATH": path, **settings}
+
+
+def start(
+    *words: str | Path, env: dict[str, str] | None = None, command: Sequence[str] = COMMAND, **ends: Any
+) -> subprocess.Popen[bytes]:
+    """Start `resolve WORDS`; its three ends are pipes, unbuffered, where `ends` does not say otherwise."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "bufsize": 0}
+    return subprocess.Popen([*command, *map(str, words)], env=env or environment(), **{**pipes, **ends})
+
+
+def run(*words: str | Path, text: str | bytes | None = None, env: dict[str, str] | None = None, **ends: Any) -> Done:
+    """Run `resolve WORDS` to its end, with this text on standard input, or nothing there at all (/dev/null)."""
+    octets = text.encode() if isinstance(text, str) else text
+    if octets is None:
+        ends.setdefault("stdin", subprocess.DEVNULL)
+    with start(*words, env=env, **ends) as process:
+        try:
+            return end(process, octets)
+        finally:
+            process.kill()
+
+
+def end(process: subprocess.Popen[bytes], octets: bytes | None = None) -> Done:
+    """Wait until it ends; what is left in its pipes."""
+    out, err = process.communicate(octets, timeout=30)
+    return Done(process.returncode, (out or b"").decode(), (err or b"").decode())
+
+
+def in_order(lines: Iterable[str]) -> list[dict[str, Any]]:
+    """JSON Lines as objects, in input order."""
+    return sorted(map(json.loads, lines), key=lambda result: int(result["index"]))
+
+
+def wait_for(condition: Callable[[], T], what: str, seconds: float = 20.0) -> T:
+    """Wait until it is true, and give what it is."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.01)
+    return value
+
+
+def line(stream: IO[bytes] | None) -> str:
+    """One line of a pipe, without its end."""
+    assert stream is not None
+    return stream.readline().decode().removesuffix("\n")

@@ -1,0 +1,932 @@
+"""The contract, clause by clause, on every engine and backend of the table: one result for every lookup.
+
+`replies` asks the lab once for each of its scripts and keeps what came; most tests look at one of those results. What
+needs a nameserver of its own has one in a thread (`Udp`, `Tcp`), or a lab of its own.
+"""
+
+import contextlib
+import ipaddress
+import math
+import select
+import socket
+import socketserver
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trustme
+from conftest import Ask, fresh
+
+from resolver import Policy, Result, Run, Status, api, stream
+from resolver.engines import Pair
+from resolver.lab import Lab
+from resolver.sources import elements
+
+FORGED = "203.0.113.66"
+ANSWERS = {Status.NOERROR, Status.NODATA, Status.NXDOMAIN}
+
+# A script of the lab, the status that it must lead to, and how many queries that takes.
+OUTCOMES = [
+    ("www", "NOERROR", 1),
+    ("slow-100", "NOERROR", 1),
+    ("slow-500", "NOERROR", 2),
+    ("hang", "TIMEOUT", 3),
+    ("flaky-1", "NOERROR", 2),
+    ("flaky-2", "NOERROR", 3),
+    ("flaky-3", "TIMEOUT", 3),
+    ("nx", "NXDOMAIN", 1),
+    ("nodata", "NODATA", 1),
+    ("empty", "NODATA", 1),
+    ("servfail", "SERVFAIL", 3),
+    ("servfail-1", "NOERROR", 2),
+    ("servfail-2", "NOERROR", 3),
+    ("servfail-3", "SERVFAIL", 3),
+    ("refused", "REFUSED", 3),
+    ("notimp", "NOTIMP", 3),
+    ("rcode-6", "YXDOMAIN", 3),
+    ("rcode-12", "RCODE12", 3),
+    ("rcode-16", "BADVERS", 3),
+    ("rcode-23", "BADCOOKIE", 3),
+    ("rcode-4095", "RCODE4095", 3),
+    ("emptyfail", "SERVFAIL", 3),
+    ("noquestion", "SERVFAIL", 3),
+    ("noopt", "NOERROR", 1),
+    ("options", "NOERROR", 1),
+    ("dup", "NOERROR", 1),
+    ("spoof", "NOERROR", 1),
+    ("spoof-only", "TIMEOUT", 3),
+    ("otherport", "NOERROR", 1),
+    ("otherport-only", "TIMEOUT", 3),
+    ("echo", "NOERROR", 1),
+    ("bare", "NOERROR", 1),
+    ("case", "NOERROR", 1),
+    ("garbage", "NOERROR", 1),
+    ("garbage-only", "TIMEOUT", 3),
+    ("badptr", "TIMEOUT", 3),
+    ("badcount", "TIMEOUT", 3),
+    ("badlength", "TIMEOUT", 3),
+    ("badrdata", "TIMEOUT", 3),
+    ("trailing", "NOERROR", 1),
+    ("truncated", "NOERROR", 2),
+    ("partial", "NOERROR", 2),
+    ("big-200", "NOERROR", 2),
+    ("multi-20", "NOERROR", 1),
+    ("cname-1", "NOERROR", 1),
+    ("cname-9", "NOERROR", 1),
+    ("cname-nx", "NXDOMAIN", 1),
+    ("cname-nodata", "NODATA", 1),
+    ("cname-open", "NODATA", 1),
+    ("cname-shuffled", "NOERROR", 1),
+    ("cname-binary", "NOERROR", 1),
+    ("loop", "NODATA", 1),
+    ("loop-self", "NODATA", 1),
+    ("dname", "NOERROR", 1),
+    ("referral", "NODATA", 1),
+    ("upward", "NODATA", 1),
+    ("foreign", "NOERROR", 1),
+    ("othertype", "NOERROR", 1),
+    ("otherclass", "NOERROR", 1),
+    ("duprr", "NOERROR", 1),
+    ("ttl-7", "NOERROR", 1),
+    ("ttl-4294967295", "NOERROR", 1),
+]
+TRIES = 1.2  # seconds: the longest try where a script must run out; the others wait 0.3 and 0.6
+
+
+@pytest.fixture(scope="session")
+def replies(ask: Ask) -> dict[str, Result]:
+    """What became of each script, by its label."""
+    labels = [label for label, _, _ in OUTCOMES]
+    run = ask(map(fresh, labels), query_timeout=TRIES)
+    return dict(zip(labels, run, strict=True))
+
+
+# --- What becomes of a lookup.
+
+
+@pytest.mark.needs("matching")
+@pytest.mark.parametrize(("label", "status", "attempts"), OUTCOMES, ids=[label for label, _, _ in OUTCOMES])
+def test_outcome(replies: dict[str, Result], label: str, status: str, attempts: int) -> None:
+    """Each behaviour of a nameserver leads to its one status, after as many queries as the retry rules say."""
+    assert [status, attempts] == [replies[label].status, replies[label].attempts]
+
+
+def test_fields_of_an_answer(replies: dict[str, Result], pair: Pair, lab: Lab) -> None:
+    """A result says what was asked, who answered how, with what, and through which engine and backend."""
+    result = replies["www"]
+    expected = [0, result.input + ".", "A", lab.nameserver, "udp", 1, pair.engine, pair.backend, None]
+    assert expected == [
+        result.index,
+        result.name,
+        result.type,
+        result.nameserver,
+        result.transport,
+        result.attempts,
+        result.engine,
+        result.backend,
+        result.error,
+    ]
+    [record] = result.answers
+    assert [result.name, "A", 300] == [record.name, record.type, record.ttl]
+    assert [record.data] == result.addresses == [str(ipaddress.IPv4Address(record.data))]
+    assert result.elapsed is not None
+    assert 0 < result.elapsed < TRIES
+
+
+@pytest.mark.parametrize("label", ["hang", "garbage-only", "otherport-only"])
+def test_silence_names_nobody(replies: dict[str, Result], label: str) -> None:
+    """A TIMEOUT has no answers, names no nameserver or transport, lasted as long as its tries, and says so."""
+    result = replies[label]
+    assert [[], None, None] == [result.answers, result.nameserver, result.transport]
+    assert result.error
+    assert result.elapsed is not None
+    assert TRIES * 1.75 - 0.01 <= result.elapsed < TRIES * 1.75 + 2
+
+
+@pytest.mark.parametrize("label", ["servfail", "refused", "rcode-12", "nx", "nodata", "noquestion"])
+def test_a_said_no_names_who_said_it(replies: dict[str, Result], lab: Lab, label: str) -> None:
+    """An rcode, NXDOMAIN and NODATA come from a nameserver, which the result names; none of them has an error."""
+    result = replies[label]
+    assert [[], lab.nameserver, "udp", None] == [result.answers, result.nameserver, result.transport, result.error]
+
+
+@pytest.mark.needs("matching")
+def test_a_late_reply_counts(replies: dict[str, Result]) -> None:
+    """A reply to the first query that comes after the second was sent ends the lookup then and there."""
+    elapsed = replies["slow-500"].elapsed
+    assert elapsed is not None
+    assert 0.5 <= elapsed < 0.8
+
+
+def test_index_follows_the_input(replies: dict[str, Result]) -> None:
+    """`index` counts lookups from 0 in input order, whatever became of them."""
+    assert list(range(len(OUTCOMES))) == [result.index for result in replies.values()]
+
+
+@pytest.mark.needs("matching")
+def test_nothing_forged_is_believed(replies: dict[str, Result]) -> None:
+    """No answer anywhere has the address of the forged records."""
+    assert [] == [label for label, result in replies.items() if FORGED in result.addresses]
+
+
+# --- Answers.
+
+
+def chain(result: Result) -> list[tuple[str, str]]:
+    """Type and data of each answer, where data that is a name beside the one asked is cut to its first label."""
+    rest = "." + result.input.partition(".")[2] + "."
+    return [
+        (record.type, record.data.removesuffix(rest)) if record.type == "CNAME" else (record.type, "")
+        for record in result.answers
+    ]
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("www", [("A", "")]),
+        ("cname-1", [("CNAME", "cname-0"), ("A", "")]),
+        ("cname-9", [*(("CNAME", f"cname-{index}") for index in range(8, -1, -1)), ("A", "")]),
+        ("cname-shuffled", [("CNAME", "cname-2"), ("CNAME", "cname-1"), ("CNAME", "cname-0"), ("A", "")]),
+        ("cname-nx", [("CNAME", "nx")]),
+        ("cname-nodata", [("CNAME", "nodata")]),
+        ("cname-open", [("CNAME", "cname-0")]),
+        ("cname-binary", [("CNAME", r"a\.b\032c\\d\000\255"), ("A", "")]),
+        ("loop", [("CNAME", "loop-back"), ("CNAME", "loop")]),
+        ("loop-self", [("CNAME", "loop-self")]),
+        ("dname", [("CNAME", "dname.renamed.example."), ("A", "")]),
+        ("foreign", [("A", "")]),
+        ("othertype", [("A", "")]),
+        ("otherclass", [("A", "")]),
+        ("duprr", [("A", "")]),
+        ("referral", []),
+        ("upward", []),
+    ],
+)
+def test_answers_belong_to_the_question(
+    replies: dict[str, Result], label: str, expected: list[tuple[str, str]]
+) -> None:
+    """Answers are the chain of CNAMEs, each once, then the records at its end, and nothing foreign."""
+    assert expected == chain(replies[label])
+
+
+def test_owners_follow_the_chain(replies: dict[str, Result]) -> None:
+    """Each record is owned by the target of the CNAME before it, the first one by the name that was asked."""
+    result = replies["cname-9"]
+    targets = [record.data for record in result.answers[:-1]]
+    assert [result.name, *targets] == [record.name for record in result.answers]
+
+
+@pytest.mark.parametrize("label", ["referral", "upward"])
+def test_a_referral_says_so(replies: dict[str, Result], label: str) -> None:
+    """A referral is NODATA with an error that says what it is; real NODATA has none."""
+    error = replies[label].error
+    assert error is not None
+    assert "referral" in error
+    assert None is replies["nodata"].error
+
+
+def test_many_records(replies: dict[str, Result]) -> None:
+    """All addresses of a name come, over UDP where they fit, and over TCP where they do not."""
+    expected = [(20, "udp"), (200, "tcp")]
+    assert expected == [
+        (len({*replies[label].addresses}), replies[label].transport) for label in ("multi-20", "big-200")
+    ]
+
+
+@pytest.mark.parametrize("label", ["truncated", "partial"])
+def test_truncation_is_asked_again_over_tcp(replies: dict[str, Result], label: str) -> None:
+    """A truncated reply counts for nothing: the whole one comes over TCP, which the result says."""
+    assert ["tcp", 1] == [replies[label].transport, len(replies[label].answers)]
+
+
+def test_ttl(replies: dict[str, Result]) -> None:
+    """A TTL is told as it is; one with the top bit set counts as 0 (RFC 2181 section 8)."""
+    assert [7, 0] == [replies[label].answers[0].ttl for label in ("ttl-7", "ttl-4294967295")]
+
+
+# --- Retries.
+
+
+def test_formerr_is_asked_again_without_edns(ask: Ask) -> None:
+    """FORMERR to a query with EDNS is followed by one without, which uses up no try; FORMERR to that does."""
+    formerr, noedns = ask([fresh("formerr"), fresh("noedns")], query_timeout=1)
+    assert ["FORMERR", 4, "NOERROR", 2] == [formerr.status, formerr.attempts, noedns.status, noedns.attempts]
+
+
+@pytest.mark.needs("attempts")
+def test_one_try_with_truncation_and_edns(ask: Ask) -> None:
+    """With one try, a repeat over TCP or without EDNS still takes place."""
+    run = ask([fresh("truncated"), fresh("noedns"), fresh("servfail"), fresh("flaky-1")], tries=1, query_timeout=0.5)
+    expected = [("NOERROR", 2), ("NOERROR", 2), ("SERVFAIL", 1), ("TIMEOUT", 1)]
+    assert expected == [(result.status, result.attempts) for result in run]
+
+
+def test_a_broken_connection_takes_no_other_lookup_down(ask: Ask) -> None:
+    """Names whose TCP connection is closed or reset end in ERROR; those that share the connection are answered."""
+    good = [fresh("truncated") for _ in range(30)]
+    bad = [fresh(label) for label in ("notcp", "closetcp", "resettcp", "resettcp")]
+    run = ask(good + bad, query_timeout=1)
+    assert {"NOERROR": 30, "ERROR": 4} == run.summary.statuses
+    assert [] == [result.input for result in run if result.status == "ERROR" and not result.error]
+
+
+def test_tcp_that_never_answers(ask: Ask) -> None:
+    """Silence over TCP after truncation is silence: TIMEOUT after all tries."""
+    [result] = ask([fresh("hangtcp")], query_timeout=0.4)
+    assert ["TIMEOUT", 4] == [result.status, result.attempts]
+
+
+class Udp:
+    """A nameserver in a thread. `serve(query, now)` gives what is sent back, and after how many seconds."""
+
+    def __init__(self, serve: Callable[[bytes, float], list[tuple[float, bytes]]], address: str = "127.0.0.1") -> None:
+        self._serve = serve
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self._socket.bind((address, 0))
+        host, port = self._socket.getsockname()
+        self.nameserver = f"{host}:{port}"
+        self.seen: list[tuple[float, bytes, int]] = []  # when, what, from which port
+        self.peak = 0  # the most queries that were waiting for their reply at once
+        self._ending = False
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> "Udp":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending = True
+        self._thread.join()
+        self._socket.close()
+
+    def _work(self) -> None:
+        later: list[tuple[float, bytes, Any]] = []
+        while not self._ending:
+            now = time.monotonic()
+            due = [each for each in later if each[0] <= now]
+            later = [each for each in later if each[0] > now]
+            for _, octets, peer in due:
+                self._socket.sendto(octets, peer)
+            wait = min((each[0] - now for each in later), default=0.05)
+            while select.select([self._socket], [], [], max(0.0, min(wait, 0.05)))[0]:
+                octets, peer = self._socket.recvfrom(2048)
+                now, wait = time.monotonic(), 0.0
+                self.seen.append((now, octets, peer[1]))
+                later += [(now + delay, reply, peer) for delay, reply in self._serve(octets, now)]
+                self.peak = max(self.peak, len(later))
+
+
+class Tcp(socketserver.ThreadingTCPServer):
+    """A nameserver over TCP that closes each connection after `most` replies."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 512
+
+    def __init__(self, most: int) -> None:
+        super().__init__(("127.0.0.1", 0), Connection)
+        self.most = most
+        self.connections = 0
+        self.nameserver = f"tcp://127.0.0.1:{self.server_address[1]}"
+
+    def __enter__(self) -> "Tcp":
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class Connection(socketserver.StreamRequestHandler):
+    """One connection to a `Tcp`."""
+
+    server: Tcp
+
+    def handle(self) -> None:
+        self.server.connections += 1
+        with contextlib.suppress(OSError):
+            for _ in range(self.server.most):
+                size = self.rfile.read(2)
+                if len(size) < 2:
+                    return
+                reply = positive(self.rfile.read(int.from_bytes(size)))
+                self.wfile.write(len(reply).to_bytes(2) + reply)
+
+
+def positive(query: bytes, rcode: int = 0) -> bytes:
+    """The reply to a query for A: 192.0.2.1, or none with an error."""
+    question = query[12 : query.index(b"\0", 12) + 5]
+    answer = b"" if rcode else b"\xc0\x0c\0\1\0\1\0\0\1\x2c\0\4\xc0\0\2\1"
+    return query[:2] + bytes((0x81, 0x80 | rcode, 0, 1, 0, not rcode, 0, 0, 0, 0)) + question + answer
+
+
+def silent(query: bytes, now: float) -> list[tuple[float, bytes]]:
+    """A nameserver that never answers."""
+    return []
+
+
+def prompt(query: bytes, now: float) -> list[tuple[float, bytes]]:
+    """A nameserver that answers at once."""
+    return [(0.0, positive(query))]
+
+
+def failing(query: bytes, now: float) -> list[tuple[float, bytes]]:
+    """A nameserver that answers SERVFAIL at once."""
+    return [(0.0, positive(query, 2))]
+
+
+@pytest.fixture
+def closed_port() -> Iterator[str]:
+    """An address where nobody listens, and nobody else will."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused, socket.socket() as stream:
+        while True:
+            # Bound over TCP and never listening; over UDP connected to itself, so that it takes from nobody else.
+            stream.bind(("127.0.0.1", 0))
+            port = stream.getsockname()[1]
+            break
+        with contextlib.suppress(OSError):
+            unused.bind(("127.0.0.1", port))
+            unused.connect(("127.0.0.1", port))
+        yield f"127.0.0.1:{port}"
+
+
+def test_waits_double(ask: Ask) -> None:
+    """Each try waits half of the next, and the last one the whole query timeout: here 0.15, 0.3 and 0.6 s."""
+    with Udp(silent) as server:
+        [result] = ask([fresh("www")], nameservers=server.nameserver, query_timeout=0.6)
+    times = [when for when, _, _ in server.seen]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert 3 == len(times)
+    # The server may be late to note a time, either one.
+    assert [True, True] == [-0.1 < gap - wait < 0.14 for gap, wait in zip(gaps, (0.15, 0.3), strict=True)]
+    assert result.elapsed is not None
+    assert 1.05 <= result.elapsed + 1e-6 < 1.6
+
+
+def test_default_waits() -> None:
+    """By default three tries wait 0.5, 1 and 2 s."""
+    assert [0.5, 1.0, 2.0] == [Policy().wait(attempt) for attempt in (1, 2, 3)]
+
+
+@pytest.mark.needs("attempts")
+def test_tries_go_over_the_nameservers_in_turn(ask: Ask) -> None:
+    """Each try of a lookup goes to the next nameserver; a query that is repeated to the same one keeps its ID."""
+    with Udp(failing) as first, Udp(failing) as second:
+        run = ask([fresh("www") for _ in range(4)], nameservers=[first.nameserver, second.nameserver], tries=4)
+    assert {("SERVFAIL", 4)} == {(result.status, result.attempts) for result in run}
+    for server in (first, second):
+        asked = Counter(octets[12:] for _, octets, _ in server.seen)
+        assert {2} == {*asked.values()}
+        assert 4 == len({octets for _, octets, _ in server.seen})
+
+
+@pytest.mark.needs("attempts")
+def test_an_error_is_asked_of_the_next_nameserver(ask: Ask) -> None:
+    """What the first nameserver fails to answer the second does, after two queries, and is named for it."""
+    with Udp(failing) as bad, Udp(prompt) as good:
+        run = ask([fresh("www") for _ in range(20)], nameservers=[bad.nameserver, good.nameserver])
+    assert {("NOERROR", good.nameserver)} == {(result.status, result.nameserver) for result in run}
+    assert {1, 2} >= {result.attempts for result in run}
+
+
+def test_an_rcode_outranks_silence(ask: Ask) -> None:
+    """After the last try SERVFAIL stands, though silence followed it, and its nameserver is named."""
+    with Udp(failing) as bad, Udp(silent) as mute:
+        run = ask([fresh("www") for _ in range(4)], nameservers=[bad.nameserver, mute.nameserver], query_timeout=0.4)
+    assert {("SERVFAIL", bad.nameserver, "udp")} == {(each.status, each.nameserver, each.transport) for each in run}
+
+
+def test_silence_outranks_a_local_failure(ask: Ask, closed_port: str) -> None:
+    """With one nameserver silent and the other's port closed, the result is TIMEOUT."""
+    with Udp(silent) as mute:
+        run = ask([fresh("www") for _ in range(4)], nameservers=[mute.nameserver, closed_port], query_timeout=0.4)
+    assert {("TIMEOUT", None)} == {(result.status, result.nameserver) for result in run}
+
+
+def test_an_rcode_outranks_a_local_failure(ask: Ask, closed_port: str) -> None:
+    """With one nameserver failing and the other's port closed, the result is what the first one said."""
+    with Udp(failing) as bad:
+        run = ask([fresh("www") for _ in range(4)], nameservers=[closed_port, bad.nameserver], query_timeout=0.4)
+    assert {("SERVFAIL", bad.nameserver, None)} == {(each.status, each.nameserver, each.error) for each in run}
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+@pytest.mark.needs("streams")
+def test_a_closed_port_is_an_error(ask: Ask, closed_port: str, transport: str) -> None:
+    """Where nobody listens, the local side fails: ERROR with a sentence, and no nameserver."""
+    run = ask([fresh("www") for _ in range(20)], nameservers=f"{transport}://{closed_port}", query_timeout=0.4)
+    assert {("ERROR", None, None, 3)} == {(r.status, r.nameserver, r.transport, r.attempts) for r in run}
+    assert {f"{transport} to {closed_port} failed: connection refused"} == {result.error for result in run}
+    assert run.summary.note is not None
+
+
+@pytest.mark.parametrize("dead", ["silent", "closed"])
+def test_a_dead_nameserver_beside_a_live_one(ask: Ask, closed_port: str, dead: str) -> None:
+    """A nameserver that is down costs some lookups a try, and none its answer."""
+    with Udp(silent) as mute:
+        down = mute.nameserver if dead == "silent" else closed_port
+        run = ask([fresh("www") for _ in range(3000)], nameservers=[down, ask.lab.nameserver], query_timeout=0.8)
+    assert {"NOERROR": 3000} == run.summary.statuses
+    assert {ask.lab.nameserver} == {result.nameserver for result in run}
+    assert max(result.attempts or 0 for result in run) <= 3
+
+
+@pytest.mark.needs("attempts")
+def test_a_late_reply_counts_though_another_is_asked(ask: Ask) -> None:
+    """A reply from the first nameserver counts while the second one is being waited for."""
+
+    def late(query: bytes, now: float) -> list[tuple[float, bytes]]:
+        return [(0.35, positive(query))]
+
+    with Udp(late) as slow, Udp(silent) as mute:
+        [result] = ask([fresh("www")], nameservers=[slow.nameserver, mute.nameserver], query_timeout=0.8)
+    assert ["NOERROR", slow.nameserver, 2] == [result.status, result.nameserver, result.attempts]
+
+
+def test_a_nameserver_that_falls_silent_for_a_while(ask: Ask) -> None:
+    """Silence shorter than what the tries wait loses no lookup."""
+    began = time.monotonic()
+
+    def absent(query: bytes, now: float) -> list[tuple[float, bytes]]:
+        return [] if 0.2 < now - began < 0.45 else [(0.0, positive(query))]
+
+    with Udp(absent) as server:
+        run = ask([fresh("www") for _ in range(600)], nameservers=server.nameserver, rate=1000, query_timeout=0.8)
+    assert {"NOERROR": 600} == run.summary.statuses
+
+
+def test_a_nameserver_that_dies_and_comes_back(ask: Ask) -> None:
+    """What is asked while the port is closed fails or is asked again; once it is back, lookups are answered."""
+    with Lab() as first:
+        address = first.nameserver
+    lab = Lab(listen=address)
+    back = threading.Timer(0.1, lab.start)
+    back.start()
+    try:
+        run = ask([fresh("www") for _ in range(800)], nameservers=address, rate=1000, query_timeout=0.8)
+    finally:
+        back.join()
+        lab.stop()
+    assert 800 == len(run)
+    assert {"NOERROR"} == {result.status for result in run[-50:]}
+    assert {"NOERROR", "ERROR"} >= run.summary.statuses.keys()
+
+
+# --- Trust in a reply.
+
+
+@pytest.mark.needs("matching")
+def test_ids_are_random_and_ports_several(ask: Ask) -> None:
+    """Queries go out under many IDs and from several source ports, and no two in flight share both."""
+    with Udp(prompt) as server:
+        run = ask([fresh("www") for _ in range(2000)], nameservers=server.nameserver)
+    assert {"NOERROR": 2000} == run.summary.statuses
+    assert len({octets[:2] for _, octets, _ in server.seen}) > 1800
+    assert len({port for _, _, port in server.seen}) > 1
+
+
+@pytest.mark.needs("matching")
+@pytest.mark.parametrize("what", ["id", "name", "type", "class", "query", "opcode", "two questions", "short"])
+def test_what_does_not_match_is_dropped(ask: Ask, what: str) -> None:
+    """A reply that differs in one respect from what was asked is waited past."""
+
+    def forge(query: bytes) -> bytes:
+        reply = bytearray(positive(query, 0))
+        end = query.index(b"\0", 12)
+        if what == "id":
+            reply[0] ^= 1
+        elif what == "name":
+            reply[13] ^= 1
+        elif what == "type":
+            reply[end + 2] = 28
+        elif what == "class":
+            reply[end + 4] = 3
+        elif what == "query":
+            reply[2] &= 0x7F
+        elif what == "opcode":
+            reply[2] |= 0x20
+        elif what == "two questions":
+            reply[5] = 2
+        else:
+            del reply[-3:]
+        return bytes(reply)
+
+    def serve(query: bytes, now: float) -> list[tuple[float, bytes]]:
+        return [(0.0, forge(query)), (0.05, positive(query, 3))]
+
+    with Udp(serve) as server:
+        run = ask([fresh("www") for _ in range(5)], nameservers=server.nameserver, query_timeout=2)
+    assert {("NXDOMAIN", 1)} == {(result.status, result.attempts) for result in run}
+
+
+# --- What is asked.
+
+
+def test_several_types(ask: Ask) -> None:
+    """Each host and type is one lookup, a host's types one after the other, and each has its own records."""
+    types = ["A", "aaaa", "MX", "TXT", "SOA", "NS", "SRV", "CAA", "HTTPS", "TYPE65280"]
+    run = ask(["one.example", "two.example"], types=types)
+    asked = [each.upper() for each in types]
+    assert [*enumerate(["one.example"] * 10 + ["two.example"] * 10)] == [(each.index, each.input) for each in run]
+    assert asked * 2 == [result.type for result in run]
+    assert asked * 2 == [result.answers[0].type for result in run]
+
+
+def test_a_type_that_the_name_does_not_have(ask: Ask) -> None:
+    """NODATA for a type is no obstacle to the other types of the same name."""
+    run = ask([fresh("www")], types=["A", "PTR", "AAAA"])
+    assert ["NOERROR", "NODATA", "NOERROR"] == [result.status for result in run]
+
+
+def test_addresses_are_asked_in_reverse(ask: Ask) -> None:
+    """An address is one lookup, PTR of its reverse name, whatever types are asked; IPv4-mapped ones count as IPv4."""
+    run = ask(["192.0.2.7", "2001:db8::7", "::ffff:192.0.2.7", "www.example"], types=["A", "MX"])
+    nibbles = ".".join("7" + "0" * 23 + "8bd01002") + ".ip6.arpa."
+    names = ["7.2.0.192.in-addr.arpa.", nibbles, "7.2.0.192.in-addr.arpa.", "www.example.", "www.example."]
+    assert names == [result.name for result in run]
+    assert ["PTR", "PTR", "PTR", "A", "MX"] == [result.type for result in run]
+    assert {"NOERROR": 5} == run.summary.statuses
+
+
+def test_names_as_they_are_asked(ask: Ask) -> None:
+    """U-labels become A-labels, case and a trailing dot are fine, escapes are RFC 1035's; `input` stays as written."""
+    hosts = ["Bücher.example", "WWW.Example.", "_dmarc.example", r"a\.b.example", "0/25.2.0.192.in-addr.arpa"]
+    run = ask(hosts)
+    assert hosts == [result.input for result in run]
+    names = ["xn--bcher-kva.example.", "www.example.", "_dmarc.example.", r"a\.b.example."]
+    assert names == [(result.name or "").lower() for result in run][:4]
+    assert {"NOERROR", "NODATA"} >= {result.status for result in run}
+
+
+@pytest.mark.parametrize("bad", ["", "a..b", "x" * 64 + ".example", ".".join(["abcdefg"] * 32), "two words", "nul\0.x"])
+def test_what_cannot_be_asked(ask: Ask, bad: str) -> None:
+    """What is no name is INVALID in its place, with a sentence, and nothing is sent for it; the run goes on."""
+    before, result, after = ask(["a.example", bad, "b.example"])
+    assert [Status.NOERROR, Status.INVALID, Status.NOERROR] == [before.status, result.status, after.status]
+    assert [1, None, "A", [], 0, None] == [
+        result.index,
+        result.name,
+        result.type,
+        result.answers,
+        result.attempts,
+        result.elapsed,
+    ]
+    assert result.error
+
+
+def test_duplicates_have_a_result_each(ask: Ask) -> None:
+    """A host that stands in the input several times is looked up as often."""
+    run = ask(["www.example"] * 300 + ["nx.example", "nx.example"])
+    assert [*range(302)] == [result.index for result in run]
+    assert {"NOERROR": 300, "NXDOMAIN": 2} == run.summary.statuses
+
+
+def test_nothing_to_ask(ask: Ask) -> None:
+    """No hosts: no results, and no failure."""
+    run = ask([])
+    assert [[], 0, "complete"] == [list(run), run.summary.lookups, run.summary.ended]
+
+
+# --- Over TCP, TLS and IPv6.
+
+
+@pytest.mark.needs("streams")
+def test_tcp_nameserver(ask: Ask) -> None:
+    """`tcp://`: everything goes over TCP, and the result says so."""
+    run = ask([fresh("www") for _ in range(500)], nameservers=f"tcp://{ask.lab.nameserver}")
+    assert {("NOERROR", "tcp", ask.lab.nameserver, 1)} == {
+        (result.status, result.transport, result.nameserver, result.attempts) for result in run
+    }
+
+
+@pytest.mark.needs("streams")
+@pytest.mark.parametrize("most", [1, 7])
+def test_tcp_server_that_closes_again_and_again(ask: Ask, most: int) -> None:
+    """A nameserver may close each connection after a few replies: what was left is asked on the next."""
+    with Tcp(most) as server:
+        run = ask([fresh("www") for _ in range(100)], nameservers=server.nameserver)
+        assert {"NOERROR": 100} == run.summary.statuses
+        assert math.ceil(100 / most) <= server.connections
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Who signs the lab's certificate."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def trusted(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file with the certificate of the authority."""
+    file = tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return str(file)
+
+
+@pytest.fixture(scope="session")
+def secure(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The TLS nameserver of a lab whose certificate is for dns.example and its address."""
+    place: Path = tmp_path_factory.mktemp("tls")
+    issued = authority.issue_cert("dns.example", "127.0.0.1")
+    issued.private_key_pem.write_to_path(str(place / "key.pem"))
+    for part in issued.cert_chain_pems:
+        part.write_to_path(str(place / "chain.pem"), append=True)
+    with Lab(tls=(place / "chain.pem", place / "key.pem")) as lab:
+        assert lab.tls_nameserver is not None
+        yield lab.tls_nameserver
+
+
+def over_tls(ask: Ask, nameserver: str, trusted: str | None, hosts: int = 100, seconds: float = 2) -> Run:
+    """So many hosts, asked of this nameserver over TLS."""
+    policy = Policy(nameservers=(f"tls://{nameserver}",), tls_ca=trusted, query_timeout=seconds)  # type: ignore[arg-type]  # texts are fine
+    return ask([fresh("www") for _ in range(hosts)], policy=policy)
+
+
+@pytest.mark.needs("streams")
+@pytest.mark.parametrize("name", ["", "#dns.example"])
+def test_tls_nameserver(ask: Ask, secure: str, trusted: str, name: str) -> None:
+    """`tls://`: the certificate is checked against the address, or against the name that follows the #."""
+    run = over_tls(ask, secure + name, trusted)
+    assert {("NOERROR", "tls", secure, 1)} == {
+        (result.status, result.transport, result.nameserver, result.attempts) for result in run
+    }
+
+
+@pytest.mark.needs("streams")
+def test_tls_nameserver_of_another_name(ask: Ask, secure: str, trusted: str) -> None:
+    """A certificate for another name is an ERROR with a sentence, and nothing is asked."""
+    run = over_tls(ask, f"{secure}#other.example", trusted, 5)
+    assert {("ERROR", None)} == {(result.status, result.nameserver) for result in run}
+    assert [] == [result.error for result in run if "certificate" not in (result.error or "")]
+
+
+@pytest.mark.needs("streams")
+def test_tls_nameserver_that_nobody_vouches_for(ask: Ask, secure: str) -> None:
+    """A certificate whose authority is not known is an ERROR with a sentence."""
+    run = over_tls(ask, secure, None, 5)
+    assert {("ERROR", None)} == {(result.status, result.nameserver) for result in run}
+    assert [] == [result.error for result in run if "certificate" not in (result.error or "")]
+
+
+@pytest.mark.needs("streams")
+def test_tls_towards_a_port_that_speaks_plain(ask: Ask) -> None:
+    """A nameserver that does not speak TLS ends in ERROR or TIMEOUT with a sentence, not in a broken run."""
+    run = over_tls(ask, ask.lab.nameserver, None, 5, 0.4)
+    assert {"ERROR", "TIMEOUT"} >= run.summary.statuses.keys()
+    assert [] == [result for result in run if not result.error]
+
+
+def test_ipv6_nameserver(ask: Ask) -> None:
+    """A nameserver is asked over IPv6, and named in brackets."""
+    try:
+        lab = Lab(listen="[::1]:0").start()
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    with contextlib.closing(contextlib.ExitStack()) as opened:
+        opened.callback(lab.stop)
+        run = ask([fresh("www"), fresh("truncated")], nameservers=lab.nameserver)
+        assert [("NOERROR", lab.nameserver, "udp"), ("NOERROR", lab.nameserver, "tcp")] == [
+            (result.status, result.nameserver, result.transport) for result in run
+        ]
+    assert lab.pid is None
+
+
+# --- How a run ends early.
+
+
+def test_deadline(ask: Ask) -> None:
+    """Against a nameserver that never answers, `timeout` ends the run within 0.2 s, with a result for each lookup."""
+    with Udp(silent) as server:
+        run = ask([fresh("www") for _ in range(3000)], nameservers=server.nameserver, timeout=0.5, query_timeout=2)
+    assert {"DEADLINE": 3000} == run.summary.statuses
+    assert 0.5 <= run.summary.seconds < 0.7
+    assert [*range(3000)] == [result.index for result in run]
+    asked = [result for result in run if result.attempts]
+    assert 100 < len(asked) <= 1000
+    assert [] == [r for r in run if (r.elapsed is None) is bool(r.attempts) or not r.error or r.nameserver]
+    assert [] == [result for result in asked if not 0 < (result.elapsed or 0) < 0.7]
+    assert "deadline" == run.summary.ended
+
+
+def test_deadline_keeps_what_is_done(ask: Ask) -> None:
+    """Of 10,000 hosts of which some answer, each has one result when the run ends, and the answers are kept."""
+    labels = [("www", "hang", "nx", "www")[index % 4] for index in range(10_000)]
+    run = ask(map(fresh, labels), timeout=0.8, query_timeout=20)
+    assert [*range(10_000)] == [result.index for result in run]
+    assert 0.8 <= run.summary.seconds < 1.3
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for label, result in zip(labels, run, strict=True):
+        found[label][result.status] += 1
+    assert {"DEADLINE"} == found["hang"].keys()
+    assert {"NOERROR", "DEADLINE"} == found["www"].keys()
+    assert {"NXDOMAIN", "DEADLINE"} == found["nx"].keys()
+    assert [] == [result for result in run if result.status == Status.NOERROR and not result.answers]
+    assert found["www"]["NOERROR"] > 200
+
+
+def test_deadline_after_the_end_changes_nothing(ask: Ask) -> None:
+    """A run that is done in time is complete, and no result tells of the deadline."""
+    run = ask([fresh("www") for _ in range(100)], timeout=60)
+    assert [{"NOERROR": 100}, "complete", True] == [
+        run.summary.statuses,
+        run.summary.ended,
+        run.summary.input_complete,
+    ]
+
+
+def test_deadline_with_no_time_at_all(ask: Ask) -> None:
+    """However short the timeout, each lookup has its result; what was never asked says attempts 0."""
+    run = ask([*(fresh("hang") for _ in range(50)), "two words"], timeout=1e-6)
+    assert {"DEADLINE": 50, "INVALID": 1} == run.summary.statuses
+    assert {(0, None), (1, True)} >= {(r.attempts, None if r.elapsed is None else True) for r in run}
+
+
+def test_cancel(ask: Ask) -> None:
+    """A cancelled run ends soon: what is done is kept, what is not is CANCELLED, and nothing is left out."""
+    hosts = [fresh(("www", "hang")[index % 2]) for index in range(100)]
+    results: list[Result] = []
+    policy = Policy(nameservers=(ask.lab.nameserver,), query_timeout=20)  # type: ignore[arg-type]  # texts are fine
+    source = elements(hosts, whole=True)
+    with api.plan([source], ask.pair.engine, ask.pair.backend, "A", policy) as plan:
+        timer = threading.Timer(0.4, plan.deadline.cancel)
+        timer.start()
+        summary = plan.batch(results.extend).run()
+        timer.join()
+    assert {"NOERROR": 50, "CANCELLED": 50} == summary.statuses
+    assert [*range(100)] == sorted(result.index for result in results)
+    assert summary.seconds < 1.5
+    assert {1} == {result.attempts for result in results if result.status == Status.CANCELLED}
+
+
+def test_summary_adds_up(ask: Ask) -> None:
+    """Lookups in are results out, and the queries that were sent are those that the nameserver saw."""
+    with Udp(lambda query, now: prompt(query, now) if query[13:16] == b"www" else []) as server:
+        run = ask([*(fresh("www") for _ in range(200)), *(fresh("hang") for _ in range(3)), "..", "192.0.2.1"],
+                  types=["A", "AAAA"], nameservers=server.nameserver, query_timeout=0.4)  # fmt: skip
+    summary = run.summary
+    assert [205, 409, 409] == [summary.hosts_read, summary.lookups, summary.results_written]
+    assert summary.queries_sent == len(server.seen)
+    assert sum(summary.statuses.values()) == len(run) == 409
+
+
+# --- How much at once.
+
+
+def test_concurrency_is_a_bound(ask: Ask) -> None:
+    """Never more lookups are in flight than `concurrency` says, and that many are."""
+
+    def slow(query: bytes, now: float) -> list[tuple[float, bytes]]:
+        return [(0.02, positive(query))]
+
+    with Udp(slow) as server:
+        run = ask([fresh("www") for _ in range(150)], nameservers=server.nameserver, concurrency=7)
+    assert {"NOERROR": 150} == run.summary.statuses
+    assert 7 == server.peak
+
+
+def test_concurrency_of_one(ask: Ask) -> None:
+    """One at a time is possible."""
+    run = ask([fresh("www"), fresh("flaky-1"), fresh("www")], concurrency=1, query_timeout=0.4)
+    assert {"NOERROR": 3} == run.summary.statuses
+
+
+def test_rate_is_a_bound(ask: Ask) -> None:
+    """No more queries are sent in a second than `rate` says, tries again and TCP included."""
+    hosts = [fresh(("hang", "www", "truncated")[index % 3]) for index in range(150)]
+    seen = [(time.monotonic(), ask.lab.counts().received)]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            # The count may be newer than the time before it, and older than the time after it.
+            before = time.monotonic()
+            seen.append((before, ask.lab.counts().received))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        run = ask(hosts, rate=600, query_timeout=0.4)
+    finally:
+        done.set()
+        watcher.join()
+    total = ask.lab.counts().received - seen[0][1]
+    assert run.summary.queries_sent == total == 50 * 3 + 50 + 50 * 2
+    worst = max(
+        later_count - count - 600 * (later - when)
+        for index, (when, count) in enumerate(seen)
+        for later, later_count in seen[index + 1 :]
+    )
+    # A fiftieth of a second's worth may go out at once; the rest is what a busy machine delays our looks by.
+    assert worst < 600 / 50 + 600 * 0.25
+    assert run.summary.seconds > (total - 13) / 600 - 0.01
+
+
+def test_a_slow_nameserver_loses_nothing(ask: Ask) -> None:
+    """With the default settings, a nameserver that takes 2,000 queries a second and drops the rest answers all."""
+    with Lab(capacity=2000) as slow:
+        run = ask([fresh("www") for _ in range(2000)], nameservers=slow.nameserver)
+    assert {"NOERROR": 2000} == run.summary.statuses
+
+
+def test_a_lossy_path(ask: Ask) -> None:
+    """Lost datagrams cost tries: of those that lose one in ten, all but about one in a thousand are answered."""
+    with Lab(loss=0.1, seed=1) as lossy:
+        run = ask([fresh("www") for _ in range(2000)], nameservers=lossy.nameserver, query_timeout=0.6)
+    assert {Status.NOERROR, Status.TIMEOUT} >= run.summary.statuses.keys()
+    assert run.summary.statuses["NOERROR"] > 1970
+
+
+# --- The input.
+
+
+def test_input_is_read_as_it_is_used(pair: Pair, ask: Ask) -> None:
+    """A generator is asked for no more hosts than fit between the ends, and a stream that is left stops reading."""
+    read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal read
+        while True:
+            read += 1
+            yield f"host{read}.example"
+
+    results = stream(endless(), engine=pair.engine, backend=pair.backend, nameservers=[ask.lab.nameserver])
+    first = [next(results) for _ in range(100)]
+    time.sleep(0.3)
+    held = read
+    time.sleep(0.2)
+    assert held == read
+    results.close()
+    assert {Status.NOERROR} == {result.status for result in first}
+    assert held < 30_000
+
+
+def test_an_input_that_waits(ask: Ask) -> None:
+    """What the input has given so far is answered while it makes us wait for more, and a deadline ends that."""
+
+    def slow() -> Iterator[str]:
+        for _ in range(5):
+            yield fresh("www")
+            time.sleep(0.05)
+
+    run = ask(slow())
+    assert {"NOERROR": 5} == run.summary.statuses
+
+
+def test_every_result_can_be_written(replies: dict[str, Result]) -> None:
+    """Each result is one JSON object with the contract's keys in their order, its status one of the closed set."""
+    keys = ["index", "input", "name", "type", "status", "answers", "nameserver", "transport", "attempts", "elapsed"]
+    keys += ["engine", "backend", "error"]
+    for result in replies.values():
+        written = msgspec.json.decode(msgspec.json.encode(result))
+        assert keys == list(written)
+        assert [result.status] == [Status(written["status"])]
+        assert (result.status in ANSWERS or result.answers == []) is True

@@ -1,0 +1,294 @@
+"""The documentation, tested against the command: what README.md shows is run, what it lists is all there is.
+
+Its examples name hosts and nameservers of the world outside. Here they are asked of a lab: what is replaced for that
+stands in `SERVERS` and in the environment of each test, everything else is run as it stands on the page.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+from command import COMMAND, environment, line, run, start
+
+from resolver import Result, Status, job
+from resolver.commands import cli
+from resolver.engines import BACKENDS, ENGINES
+from resolver.lab import SCRIPTS, Lab
+from resolver.report import FORMATS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LISTED = [each for each in (ROOT / "hosts.txt").read_text(encoding="utf-8").splitlines() if each and each[0] != "#"]
+ADDRESSES = 2  # of which it holds so many, each one lookup whatever types are asked
+SERVERS = re.compile(r"(tls://|tcp://)?192\.0\.2\.5[34]\b")
+
+
+@pytest.fixture(scope="module")
+def at() -> Iterator[str]:
+    """A nameserver that answers for every name."""
+    with Lab() as lab:
+        yield lab.nameserver
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A directory to try the examples in: the list, a log, and the command on its `bin`."""
+    shutil.copy(ROOT / "hosts.txt", tmp_path)
+    (tmp_path / "access.log").write_text("python.org\tGET /\n")
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "resolve"
+    command.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')
+    command.chmod(0o755)
+    return tmp_path
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    """The examples in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+def section(title: str) -> str:
+    """What stands under a heading, up to the next."""
+    return re.split(r"^#{2,3} ", README.partition(f" {title}\n")[2], maxsplit=1, flags=re.M)[0]
+
+
+def rows(title: str, heading: str) -> list[list[str]]:
+    """The rows of the table in this section whose first column is headed so."""
+    _, table = section(title).split(f"| {heading} |", 1)
+    lines = takewhile(lambda each: each.startswith("|"), table.splitlines()[2:])
+    return [[cell.strip() for cell in each.strip("|").split("|")] for each in lines]
+
+
+def quoted(text: str) -> list[str]:
+    """What stands in backquotes."""
+    return re.findall(r"`([^`]+)`", text)
+
+
+def marked(name: str) -> str:
+    """The one line of shell between the marks."""
+    (block,) = blocks("sh", README.partition(f"<!-- {name} -->")[2].partition("<!-- end -->")[0])
+    return block.strip()
+
+
+def options(command: str) -> set[str]:
+    """All names of a command's options."""
+    found = [each for each in cli.commands[command].params if isinstance(each, click.Option)]
+    return {name for each in found for name in (*each.opts, *each.secondary_opts)} | {"--help"}
+
+
+def tour() -> list[str]:
+    """The lines of the tour, without their comments."""
+    (block,) = blocks("sh", README.partition("## A tour\n")[2].partition("### ")[0])
+    return [re.split(r"\s+# ", each)[0] for each in block.splitlines()]
+
+
+# --- What is listed.
+
+
+def test_options() -> None:
+    """README's table has every option of `resolve run`, and no other."""
+    listed = {name for option, *_ in rows("Options", "option") for name in quoted(option)}
+    assert options("run") == listed
+
+
+def test_options_of_the_help() -> None:
+    """`resolve --help` and `resolve run --help` show every option."""
+    for words in (["--help"], ["run", "--help"]):
+        assert options("run") == {
+            name for name in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", run(*words).out.partition("Options:")[2])
+        } & options("run")
+
+
+def test_no_other_option_is_named() -> None:
+    """Wherever the pages write an option of the command, there is one of that name."""
+    known = options("run") | options("lab") | options("engines")
+    for page in ("README.md", "CHANGELOG.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        named = {word for quote in quoted(text) for word in re.findall(r"(?:^| )(--[a-z][a-z-]+)", quote)}
+        assert [page, set()] == [page, named - known]
+
+
+def test_defaults() -> None:
+    """What README says of an option's default is its default."""
+    stated = {quoted(option)[-1]: default for option, _, default in rows("Options", "option")}
+    for option in cli.commands["run"].params:
+        longest = max(option.opts, key=len)
+        if isinstance(option, click.Option) and isinstance(option.default, (str, int, float)) and not option.is_flag:
+            assert [longest, f"{option.default:g}" if isinstance(option.default, float) else str(option.default)] == [
+                longest, stated[longest].strip("`"),
+            ]  # fmt: skip
+
+
+def test_engines_and_backends() -> None:
+    """README names the engines and backends that there are."""
+    meanings = {quoted(option)[-1]: quoted(meaning) for option, meaning, _ in rows("Options", "option")}
+    assert [list(ENGINES), list(BACKENDS), set(FORMATS)] == [
+        meanings["--engine"], meanings["--backend"], set(meanings["--format"]),
+    ]  # fmt: skip
+
+
+def test_formats() -> None:
+    """Each format is explained."""
+    assert set(FORMATS) == set(re.findall(r"^- `(\w+)`:", section("Formats"), re.M))
+
+
+def test_exit_statuses() -> None:
+    """README's table has the exit statuses that the command gives."""
+    expected = [job.ANSWERED, job.UNANSWERED, job.UNREADABLE, job.DEADLINE, job.UNWRITABLE]
+    expected += [128 + signal.SIGINT, 128 + signal.SIGTERM]
+    assert expected == [int(number) for first, _ in rows("Exit status", "status") for number in first.split(",")]
+
+
+def test_exit_statuses_of_the_help() -> None:
+    """The help has the same ones."""
+    said = " ".join(run("run", "--help").out.split()).partition("Exit status: ")[2].partition(". ")[0]
+    assert ["0", "1", "2", "3", "4", "130", "143"] == re.findall(r"\b\d+\b", said)
+
+
+def test_json_fields() -> None:
+    """The example has the fields of a Result in their order, and so has the table."""
+    (block,) = blocks("json")
+    fields = list(Result.__struct_fields__)
+    assert [fields, fields] == [
+        list(json.loads(block)), [name for cell, _ in rows("JSON fields", "field") for name in quoted(cell)],
+    ]  # fmt: skip
+    example = msgspec.json.decode(block, type=Result)
+    assert [Status.NOERROR, ["192.0.2.7"]] == [example.status, example.addresses]
+
+
+def test_statuses() -> None:
+    """The statuses that README explains are those that a result can have; of the rcodes it names four."""
+    listed = [name for cell, _ in rows("JSON fields", "status") for name in quoted(cell)]
+    ours = ["NOERROR", "NODATA", "NXDOMAIN", "SERVFAIL", "REFUSED", "FORMERR", "NOTIMP"]
+    assert (
+        [*ours, "TIMEOUT", "DEADLINE", "CANCELLED", "INVALID", "ERROR"] == listed == [Status(each) for each in listed]
+    )
+
+
+def test_scripts_of_the_lab() -> None:
+    """The scripts that README shows are among those that the lab has, and its help lists all."""
+    patterns = {re.sub(r"\d+$", "", label) for label in re.findall(r"`([a-z0-9-]+)\.example`", section("The lab"))}
+    assert [True, set()] == [
+        len(patterns) >= 5, patterns - {re.sub("(N|MS)$", "", pattern) for pattern in SCRIPTS},
+    ]  # fmt: skip
+    shown = run("lab", "--help").out
+    assert [] == [pattern for pattern in SCRIPTS if f"  {pattern} " not in shown]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"])
+def test_links(page: str) -> None:
+    """What the pages link to in the checkout exists, headings too."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    anchors = {
+        re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in re.findall(r"^#+ (.*)", text, re.M)
+    }
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    files = [link.partition("#")[0] for link in links if not link.startswith("#")]
+    assert [] == [link for link in links if link.startswith("#") and link[1:] not in anchors]
+    assert [] == [each for each in files if not ((ROOT / page).parent / each).exists()]
+
+
+def test_benchmarks() -> None:
+    """The benchmarks that README tells to run exist."""
+    modules = [name for block in blocks("sh") for name in re.findall(r"-m benchmarks\.(\w+)", block)]
+    assert [True, []] == [
+        bool(modules),
+        [each for each in modules if not (ROOT / "benchmarks" / f"{each}.py").exists()],
+    ]
+
+
+# --- What is shown is run.
+
+
+@pytest.mark.parametrize("example", tour())
+def test_tour(at: str, checkout: Path, example: str) -> None:
+    """Each line of the tour does what it shows: it asks, and ends with 0, or with 1 for the list's bad line."""
+    path = os.pathsep.join([str(checkout / "bin"), os.environ["PATH"]])
+    done = subprocess.run(
+        ["sh", "-c", SERVERS.sub(at, example)], cwd=checkout, env=environment(PATH=path, RESOLVE_NAMESERVER=at),
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    types = max(1, example.count(" -t "))
+    lookups = (len(LISTED) - ADDRESSES) * types + ADDRESSES if "hosts.txt" in example else 0
+    assert [1 if lookups else 0, ""] == [done.returncode, done.stderr]
+    shown = (checkout / "results.jsonl").read_text() if "results.jsonl" in example else done.stdout
+    written = [each for each in shown.splitlines() if re.search("NOERROR|NXDOMAIN|INVALID", each)]
+    assert lookups == len(written) or (not lookups and shown)
+
+
+def test_try_command(checkout: Path) -> None:
+    """The command to try the tool first, once it is installed: a result for each line, without a network."""
+    *setup, command = marked("try command").split(" && ")
+    assert ["python3 -m venv .venv", ".venv/bin/pip install -q ."] == setup
+    (checkout / ".venv").mkdir()
+    (checkout / "bin").rename(checkout / ".venv" / "bin")
+    done = subprocess.run(command.split(), cwd=checkout, env=environment(), stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=30, check=False)  # fmt: skip
+    results = [each.split("\t") for each in done.stdout.splitlines()]
+    assert [1, "", len(LISTED)] == [done.returncode, done.stderr, len(results)]
+    assert {"there-is-no-such-host.invalid": "NXDOMAIN", "two words": "INVALID"} == {
+        host: status for host, _, status, _ in results if status != "NOERROR"
+    }
+
+
+def test_lab_example(checkout: Path) -> None:
+    """The lab is started as shown (at another port), and serves the list."""
+    (example,) = [each for block in blocks("sh") for each in block.splitlines() if each.startswith("resolve lab ")]
+    env = environment(RESOLVE_LISTEN="127.0.0.1:0")
+    with start(*example.split()[1:], env=env, cwd=checkout, stdin=subprocess.DEVNULL) as process:
+        address, serves, *_ = line(process.stdout).split()
+        asked = run("-n", address, "-q", "-f", "jsonl", "github.com", "not-in-the-list.example")
+        process.send_signal(signal.SIGINT)
+        assert [0, "serves"] == [process.wait(10), serves]
+    assert ["NOERROR", "NXDOMAIN"] == [result["status"] for result in asked.results]
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_python_examples(at: str, checkout: Path, number: int) -> None:
+    """Each example in Python prints something for each host; the system's nameserver is the lab, as is 192.0.2.53."""
+    example = SERVERS.sub(at, blocks("python")[number])
+    before = f"import resolver.wire\nfrom resolver.nameserver import Nameserver\nat = Nameserver.parse({at!r})\n"
+    before += "resolver.wire.system = lambda: (at,)\n"
+    after = "\nimport asyncio\nasyncio.run(show(['python.org', 'pypi.org']))\n" if "async def show" in example else ""
+    done = subprocess.run(
+        [sys.executable, "-c", before + example + after], cwd=checkout, env=environment(),
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert [0, "", len(LISTED) if "hosts.txt" in example else 2] == [done.returncode, done.stderr, len(lines)]
+    assert "hosts.txt" in example or ["pypi.org", "python.org"] == sorted(each.split()[0] for each in lines)
+
+
+def test_ci_runs_the_command_of_the_readme(tmp_path: Path) -> None:
+    """`.ci/run` takes the test command from README.md, as it stands there, and fails where it fails."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    (tmp_path / "python3").write_text('#!/bin/sh\n[ "$1" = --version ] && exit 0\nexit 7\n')
+    (tmp_path / "python3").chmod(0o755)
+
+    def ci() -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PATH": os.pathsep.join([str(tmp_path), os.environ["PATH"]])}
+        return subprocess.run([tmp_path / ".ci" / "run"], env=env, capture_output=True, text=True, check=False)
+
+    done = ci()
+    assert [7, f"+ {marked('test command')}\n"] == [done.returncode, done.stdout]
+    (tmp_path / "README.md").write_text(README.replace("<!-- test command -->", ""))
+    done = ci()
+    assert [1, "", True] == [done.returncode, done.stdout, "README.md must hold one line" in done.stderr]
+
+
+def test_test_command() -> None:
+    """The test command makes an environment, installs what the tests need, and runs all of them."""
+    expected = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/python -m pytest"
+    assert expected == marked("test command")

@@ -1,0 +1,236 @@
+"""How a run ends before its input does: Ctrl-C, SIGTERM, the deadline, a silent pipe. Nothing stays behind."""
+
+import json
+import re
+import select
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from command import end, in_order, line, run, start, wait_for
+
+from resolver import resolve
+from resolver.engines import ENGINES
+from resolver.lab import Lab
+
+HOSTS = 2000
+
+
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    """A nameserver that never answers."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """A nameserver that answers for every name but those that begin with `hang`."""
+    with Lab() as running:
+        yield running
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Path:
+    """A list of which each second host gets no reply."""
+    path = tmp_path / "hosts"
+    path.write_text("".join(f"{'hang' if number % 2 else 'www'}.n{number}.example\n" for number in range(HOSTS)))
+    return path
+
+
+def where(bound: socket.socket) -> str:
+    """Its address, as -n takes it."""
+    return "{}:{}".format(*bound.getsockname())
+
+
+def wait_for_a_query(bound: socket.socket) -> None:
+    """Wait until the run asks."""
+    assert [bound] == select.select([bound], [], [], 20)[0]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_signal(lab: Lab, hosts: Path, tmp_path: Path, engine: str, number: int, status: int) -> None:
+    """Soon after the signal the run is over; each line has its result, and what was done is kept."""
+    output, figures = tmp_path / "results.jsonl", tmp_path / "summary"
+    words = ["-e", engine, "-n", lab.nameserver, "--tries", "1", "--query-timeout", "60", "--concurrency", "600"]
+    with start(*words, "-o", output, "--summary", figures, hosts, stdin=subprocess.DEVNULL) as process:
+        wait_for(lambda: output.exists() and output.stat().st_size, "a result")
+        process.send_signal(number)
+        sent = time.monotonic()
+        done = end(process)
+        assert time.monotonic() - sent < 2
+    results = in_order(output.read_text().splitlines())
+    assert [(status, "", ""), list(range(HOSTS))] == [done, [result["index"] for result in results]]
+    assert {"NOERROR", "CANCELLED"} == {result["status"] for result in results}
+    summary = json.loads(figures.read_text())
+    assert ["cancelled", HOSTS, HOSTS, True] == [
+        summary[key] for key in ("ended", "lookups", "results_written", "input_complete")
+    ]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_signal_while_a_pipe_is_silent(lab: Lab, tmp_path: Path, engine: str) -> None:
+    """What was read of the pipe has its result, reading stops, and the summary says so."""
+    with start("-e", engine, "-n", lab.nameserver, "-f", "jsonl", "--progress", "--summary", tmp_path / "s") as process:
+        assert process.stdin is not None
+        process.stdin.write(b"a.example\nb.example\nhang.example\nno line fe")
+        first = [line(process.stdout), line(process.stdout)]
+        process.send_signal(signal.SIGINT)
+        done = end(process)
+    results = in_order([*first, *done.out.splitlines()])
+    assert [130, ["NOERROR", "NOERROR", "CANCELLED"]] == [done.status, [result["status"] for result in results]]
+    assert "The input was not read to its end." in done.err
+    summary = json.loads((tmp_path / "s").read_text())
+    assert ["cancelled", False, 3, 3] == [
+        summary[key] for key in ("ended", "input_complete", "lookups", "results_written")
+    ]
+
+
+def test_second_signal_ends_at_once(lab: Lab) -> None:
+    """Where the results are not taken, the first Ctrl-C cannot end the run; the second does, with what there is."""
+    names = "".join(f"host-{number}.example\n" for number in range(20_000)).encode()
+    with start("-e", "threads", "-n", lab.nameserver, "-f", "jsonl", "-") as process:
+        assert process.stdin is not None
+        process.stdin.write(names[: 60 * 1024])
+        process.stdin.close()
+        wait_for(lambda: _is_blocked(process.pid), "a full pipe")
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        process.send_signal(signal.SIGINT)
+        assert 130 == process.wait(2)
+
+
+def test_signals_before_and_after_the_run(lab: Lab) -> None:
+    """While the command starts, a signal ends it as it ends any program: with no traceback."""
+    with start("-e", "threads", "-n", lab.nameserver, "-") as process:
+        # Before it reads its input: as soon as the interpreter runs, and then at any time.
+        wait_for(lambda: len(psutil.Process(process.pid).memory_maps()) > 20, "the interpreter")
+        time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        done = end(process, b"")
+    assert ["", True] == [done.err, done.status in (143, -signal.SIGTERM, 0)]
+
+
+def _is_blocked(pid: int) -> bool:
+    """Does it wait in a system call, and has it done so for a while?"""
+    process = psutil.Process(pid)
+    before: float = process.cpu_times().user
+    time.sleep(0.2)
+    return before > 0.1 and bool(before == process.cpu_times().user)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_slow_pipe(lab: Lab, engine: str) -> None:
+    """The result of a line is there before the next line is written."""
+    with start("-e", engine, "-n", lab.nameserver, "-f", "text") as process:
+        assert process.stdin is not None
+        for host in ("a.example", "b.example", "x y"):
+            process.stdin.write(f"{host}\n".encode())
+            assert [host] == line(process.stdout).split("\t")[:1]
+        assert 1 == end(process).status
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_deadline_on_a_silent_pipe(lab: Lab, tmp_path: Path, engine: str) -> None:
+    """--timeout ends a run whose input has not ended."""
+    words = ["-e", engine, "-n", lab.nameserver, "-f", "jsonl", "--timeout", "0.4", "--summary", str(tmp_path / "s")]
+    with start(*words) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"a.example\n")
+        assert '"NOERROR"' in line(process.stdout)
+        # The pipe stays open: nothing but the deadline can end this.
+        assert 3 == process.wait(10)
+    summary = json.loads((tmp_path / "s").read_text())
+    assert ["deadline", False, 1] == [summary[key] for key in ("ended", "input_complete", "results_written")]
+    assert 0.4 <= summary["seconds"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_deadline_where_nobody_answers(silent: socket.socket, tmp_path: Path, engine: str) -> None:
+    """--timeout 1 is over within 0.2 s of the deadline and the start-up; each of 2,000 hosts has its result."""
+    (tmp_path / "hosts").write_text("".join(f"host-{number}.example\n" for number in range(HOSTS)))
+    words = ["-e", engine, "-n", where(silent), "-f", "jsonl"]
+    late, results = float("inf"), []
+    for _ in range(3):  # the best of three: a machine may be busy with something else
+        begun = time.monotonic()
+        run(*words, "--timeout", "0.001", "a.example")
+        startup = time.monotonic() - begun
+        begun = time.monotonic()
+        done = run(*words, "--timeout", "1", tmp_path / "hosts")
+        late = min(late, time.monotonic() - begun - startup - 1)
+        results = done.results
+        assert [3, HOSTS, {"DEADLINE"}] == [done.status, len(results), {result["status"] for result in results}]
+        assert "No nameserver answered" in done.err
+        if late < 0.2:
+            break
+    assert late < 0.2
+    assert [result["elapsed"] is None for result in results] == [result["attempts"] == 0 for result in results]
+
+
+def test_deadline_keeps_what_is_done(lab: Lab, hosts: Path) -> None:
+    """What was answered before the deadline stays answered."""
+    done = run("-e", "threads", "-n", lab.nameserver, "--timeout", "0.9", "--query-timeout", "30", "-f", "jsonl", hosts)
+    statuses = [result["status"] for result in done.results]
+    assert [3, HOSTS, {"NOERROR", "DEADLINE"}] == [done.status, len(statuses), set(statuses)]
+    assert {"DEADLINE"} == set(statuses[1::2])
+
+
+def test_signal_outranks_the_deadline(silent: socket.socket) -> None:
+    """A run that Ctrl-C ended before its deadline is CANCELLED, 130."""
+    with start("-e", "threads", "-n", where(silent), "--timeout", "60", "-f", "jsonl", "a.example") as process:
+        wait_for_a_query(silent)
+        process.send_signal(signal.SIGINT)
+        done = end(process)
+    assert [130, ["CANCELLED"]] == [done.status, [result["status"] for result in done.results]]
+
+
+@pytest.mark.parametrize("how", ["done", signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_lab_leaves_nothing_behind(how: str | signal.Signals) -> None:
+    """--lab is a child process, which is gone when the run is, however that ended."""
+    with start("--lab", "-e", "threads", "--query-timeout", "60", "-f", "jsonl", "-") as process:
+        assert process.stdin is not None
+        process.stdin.write(b"a.example\n" + (b"" if how == "done" else b"hang.example\n"))
+        assert '"NOERROR"' in line(process.stdout)
+        children = psutil.Process(process.pid).children(recursive=True)
+        if isinstance(how, signal.Signals):
+            process.send_signal(how)
+        end(process)
+    assert [1, []] == [len(children), psutil.wait_procs(children, 5)[1]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_lab_command(number: int) -> None:
+    """It says where it listens, and that it is on loopback only; it answers; a signal ends it with exit status 0."""
+    with start("lab", "--listen", "127.0.0.1:0", "known.example", stdin=subprocess.DEVNULL) as process:
+        said = line(process.stdout)
+        found = re.fullmatch(r"(127\.0\.0\.1:\d+) serves 1 names? \(on loopback only\)", said)
+        assert found is not None, said
+        results = resolve(["known.example", "other.example"], engine="threads", nameservers=[found[1]])
+        assert ["NOERROR", "NXDOMAIN"] == [result.status for result in results]
+        process.send_signal(number)
+        done = end(process)
+    assert [0, "", True] == [done.status, done.err, f"-n {found[1]}" in done.out]
+
+
+def test_lab_command_on_other_addresses() -> None:
+    """Outside loopback it listens only when told to, and says who can ask it."""
+    refused = run("lab", "--listen", "0.0.0.0:0")
+    assert [2, True] == [refused.status, "loopback only; 0.0.0.0 would let other machines ask it" in refused.err]
+    with start("lab", "--listen", "0.0.0.0:0", "--public", stdin=subprocess.DEVNULL) as process:
+        assert line(process.stdout).endswith("serves every name (any machine can ask it)")
+        process.terminate()
+        assert 0 == end(process).status
+
+
+def test_lab_command_whose_port_is_taken(lab: Lab) -> None:
+    """The sentence names the address."""
+    done = run("lab", "--listen", lab.nameserver)
+    assert [2, True] == [done.status, f"port {lab.nameserver.partition(':')[2]}" in done.err]
