@@ -33,7 +33,12 @@ class Done(NamedTuple):
 
 def environment(**settings: str) -> dict[str, str]:
     """This process's environment without settings of the command but these."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RESOLVE_")}
+    # A size of the terminal that a test runner has set would be taken for that of the command's own.
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("RESOLVE_") and name not in ("COLUMNS", "LINES")
+    }
     path = os.pathsep.join(filter(None, [settings.pop("PYTHONPATH", ""), str(HOME), os.environ.get("PYTHONPATH", "")]))
     return {**inherited, "PYTHONPATH": path, **settings}
 
