@@ -206,19 +206,28 @@ def lab(
 
         def ready(address: Any) -> None:
             reach = "any machine can ask it" if public else "on loopback only"
-            click.echo(f"{address.nameserver} serves {what if not zone or hosts else 'its zones'} ({reach})")
+            lines = [f"{address.nameserver} serves {what if not zone or hosts else 'its zones'} ({reach})"]
             if address.tls_nameserver:
-                click.echo(f"tls://{address.tls_nameserver} serves the same")
-            click.echo(f"ask it: resolve hosts.txt -n {address.nameserver}     end it: Ctrl-C")
+                lines.append(f"tls://{address.tls_nameserver} serves the same")
+            lines.append(f"ask it: resolve hosts.txt -n {address.nameserver}     end it: Ctrl-C")
+            # In one write: who reads only the first line may be gone by the second.
+            click.echo("\n".join(lines))
 
         serve(settings, ready)
 
 
 @cli.command(name="engines")
-@option("-f", "--format", "format_", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
+@option(
+    "-f",
+    "--format",
+    "format_",
+    type=click.Choice(["text", "table", "jsonl", "csv"]),
+    default="table",
+    show_default=True,
+)
 def engines_(format_: str) -> None:
     """Which engine runs which backend, how it waits, and what is installed."""
-    from resolver.engines import DISTRIBUTION, pairs
+    from resolver.engines import DISTRIBUTION, Pair, pairs
 
     rows = list(pairs())
     if format_ == "jsonl":
@@ -226,11 +235,15 @@ def engines_(format_: str) -> None:
 
         for pair in rows:
             click.echo(json.dumps(pair._asdict()))
-        return
-    click.echo(f"{'engine':10} {'backend':10} {'waits by':10} installed")
-    for pair in rows:
-        installed = "yes" if pair.installed else f"no: pip install '{DISTRIBUTION}[{pair.extra}]'"
-        click.echo(f"{pair.engine:10} {pair.backend:10} {pair.style:10} {installed}")
+    elif format_ == "csv":
+        import csv
+
+        csv.writer(sys.stdout).writerows([Pair._fields, *rows])
+    else:
+        click.echo(f"{'engine':10} {'backend':10} {'waits by':10} installed")
+        for pair in rows:
+            installed = "yes" if pair.installed else f"no: pip install '{DISTRIBUTION}[{pair.extra}]'"
+            click.echo(f"{pair.engine:10} {pair.backend:10} {pair.style:10} {installed}")
 
 
 def _lab_epilog(ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -19,6 +19,7 @@ from resolver.nameserver import Nameserver, parse_all
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+MOST_TRIES = 100  # the wait doubles from one to the next: no lookup needs, and no nameserver deserves more
 CONCURRENCY = 1000  # the most lookups in flight where the user names no number
 
 
@@ -49,6 +50,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             _check_number(name, getattr(self, name), (int, float), optional=name != "query_timeout")
         for name in ("tries", "concurrency"):
             _check_number(name, getattr(self, name), (int,), optional=name != "tries")
+        if self.tries > MOST_TRIES:
+            raise ValueError(f"tries must be at most {MOST_TRIES}, not {self.tries}")
         given: Any = self.nameservers
         texts = (given,) if isinstance(given, str | Nameserver) else given
         # The one place where a frozen Policy is completed: users give texts, the rooms behind want nameservers.

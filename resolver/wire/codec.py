@@ -165,7 +165,7 @@ def rdtype(text: str) -> str:
     meta types (RFC 6895 section 3.1) other than ANY.
     """
     if not text.isascii():  # the capital of a long s is an S
-        raise ValueError(f"{text!r} is not a record type")
+        raise ValueError(rdata.no_type(text))
     number = rdata.number(text.upper())
     if number in (0, rdata.OPT) or (128 <= number < 256 and number != rdata.ANY):
         raise ValueError(f"{rdata.mnemonic(number)} cannot be asked as a lookup")

@@ -164,8 +164,14 @@ def number(mnemonic: str) -> int:
         try:
             _NUMBERS[mnemonic] = int(dns.rdatatype.from_text(mnemonic))
         except (dns.exception.DNSException, ValueError) as error:
-            raise ValueError(f"{mnemonic!r} is not a record type") from error
+            raise ValueError(no_type(mnemonic)) from error
     return _NUMBERS[mnemonic]
+
+
+def no_type(text: str) -> str:
+    """What to tell somebody who asks for a record type that there is not."""
+    usual = "A, AAAA, CAA, CNAME, DS, HTTPS, MX, NS, PTR, SOA, SRV, TXT"
+    return f"{text!r} is not a record type; valid: {usual}, any other of IANA's list, or TYPE and a number"
 
 
 def mnemonic(number: int) -> str:
