@@ -288,28 +288,7 @@ class Exchange:
 
     def _give_up(self, flight: Flight, now: float) -> None:
         self._end(flight)
-        status, query = flight.status or Status.TIMEOUT, flight.query
-        teller = flight.teller if status not in (Status.TIMEOUT, Status.ERROR) else None
-        error = flight.error
-        if status is Status.TIMEOUT:
-            error = f"no valid reply in {flight.attempt} {'try' if flight.attempt == 1 else 'tries'}"
-        self.results.append(
-            Result(
-                query.index,
-                query.input,
-                query.name,
-                query.type,
-                status,
-                [],
-                teller.server.text if teller else None,
-                teller.transport if teller else None,
-                flight.sends,
-                round(now - flight.first, 6),
-                self.engine,
-                "wire",
-                error,
-            )
-        )
+        self.results.append(flight.verdict(self.engine, now))
 
     def _end(self, flight: Flight) -> None:
         flight.ended = True

@@ -1,5 +1,5 @@
 """The nouns of the exchange: a Flight is one lookup on its way, a Path one socket's worth of message IDs, a Server one
-nameserver with its paths and its window. They hold state and no rules; what moves them stands in exchange.py.
+nameserver with its paths and its window. They hold state; the rules that move them stand in exchange.py.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from resolver.message import Query, Status
+from resolver.message import Query, Result, Status
 from resolver.wire.window import Round, Window
 
 if TYPE_CHECKING:
@@ -84,3 +84,25 @@ class Flight(msgspec.Struct):
     status: Status | None = None
     error: str | None = None
     teller: Path | None = None
+
+    def verdict(self, engine: str, now: float) -> Result:
+        """The result when every try has failed: the best of what was heard."""
+        query, status, error = self.query, self.status or Status.TIMEOUT, self.error
+        teller = self.teller if status not in (Status.TIMEOUT, Status.ERROR) else None
+        if status is Status.TIMEOUT:
+            error = f"no valid reply in {self.attempt} {'try' if self.attempt == 1 else 'tries'}"
+        return Result(
+            query.index,
+            query.input,
+            query.name,
+            query.type,
+            status,
+            [],
+            teller.server.text if teller else None,
+            teller.transport if teller else None,
+            self.sends,
+            round(now - self.first, 6),
+            engine,
+            "wire",
+            error,
+        )
