@@ -121,6 +121,9 @@ class Deadline:
         return max(0.0, self._end - self._clock())
 
 
+_ULPS = 1e-9  # summed floats fall short of a whole token by so little
+
+
 class Pace:
     """At most `rate` queries a second, evenly: a token bucket that holds a fiftieth of a second's worth."""
 
@@ -135,8 +138,7 @@ class Pace:
         if self._filled is not None:
             self._tokens = min(self._depth, self._tokens + (now - self._filled) * self._rate)
         self._filled = now
-        # Summed floats fall short of a whole token by a few ulps.
-        return int(self._tokens + 1e-9)
+        return int(self._tokens + _ULPS)
 
     def spend(self, queries: int) -> None:
         """So many were sent."""
@@ -144,7 +146,9 @@ class Pace:
 
     def wait(self) -> float:
         """Seconds until the next query may be sent, counted from the last `allowance`."""
-        return max(0.0, (1.0 - self._tokens) / self._rate)
+        missing = 1.0 - self._tokens
+        # Never so short that a clock in seconds since long ago would stand still.
+        return max(missing / self._rate, 1e-5) if missing > _ULPS else 0.0
 
 
 def _check_number(name: str, value: object, kinds: tuple[type, ...], *, optional: bool) -> None:

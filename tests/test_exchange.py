@@ -46,8 +46,6 @@ class Fate(enum.Enum):
     UNSENT = enum.auto()
 
 
-LOCAL = {Fate.FAILED, Fate.CLOSED, Fate.UNSENT}
-KIND = {Fate.ANSWER, Fate.LATE, Fate.NXDOMAIN, Fate.LOSS, Fate.TWICE}
 FINAL = {Fate.ANSWER, Fate.LATE, Fate.NXDOMAIN, Fate.TWICE}  # those that end a lookup
 Decide = Callable[[Path, bytes, int], tuple[Fate, float]]
 
@@ -72,8 +70,11 @@ class Net:
         self.sends: Counter[bytes] = Counter()  # by question
         self.sent: list[tuple[float, Path, bytes]] = []
         self.peak = 0
+        self.closes: Counter[Path] = Counter()  # connections that the other side closed
+        self._closing: set[Path] = set()  # and those about to be
         self._decide = decide
         self._dry = dry  # so many times the input has nothing just now
+        self._lull = False  # it had nothing
         self._coming: list[tuple[float, int, Path, bytes | None]] = []
         self._order = itertools.count()
         self._waiting: list[Query] = []
@@ -94,13 +95,16 @@ class Net:
         exchange.flush(self.now, self._take)
         while exchange.outbox:
             outbox, exchange.outbox = exchange.outbox, []
+            failed: set[Path] = set()
             for path, messages in outbox:
-                self._send(path, messages)
+                self._send(path, messages, failed)
         self._collect()
         self.check()
         if exchange.idle:
             return True
         wait = exchange.timeout(self.now)
+        if self._lull:
+            wait = min(wait, 0.01)  # an engine asks again before long
         due = self._coming[0][0] if self._coming else math.inf
         assert min(wait, due - self.now) < math.inf, "nothing is on its way, and nothing will wake it"
         assert wait >= 0
@@ -126,7 +130,7 @@ class Net:
         exchange = self.exchange
         assert 0 == exchange.in_flight
         assert [] == [path for path in self.paths if path.flights]
-        assert [] == [waiting for waiting in exchange._waiting if waiting]
+        assert [] == list(exchange._waiting)
         assert not exchange._paused
         assert [] == [flight for server in exchange.servers for flight in server.ready if not flight.ended]
         # What was sent and never answered is presumed lost before long, and fills no window any more.
@@ -142,7 +146,8 @@ class Net:
 
     def _take(self, n: int) -> list[Query] | None:
         assert n > 0
-        if self._dry:
+        self._lull = self._dry > 0
+        if self._lull:
             self._dry -= 1
             return []
         if not self._waiting:
@@ -150,26 +155,31 @@ class Net:
         taken, self._waiting = self._waiting[:n], self._waiting[n:]
         return taken
 
-    def _send(self, path: Path, messages: list[bytes]) -> None:
+    def _send(self, path: Path, messages: list[bytes], failed: set[Path]) -> None:
         ends: Fate | None = None
         for at, message in enumerate(messages):
             assert 0 < len(message) < 512
-            assert path.flights.get(message[:2]) is not None
+            # A path that failed a moment ago has no flights any more, and still gets what was to be sent on it.
+            assert path in failed or path.flights.get(message[:2]) is not None
             fate, after = self._decide(path, message, len(self.sent))
             if fate is Fate.UNSENT and not path.stream:
                 self.exchange.unsent(path, messages[at:])
                 return
             self.sends[message[12:]] += 1
             self.sent.append((self.now, path, message))
-            if fate in (Fate.FAILED, Fate.CLOSED):
+            if path in self._closing:
+                continue  # into a connection that nobody reads any more
+            if fate is Fate.FAILED:
                 ends = fate
+            elif fate is Fate.CLOSED and path.stream:
+                self._closing.add(path)
+                self._later(self.now + 0.01, path, None)
             else:
                 for when, octets in self._replies(path, fate, message, after):
                     self._later(self.now + when, path, octets)
         if ends is Fate.FAILED:
+            failed.add(path)
             self.exchange.failed(path, "the port is closed", self.now)
-        elif ends is Fate.CLOSED and path.stream:
-            self._later(self.now + 0.01, path, None)
 
     def _replies(self, path: Path, fate: Fate, query: bytes, after: float) -> list[tuple[float, bytes]]:
         right = reply(query)
@@ -208,6 +218,10 @@ class Net:
         while self._coming and self._coming[0][0] <= self.now:
             _, _, path, octets = heapq.heappop(self._coming)
             if octets is None:
+                if path in came:
+                    self.exchange.receive(path, came.pop(path), self.now)
+                self._closing.discard(path)
+                self.closes[path] += 1
                 self.exchange.closed(path, "it closed the connection", self.now)
             else:
                 came.setdefault(path, []).append(octets)
@@ -266,7 +280,10 @@ def test_whatever_happens(data: st.DataObject) -> None:
     net.settle()
 
     assert [*range(hosts)] == [result.index for result in results]
-    assert sum(net.sends.values()) == net.exchange.queries_sent == sum(result.attempts or 0 for result in results)
+    assert net.exchange.queries_sent == sum(result.attempts or 0 for result in results)
+    if not {Fate.FAILED, Fate.UNSENT} <= {*choices}:
+        # With both, one may fail of which the socket would have said that it took it not.
+        assert net.exchange.queries_sent == sum(net.sends.values())
     for result in results:
         assert result.attempts is not None
         assert 1 <= result.attempts <= asked.tries + FREE
@@ -278,7 +295,8 @@ def test_whatever_happens(data: st.DataObject) -> None:
         assert (result.nameserver is None) is (result.status in (Status.TIMEOUT, Status.ERROR))
         assert bool(result.error) is (result.status in (Status.TIMEOUT, Status.ERROR))
     if {*choices} <= FINAL:
-        assert {result.status for result in results} <= ANSWERED
+        # A reply may come after the last try.
+        assert {result.status for result in results} <= ANSWERED | {Status.TIMEOUT}
     if not {*choices} & (FINAL | {Fate.TRUNCATED}):
         assert not {result.status for result in results} & ANSWERED
 
@@ -299,8 +317,6 @@ def test_any_order(seed: int, servers: int, loss: float) -> None:
     net = Net(policy(servers, query_timeout=2), decide, seed=seed)
     results = net.run(200)
     net.settle()
-    expected = ["NOERROR" if b"\x08host%d" % (index % 1000) else "" for index in range(0)]
-    assert expected == []
     lost = [result for result in results if result.status is Status.TIMEOUT]
     assert 200 == len(results)
     assert {3} >= {result.attempts for result in lost}
@@ -421,16 +437,12 @@ def test_free_repeats_end() -> None:
 @pytest.mark.parametrize("answered", [1, 3, 10])
 def test_a_connection_that_closes_after_some_replies(answered: int) -> None:
     """A nameserver may close each connection after a few replies: all that it left is asked again, until all are in."""
-    on: Counter[int] = Counter()
-    number = 0
+    on: Counter[tuple[Path, int]] = Counter()
 
-    def decide(path: Path, query: bytes, _: int) -> tuple[Fate, float]:
-        nonlocal number
-        on[number] += 1
-        if on[number] > answered:
-            number += on[number] > answered + 0
-            return Fate.CLOSED, 0.0
-        return Fate.ANSWER, 0.001
+    def decide(path: Path, query: bytes, number: int) -> tuple[Fate, float]:
+        connection = path, net.closes[path]
+        on[connection] += 1
+        return (Fate.CLOSED if on[connection] > answered else Fate.ANSWER), 0.001
 
     net = Net(policy(transport="tcp"), decide)
     results = net.run(60)

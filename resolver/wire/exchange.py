@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 BATCH = 128  # queries that go out on one lane at once: their replies fit into a socket buffer of Linux' default size
 RECEIVE = 1280  # octets read of a datagram: more than the 1,232 we ask for; one that fills it was cut off
 PAUSE = 0.25  # seconds before a nameserver that failed locally (port closed) is asked again
+BLOCKED = 0.01  # seconds until a socket that took no more is tried again, should nobody say that it is ready
 SOLO = 64  # queries that a nameserver answers one at a time after a connection broke
 FREE = 6  # queries of one lookup that use up no try: over TCP, without EDNS, after a connection was closed
 
@@ -77,6 +78,7 @@ class Exchange:
         self._waiting = Waiting(policy)
         self._paused: deque[tuple[float, Flight]] = deque()
         self._wake = 0.0
+        self._blocked = False  # a socket took no more
 
     # --- Time passes.
 
@@ -97,10 +99,12 @@ class Exchange:
         if not self.exhausted:
             self._take(grant, now, take)
         self._wake = self._due(now)
+        self._blocked = False
 
     def timeout(self, now: float) -> float:
         """Seconds until `flush` has something to do by itself; infinite where only a reply can bring that."""
-        return max(0.0, self._wake - now)
+        wait = max(0.0, self._wake - now)
+        return min(wait, BLOCKED) if self._blocked else wait
 
     @property
     def idle(self) -> bool:
@@ -198,6 +202,7 @@ class Exchange:
     def failed(self, path: Path, reason: str, now: float) -> None:
         """The local side of a path failed (port closed, no route, no socket): so did what was on its way there."""
         for flight in self._strand(path):
+            path.server.window.failed(flight.round, now)
             self._try_failed(flight, Status.ERROR, reason, path, now)
 
     def closed(self, path: Path, reason: str, now: float) -> None:
@@ -212,6 +217,7 @@ class Exchange:
         if len(stranded) > 1 or path.server.solo:
             path.server.solo = SOLO
         for flight in stranded:
+            path.server.window.failed(flight.round, now)
             if (progressed or len(stranded) > 1) and flight.free < FREE:
                 flight.free += 1
                 path.server.ready.append(flight)
@@ -220,15 +226,17 @@ class Exchange:
 
     def unsent(self, path: Path, messages: list[bytes]) -> None:
         """The socket takes no more for now: these did not go out after all, and are the next to go."""
+        # Where the path failed a moment ago, what was still to go out on it has other plans by now.
+        self._blocked = True
+        taken_back = [path.flights.pop(message[:2]) for message in messages if message[:2] in path.flights]
         self.queries_sent -= len(messages)
         if self._pace:
             self._pace.spend(-len(messages))
-        for message in reversed(messages):
-            flight = path.flights.pop(message[:2])
+        for flight in reversed(taken_back):
             self._waiting.remove(flight)
             flight.sends -= 1
             path.server.ready.appendleft(flight)
-        path.server.window.unsent(len(messages))
+        path.server.window.unsent(len(taken_back))
 
     # --- How a flight ends, or goes on.
 
@@ -311,21 +319,33 @@ class Exchange:
         alive = [each for each in in_turn if not each.window.dead]
         if alive and len(alive) < len(in_turn) and room > 0:
             for server in in_turn:
-                if server.window.dead and server.window.probe(now):
+                if room > 0 and server.window.dead and server.window.probe(now):
                     room -= self._draw(server, 1, now, take)
         while room > 0 and not self.exhausted:
-            open_ = [each for each in alive or in_turn if not each.ready and each.room(now) > 0]
+            open_ = [each for each in alive or in_turn if not each.ready and self._room(each, now) > 0]
             if not open_:
                 break
             share = min(BATCH, -(-room // len(open_)))
             for server in open_:
-                wanted = min(share, room, server.room(now))
+                wanted = min(share, room, self._room(server, now))
                 drawn = self._draw(server, wanted, now, take)
                 if not drawn:
                     return
                 room -= drawn
                 if room <= 0:
                     break
+
+    def _room(self, server: Server, now: float) -> int:
+        """How many new queries may go to this nameserver."""
+        if server.solo and server.nameserver.transport != "udp":
+            return int(not self._occupied(server))
+        return server.window.allowance(now)
+
+    def _occupied(self, server: Server) -> bool:
+        """Does a query wait for its reply on a connection that gets one at a time?"""
+        if not server.solo or server.stream is None:
+            return False
+        return any(flight in self._waiting for flight in server.stream.flights.values())
 
     def _draw(self, server: Server, wanted: int, now: float, take: Callable[[int], list[Query] | None]) -> int:
         """Launch up to so many new queries at this nameserver; returns how many there were."""
@@ -374,7 +394,7 @@ class Exchange:
             flight = server.ready.popleft()
             if flight.ended:
                 continue
-            if server.solo and server.streams(flight) and server.stream is not None and server.stream.flights:
+            if server.streams(flight) and self._occupied(server):
                 held.append(flight)
                 continue
             path = self._paths.place(flight, server)

@@ -55,12 +55,6 @@ class Server:
         """Is this flight sent over a connection here?"""
         return flight.stream or self.nameserver.transport != "udp"
 
-    def room(self, now: float) -> int:
-        """How many new queries may go out now."""
-        if self.solo and self.nameserver.transport != "udp":
-            return int(not (self.stream and self.stream.flights))
-        return self.window.allowance(now)
-
 
 class Flight(msgspec.Struct):
     """One lookup on its way. Times are seconds on the exchange's clock."""

@@ -42,7 +42,7 @@ class Waiting:
         found = []
         for waiting, wait in zip(self.tries, self._waits, strict=True):
             for flight in waiting.values():
-                if now - flight.sent < wait:
+                if flight.sent + wait > now:  # as in `due`, to the last bit
                     break
                 found.append(flight)
         return found

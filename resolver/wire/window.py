@@ -41,6 +41,7 @@ SILENT = 40  # queries in a row without an answer: a sudden silence
 PROBE = 0.1  # seconds between the queries that look whether it is over
 DARK = 1.2  # seconds that it may last: a little over the second by which many a limit counts
 
+INSTANT = 1e-5  # seconds: no wait is shorter, or a clock might stand still
 _ULPS = 1e-9
 
 
@@ -160,6 +161,14 @@ class Window:
         if self.rate < math.inf:
             self._credit += queries
 
+    def failed(self, round_: Round, now: float) -> None:
+        """One of a round's queries met a closed port or a broken connection: it is under way no more, and says nothing
+        of how much can be sent."""
+        if not round_.judged:
+            round_.sent -= 1
+            self.outstanding -= 1
+        self.silent(now)
+
     def answered(self, round_: Round, queries: int, now: float) -> None:
         """So many of a round's queries were answered."""
         if not queries:
@@ -231,7 +240,7 @@ class Window:
             # With credit left something else holds the queries back.
             missing = 1.0 - self._credit - (now - self._credited) * self.rate
             if missing > _ULPS:
-                seconds = min(seconds, missing / self.rate)
+                seconds = min(seconds, max(missing / self.rate, INSTANT))
         return seconds
 
     def _span(self) -> float:
