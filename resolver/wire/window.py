@@ -105,6 +105,7 @@ class Window:
         self._before: tuple[float, float] | None = None  # the rate and the window before them,
         self._worst = 0.0  # and the loss that they met
         self._mute = 0  # queries lost since a round had an answer
+        self._trusted, self._trust = -math.inf, 4.0  # until when silence is not taken for darkness, and seconds
         self._dimmed = 0.0  # when the round began that showed that it is dark
         self._passed = 0  # queries of judged rounds that were answered,
         self._struck, self._struck_at = -math.inf, 0  # and as of the loss before: its time, and their number
@@ -262,6 +263,7 @@ class Window:
             # No limit that counts by the second, then: what is asked now is answered by nobody, at any speed.
             self.dark = None
             self._accepted = 1.0
+            self._trusted, self._trust = now + self._trust, min(64.0, 2 * self._trust)
             self._take_back()
             self._forget(now)
         if self.dead or self._heard is None or self.dark is not None or not round_.sent:
@@ -304,7 +306,8 @@ class Window:
         few names that nobody answers."""
         usual = max(self._accepted, self._worst, 0.5)
         quiet = self._heard is not None and now - self._heard >= self._overdue()
-        return quiet and self._mute >= SILENT and usual**self._mute < 1e-3 and round_.opened - self._pressed < 0.25
+        pressed = round_.opened - self._pressed < 0.25 and now > self._trusted
+        return quiet and pressed and self._mute >= SILENT and usual**self._mute < 1e-3
 
     def _darken(self, round_: Round, lost: int, now: float) -> None:
         self.dark = self.probed = now
@@ -377,7 +380,7 @@ class Window:
         self.rate *= 1 + growth * min(span, 0.25)
 
     def _widen(self, through: float, now: float) -> None:
-        if now - self._settled < self._hold:
+        if now - self._settled < self._hold or self.size >= self._most():
             return
         if through > 1.15 * self._best:
             self._best, self._hold = through, 1.0
