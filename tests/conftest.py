@@ -5,10 +5,12 @@ rows that are added there are picked up here by themselves.
 """
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from resolver import Run, resolve
 from resolver.engines import Pair, pairs
@@ -26,6 +28,10 @@ CANNOT: dict[str, frozenset[str]] = {
 }
 
 _fresh = itertools.count()
+
+# The same examples at every run: a check of a commit must not depend on chance. HYPOTHESIS_PROFILE=default explores.
+settings.register_profile("steady", derandomize=True, database=None, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -229,9 +229,9 @@ class Exchange:
         # Where the path failed a moment ago, what was still to go out on it has other plans by now.
         self._blocked = True
         taken_back = [path.flights.pop(message[:2]) for message in messages if message[:2] in path.flights]
-        self.queries_sent -= len(messages)
+        self.queries_sent -= len(taken_back)
         if self._pace:
-            self._pace.spend(-len(messages))
+            self._pace.spend(-len(taken_back))
         for flight in reversed(taken_back):
             self._waiting.remove(flight)
             flight.sends -= 1
