@@ -73,8 +73,12 @@ def resolve_command(hosts: Path | str, server: Nameserver, output: Path, *option
 
 
 def child_environment() -> dict[str, str]:
-    """Our environment without the settings of `resolve` that a user may have made there."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("RESOLVE_")}
+    """Our environment without the settings of `resolve` that a user may have made there.
+
+    Byte code is kept, as pip keeps it when it installs: the runs that do not count compile what the others load.
+    """
+    dropped = "RESOLVE_", "PYTHONDONTWRITEBYTECODE"
+    return {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
 
 
 def timed(command: Sequence[str | Path], hosts: int = 1, output: Path | None = None) -> Timing:

@@ -381,7 +381,7 @@ def record(owner: bytes, type: int, rdata: bytes, ttl: int = 60) -> bytes:
     return owner + struct.pack("!HHIH", type, 1, ttl, len(rdata)) + rdata
 
 
-HERE, ROOT_OPT = b"\xc0\x0c", record(b"\0", 41, b"")
+HERE, ROOT_OPT = b"\xc0\x0c", record(b"\0", 41, b"", ttl=0)
 FIRST = len(header(0)) + 12  # the offset of the first rdata, where its owner is a pointer
 
 
@@ -685,9 +685,9 @@ def test_one_address_is_match_and_read() -> None:
             answered += 1
             assert FIRST - 12 == codec.match(wire, question)
             assert (False, (Status.NOERROR, answers, None)) == (codec.truncated(wire), read(wire, query))
-    # Any octet may stand in ID, TTL, address, payload, EDNS version and flags; in the first of the flags AA and RD are
-    # free, in the second all but the rcode. Each other octet must be what it is.
-    any_octet = 2 + 4 + 4 + 2 + 3
+    # Any octet may stand in ID, TTL, address and payload; in the first of the flags AA and RD are free, in the second
+    # all but the rcode. Each other octet must be what it is.
+    any_octet = 2 + 4 + 4 + 2
     assert 1 + 256 * any_octet + 4 + 16 + (len(usual) - any_octet - 2) == answered
     assert codec.one_address(usual, codec.question(NAME, "AAAA"), Query(0, NAME, NAME, "AAAA")) is None
 

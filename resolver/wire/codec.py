@@ -14,10 +14,14 @@ from __future__ import annotations
 
 import struct
 from socket import inet_ntoa
+from typing import TYPE_CHECKING, Any
 
 from resolver.message import Query, Record, Status
 from resolver.wire import names, rdata
 from resolver.wire.names import Malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "HEADER",
@@ -69,29 +73,36 @@ def one_address(message: bytes, question: bytes, query: Query) -> list[Record] |
     One step for what `match` and `read` do together; where it answers, it answers as they do. None says nothing: the
     message is of another kind, no reply to this question, or broken.
     """
-    start = 12 + len(question)
-    if len(message) != start + 27 or query.type != "A" or not message.startswith(question, 12):
+    unpack = _ONE_A.get(len(message)) or _one_a(len(message))
+    if unpack is None:
         return None
-    flags, rcode, counts = _FLAGS_AND_COUNTS(message, 2)
-    head, ttl, size, octets, opt, extended, options = _ONE_A(message, start)
+    flags, counts, asked, head, ttl, size, octets, opt, rest = unpack(message)
     if (
-        counts != _ONE_RECORD_AND_OPT
+        asked != question
+        or flags & 0xFA0F != 0x8000  # a reply, opcode QUERY, not truncated, rcode NOERROR
+        or counts != _ONE_RECORD_AND_OPT
         or head != _A_HEAD
         or size != 4
         or opt != _OPT_HEAD
-        or flags & 0xFA != 0x80  # a reply, opcode QUERY, not truncated
-        or rcode & 15
-        or extended
-        or options
+        or rest != _NO_MORE
+        or query.type != "A"
     ):
         return None
     return [Record(query.name, "A", ttl if ttl <= _LONGEST_TTL else 0, inet_ntoa(octets))]
 
 
-_FLAGS_AND_COUNTS = struct.Struct("!BB8s").unpack_from
-_ONE_A = struct.Struct("!6sIH4s 3s2xB3xH").unpack_from
+def _one_a(size: int) -> Callable[[bytes], tuple[Any, ...]] | None:
+    """What takes such a message of this size apart: all but the question in it has a fixed length."""
+    asked = size - 12 - 27
+    if not 5 <= asked <= names.LONGEST + 4:
+        return None
+    return _ONE_A.setdefault(size, struct.Struct(f"!2xH8s{asked}s6sIH4s3s2x6s").unpack)
+
+
+_ONE_A: dict[int, Callable[[bytes], tuple[Any, ...]]] = {}
 _ONE_RECORD_AND_OPT = b"\0\x01\0\x01\0\0\0\x01"
 _A_HEAD = b"\xc0\x0c\0\x01\0\x01"
+_NO_MORE = bytes(6)  # of OPT: no extended rcode, version 0, no flags, no options
 
 
 def match(message: bytes, question: bytes) -> int | None:
@@ -122,30 +133,32 @@ def question(name: str, type: str) -> bytes:
 
 def questions(queries: list[Query]) -> list[bytes]:
     """`question` of each of these queries. Raises as it does."""
+    text = "".join([query.name for query in queries])
+    if "\\" in text or not text.isascii():
+        return [question(query.name, query.type) for query in queries]
     # A list has many names in few zones: what follows the first label is likely to have been encoded before.
+    prefix = names.PREFIX
     encoded = []
     for query in queries:
-        name, tails = query.name, _TAILS.get(query.type)
-        label, _, parent = name.partition(".")
-        tail = tails.get(parent) if tails is not None else None
-        if tail is None:
+        tails = _TAILS.get(query.type)
+        label, _, parent = query.name.partition(".")
+        tail = tails.get(parent) if tails else None
+        if tail is None or not 0 < len(label) < 64:
             encoded.append(_learn(query))
-        elif len(name) < names.LONGEST and label.isascii() and "\\" not in label and 0 < len(label) < 64:
-            encoded.append(names.PREFIX[len(label)] + label.encode() + tail)
         else:
-            encoded.append(question(name, query.type))
+            encoded.append(prefix[len(label)] + label.encode() + tail)
     return encoded
 
 
 def _learn(query: Query) -> bytes:
-    """The question of a query; where its first label is an ordinary one, what follows it is remembered."""
+    """The question of a query without escapes; what follows its first label is remembered, if any label fits there."""
     whole = question(query.name, query.type)
-    label, _, parent = query.name.partition(".")
-    if label and "\\" not in label and len(label) == whole[0]:  # the root has no first label
+    tail = whole[1 + whole[0] :]
+    if whole[0] and 1 + 63 + len(tail) <= names.LONGEST + 4:  # the root has no first label
         tails = _TAILS.setdefault(query.type, {})
         if len(tails) >= _MOST_TAILS:
             tails.clear()
-        tails[parent] = whole[1 + whole[0] :]
+        tails[query.name.partition(".")[2]] = tail
     return whole
 
 
