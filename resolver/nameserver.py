@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from pathlib import Path
+import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -60,6 +60,17 @@ class Nameserver(msgspec.Struct, frozen=True):
             raise ValueError(f"{text!r} is no nameserver: the URL names no host; valid: {_FORMS}")
         return cls("https", url.hostname, port or 443, None, text)
 
+    def address(self) -> tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]:
+        """The address family and what a socket is connected to. Raises OSError for a zone that this machine has not.
+
+        It is not asked of getaddrinfo: under gevent that goes to a pool of threads, which is then there to stay.
+        """
+        if ":" not in self.host:
+            return socket.AF_INET, (self.host, self.port)
+        host, _, zone = self.host.partition("%")  # RFC 4007 section 11
+        scope = int(zone) if zone.isdigit() else socket.if_nametoindex(zone) if zone else 0
+        return socket.AF_INET6, (host, self.port, 0, scope)
+
     def __str__(self) -> str:
         """`192.0.2.1:53`, `[2001:db8::1]:53`: how results name it."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -77,7 +88,7 @@ def parse_all(texts: Iterable[str | Nameserver]) -> tuple[Nameserver, ...]:
         elif not isinstance(text, str):
             raise TypeError(f"a nameserver is a text such as '192.0.2.53:53', not {text!r}")
         elif text.startswith("@"):
-            found += _of_file(Path(text[1:]))
+            found += _of_file(text[1:])
         else:
             found.append(Nameserver.parse(text))
     return tuple(dict.fromkeys(found))
@@ -97,9 +108,11 @@ def system() -> tuple[Nameserver, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _of_file(path: Path) -> list[Nameserver]:
+def _of_file(path: str) -> list[Nameserver]:
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        lines = file.read().splitlines()
+    for number, line in enumerate(lines, 1):
         # As in a list of hosts, # begins a comment at the start or after white space; tls://ADDR#NAME keeps its own.
         text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip()
         if text:

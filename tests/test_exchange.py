@@ -551,3 +551,24 @@ def test_wakes_only_for_something() -> None:
         turns += 1
     # 300 answers in batches of 40, and three tries for each of the rest.
     assert turns < 400
+
+
+@pytest.mark.parametrize(("hosts", "expected"), [(60, [20, 20, 20]), (7, [3, 3, 1]), (1, [1]), (300, [100, 100, 100])])
+def test_a_short_list_goes_to_all_nameservers(hosts: int, expected: list[int]) -> None:
+    """They share what there is to ask, however much each has room for."""
+    net = Net(policy(3), always(Fate.ANSWER))
+    net.run(hosts)
+    assert expected == sorted(Counter(path.server for _, path, _ in net.sent).values(), reverse=True)
+
+
+def test_one_by_one_goes_to_all_nameservers() -> None:
+    """Where hosts come one at a time, the nameservers take turns."""
+    exchange = Exchange(policy(3), policy(3).nameservers, "by hand")
+    waiting: list[Query] = []
+    asked: list[int] = []
+    for index in range(6):
+        waiting.append(Query(index, "h", f"host{index}.example.", "A"))
+        exchange.flush(index / 100, lambda n: [waiting.pop()] if waiting else [])
+        asked += [path.server.number for path, _ in exchange.outbox]
+        exchange.outbox.clear()
+    assert [0, 1, 2, 0, 1, 2] == asked

@@ -38,12 +38,13 @@ class Channel:
         engine: str,
         watch: Callable[[int, bool, bool], None],
         clock: Callable[[], float] = time.monotonic,
+        parties: int = 1,
     ) -> None:
         self._queries = queries
         self._policy = policy
         self._watch = watch
         self._clock = clock
-        self._exchange = Exchange(policy, policy.nameservers, engine, clock=clock)
+        self._exchange = Exchange(policy, policy.nameservers, engine, clock=clock, parties=parties)
         self._sockets: dict[Path, Datagram | Stream] = {}
         self._by_fd: dict[int, Datagram | Stream] = {}
         self._wanted: dict[int, bool] = {}  # by descriptor: also for writing?

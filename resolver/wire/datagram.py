@@ -36,11 +36,9 @@ class Datagram:
 
     def __init__(self, path: Path) -> None:
         nameserver = path.server.nameserver
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            nameserver.host, nameserver.port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
-        )[0]
+        family, address = nameserver.address()
         self.path = path
-        self._socket = socket.socket(family, kind, protocol)
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
         try:
             self._socket.setblocking(False)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)

@@ -7,7 +7,8 @@ stay open, so that a late reply still counts. When the last try has failed, the 
 
 Nothing here touches a socket or a clock: `flush` fills `outbox` with what to send, `receive` takes what came,
 `failed`, `closed` and `unsent` tell of sockets. All rules that move a flight stand in this file; how much may be sent
-is the window's (window.py), what octets mean the codec's (codec.py), how often is asked the policy's (policy.py).
+is the window's (window.py), whose turn it is the roster's (roster.py), what octets mean the codec's (codec.py), how
+often is asked the policy's (policy.py).
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from resolver.message import ANSWERED, Query, Record, Result, Status
 from resolver.wire import codec
 from resolver.wire.flight import NOWHERE, Flight, Path, Server
 from resolver.wire.paths import Paths
+from resolver.wire.roster import Roster
+from resolver.wire.rounds import Round
 from resolver.wire.waiting import Waiting
-from resolver.wire.window import Round, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +48,7 @@ class Exchange:
     """Everything in flight over UDP, TCP and TLS, for one run.
 
     `results` and `outbox` are taken and emptied by the channel after each call. `clock` tells the time after queries
-    were taken; None: it is still that of the call.
+    were taken; None: it is still that of the call. `parties`: processes that share the run's nameservers (window.py).
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Exchange:
         engine: str,
         entropy: Callable[[int], bytes] = os.urandom,
         clock: Callable[[], float] | None = None,
+        parties: int = 1,
     ) -> None:
         self.policy = policy
         self.engine = engine
@@ -65,17 +68,13 @@ class Exchange:
         self.queries_sent = 0
         self.idled = 0.0  # seconds that the engine spent waiting for sockets
         self.exhausted = False
-        patience = max(2 * policy.query_timeout, 1.0)
-        self.servers = [
-            Server(number, nameserver, Window(policy.in_flight, patience))
-            for number, nameserver in enumerate(nameservers)
-        ]
         self._entropy = entropy
         self._clock = clock
-        self._paths = Paths(policy.in_flight, len(self.servers), entropy)
-        self._turn = 0
         self._pace = rule.Pace(policy.rate) if policy.rate else None
         self._waiting = Waiting(policy)
+        self._roster = Roster(policy, nameservers, parties, self._waiting)
+        self.servers = self._roster.servers
+        self._paths = Paths(policy.in_flight, len(self.servers), entropy)
         self._paused: deque[tuple[float, Flight]] = deque()
         self._wake = 0.0
         self._blocked = False  # a socket took no more
@@ -285,7 +284,7 @@ class Exchange:
             self._give_up(flight, now)
             return
         flight.attempt += 1
-        server = self._next(path.server)
+        server = self._roster.after(path.server)
         if server is not path.server:
             flight.stream, flight.edns = False, server.edns
             server.ready.append(flight)
@@ -314,42 +313,21 @@ class Exchange:
         All nameservers get their turn; dead ones only where all are, or one query at times to see whether it is back.
         """
         room = min(grant, self.policy.in_flight - self.in_flight)
-        turn = self._turn % len(self.servers)
-        in_turn = self.servers[turn:] + self.servers[:turn]
-        alive = [each for each in in_turn if not each.window.dead]
-        if alive and len(alive) < len(in_turn) and room > 0:
-            for server in in_turn:
-                if room > 0 and server.window.dead and server.window.probe(now):
-                    room -= self._draw(server, 1, now, take)
+        for server in self._roster.to_probe():
+            if room > 0 and server.window.probe(now):
+                room -= self._draw([(1, server)], 1, now, take)
         while room > 0 and not self.exhausted:
-            open_ = [each for each in alive or in_turn if not each.ready and self._room(each, now) > 0]
-            if not open_:
+            drawn = self._draw(self._roster.rooms(BATCH, now), room, now, take)
+            if not drawn:
                 break
-            share = min(BATCH, -(-room // len(open_)))
-            for server in open_:
-                wanted = min(share, room, self._room(server, now))
-                drawn = self._draw(server, wanted, now, take)
-                if not drawn:
-                    return
-                room -= drawn
-                if room <= 0:
-                    break
+            room -= drawn
 
-    def _room(self, server: Server, now: float) -> int:
-        """How many new queries may go to this nameserver."""
-        if server.solo and server.nameserver.transport != "udp":
-            return int(not self._occupied(server))
-        return server.window.allowance(now)
-
-    def _occupied(self, server: Server) -> bool:
-        """Does a query wait for its reply on a connection that gets one at a time?"""
-        if not server.solo or server.stream is None:
-            return False
-        return any(flight in self._waiting for flight in server.stream.flights.values())
-
-    def _draw(self, server: Server, wanted: int, now: float, take: Callable[[int], list[Query] | None]) -> int:
-        """Launch up to so many new queries at this nameserver; returns how many there were."""
-        queries = take(wanted)
+    def _draw(
+        self, rooms: list[tuple[int, Server]], most: int, now: float, take: Callable[[int], list[Query] | None]
+    ) -> int:
+        """Launch up to `most` new queries, evenly at these nameservers, each with its room; returns how many."""
+        wanted = min(most, sum([room for room, _ in rooms]))
+        queries = take(wanted) if wanted > 0 else []
         if queries is None:
             self.exhausted = True
         if not queries:
@@ -357,15 +335,9 @@ class Exchange:
         if self._clock is not None:
             # Reading hosts takes its time, a hundredth of a second where a name is the first to need a library.
             now = self._clock()
-        self._launch(server, queries, now)
-        self._turn += 1
+        for server, share in self._roster.shares(queries, rooms):
+            self._launch(server, share, now)
         return len(queries)
-
-    def _next(self, server: Server) -> Server:
-        """Whom to ask after this one: the next in turn that is not dead, or the next."""
-        count = len(self.servers)
-        following = [self.servers[(server.number + step) % count] for step in range(1, count + 1)]
-        return next((each for each in following if not each.window.dead), following[0])
 
     def _launch(self, server: Server, queries: list[Query], now: float) -> None:
         path = self._paths.next(server)
@@ -394,7 +366,7 @@ class Exchange:
             flight = server.ready.popleft()
             if flight.ended:
                 continue
-            if server.streams(flight) and self._occupied(server):
+            if server.streams(flight) and self._roster.occupied(server):
                 held.append(flight)
                 continue
             path = self._paths.place(flight, server)

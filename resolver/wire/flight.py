@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from resolver.message import Query, Result, Status
-from resolver.wire.window import Round, Window
+from resolver.wire.rounds import Round
+from resolver.wire.window import Window
 
 if TYPE_CHECKING:
     from resolver.nameserver import Nameserver

@@ -30,9 +30,7 @@ class Stream:
 
     def __init__(self, path: Path, context: ssl.SSLContext | None) -> None:
         nameserver = path.server.nameserver
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            nameserver.host, nameserver.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-        )[0]
+        family, address = nameserver.address()
         self.path = path
         self._out = bytearray()
         self._in = bytearray()
@@ -45,7 +43,7 @@ class Stream:
                 self._cipher_in, self._cipher_out, server_hostname=nameserver.name or nameserver.host
             )
         self._plain = bytearray()  # framed queries that wait for the handshake
-        self._socket = socket.socket(family, kind, protocol)
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
         try:
             self._socket.setblocking(False)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

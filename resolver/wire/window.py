@@ -26,12 +26,15 @@ from __future__ import annotations
 import math
 from collections import deque
 
-FIRST = 128  # queries: the window at first, well under what a socket buffer of Linux' default size holds (about 270)
+from resolver.wire.rounds import Cut, Round, Trip
+
+# What all parties of a run may have in flight together, for the socket buffer at the other end is one:
+FIRST = 128  # queries: the window at first, well under what a buffer of Linux' default size holds (about 270)
 NEAR = 192  # queries: the largest window on a short path; a smaller part of a buffer that many share
 SHORT = 0.01  # seconds of round trip: a short path
 ENOUGH = 200_000  # queries a second: more than one interpreter can handle
 LEAST_ROUND = 0.02  # seconds
-LEAST_OVERDUE = 0.1  # seconds; a machine's scheduler alone can hold a reply back for some hundredths
+LEAST = 4.0  # queries: the smallest window
 FLOOR = 20.0  # queries a second: the slowest that congestion alone makes us
 IDLE = 0.25  # of a round's time spent waiting for sockets: below it, the window is not what holds us back
 TOLERATED = 0.01  # of the queries: a loss that is no reason to slow down
@@ -45,39 +48,17 @@ INSTANT = 1e-5  # seconds: no wait is shorter, or a clock might stand still
 _ULPS = 1e-9
 
 
-class Round:
-    """Queries that went out together, and how many of them were answered."""
-
-    __slots__ = ("answered", "closed", "idle", "judged", "opened", "sent")
-
-    def __init__(self, now: float, idle: float = 0.0) -> None:
-        self.opened = now
-        self.idle = idle  # seconds that were spent waiting: in all before it, then, once closed, within it
-        self.closed = math.inf
-        self.sent = 0
-        self.answered = 0
-        self.judged = False
-
-
-class _Cut:
-    """What was cut, and why: enough to take it back."""
-
-    __slots__ = ("loss", "lost", "rate", "round", "window")
-
-    def __init__(self, loss: float, lost: int, round_: Round, rate: float, window: float) -> None:
-        self.loss = loss
-        self.lost = lost
-        self.round = round_
-        self.rate = rate
-        self.window = window
-
-
 class Window:
-    """The window of one nameserver. `limit`: the most queries in flight; `patience`: seconds of silence until dead."""
+    """The window of one nameserver. `limit`: the most queries in flight; `patience`: seconds of silence until dead.
 
-    def __init__(self, limit: int, patience: float) -> None:
+    `parties`: windows of this run at this nameserver, in as many processes, none of which sees the others.
+    """
+
+    def __init__(self, limit: int, patience: float, parties: int = 1) -> None:
         self.limit = limit
-        self.size = float(min(FIRST, limit))
+        self._first = max(LEAST, FIRST / parties)
+        self._near = max(LEAST, NEAR / parties)
+        self.size = float(min(self._first, limit))
         self.rate = math.inf  # queries a second
         self.dead = False
         self.dark: float | None = None  # since when nothing at all comes back
@@ -87,9 +68,7 @@ class Window:
         self._patience = patience
         self._rounds: deque[Round] = deque()  # closed, not yet judged
         self._heard: float | None = None
-        self._trip = 0.0  # smoothed round trip and its variation, seconds (RFC 6298)
-        self._swing = 0.0
-        self._shortest = math.inf
+        self._trip = Trip()
         self._credit = 1.0  # queries that the rate allows at once
         self._credited = 0.0
         self._room = 0  # the last allowance, and whether the rate set it
@@ -98,7 +77,7 @@ class Window:
         self._full = self._held = False  # since the last judgement: did the window, or the rate, hold something back?
         self._seen = self._gone = 0.0  # sent and lost since the last change, older ones fading
         self._accepted = 0.0  # the share of loss that slowing down does not cure
-        self._cut: _Cut | None = None
+        self._cut: Cut | None = None
         self._ceiling = math.inf  # replies a second that got through when there was loss
         self._confirmed = 0  # how often that was seen
         self._vain = 0  # cuts in a row that cured nothing,
@@ -189,12 +168,7 @@ class Window:
 
     def trip(self, seconds: float) -> None:
         """A round trip was measured (never one of a query that was sent twice: Karn's algorithm)."""
-        self._shortest = min(seconds, self._shortest)
-        if self._trip == 0.0:
-            self._trip, self._swing = seconds, seconds / 2
-        else:
-            self._swing += (abs(seconds - self._trip) - self._swing) / 4
-            self._trip += (seconds - self._trip) / 8
+        self._trip.took(seconds)
 
     def silent(self, now: float) -> None:
         """A try ran out without a reply."""
@@ -245,12 +219,12 @@ class Window:
         return seconds
 
     def _span(self) -> float:
-        return max(LEAST_ROUND, min(self._trip, 0.5))
+        return max(LEAST_ROUND, min(self._trip.usual, 0.5))
 
     def _overdue(self) -> float:
         if self._heard is None:
             return self._patience
-        return max(LEAST_OVERDUE, self._trip + 4 * self._swing)
+        return self._trip.overdue
 
     def _judge(self, round_: Round, now: float) -> None:
         round_.judged = True
@@ -295,9 +269,9 @@ class Window:
         span = max(round_.closed - round_.opened, LEAST_ROUND / 4)
         through = self._through(round_, now)
         self._worst = 0.8 * self._gone / self._seen if self._vain else 0.0
-        self._cut = _Cut(self._gone / self._seen, lost, round_, self.rate, self.size)
+        self._cut = Cut(self._gone / self._seen, lost, round_, self.rate, self.size)
         self.rate = max(FLOOR, 0.85 * through, 0.2 * min(self.rate, round_.sent / span))
-        self.size = max(4.0, min(self.size, self.size / 2 + FIRST / 4))
+        self.size = max(LEAST, min(self.size, self.size / 2 + self._first / 4))
         self._credit, self._credited = 0.0, now
         self._forget(now)
 
@@ -313,7 +287,7 @@ class Window:
         self.dark = self.probed = now
         self._dimmed = round_.opened
         if self._cut is None:
-            self._cut = _Cut(1.0, lost, round_, self.rate, self.size)
+            self._cut = Cut(1.0, lost, round_, self.rate, self.size)
         if self._ceiling < math.inf:
             self.rate = min(self.rate, 0.85 * self._ceiling)
         self._forget(now)
@@ -387,7 +361,7 @@ class Window:
             self.size = min(self._most(), self.size * 2)
         else:
             # The larger window brought nothing: the one before serves as well, and loses less when the path narrows.
-            self.size = max(min(FIRST, self.limit), self.size / 2)
+            self.size = max(min(self._first, self.limit), self.size / 2)
             self._best = through / 1.15
             self._settled, self._hold = now, min(16.0, 2 * self._hold)
         self._widened = now
@@ -395,8 +369,8 @@ class Window:
     def _most(self) -> float:
         """The window that could make a difference: on a short path a small one allows more than anybody can handle,
         and a larger one only fills the socket buffer at the other end."""
-        short = self._trip < SHORT and self.size > ENOUGH * self._shortest
-        return min(float(self.limit), max(self.size, NEAR)) if short else float(self.limit)
+        short = self._trip.usual < SHORT and self.size > ENOUGH * self._trip.shortest
+        return min(float(self.limit), max(self.size, self._near)) if short else float(self.limit)
 
     def _forget(self, now: float) -> None:
         self._seen = self._gone = 0.0
@@ -404,7 +378,7 @@ class Window:
 
     def _revive(self, now: float) -> None:
         self.dead = False
-        self.size = float(min(FIRST, self.limit))
+        self.size = float(min(self._first, self.limit))
         self.rate = math.inf
         self._best = 0.0
         self._settled = -math.inf
