@@ -17,6 +17,8 @@ import click
 
 from benchmarks.measure import (
     CHECKOUT,
+    Checked,
+    Timing,
     check,
     child_environment,
     resolve_answers,
@@ -36,6 +38,8 @@ HOSTS = {
     "aiodns": 20_000,
     "dnspython-threads": 5_000,
     "dnspython-gevent": 5_000,
+    "dnspython-asyncio": 5_000,
+    "twisted": 5_000,
     "blastdns": 50_000,
     "presolv": 10_000,
 }
@@ -50,18 +54,18 @@ def peer_answers(path: Path) -> Iterator[tuple[int, str]]:
             yield NUMBERS[host], address
 
 
-def run_peer(name: str, server: Nameserver, directory: Path) -> tuple[float, str]:
-    """Look the peer's hosts up; its right answers a second, and what became of the others."""
+def run_peer(name: str, server: Nameserver, directory: Path, count: int) -> tuple[Timing, Checked]:
+    """Look so many hosts up under a name that `benchmarks.peer_lookups` knows; the seconds, and what was answered."""
     hosts, output = directory / f"{name}.txt", directory / f"{name}.out"
-    write_hosts(hosts, HOSTS[name])
+    write_hosts(hosts, count)
     command = [sys.executable, "-m", "benchmarks.peer_lookups", name, str(hosts), str(server.port), str(output)]
     done = subprocess.run(
         command, cwd=CHECKOUT, env=child_environment(), capture_output=True, text=True, timeout=SECONDS_FOR_A_PEER
     )
     if done.returncode:
         raise click.ClickException(f"{name} failed: {done.stderr.strip()[-2000:]}")
-    checked = check(peer_answers(output), HOSTS[name])
-    return checked.right / float(done.stdout), str(checked)
+    wall, cpu = map(float, done.stdout.split())
+    return Timing(count, wall, cpu), check(peer_answers(output), count)
 
 
 def run_ours(engine: str, server: Nameserver, directory: Path, hosts: int) -> tuple[float, str]:
@@ -104,8 +108,9 @@ def main(engine: str, peers: tuple[str, ...], hosts: int, rounds: int) -> None:
             rate, _fate = run_ours(engine, server, directory, hosts)
             ours.append(rate)
             for peer in chosen:
-                rate, fates[peer] = run_peer(peer, server, directory)
-                rates[peer].append(rate)
+                timing, checked = run_peer(peer, server, directory, HOSTS[peer])
+                rates[peer].append(checked.right / timing.wall)
+                fates[peer] = str(checked)
 
     click.echo(f"{'resolve -e ' + engine:<26} {spread(ours):<30} lookups/s  of {hosts:,}, all answers right")
     for peer in chosen:

@@ -56,6 +56,7 @@ def resolve(
     *,
     engine: str = engines.DEFAULT,
     backend: str = "wire",
+    inner: str | None = None,
     types: Sequence[str] | str = ("A",),
     policy: Policy | None = None,
     nameservers: Sequence[str | Nameserver] | str | None = None,
@@ -70,6 +71,7 @@ def resolve(
 
     hosts: a path or an open text file is a list (one host a line); of any other iterable each element is one host.
     engine, backend: who waits, and who speaks DNS.
+    inner: the engine inside the child processes of the engine processes; None: the fastest.
     types: record types; each host and type is one lookup with one result.
     policy: who is asked and how often; or, one by one, its fields: nameservers (texts as the command's `-n` takes),
         timeout (seconds: the whole run ends then; what is not done is reported DEADLINE), query_timeout (seconds that
@@ -81,7 +83,7 @@ def resolve(
     """
     fields = _fields(policy, nameservers, timeout, query_timeout, tries, concurrency, rate)
     results: list[Result] = []
-    with plan([source(hosts, whole=True)], engine, backend, types, fields, lab=lab) as prepared:
+    with plan([source(hosts, whole=True)], engine, backend, types, fields, inner=inner, lab=lab) as prepared:
         summary = prepared.batch(results.extend).run()
     results.sort(key=lambda result: result.index)
     return Run(results, summary)
@@ -92,6 +94,7 @@ def stream(
     *,
     engine: str = engines.DEFAULT,
     backend: str = "wire",
+    inner: str | None = None,
     types: Sequence[str] | str = ("A",),
     policy: Policy | None = None,
     nameservers: Sequence[str | Nameserver] | str | None = None,
@@ -108,7 +111,7 @@ def stream(
     there. A consumer that is slow slows the reading of hosts. Takes and raises what `resolve` does.
     """
     fields = _fields(policy, nameservers, timeout, query_timeout, tries, concurrency, rate)
-    prepared = plan([source(hosts)], engine, backend, types, fields, lab=lab)
+    prepared = plan([source(hosts)], engine, backend, types, fields, inner=inner, lab=lab)
     return _closed_with(_pull(prepared), prepared)
 
 
@@ -175,6 +178,7 @@ def plan(
     types: Sequence[str] | str,
     policy: Policy,
     *,
+    inner: str | None = None,
     lab: bool = False,
     forgetful: Forgetful | None = None,
 ) -> Plan:
@@ -185,7 +189,7 @@ def plan(
     with contextlib.ExitStack() as opened:
         for each in sources:
             opened.callback(each.close)
-        waiter, asker = engines.find(engine, backend)
+        waiter, asker = engines.find(engine, backend, inner)
         if forgetful is not None:
             if backend != forgetful.name:
                 raise ValueError(f"no-wait needs backend {forgetful.name}, not {backend}")
@@ -193,6 +197,10 @@ def plan(
         asked = list(dict.fromkeys(rdtype(each) for each in ([types] if isinstance(types, str) else types)))
         if not asked:
             raise ValueError("no record type was given")
+        # What only some of them have to say: how the program must be made ready, and what can be asked at all.
+        for check, given in ((getattr(waiter, "check", None), asker), (getattr(asker, "check_types", None), asked)):
+            if check is not None:
+                check(given)
         if lab:
             if policy.nameservers:
                 raise ValueError("lab is a nameserver of this run's own; it does not go with nameservers")

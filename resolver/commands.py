@@ -57,6 +57,7 @@ def cli() -> None:
 @click.argument("hosts", nargs=-1)
 @option("-e", "--engine", default="gevent", show_default=True, help="How to wait: see `resolve engines`.")
 @option("-b", "--backend", default="wire", show_default=True, help="Who speaks DNS: see `resolve engines`.")
+@option("--inner", metavar="ENGINE", help="The engine inside the children of engine processes. [default: threads]")
 @option("-t", "--type", "types", multiple=True, default=("A",), show_default=True, metavar="TYPE", help="Record type; "
          "repeat for several: each host and type is one lookup with one result.")  # fmt: skip
 @option("-n", "--nameserver", "nameservers", multiple=True, metavar="ADDR", help="ADDR, ADDR:PORT or [V6]:PORT, with "
@@ -92,6 +93,7 @@ def run(
     hosts: tuple[str, ...],
     engine: str,
     backend: str,
+    inner: str | None,
     types: tuple[str, ...],
     nameservers: tuple[str, ...],
     timeout: float | None,
@@ -120,11 +122,15 @@ def run(
         ctx.exit()
     ctx.obj(engine)
     from resolver.api import plan
+    from resolver.engines import carries
     from resolver.job import Job, Volley
     from resolver.policy import Policy
 
     if progress is None:
         progress = sys.stderr.isatty()
+    if ctx.get_parameter_source("inner") is click.core.ParameterSource.ENVIRONMENT and not carries(engine):
+        # The environment speaks to every run; that this one has no inner engine is no mistake.
+        inner = None
     with usage(ctx):
         policy = Policy(
             nameservers=nameservers,  # type: ignore[arg-type]  # texts, which Policy reads
@@ -138,9 +144,11 @@ def run(
         if no_wait:
             _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict")
             volley = Volley(summary, inputs=hosts or ("-",))
-            prepared = plan(sources_of(hosts), engine, backend, types, policy, lab=lab, forgetful=volley.forgetful)
+            prepared = plan(
+                sources_of(hosts), engine, backend, types, policy, inner=inner, lab=lab, forgetful=volley.forgetful
+            )
         else:
-            prepared = plan(sources_of(hosts), engine, backend, types, policy, lab=lab)
+            prepared = plan(sources_of(hosts), engine, backend, types, policy, inner=inner, lab=lab)
     with prepared:
         if no_wait:
             ctx.exit(volley.run(prepared, progress=progress and not quiet, quiet=quiet))

@@ -6,7 +6,11 @@ rows that are added there are picked up here by themselves.
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,15 +20,23 @@ from resolver import Run, resolve
 from resolver.engines import Pair, pairs
 from resolver.lab import Lab
 
-# What a backend cannot do or tell, in words that tests use with @pytest.mark.needs: the one place for that. A backend
-# that does not stand here can do everything; `ask` needs "nameservers" by itself.
+# What a backend, or an engine with it, cannot do or tell, in words that tests use with @pytest.mark.needs: the one
+# place for that. What does not stand here can do everything; `ask` needs "nameservers" by itself.
 #
 #   nameservers   asks the nameservers that the run names
-#   streams       asks nameservers over TCP and TLS
+#   streams       asks nameservers over TCP
+#   tls           asks nameservers over TLS
+#   types         looks up any record type
+#   details       tells whatever came: the chain before an NXDOMAIN, that an empty answer is a referral, half a reply
 #   matching      drops forged and broken replies by itself, and keeps the count
 #   attempts      tells how many queries were sent, and to whom
+#   in-process    runs in the tests' own program; what cannot is asked in one that gevent has patched
 CANNOT: dict[str, frozenset[str]] = {
+    "aiodns": frozenset({"matching", "attempts", "tls", "types", "details"}),
+    "twisted": frozenset({"tls"}),
     "system": frozenset({"nameservers", "streams", "matching", "attempts"}),
+    "gevent-system": frozenset({"in-process"}),
+    "gevent-dnspython": frozenset({"in-process"}),
 }
 
 _fresh = itertools.count()
@@ -46,7 +58,23 @@ def lab() -> Iterator[Lab]:
         yield running
 
 
-@pytest.fixture(scope="session", params=list(pairs()), ids=lambda pair: f"{pair.engine}-{pair.backend}")
+def row(pair: Pair) -> str:
+    """What the table of abilities and the tests' names call a pair."""
+    return f"{pair.engine}-{pair.backend}"
+
+
+def lacking(pair: Pair, *needed: str) -> list[str]:
+    """Which of these abilities the pair does not have."""
+    return sorted({*needed} & (CANNOT.get(pair.backend, frozenset()) | CANNOT.get(row(pair), frozenset())))
+
+
+def skip_without(pair: Pair, *needed: str) -> None:
+    """Skip the test where the pair lacks one of these abilities."""
+    if lacks := lacking(pair, *needed):
+        pytest.skip(f"{row(pair)} cannot: {', '.join(lacks)}")
+
+
+@pytest.fixture(scope="session", params=list(pairs()), ids=row)
 def pair(request: pytest.FixtureRequest) -> Pair:
     """An engine and a backend that go together; skipped where one of them is not installed."""
     pair: Pair = request.param
@@ -61,32 +89,87 @@ def _able(request: pytest.FixtureRequest) -> None:
     if "pair" not in request.fixturenames:
         return
     needed = {ability for mark in request.node.iter_markers("needs") for ability in mark.args}
-    if {"ask", "replies"} & set(request.fixturenames):
-        needed.add("nameservers")
-    pair: Pair = request.getfixturevalue("pair")
-    lacking = sorted(needed & CANNOT.get(pair.backend, frozenset()))
-    if lacking:
-        pytest.skip(f"backend {pair.backend} cannot: {', '.join(lacking)}")
+    skip_without(request.getfixturevalue("pair"), *needed)
 
 
 class Ask:
-    """`resolve` on one pair; asks the lab where the test names no nameserver."""
+    """`resolve` on one pair. Where the test names no nameserver it asks the lab, or whomever such a backend asks."""
 
     def __init__(self, pair: Pair, lab: Lab) -> None:
         self.pair = pair
         self.lab = lab
+        self._patched = Patched() if lacking(pair, "in-process") else None
+        self._resolve: Callable[..., Run] = self._patched or resolve
 
     def __call__(self, hosts: Iterable[str], **options: Any) -> Run:
         """The run of these hosts."""
-        if not {"nameservers", "policy"} & options.keys():
+        if not {"nameservers", "policy"} & options.keys() and not lacking(self.pair, "nameservers"):
             options["nameservers"] = self.lab.nameserver
-        return resolve(hosts, engine=self.pair.engine, backend=self.pair.backend, **options)
+        return self._resolve(hosts, engine=self.pair.engine, backend=self.pair.backend, **options)
+
+    def close(self) -> None:
+        """End what it started."""
+        if self._patched is not None:
+            self._patched.close()
+
+
+class Patched:
+    """`resolve` in a child process whose standard library is gevent's from the start. It ends with the tests."""
+
+    PROGRAM = """
+from gevent import monkey; monkey.patch_all()
+import pickle, sys
+from resolver import resolve
+while True:
+    try:
+        hosts, options = pickle.load(sys.stdin.buffer)
+    except EOFError:
+        break
+    try:
+        came = resolve(hosts, **options)
+    except Exception as error:
+        came = error
+    pickle.dump(came, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+"""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", self.PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        )
+
+    def __call__(self, hosts: Iterable[str], **options: Any) -> Run:
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        pickle.dump((list(hosts), options), self._child.stdin)
+        self._child.stdin.flush()
+        came = pickle.load(self._child.stdout)
+        if isinstance(came, Exception):
+            raise came
+        assert isinstance(came, Run)
+        return came
+
+    def close(self) -> None:
+        """End the child."""
+        with self._child:
+            assert self._child.stdin is not None
+            self._child.stdin.close()
 
 
 @pytest.fixture(scope="session")
-def ask(pair: Pair, lab: Lab) -> Ask:
-    """Looks hosts up on one pair of the table."""
-    return Ask(pair, lab)
+def look_up(pair: Pair, lab: Lab) -> Iterator[Ask]:
+    """Looks hosts up on one pair of the table. `localhost` is a name that every one of them has an address for."""
+    asking = Ask(pair, lab)
+    yield asking
+    asking.close()
+
+
+@pytest.fixture(scope="session")
+def ask(look_up: Ask) -> Ask:
+    """The same, on pairs that ask the nameserver that they are told to."""
+    skip_without(look_up.pair, "nameservers")
+    return look_up
 
 
 def fresh(label: str) -> str:

@@ -139,7 +139,9 @@ def test_fields_of_an_answer(replies: dict[str, Result], pair: Pair, lab: Lab) -
     assert 0 < result.elapsed < TRIES
 
 
-@pytest.mark.parametrize("label", ["hang", "garbage-only", "otherport-only"])
+@pytest.mark.parametrize(
+    "label", ["hang", "otherport-only", pytest.param("garbage-only", marks=pytest.mark.needs("matching"))]
+)
 def test_silence_names_nobody(replies: dict[str, Result], label: str) -> None:
     """A TIMEOUT has no answers, names no nameserver or transport, lasted as long as its tries, and says so."""
     result = replies[label]
@@ -149,7 +151,17 @@ def test_silence_names_nobody(replies: dict[str, Result], label: str) -> None:
     assert TRIES * 1.75 - 0.01 <= result.elapsed < TRIES * 1.75 + 2
 
 
-@pytest.mark.parametrize("label", ["servfail", "refused", "rcode-12", "nx", "nodata", "noquestion"])
+@pytest.mark.parametrize(
+    "label",
+    [
+        "servfail",
+        "refused",
+        "rcode-12",
+        "nx",
+        "nodata",
+        pytest.param("noquestion", marks=pytest.mark.needs("matching")),
+    ],
+)
 def test_a_said_no_names_who_said_it(replies: dict[str, Result], lab: Lab, label: str) -> None:
     """An rcode, NXDOMAIN and NODATA come from a nameserver, which the result names; none of them has an error."""
     result = replies[label]
@@ -194,7 +206,7 @@ def chain(result: Result) -> list[tuple[str, str]]:
         ("cname-1", [("CNAME", "cname-0"), ("A", "")]),
         ("cname-9", [*(("CNAME", f"cname-{index}") for index in range(8, -1, -1)), ("A", "")]),
         ("cname-shuffled", [("CNAME", "cname-2"), ("CNAME", "cname-1"), ("CNAME", "cname-0"), ("A", "")]),
-        ("cname-nx", [("CNAME", "nx")]),
+        pytest.param("cname-nx", [("CNAME", "nx")], marks=pytest.mark.needs("details")),
         ("cname-nodata", [("CNAME", "nodata")]),
         ("cname-open", [("CNAME", "cname-0")]),
         ("cname-binary", [("CNAME", r"a\.b\032c\\d\000\255"), ("A", "")]),
@@ -223,6 +235,7 @@ def test_owners_follow_the_chain(replies: dict[str, Result]) -> None:
     assert [result.name, *targets] == [record.name for record in result.answers]
 
 
+@pytest.mark.needs("details")
 @pytest.mark.parametrize("label", ["referral", "upward"])
 def test_a_referral_says_so(replies: dict[str, Result], label: str) -> None:
     """A referral is NODATA with an error that says what it is; real NODATA has none."""
@@ -254,6 +267,7 @@ def test_ttl(replies: dict[str, Result]) -> None:
 # --- Retries.
 
 
+@pytest.mark.needs("attempts")
 def test_formerr_is_asked_again_without_edns(ask: Ask) -> None:
     """FORMERR to a query with EDNS is followed by one without, which uses up no try; FORMERR to that does."""
     formerr, noedns = ask([fresh("formerr"), fresh("noedns")], query_timeout=1)
@@ -268,6 +282,7 @@ def test_one_try_with_truncation_and_edns(ask: Ask) -> None:
     assert expected == [(result.status, result.attempts) for result in run]
 
 
+@pytest.mark.needs("details")
 def test_a_broken_connection_takes_no_other_lookup_down(ask: Ask) -> None:
     """Names whose TCP connection is closed or reset end in ERROR; those that share the connection are answered."""
     good = [fresh("truncated") for _ in range(30)]
@@ -277,6 +292,7 @@ def test_a_broken_connection_takes_no_other_lookup_down(ask: Ask) -> None:
     assert [] == [result.input for result in run if result.status == "ERROR" and not result.error]
 
 
+@pytest.mark.needs("attempts")
 def test_tcp_that_never_answers(ask: Ask) -> None:
     """Silence over TCP after truncation is silence: TIMEOUT after all tries."""
     [result] = ask([fresh("hangtcp")], query_timeout=0.4)
@@ -459,8 +475,14 @@ def test_an_rcode_outranks_a_local_failure(ask: Ask, closed_port: str) -> None:
     assert {("SERVFAIL", bad.nameserver, None)} == {(each.status, each.nameserver, each.error) for each in run}
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
-@pytest.mark.needs("streams")
+@pytest.mark.parametrize(
+    "transport",
+    [
+        "udp",
+        pytest.param("tcp", marks=pytest.mark.needs("streams")),
+        pytest.param("tls", marks=pytest.mark.needs("tls")),
+    ],
+)
 def test_a_closed_port_is_an_error(ask: Ask, closed_port: str, transport: str) -> None:
     """Where nobody listens, the local side fails: ERROR with a sentence, and no nameserver."""
     run = ask([fresh("www") for _ in range(20)], nameservers=f"{transport}://{closed_port}", query_timeout=0.4)
@@ -571,6 +593,7 @@ def test_what_does_not_match_is_dropped(ask: Ask, what: str) -> None:
 # --- What is asked.
 
 
+@pytest.mark.needs("types")
 def test_several_types(ask: Ask) -> None:
     """Each host and type is one lookup, a host's types one after the other, and each has its own records."""
     types = ["A", "aaaa", "MX", "TXT", "SOA", "NS", "SRV", "CAA", "HTTPS", "TYPE65280"]
@@ -608,9 +631,9 @@ def test_names_as_they_are_asked(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("bad", ["", "a..b", "x" * 64 + ".example", ".".join(["abcdefg"] * 32), "two words", "nul\0.x"])
-def test_what_cannot_be_asked(ask: Ask, bad: str) -> None:
+def test_what_cannot_be_asked(look_up: Ask, bad: str) -> None:
     """What is no name is INVALID in its place, with a sentence, and nothing is sent for it; the run goes on."""
-    before, result, after = ask(["a.example", bad, "b.example"])
+    before, result, after = look_up(["localhost", bad, "localhost"])
     assert [Status.NOERROR, Status.INVALID, Status.NOERROR] == [before.status, result.status, after.status]
     assert [1, None, "A", [], 0, None] == [
         result.index,
@@ -623,16 +646,16 @@ def test_what_cannot_be_asked(ask: Ask, bad: str) -> None:
     assert result.error
 
 
-def test_duplicates_have_a_result_each(ask: Ask) -> None:
-    """A host that stands in the input several times is looked up as often."""
-    run = ask(["www.example"] * 300 + ["nx.example", "nx.example"])
+def test_duplicates_have_a_result_each(look_up: Ask) -> None:
+    """A line that stands in the input several times has as many results, a host or not."""
+    run = look_up(["localhost"] * 300 + ["two words", "two words"])
     assert [*range(302)] == [result.index for result in run]
-    assert {"NOERROR": 300, "NXDOMAIN": 2} == run.summary.statuses
+    assert {"NOERROR": 300, "INVALID": 2} == run.summary.statuses
 
 
-def test_nothing_to_ask(ask: Ask) -> None:
+def test_nothing_to_ask(look_up: Ask) -> None:
     """No hosts: no results, and no failure."""
-    run = ask([])
+    run = look_up([])
     assert [[], 0, "complete"] == [list(run), run.summary.lookups, run.summary.ended]
 
 
@@ -691,17 +714,17 @@ def over_tls(ask: Ask, nameserver: str, trusted: str | None, hosts: int = 100, s
     return ask([fresh("www") for _ in range(hosts)], policy=policy)
 
 
-@pytest.mark.needs("streams")
+@pytest.mark.needs("tls")
 @pytest.mark.parametrize("name", ["", "#dns.example"])
 def test_tls_nameserver(ask: Ask, secure: str, trusted: str, name: str) -> None:
     """`tls://`: the certificate is checked against the address, or against the name that follows the #."""
-    run = over_tls(ask, secure + name, trusted)
+    run = over_tls(ask, secure + name, trusted, seconds=8)  # with a connection a lookup, handshakes take theirs
     assert {("NOERROR", "tls", secure, 1)} == {
         (result.status, result.transport, result.nameserver, result.attempts) for result in run
     }
 
 
-@pytest.mark.needs("streams")
+@pytest.mark.needs("tls")
 def test_tls_nameserver_of_another_name(ask: Ask, secure: str, trusted: str) -> None:
     """A certificate for another name is an ERROR with a sentence, and nothing is asked."""
     run = over_tls(ask, f"{secure}#other.example", trusted, 5)
@@ -709,7 +732,7 @@ def test_tls_nameserver_of_another_name(ask: Ask, secure: str, trusted: str) -> 
     assert [] == [result.error for result in run if "certificate" not in (result.error or "")]
 
 
-@pytest.mark.needs("streams")
+@pytest.mark.needs("tls")
 def test_tls_nameserver_that_nobody_vouches_for(ask: Ask, secure: str) -> None:
     """A certificate whose authority is not known is an ERROR with a sentence."""
     run = over_tls(ask, secure, None, 5)
@@ -717,7 +740,7 @@ def test_tls_nameserver_that_nobody_vouches_for(ask: Ask, secure: str) -> None:
     assert [] == [result.error for result in run if "certificate" not in (result.error or "")]
 
 
-@pytest.mark.needs("streams")
+@pytest.mark.needs("tls")
 def test_tls_towards_a_port_that_speaks_plain(ask: Ask) -> None:
     """A nameserver that does not speak TLS ends in ERROR or TIMEOUT with a sentence, not in a broken run."""
     run = over_tls(ask, ask.lab.nameserver, None, 5, 0.4)
@@ -746,23 +769,23 @@ def test_ipv6_nameserver(ask: Ask) -> None:
 def test_deadline(ask: Ask) -> None:
     """Against a nameserver that never answers, `timeout` ends the run within 0.2 s, with a result for each lookup."""
     with Udp(silent) as server:
-        run = ask([fresh("www") for _ in range(3000)], nameservers=server.nameserver, timeout=0.5, query_timeout=2)
+        run = ask([fresh("www") for _ in range(3000)], nameservers=server.nameserver, timeout=1, query_timeout=4)
     assert {"DEADLINE": 3000} == run.summary.statuses
-    assert 0.5 <= run.summary.seconds < 0.7
+    assert 1 <= run.summary.seconds < 1.2
     assert [*range(3000)] == [result.index for result in run]
     asked = [result for result in run if result.attempts]
     assert 100 < len(asked) <= 1000
     assert [] == [r for r in run if (r.elapsed is None) is bool(r.attempts) or not r.error or r.nameserver]
-    assert [] == [result for result in asked if not 0 < (result.elapsed or 0) < 0.7]
+    assert [] == [result for result in asked if not 0 < (result.elapsed or 0) < 1.2]
     assert "deadline" == run.summary.ended
 
 
 def test_deadline_keeps_what_is_done(ask: Ask) -> None:
     """Of 10,000 hosts of which some answer, each has one result when the run ends, and the answers are kept."""
     labels = [("www", "hang", "nx", "www")[index % 4] for index in range(10_000)]
-    run = ask(map(fresh, labels), timeout=0.8, query_timeout=20)
+    run = ask(map(fresh, labels), timeout=1.5, query_timeout=20)
     assert [*range(10_000)] == [result.index for result in run]
-    assert 0.8 <= run.summary.seconds < 1.3
+    assert 1.5 <= run.summary.seconds < 2.0
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for label, result in zip(labels, run, strict=True):
         found[label][result.status] += 1
@@ -773,9 +796,9 @@ def test_deadline_keeps_what_is_done(ask: Ask) -> None:
     assert found["www"]["NOERROR"] > 200
 
 
-def test_deadline_after_the_end_changes_nothing(ask: Ask) -> None:
+def test_deadline_after_the_end_changes_nothing(look_up: Ask) -> None:
     """A run that is done in time is complete, and no result tells of the deadline."""
-    run = ask([fresh("www") for _ in range(100)], timeout=60)
+    run = look_up(["localhost"] * 100, timeout=60)
     assert [{"NOERROR": 100}, "complete", True] == [
         run.summary.statuses,
         run.summary.ended,
@@ -790,6 +813,7 @@ def test_deadline_with_no_time_at_all(ask: Ask) -> None:
     assert {(0, None), (1, True)} >= {(r.attempts, None if r.elapsed is None else True) for r in run}
 
 
+@pytest.mark.needs("in-process")
 def test_cancel(ask: Ask) -> None:
     """A cancelled run ends soon: what is done is kept, what is not is CANCELLED, and nothing is left out."""
     hosts = [fresh(("www", "hang")[index % 2]) for index in range(100)]
@@ -797,9 +821,15 @@ def test_cancel(ask: Ask) -> None:
     policy = Policy(nameservers=(ask.lab.nameserver,), query_timeout=20)  # type: ignore[arg-type]  # texts are fine
     source = elements(hosts, whole=True)
     with api.plan([source], ask.pair.engine, ask.pair.backend, "A", policy) as plan:
-        timer = threading.Timer(0.4, plan.deadline.cancel)
-        timer.start()
-        summary = plan.batch(results.extend).run()
+        timer = threading.Timer(0.3, plan.deadline.cancel)
+
+        def take(batch: list[Result]) -> None:
+            # An engine may have to start processes first.
+            results.extend(batch)
+            if len(results) == 50:
+                timer.start()
+
+        summary = plan.batch(take).run()
         timer.join()
     assert {"NOERROR": 50, "CANCELLED": 50} == summary.statuses
     assert [*range(100)] == sorted(result.index for result in results)
@@ -889,6 +919,7 @@ def test_a_lossy_path(ask: Ask) -> None:
 # --- The input.
 
 
+@pytest.mark.needs("in-process")
 def test_input_is_read_as_it_is_used(pair: Pair, ask: Ask) -> None:
     """A generator is asked for no more hosts than fit between the ends, and a stream that is left stops reading."""
     read = 0
@@ -901,24 +932,26 @@ def test_input_is_read_as_it_is_used(pair: Pair, ask: Ask) -> None:
 
     results = stream(endless(), engine=pair.engine, backend=pair.backend, nameservers=[ask.lab.nameserver])
     first = [next(results) for _ in range(100)]
-    time.sleep(0.3)
-    held = read
-    time.sleep(0.2)
+    held = 0
+    while held < min(read, 30_000):
+        held = read
+        time.sleep(0.3)
     assert held == read
     results.close()
     assert {Status.NOERROR} == {result.status for result in first}
     assert held < 30_000
 
 
-def test_an_input_that_waits(ask: Ask) -> None:
+@pytest.mark.needs("in-process")
+def test_an_input_that_waits(look_up: Ask) -> None:
     """What the input has given so far is answered while it makes us wait for more, and a deadline ends that."""
 
     def slow() -> Iterator[str]:
         for _ in range(5):
-            yield fresh("www")
+            yield "localhost"
             time.sleep(0.05)
 
-    run = ask(slow())
+    run = look_up(slow())
     assert {"NOERROR": 5} == run.summary.statuses
 
 

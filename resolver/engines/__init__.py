@@ -26,18 +26,37 @@ class _Engine(NamedTuple):
 
 class _Backend(NamedTuple):
     module: str
-    style: str
     needs: str | None
     extra: str | None
 
 
 ENGINES = {
-    "gevent": _Engine("resolver.engines.gevent", {"wire": "poll"}, "gevent", None),
-    "asyncio": _Engine("resolver.engines.asyncio", {"wire": "poll"}, None, None),
-    "threads": _Engine("resolver.engines.threads", {"wire": "poll"}, None, None),
+    "gevent": _Engine(
+        "resolver.engines.gevent", {"wire": "poll", "system": "call", "dnspython": "call"}, "gevent", None
+    ),
+    "asyncio": _Engine(
+        "resolver.engines.asyncio",
+        {"wire": "poll", "system": "threads", "dnspython": "await", "aiodns": "await"},
+        None,
+        None,
+    ),
+    "threads": _Engine("resolver.engines.threads", {"wire": "poll", "system": "call", "dnspython": "call"}, None, None),
+    "processes": _Engine(
+        "resolver.engines.processes", {"wire": "chunks", "system": "chunks", "dnspython": "chunks"}, None, None
+    ),
+    "twisted": _Engine(
+        "resolver.engines.twisted",
+        {"wire": "poll", "system": "threads", "twisted": "await"},
+        "twisted",
+        "twisted",
+    ),
 }
 BACKENDS = {
-    "wire": _Backend("resolver.wire", "poll", None, None),
+    "wire": _Backend("resolver.wire", None, None),
+    "system": _Backend("resolver.backends.system", None, None),
+    "dnspython": _Backend("resolver.backends.dnspython", "dns", None),
+    "aiodns": _Backend("resolver.backends.aiodns", "aiodns", None),
+    "twisted": _Backend("resolver.backends.twisted", "twisted", "twisted"),
 }
 DEFAULT = "gevent"
 
@@ -60,8 +79,10 @@ def pairs() -> Iterator[Pair]:
             yield Pair(name, backend, style, not missing, (missing or [engine])[0].extra)
 
 
-def find(engine: str, backend: str) -> tuple[Engine, Backend]:
+def find(engine: str, backend: str, inner: str | None = None) -> tuple[Engine, Backend]:
     """The engine and the backend of these names, imported.
+
+    inner: the engine in the other processes, of an engine that carries chunks to some; None: that engine's choice.
 
     Raises ValueError for unknown names and for pairs that do not go together, LookupError for what is not installed,
     each with a sentence that says what is valid or what to install.
@@ -80,10 +101,21 @@ def find(engine: str, backend: str) -> tuple[Engine, Backend]:
         if not _installed(entry.needs):
             cure = f"{DISTRIBUTION}[{entry.extra}]" if entry.extra else DISTRIBUTION
             raise LookupError(f"{kind} {name} needs {entry.needs}, which is not installed: pip install '{cure}'")
-    return (
-        importlib.import_module(ENGINES[engine].module).engine,
-        importlib.import_module(BACKENDS[backend].module).backend,
-    )
+    found = importlib.import_module(ENGINES[engine].module).engine
+    if inner is not None:
+        if not carries(engine):
+            carriers = ", ".join(filter(carries, ENGINES))
+            raise ValueError(f"engine {engine} has no inner engine; those that have one: {carriers}")
+        if carries(inner):
+            raise ValueError(f"inner is an engine that asks by itself, and {inner} does not")
+        find(inner, backend)
+        found = found.around(inner)
+    return found, importlib.import_module(BACKENDS[backend].module).backend
+
+
+def carries(engine: str) -> bool:
+    """Does this engine carry chunks of queries to other processes, each with an inner engine?"""
+    return engine in ENGINES and "chunks" in ENGINES[engine].styles.values()
 
 
 def _installed(library: str | None) -> bool:

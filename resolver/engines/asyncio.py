@@ -2,27 +2,43 @@
 
 `run` has a loop of its own, which never becomes the thread's current one, and takes a thread of its own where a loop
 is running already. `rounds` is the same for a caller who has a loop: an asynchronous generator of batches, which
-suspends for as long as its consumer takes.
+suspends for as long as its consumer takes. When it is closed it leaves nothing behind: no task, no reader, no socket.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from resolver.engines.awaiting import Workers, open_session
+from resolver.engines.base import PollBackend
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 
-    from resolver.engines.base import Backend, Queries
+    from resolver.engines.base import Backend, Channel, Queries
     from resolver.message import Result
     from resolver.policy import Policy
+    from resolver.tries import Reply
 
 
 class Asyncio(NamedTuple):
     """A loop of its own for `run`, the caller's for `rounds`."""
 
     name: str = "asyncio"
+
+    def check(self, backend: Backend) -> None:
+        """Raises ValueError where another green thread's event loop runs: a thread of the system has only one."""
+        patching = sys.modules.get("gevent.monkey")
+        green = patching is not None and patching.is_module_patched("threading")
+        if green and _in_a_loop() and asyncio.current_task() is None:
+            raise ValueError(
+                "engine asyncio runs in one green thread of a program at a time, and it runs in another just now; "
+                "use engine gevent, or give all hosts to one call"
+            )
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
         async def main() -> None:
@@ -74,7 +90,7 @@ class Asyncio(NamedTuple):
             else:
                 loop.remove_writer(fd)
 
-        with backend.channel(queries, policy, self.name, watch) as channel:
+        async with self._channel(queries, policy, backend, watch, wake) as channel:
             while True:
                 yield channel.flush()
                 if channel.idle or queries.over:
@@ -88,13 +104,69 @@ class Asyncio(NamedTuple):
                 while ready:
                     channel.drain(ready.pop())
 
+    @contextlib.asynccontextmanager
+    async def _channel(
+        self,
+        queries: Queries,
+        policy: Policy,
+        backend: Backend,
+        watch: Callable[[int, bool, bool], None],
+        wake: Callable[[], None],
+    ) -> AsyncIterator[Channel | Workers]:
+        """The backend's own channel, or one of tasks that await it."""
+        if isinstance(backend, PollBackend):
+            with backend.channel(queries, policy, self.name, watch) as channel:
+                yield channel
+            return
+        loop = asyncio.get_running_loop()
+        tasks: set[asyncio.Task[None]] = set()
 
-def _run(main: object) -> None:
+        def start(work: Coroutine[object, object, None]) -> None:
+            task = loop.create_task(work)
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        session = open_session(backend, policy, _promise)
+        names = (self.name, backend.name)
+        try:
+            yield Workers(queries, policy, session, names, start=start, sleep=asyncio.sleep, wake=wake)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await session.close()
+
+
+def _promise() -> tuple[Awaitable[Reply], Callable[[Reply | BaseException], None]]:
+    """Something to await, and how another thread settles it."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Reply] = loop.create_future()
+
+    def settle(outcome: Reply | BaseException) -> None:
+        if future.done():  # cancelled: the run is over
+            return
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    def settle_from_thread(outcome: Reply | BaseException) -> None:
+        loop.call_soon_threadsafe(settle, outcome)
+
+    return future, settle_from_thread
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
     loop = asyncio.new_event_loop()
+    task = loop.create_task(main)
     try:
-        loop.run_until_complete(main)  # type: ignore[arg-type]  # a coroutine
-        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(task)
     finally:
+        if not task.done():  # KeyboardInterrupt leaves it as it is
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                loop.run_until_complete(task)
+        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
 

@@ -11,11 +11,14 @@ It pushes, because an event loop cannot yield to a caller who does not know it. 
 
 How it waits depends on the backend's style. `poll`: sockets in a channel; the engine waits until one is ready, with
 whatever its library waits, and calls the channel. This is the style of the wire backend, and fits every engine.
+`call`: a session whose `ask` blocks; the engine has workers, each of which follows the tries of one lookup at a time
+(tries.py). `await`: the same with an `ask` that is awaited. How each engine waits on each backend stands in the table
+(engines/__init__.py).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from resolver.message import Query, Result
     from resolver.policy import Policy
+    from resolver.tries import AsyncSession, Session
 
 
 class Queries(Protocol):
@@ -63,21 +67,39 @@ class Channel(Protocol):
 
 
 class Backend(Protocol):
-    """Who speaks DNS."""
+    """Who speaks DNS. It is a PollBackend, a CallBackend or an AwaitBackend, or several of them."""
 
     @property
     def name(self) -> str: ...
 
-    @property
-    def style(self) -> str: ...
-
     def prepare(self, policy: Policy) -> Policy:
         """The policy with the nameservers that will be asked. Raises ValueError or LookupError where it cannot be."""
+
+
+@runtime_checkable
+class PollBackend(Backend, Protocol):
+    """A backend with sockets to wait on."""
 
     def channel(
         self, queries: Queries, policy: Policy, engine: str, watch: Callable[[int, bool, bool], None]
     ) -> Channel:
-        """Open a channel (style poll). `watch(fd, read, write)` is told what to wait for; all False: forget it."""
+        """Open a channel. `watch(fd, read, write)` is told what to wait for; all False: forget it."""
+
+
+@runtime_checkable
+class CallBackend(Backend, Protocol):
+    """A backend that blocks while it asks one question."""
+
+    def open(self, policy: Policy) -> Session:
+        """Open a session for a run with this policy."""
+
+
+@runtime_checkable
+class AwaitBackend(Backend, Protocol):
+    """A backend that is awaited while it asks one question."""
+
+    def open_async(self, policy: Policy) -> AsyncSession:
+        """Open a session in the event loop that is running."""
 
 
 class Engine(Protocol):

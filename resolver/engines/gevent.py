@@ -1,21 +1,24 @@
 """The engine `gevent`: green threads that wait in gevent's hub, where others run meanwhile.
 
 A backend of the poll style needs no monkey-patching: its channel works on descriptors, and this engine waits for them
-in the hub's own loop.
+with watchers of the hub's. One of the style `call` has a green thread for each lookup in flight, and blocks all of them
+where the program is not patched; that is refused before the run begins.
 """
 
 from __future__ import annotations
 
-import select
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
+from gevent import monkey, pool, queue
 from gevent._hub_local import get_hub_if_exists
-from gevent.hub import Waiter
 
+from resolver.engines.base import CallBackend, PollBackend
+from resolver.engines.calling import CONCURRENCY, by_call
 from resolver.engines.polling import by_poll
+from resolver.engines.watchers import Watchers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,15 +27,33 @@ if TYPE_CHECKING:
     from resolver.message import Result
     from resolver.policy import Policy
 
+_PATCHED = ("socket", "select", "ssl", "time")  # what the backends wait with
+
 
 class Gevent(NamedTuple):
     """Green threads of the calling thread's hub."""
 
     name: str = "gevent"
 
+    def check(self, backend: Backend) -> None:
+        """Raises ValueError for a backend that would block every green thread, as the program is not patched."""
+        if not isinstance(backend, PollBackend) and not all(map(monkey.is_module_patched, _PATCHED)):
+            raise ValueError(
+                f"backend {backend.name} blocks, and this program's standard library is not gevent's: "
+                "call gevent.monkey.patch_all() first, before anything else is imported; "
+                "or use backend wire, which needs no patching, or engine threads"
+            )
+
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
-        with _hub(), _Poll() as poll:
-            by_poll(poll, queries, policy, backend, self.name, deliver)
+        with _hub():
+            if isinstance(backend, PollBackend):
+                with Watchers() as poll:
+                    by_poll(poll, queries, policy, backend, self.name, deliver)
+                return
+            assert isinstance(backend, CallBackend)
+            limit = policy.concurrency or CONCURRENCY
+            _make_room(limit)
+            by_call(_Greenlets(), queue.Queue(), limit, queries, policy, backend, self.name, deliver)
 
 
 @contextmanager
@@ -47,59 +68,35 @@ def _hub() -> Iterator[None]:
             gevent.get_hub().destroy(destroy_loop=True)
 
 
-class _Poll:
-    """What gevent.select.poll() does, with watchers that stay: it makes and starts all of them anew at each call."""
+class _Greenlets:
+    """A green thread for each call. Killing one wakes it where it waits; a thread of the pool it waits for goes on."""
 
     def __init__(self) -> None:
-        self._hub = gevent.get_hub()
-        self._watchers: dict[int, Any] = {}
-        self._ready: dict[int, int] = {}
-        self._waiter: Any = None
+        self._running = pool.Group()
 
-    def __enter__(self) -> _Poll:
-        return self
+    def submit(self, function: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        self._running.spawn(_call, function, done)
 
-    def __exit__(self, *_: object) -> None:
-        for fd in list(self._watchers):
-            self.unregister(fd)
-
-    def register(self, fd: int, eventmask: int, /) -> None:
-        """Wait for these events of a descriptor, or for others than before."""
-        self.unregister(fd)
-        events = bool(eventmask & select.POLLIN) * _READ | bool(eventmask & select.POLLOUT) * _WRITE
-        watcher = self._watchers[fd] = self._hub.loop.io(fd, events)
-        watcher.start(self._came, fd, eventmask)
-
-    def unregister(self, fd: int, /) -> None:
-        """Forget a descriptor."""
-        watcher = self._watchers.pop(fd, None)
-        if watcher is not None:
-            watcher.stop()
-            watcher.close()
-
-    def poll(self, timeout: float, /) -> list[tuple[int, int]]:
-        """Wait so many milliseconds at most, while other green threads run; returns the descriptors that are ready,
-        each with the events that it was waited for.
-        """
-        self._waiter = waiter = Waiter(self._hub)
-        with self._hub.loop.timer(timeout / 1000) as timer:
-            timer.start(waiter.switch, None)
-            try:
-                waiter.get()
-            finally:
-                self._waiter = None
-        ready, self._ready = self._ready, {}
-        return list(ready.items())
-
-    def _came(self, fd: int, eventmask: int) -> None:
-        """Called by the loop, for each descriptor that is ready: the waiting thread goes on after the last of them."""
-        self._ready[fd] = eventmask
-        if self._waiter is not None:
-            self._hub.loop.run_callback(self._waiter.switch, None)
-            self._waiter = None
+    def close(self) -> None:
+        self._running.kill(block=False)
 
 
-_READ, _WRITE = 1, 2  # of both loops that gevent has, libev and libuv
+def _call(function: Callable[[], Any], done: Callable[[Any], None]) -> None:
+    try:
+        outcome = function()
+    except Exception as error:  # the calling thread's to judge; being killed is none
+        outcome = error
+    done(outcome)
+
+
+def _make_room(limit: int) -> None:
+    """Let so many of the C library's lookups run at once.
+
+    gevent has them done by the threads of the hub's pool, 10 unless somebody says otherwise. It stays as large: threads
+    that hang in a lookup beyond the run's end must not block the program's next one.
+    """
+    threads = gevent.get_hub().threadpool
+    threads.maxsize = max(threads.maxsize, limit)
 
 
 engine = Gevent()

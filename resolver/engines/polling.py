@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.engines.base import Backend, Queries
+    from resolver.engines.base import PollBackend, Queries
     from resolver.message import Result
     from resolver.policy import Policy
 
@@ -31,7 +31,7 @@ def by_poll(
     poll: Poll,
     queries: Queries,
     policy: Policy,
-    backend: Backend,
+    backend: PollBackend,
     engine: str,
     deliver: Callable[[list[Result]], None],
 ) -> None:

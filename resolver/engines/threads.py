@@ -1,14 +1,18 @@
 """The engine `threads`: waiting as the operating system offers it, blocking the thread that waits.
 
 For a backend of the poll style the calling thread waits on all sockets at once with poll(2); more threads would only
-take turns at the interpreter lock.
+take turns at the interpreter lock. For one of the style `call` each lookup in flight has a thread, fed by a queue.
 """
 
 from __future__ import annotations
 
+import queue
 import select
 from typing import TYPE_CHECKING, NamedTuple
 
+from resolver.engines.base import CallBackend, PollBackend
+from resolver.engines.calling import CONCURRENCY, by_call
+from resolver.engines.daemons import Daemons
 from resolver.engines.polling import by_poll
 
 if TYPE_CHECKING:
@@ -18,14 +22,22 @@ if TYPE_CHECKING:
     from resolver.message import Result
     from resolver.policy import Policy
 
+SPARE = 32  # lookups that wait in the queue: a thread goes on with one before the calling thread has its turn
+
 
 class Threads(NamedTuple):
-    """Blocking calls, on the calling thread."""
+    """Blocking calls: of poll(2) on the calling thread, of a backend on daemon threads."""
 
     name: str = "threads"
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
-        by_poll(select.poll(), queries, policy, backend, self.name, deliver)
+        if isinstance(backend, PollBackend):
+            by_poll(select.poll(), queries, policy, backend, self.name, deliver)
+            return
+        assert isinstance(backend, CallBackend)
+        limit = policy.concurrency or CONCURRENCY
+        daemons = Daemons(limit)
+        by_call(daemons, queue.SimpleQueue(), limit + SPARE, queries, policy, backend, self.name, deliver)
 
 
 engine = Threads()

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Wire(NamedTuple):
-    """Speaks DNS over UDP, TCP and TLS by itself."""
+    """Speaks DNS over UDP, TCP and TLS by itself. `parties`: processes that share the run's nameservers."""
 
     name: str = "wire"
-    style: str = "poll"
+    parties: int = 1
 
     def prepare(self, policy: Policy) -> Policy:
         """The policy with the nameservers that will be asked: the system's where it names none.
@@ -44,7 +44,7 @@ class Wire(NamedTuple):
         """The sockets of a run, for a policy that was prepared."""
         from resolver.wire.channel import Channel
 
-        return Channel(queries, policy, engine, watch)
+        return Channel(queries, policy, engine, watch, parties=self.parties)
 
 
 def check_certificates(path: str) -> None:

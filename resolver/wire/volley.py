@@ -34,13 +34,18 @@ class Sent(NamedTuple):
     failed: list[int]
     reasons: list[str]
 
+    def add(self, sent: int, failed: int, reasons: list[str]) -> None:
+        """So many more, and the latest reason: of a volley in another process."""
+        self.sent[0] += sent
+        self.failed[0] += failed
+        self.reasons[:] = reasons or self.reasons
+
 
 class Forgetful(NamedTuple):
     """The backend wire, for queries whose replies nobody waits for. `tally` is filled in as they go out."""
 
     tally: Sent
     name: str = "wire"
-    style: str = "poll"
 
     def prepare(self, policy: Policy) -> Policy:
         """As wire does. Raises ValueError for nameservers that are not asked over UDP: a connection is waiting."""
@@ -72,6 +77,7 @@ class Volley:
         self._links: dict[Server, Datagram] = {}
         self._blocked: tuple[Server, Datagram, list[bytes]] | None = None  # what the kernel did not take yet
         self._turn = 0
+        self._dry = False  # the last flush sent nothing
         self._exhausted = False
 
     def __enter__(self) -> Volley:
@@ -91,6 +97,7 @@ class Volley:
         """Send the next batch, as far as pace and kernel allow. There are never results."""
         if self._blocked is not None:
             return []
+        self._dry = True
         granted = min(BATCH, self._pace.allowance(time.monotonic())) if self._pace else BATCH
         queries = self._queries.take(granted) if granted > 0 else []
         if queries is None:
@@ -99,6 +106,7 @@ class Volley:
             return []
         if self._pace:
             self._pace.spend(len(queries))
+        self._dry = False
         idents = os.urandom(2 * len(queries))
         self._send(
             self._servers[self._turn % len(self._servers)],
@@ -118,10 +126,11 @@ class Volley:
             self._send(server, messages)
 
     def timeout(self) -> float:
-        """Seconds until the pace allows the next query."""
+        """Seconds until the pace allows the next query; infinite where there is none to send, or the kernel is full."""
         if self._blocked is not None:
             return math.inf
-        return self._pace.wait() if self._pace else 0.0
+        paced = self._pace.wait() if self._pace else 0.0
+        return math.inf if self._dry and not paced else paced
 
     def _send(self, server: Server, messages: list[bytes]) -> None:
         try:

@@ -1,0 +1,225 @@
+"""The backend `aiodns`: c-ares, a resolver in C, awaited in asyncio.
+
+One long-lived channel a nameserver (aiodns_channel.py). c-ares' own tries, search list and /etc/hosts are off; it
+speaks EDNS, asks again over TCP after truncation, and without EDNS after FORMERR.
+
+The one thing to know before changing anything: c-ares gives up on a question by its own measure, whatever timeout it is
+given: 5 times the average of the replies that a channel has had, and at least 250 ms. That cannot be turned off. A try
+that it ends early is gone on with, by one more query, on a channel that has no average yet (`_Patient`), where the
+whole wait counts; so is each further try. A timeout of asyncio ends every try at the policy's time exactly.
+
+What c-ares does not tell, or does its own way:
+- Rcodes other than FORMERR, SERVFAIL, NOTIMP and REFUSED: the IANA ones are ERROR, with a sentence; others SERVFAIL.
+- The CNAME chain of an NXDOMAIN. The referral in an empty answer. A repeat without EDNS, or over TCP in vain, is not
+  counted among the queries.
+- Its query cache is on, and pycares has no switch for it: a question that was answered within this run and its TTL
+  (at most an hour) is answered from there, with `attempts` 0 and no nameserver.
+- A reply that cannot be parsed (one without its question among them) is not waited past: everything in flight on the
+  channel's socket fails with it. All of that is asked again, as further queries of the same try: once on the same
+  channel, then, since one of them may be the cause, each on a channel of its own. So is what a TCP connection that the
+  nameserver closes takes down, at once; but where it closes in the middle of a reply, c-ares does not see it: TIMEOUT.
+- A query that comes back as it was sent is taken for an answer without data. Some names it refuses to ask (ERROR):
+  those with blanks or control characters.
+- A late reply to an earlier try is dropped. All queries of a channel leave from one port.
+- TXT: see aiodns_records.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from pycares import errno
+
+from resolver import nameserver as nameservers
+from resolver.backends import aiodns_records as records
+from resolver.backends.aiodns_channel import Channel, Told
+from resolver.message import Status
+from resolver.tries import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from resolver.message import Query, Record
+    from resolver.nameserver import Nameserver
+    from resolver.policy import Policy
+
+FEW = 32  # channels that serve one question each, at once
+YOUNG = 2  # replies after which a patient channel is replaced: c-ares takes an average from 3
+
+_STATUSES = {
+    errno.ARES_ENODATA: Status.NODATA,
+    errno.ARES_ENOTFOUND: Status.NXDOMAIN,
+    errno.ARES_EFORMERR: Status.FORMERR,
+    errno.ARES_ESERVFAIL: Status.SERVFAIL,
+    errno.ARES_ENOTIMP: Status.NOTIMP,
+    errno.ARES_EREFUSED: Status.REFUSED,
+    errno.ARES_ETIMEOUT: Status.TIMEOUT,
+    errno.ARES_EBADRESP: Status.TIMEOUT,
+}
+
+
+class Aiodns(NamedTuple):
+    """Asks with c-ares, over UDP and TCP."""
+
+    name: str = "aiodns"
+
+    def prepare(self, policy: Policy) -> Policy:
+        """The policy with the nameservers that will be asked: the system's where it names none.
+
+        Raises ValueError for one that is asked over TLS, LookupError where there is none at all.
+        """
+        for each in policy.nameservers:
+            if each.transport not in ("udp", "tcp"):
+                raise ValueError(
+                    f"backend aiodns does not speak {each.transport} ({each.url or each}); valid: udp://, tcp://; "
+                    "tls:// is spoken by the backends wire and dnspython, https:// by dnspython"
+                )
+        return policy if policy.nameservers else msgspec.structs.replace(policy, nameservers=nameservers.system())
+
+    def check_types(self, types: Iterable[str]) -> None:
+        """Raises ValueError for a record type that pycares does not know."""
+        for each in types:
+            if each not in records.NUMBERS:
+                raise ValueError(f"backend aiodns cannot look up {each}; valid: {', '.join(records.NUMBERS)}")
+
+    def open_async(self, policy: Policy) -> Session:
+        """A session in the event loop that is running."""
+        return Session(policy)
+
+
+class Session:
+    """The channels of a run, opened when they are first needed."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._loop = asyncio.get_running_loop()
+        self._few = asyncio.Semaphore(FEW)
+        self._steady: dict[Nameserver, Channel] = {}
+        self._patient: dict[Nameserver, _Patient] = {}
+
+    async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
+        """Ask once, for `timeout` seconds, with further queries where c-ares gives up before or fails for others."""
+        assert nameserver is not None  # `prepare` has named some
+        end = self._loop.time() + timeout
+        queries, failed = 0, 0
+        patient = (query.attempts or 0) > 1
+        while True:
+            queries += 1
+            try:
+                if failed > 1:
+                    told = await self._ask_alone(query, nameserver, end)
+                elif patient:
+                    told = await self._ask_patiently(query, nameserver, end)
+                else:
+                    told = await self._channel(nameserver).ask(query, end)
+            except TimeoutError:
+                return Reply(Status.TIMEOUT, [], queries=queries)
+            if told.code == errno.ARES_EBADRESP and failed < 2:
+                failed += 1
+            elif told.broke and told.code == errno.ARES_ECONNREFUSED and failed < 2:
+                failed = 2
+            elif told.code == errno.ARES_ETIMEOUT and not patient and failed < 2:
+                patient = True
+            else:
+                return _reply(told, query, nameserver, queries)
+
+    def done(self, query: Query) -> None:
+        """Nothing is kept from one try to the next."""
+
+    async def close(self) -> None:
+        """Close every channel."""
+        for patient in self._patient.values():
+            await patient.retire()
+        for channel in self._steady.values():
+            await channel.close()
+
+    def _channel(self, nameserver: Nameserver) -> Channel:
+        channel = self._steady.get(nameserver)
+        if channel is None:
+            channel = self._steady[nameserver] = Channel(nameserver, self._policy)
+        return channel
+
+    async def _ask_patiently(self, query: Query, nameserver: Nameserver, end: float) -> Told:
+        patient = self._patient.get(nameserver)
+        if patient is None or patient.replies >= YOUNG:
+            if patient is not None:
+                await patient.retire()
+            patient = self._patient[nameserver] = _Patient(Channel(nameserver, self._policy))
+        async with patient:
+            told = await patient.channel.ask(query, end)
+            # c-ares counts NXDOMAIN among the replies, and no other error.
+            patient.replies += told.code in (None, errno.ARES_ENOTFOUND)
+            return told
+
+    async def _ask_alone(self, query: Query, nameserver: Nameserver, end: float) -> Told:
+        async with self._few:
+            channel = Channel(nameserver, self._policy)
+            try:
+                return await channel.ask(query, end)
+            finally:
+                await channel.close()
+
+
+class _Patient:
+    """A channel without an average: it is left for a new one after few replies, and closed when nothing waits there.
+
+    To be entered by each who asks.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.replies = 0
+        self._waiting = 0
+        self._retired = False
+
+    async def __aenter__(self) -> None:
+        self._waiting += 1
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        self._waiting -= 1
+        await self._close()
+
+    async def retire(self) -> None:
+        """Nobody will ask here any more."""
+        self._retired = True
+        await self._close()
+
+    async def _close(self) -> None:
+        if self._retired and not self._waiting:
+            await self.channel.close()
+
+
+def _reply(told: Told, query: Query, nameserver: Nameserver, queries: int) -> Reply:
+    status = Status.NOERROR if told.code is None else _STATUSES.get(told.code, Status.ERROR)
+    if status is Status.TIMEOUT:
+        return Reply(status, [], queries=queries)
+    if status is Status.ERROR:
+        return Reply(status, [], _sentence(told, nameserver), queries=queries)
+    if told.transport is None:  # out of its cache
+        queries -= 1
+    elif told.transport != nameserver.transport:  # truncated over UDP
+        queries += 1
+    answers: list[Record] = []
+    if told.result is not None:
+        if not told.result.answer:
+            error = "c-ares gave an answer without records: of an rcode that it does not tell, or a type"
+            return Reply(Status.ERROR, [], error, queries=queries)
+        answers, found = records.answers(told.result.answer, query)
+        status = Status.NOERROR if found else Status.NODATA
+    return Reply(status, answers, None, str(nameserver) if told.transport else None, told.transport, queries)
+
+
+def _sentence(told: Told, nameserver: Nameserver) -> str:
+    if told.broke:
+        return f"{nameserver} closed the connection"
+    # c-ares has this one code for whatever a socket fails of. Where UDP was answered just before, it may be either.
+    refused = told.code == errno.ARES_ECONNREFUSED
+    repeated = told.transport is not None and told.transport != nameserver.transport
+    reason = "the connection was refused or broken" if repeated else "connection refused"
+    what = reason if refused else str(errno.strerror(told.code or 0)).lower()
+    return f"{told.transport or nameserver.transport} to {nameserver} failed: {what}"
+
+
+backend = Aiodns()

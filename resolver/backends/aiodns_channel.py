@@ -1,0 +1,143 @@
+"""c-ares for one nameserver, on the event loop's own thread.
+
+aiodns lets c-ares have a thread for its sockets, wherever that can be; each reply then waits until that thread gets the
+interpreter, and each query until it gives it back, which takes longer than all the rest. Where there is no such thread,
+aiodns has the loop watch the sockets; this asks for that (`_make_channel`). A second gain: the socket that a reply came
+in on is known, and so whether it came over UDP or TCP.
+
+The one thing to know before changing anything: c-ares calls back in the middle of `process_fd`, or of `query` for what
+it has in its cache. Nothing is done there but to note what came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import socket
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import aiodns
+import pycares
+from pycares import errno
+
+from resolver.backends import aiodns_records as records
+
+if TYPE_CHECKING:
+    from resolver.message import Query
+    from resolver.nameserver import Nameserver
+    from resolver.policy import Policy
+
+_NONE: int = pycares.ARES_SOCKET_BAD
+
+
+class Told(NamedTuple):
+    """What c-ares says: a result or the number of an error. `transport`: over what; None: over nothing, by itself."""
+
+    result: pycares.DNSResult | None
+    code: int | None
+    transport: str | None
+    broke: bool  # with it, a connection that had stood
+
+
+class Channel(aiodns.DNSResolver):
+    """A channel without tries, search list and /etc/hosts. To be closed."""
+
+    def __init__(self, nameserver: Nameserver, policy: Policy) -> None:
+        flags = pycares.ARES_FLAG_EDNS | pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_NO_DFLT_SVR
+        if nameserver.transport == "tcp":
+            flags |= pycares.ARES_FLAG_USEVC | pycares.ARES_FLAG_STAYOPEN
+        self._transports: dict[int, str] = {}
+        self._standing: set[int] = set()
+        self._ends: list[list[Any]] = []  # a heap: when, a number, and the future, or None where it has its result
+        self._alarm: asyncio.TimerHandle | None = None
+        super().__init__(
+            [str(nameserver)],
+            loop=asyncio.get_running_loop(),
+            flags=flags,
+            timeout=policy.query_timeout,
+            tries=1,
+            rotate=False,
+            lookups="b",
+        )
+
+    def ask(self, query: Query, end: float) -> asyncio.Future[Told]:
+        """Ask; to be awaited. TimeoutError at the loop's time `end`."""
+        loop: asyncio.AbstractEventLoop = self.loop
+        future: asyncio.Future[Told] = loop.create_future()
+        channel: Any = self._channel
+        entry = [end, next(_NUMBERS), future]
+        heapq.heappush(self._ends, entry)
+        # One timer for all: one for each would be a tenth of what a lookup costs.
+        if self._alarm is None or end < self._alarm.when():
+            self._set_alarm()
+
+        def settle(result: pycares.DNSResult | None, code: int | None) -> None:
+            entry[2] = None
+            if not future.done():
+                at = channel.at
+                future.set_result(Told(result, code, self._transports.get(at), at in self._standing))
+
+        try:
+            # The name is absolute and in presentation format, as c-ares wants it.
+            channel.query(query.name, records.NUMBERS[query.type], callback=settle)
+        except pycares.AresError as error:
+            settle(None, error.args[0] if error.args else errno.ARES_EFORMERR)
+        return future
+
+    async def close(self) -> None:
+        """Close it; nothing that was asked is told any more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        await super().close()
+
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self.loop.call_at(self._ends[0][0], self._expire) if self._ends else None
+
+    def _expire(self) -> None:
+        ends, now = self._ends, self.loop.time()
+        while ends and (ends[0][2] is None or ends[0][0] <= now):
+            future = heapq.heappop(ends)[2]
+            if future is not None and not future.done():
+                future.set_exception(TimeoutError())
+        self._set_alarm()
+
+    def _make_channel(self, **options: Any) -> tuple[bool, pycares.Channel]:
+        return False, _Pycares(sock_state_cb=self._sock_state_cb, timeout=self._timeout, **options)
+
+    def _sock_state_cb(self, fd: int, readable: bool, writable: bool) -> None:
+        """Watch a socket, or (both False) no longer. Called by c-ares; once closed, from a thread of its own."""
+        super()._sock_state_cb(fd, readable, writable)
+        if not writable and fd in self._write_fds:
+            # aiodns forgets that; the loop would never rest.
+            self._write_fds.discard(fd)
+            self.loop.remove_writer(fd)
+        if not readable and not writable:
+            self._transports.pop(fd, None)
+            self._standing.discard(fd)
+        elif fd not in self._transports:
+            known = socket.socket(fileno=fd)
+            self._transports[fd] = "tcp" if known.type == socket.SOCK_STREAM else "udp"
+            known.detach()
+        elif not writable and self._transports[fd] == "tcp":
+            # There is nothing left to send, so there is a connection.
+            self._standing.add(fd)
+
+
+class _Pycares(pycares.Channel):
+    """Knows which socket it is at."""
+
+    at = _NONE
+
+    def process_fd(self, read_fd: int, write_fd: int) -> None:
+        """This socket is ready."""
+        self.at = write_fd if read_fd == _NONE else read_fd
+        try:
+            super().process_fd(read_fd, write_fd)
+        finally:
+            self.at = _NONE
+
+
+_NUMBERS = itertools.count()

@@ -1,0 +1,158 @@
+"""The awaited side of the backend `dnspython`: the library's asyncio functions, one socket or connection a question.
+
+What goes over UDP stands in dnspython_async_lookup.py. Over https one HTTP client a nameserver lasts for the run, as
+everybody does it who asks more than once.
+
+The one thing to know before changing anything: a try may be cancelled at any await, and must leave nothing open. What
+is sent and what a reply means stands in dnspython_messages.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+import dns.asyncbackend
+import dns.asyncquery
+import dns.exception
+import dns.inet
+import dns.message
+import dns.query
+
+from resolver.backends import dnspython_messages as messages
+from resolver.backends.dnspython_async_lookup import Lookup
+from resolver.message import Status
+from resolver.tries import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resolver.message import Query
+    from resolver.nameserver import Nameserver
+    from resolver.policy import Policy
+
+
+class AsyncDnspython:
+    """A session in the event loop that is running. Raises OSError where the policy's certificates cannot be read."""
+
+    # A question takes a millisecond of the interpreter: of more in flight, each would wait for its turn longer than for
+    # its reply, and run out of time there.
+    concurrency = 128
+
+    def __init__(self, policy: Policy) -> None:
+        secure = any(each.transport in ("tls", "https") for each in policy.nameservers)
+        self._context = messages.tls_context(policy) if secure else None
+        self._backend: Any = dns.asyncbackend.get_backend("asyncio")
+        self._loop = asyncio.get_running_loop()
+        self._lookups: dict[int, Lookup] = {}
+        self._clients: dict[Nameserver, Any] = {}
+
+    async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
+        """Ask once, with the repeats that belong to it, within `timeout` seconds from the sending."""
+        assert nameserver is not None  # `prepare` has named some
+        lookup = self._lookups.get(query.index)
+        if lookup is None:
+            lookup = self._lookups[query.index] = Lookup(query, self._backend)
+        end = 0.0
+        talk = messages.conversation(query, nameserver, lookup.habits(nameserver))
+        message = next(talk)
+        while True:
+            heard: dns.message.Message | Reply | BaseException
+            try:
+                if message.transport == "udp":
+                    place = await lookup.send(message.query, nameserver)
+                    end = end or self._loop.time() + timeout
+                    heard = await lookup.receive(place, end)
+                else:
+                    end = end or self._loop.time() + timeout
+                    heard = await self._over_connection(message, nameserver, end)
+            except Exception as error:  # what it means, dnspython_messages knows
+                heard = error
+            try:
+                message = talk.send(heard)
+            except StopIteration as done:
+                return lookup.best(done.value)
+
+    def done(self, query: Query) -> None:
+        """Close the lookup's sockets."""
+        if lookup := self._lookups.pop(query.index, None):
+            lookup.close()
+
+    async def close(self) -> None:
+        """Close the HTTP clients; nothing else is open between lookups."""
+        for client in self._clients.values():
+            await client.aclose()
+
+    async def _over_connection(
+        self, message: messages.Message, nameserver: Nameserver, end: float
+    ) -> dns.message.Message | Reply:
+        # Not every step of the library keeps to a time that it is given; closing a connection, for one.
+        if message.transport == "https":
+            assert nameserver.url is not None
+            async with asyncio.timeout_at(end):
+                with _plainly(_http_library()):
+                    return await dns.asyncquery.https(message.query, nameserver.url, client=self._client(nameserver))
+        try:
+            async with asyncio.timeout_at(end):
+                endpoint = await self._connect(message.transport, nameserver)
+        except TimeoutError:
+            if nameserver.transport == "udp":
+                return Reply(Status.TIMEOUT, [], queries=0)  # the repeat never went out
+            raise
+        async with asyncio.timeout_at(end), endpoint as stream:
+            return await _over_stream(message.query, stream)
+
+    async def _connect(self, transport: str, nameserver: Nameserver) -> Any:
+        context, name = None, None
+        if transport == "tls":
+            context, name = self._context, nameserver.name or nameserver.host
+        family, peer = dns.inet.af_for_address(nameserver.host), (nameserver.host, nameserver.port)
+        return await self._backend.make_socket(family, socket.SOCK_STREAM, 0, None, peer, None, context, name)
+
+    def _client(self, nameserver: Nameserver) -> Any:
+        client = self._clients.get(nameserver)
+        if client is None:
+            # The library's own time is for each step, connecting and reading; ours is for all of them.
+            client = self._clients[nameserver] = _http_library().AsyncClient(
+                http1=True, http2=True, verify=self._context, timeout=None
+            )
+        return client
+
+
+async def _over_stream(query: dns.message.QueryMessage, stream: Any) -> dns.message.Message:
+    """Ask on a connection, and wait past what is no reply to this; `dns.asyncquery.tcp` would fail there."""
+    await dns.asyncquery.send_tcp(stream, query)
+    while True:
+        try:
+            heard, _ = await dns.asyncquery.receive_tcp(stream)
+        except (EOFError, OSError):
+            raise
+        except Exception:  # whatever a parser of foreign octets says of them
+            continue
+        if query.is_response(heard):
+            reply: dns.message.Message = heard
+            return reply
+
+
+def _http_library() -> Any:
+    """The one that dnspython has found: httpx with 2.8, httpx2 with 2.9."""
+    return vars(dns.asyncquery).get("httpx2") or vars(dns.asyncquery)["httpx"]
+
+
+@contextlib.contextmanager
+def _plainly(library: Any) -> Iterator[None]:
+    """The HTTP library's exceptions as those of connections."""
+    try:
+        yield
+    except library.TimeoutException:
+        raise TimeoutError from None
+    except library.TransportError as error:
+        raise ConnectionError(str(error) or type(error).__name__) from None
+    except dns.exception.FormError:
+        # Nothing further comes to wait for.
+        raise dns.query.BadResponse from None
+    except ValueError as error:
+        # An HTTP status; the lines after the first are the page that came with it.
+        raise ValueError(str(error).partition("\n")[0]) from None

@@ -1,0 +1,159 @@
+"""The backend `system`: the C library's getaddrinfo, and getnameinfo for addresses, as every program here resolves.
+
+It honours /etc/hosts, nsswitch.conf and resolv.conf; so whom to ask, and how long a nameserver may take, stand there.
+The one thing to know before changing anything: a call cannot be given a timeout nor be cancelled. It blocks its thread
+for as long as the C library likes (glibc: 5 seconds for each nameserver, twice; `options timeout:` in resolv.conf), and
+`query_timeout` only tells what a failure is called. An engine abandons the thread when the run ends.
+
+What the C library does not tell:
+- TTLs, CNAMEs, the nameserver and the transport. Answers bear the name that was asked.
+- Other types than addresses. Of the names of an address getnameinfo gives one.
+- How many queries it sent: a call counts as one.
+- Whether EAI_NONAME is NXDOMAIN. glibc and newer versions of musl have EAI_NODATA for a name that exists; but macOS,
+  nss-resolve before systemd 254, and /etc/hosts with an address of the other family say EAI_NONAME for it all the same.
+  Therefore the other family is asked then, and what is found makes NODATA. For an address (getnameinfo) there is
+  nothing more to be asked: NXDOMAIN. So is a name that the C library takes for no host name, and asks nobody about.
+- What EAI_AGAIN stands for: SERVFAIL, REFUSED or silence. It is taken for silence if it took the try's whole wait.
+
+A name is asked as it is written in the list: a trailing dot keeps the search list away, and, with glibc, /etc/hosts.
+Without it a name that does not exist is looked for in the domains of resolv.conf's `search`.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import dns.exception
+import dns.name
+import dns.reversename
+
+from resolver.message import Record, Status
+from resolver.tries import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from resolver.message import Query
+    from resolver.nameserver import Nameserver
+    from resolver.policy import Policy
+
+_FAMILIES = {"A": socket.AF_INET, "AAAA": socket.AF_INET6}
+_TYPES = (*_FAMILIES, "PTR")
+
+
+def _codes(*names: str) -> frozenset[int]:
+    """The error codes of these names, as far as this platform has them."""
+    return frozenset(getattr(socket, name) for name in names if hasattr(socket, name))
+
+
+_NO_NAME = _codes("EAI_NONAME")
+_NO_DATA = _codes("EAI_NODATA", "EAI_ADDRFAMILY") - _NO_NAME  # some platforms have one code for both
+_AGAIN = _codes("EAI_AGAIN")
+_FAILED = _codes("EAI_FAIL")
+
+
+class System(NamedTuple):
+    """Asks whom the system asks."""
+
+    name: str = "system"
+
+    def prepare(self, policy: Policy) -> Policy:
+        """The policy as it is. Raises ValueError where it says whom to ask: that is the system's to know."""
+        if policy.nameservers:
+            raise ValueError(
+                "a nameserver means nothing with backend system, which asks those of the system's configuration; "
+                "the other backends take one"
+            )
+        if policy.tls_ca is not None:
+            raise ValueError("certificates mean nothing with backend system")
+        return policy
+
+    def check_types(self, types: Iterable[str]) -> None:
+        """Raises ValueError for a record type that the C library does not look up."""
+        for each in types:
+            if each not in _TYPES:
+                raise ValueError(f"backend system cannot look up {each}; valid: {', '.join(_TYPES)} (PTR of addresses)")
+
+    def open(self, policy: Policy) -> System:
+        """Nothing needs to be opened."""
+        return self
+
+    def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
+        """Call the C library once, or twice where it says EAI_NONAME; `timeout` in seconds is not kept (see above)."""
+        family = _FAMILIES.get(query.type)
+        began = time.monotonic()
+        try:
+            if family is None:
+                found = _names(query.name)
+            else:
+                found = _addresses(_as_written(query), family)
+        except socket.gaierror as error:
+            status = _status(error, time.monotonic() - began >= timeout)
+            if status is Status.NXDOMAIN and family is not None and _exists(_as_written(query), family):
+                status = Status.NODATA
+            return Reply(status, [], None if status.answered else _sentence(error))
+        except OSError as error:
+            return Reply(Status.ERROR, [], _sentence(error))
+        except _NoAddress as error:
+            return Reply(Status.ERROR, [], str(error), queries=0)
+        records = [Record(query.name, query.type, None, data) for data in dict.fromkeys(found)]
+        return Reply(Status.NOERROR if records else Status.NODATA, records)
+
+    def done(self, query: Query) -> None:
+        """Nothing is kept from one try to the next."""
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+class _NoAddress(Exception):
+    """PTR of a name that is not an address's."""
+
+
+def _as_written(query: Query) -> bytes:
+    # Octets: a text would go through Python's IDNA 2003, and its errors.
+    name = query.name if query.input.endswith(".") else query.name.removesuffix(".")
+    return (name or ".").encode("ascii")
+
+
+def _addresses(name: bytes, family: socket.AddressFamily) -> list[str]:
+    # With a type of socket each address comes once. An address in /etc/hosts may have a zone, which no record has.
+    found = socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)
+    return [str(sockaddr[0]).partition("%")[0] for *_, sockaddr in found]
+
+
+def _names(name: str) -> list[str]:
+    try:
+        address = dns.reversename.to_address(dns.name.from_text(name))
+    except dns.exception.DNSException:
+        raise _NoAddress("backend system looks up PTR of addresses only") from None
+    host, _ = socket.getnameinfo((address, 0), socket.NI_NAMEREQD)
+    return [host.removesuffix(".") + "."]
+
+
+def _exists(name: bytes, family: socket.AddressFamily) -> bool:
+    other = socket.AF_INET if family is socket.AF_INET6 else socket.AF_INET6
+    try:
+        _addresses(name, other)
+    except socket.gaierror as error:
+        return error.errno in _NO_DATA
+    return True
+
+
+def _status(error: socket.gaierror, late: bool) -> Status:
+    if error.errno in _NO_NAME:
+        return Status.NXDOMAIN
+    if error.errno in _NO_DATA:
+        return Status.NODATA
+    if error.errno in _AGAIN:
+        return Status.TIMEOUT if late else Status.SERVFAIL
+    return Status.SERVFAIL if error.errno in _FAILED else Status.ERROR
+
+
+def _sentence(error: OSError) -> str:
+    return f"the C library says: {(error.strerror or str(error)).lower()}"
+
+
+backend = System()

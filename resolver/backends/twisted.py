@@ -1,0 +1,190 @@
+"""The backend `twisted`: the protocols of twisted.names, awaited in the reactor of the engine `twisted`.
+
+Not `twisted.names.client.Resolver`: it keeps its own tries and nameservers, compares no question, opens a socket for
+each query, and its TCP side imports the global reactor even where it was given another one. The one thing to know
+before changing anything: everything here must be given the run's reactor.
+
+What it cannot give: TLS (that of Twisted needs pyOpenSSL), HTTPS. Over TCP, a late reply to an earlier try is dropped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from twisted.internet import defer, error, task
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
+from twisted.names.dns import DNSQueryTimeoutError
+
+from resolver.backends.conversation import conversation
+from resolver.backends.twisted_lookup import Lookup
+from resolver.backends.twisted_protocols import SILENCE, Connection, Datagrams, Failed, Question, sentence
+from resolver.engines.twisted import running_reactor
+from resolver.message import Status
+from resolver.nameserver import system
+from resolver.tries import Reply
+
+if TYPE_CHECKING:
+    from resolver.message import Query
+    from resolver.nameserver import Nameserver
+    from resolver.policy import Policy
+
+LANES = 4  # UDP sockets a nameserver, each with a port of its own,
+LIFE = 1000  # and how many questions go out on one before another takes its place
+
+_SILENT = (DNSQueryTimeoutError, defer.TimeoutError, error.TimeoutError)
+
+
+class Twisted(NamedTuple):
+    """Asks with twisted.names, over UDP and TCP."""
+
+    name: str = "twisted"
+
+    def prepare(self, policy: Policy) -> Policy:
+        """The policy with the nameservers that will be asked: the system's where it names none.
+
+        Raises ValueError for one that is asked over TLS, LookupError where there is none at all.
+        """
+        for each in policy.nameservers:
+            if each.transport not in ("udp", "tcp"):
+                raise ValueError(
+                    f"backend twisted does not speak {each.transport} ({each.url or each}); valid: udp://, tcp://; "
+                    "tls:// is spoken by the backends wire and dnspython, https:// by dnspython"
+                )
+        return policy if policy.nameservers else msgspec.structs.replace(policy, nameservers=system())
+
+    def open_async(self, policy: Policy) -> Session:
+        """A session in the reactor that runs on this thread."""
+        return Session(running_reactor())
+
+
+class Session:
+    """The sockets and connections of a run."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._lanes: dict[Nameserver, list[Datagrams]] = {}
+        self._turn = 0
+        self._old: list[Datagrams] = []  # no longer asked on; some wait for replies
+        self._connections: dict[Nameserver, Connection] = {}
+        self._lookups: dict[int, Lookup] = {}
+        self._slow: list[Connection] = []  # likewise
+
+    async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
+        """Ask once, with the repeats that belong to it, within `timeout` seconds."""
+        assert nameserver is not None  # `prepare` has named some
+        lookup = self._lookups.get(query.index)
+        if lookup is None:
+            lookup = self._lookups[query.index] = Lookup(query, self._reactor, self._lane)
+        end = self._reactor.seconds() + timeout
+        talk = conversation(nameserver.transport, lookup.habits(nameserver))
+        step = next(talk)
+        while True:
+            heard: Reply | None
+            try:
+                if step.transport == "udp":
+                    heard = await lookup.ask(nameserver, step.edns, self._left(end))
+                else:
+                    heard = await self._over_tcp(Question(query, nameserver, step.edns), nameserver, end)
+            except _SILENT:
+                heard = SILENCE
+            except (Failed, error.ConnectError, error.CannotListenError, OSError) as failure:
+                heard = Reply(Status.ERROR, [], sentence(failure, nameserver, step.transport))
+            try:
+                step = talk.send(heard)
+            except StopIteration as done:
+                return lookup.best(done.value)
+
+    def done(self, query: Query) -> None:
+        """Wait for no reply to it any more."""
+        if lookup := self._lookups.pop(query.index, None):
+            lookup.close()
+
+    async def close(self) -> None:
+        """Close every socket."""
+        lanes = [*self._old, *(lane for lanes in self._lanes.values() for lane in lanes)]
+        links: list[Datagrams | Connection] = [*lanes, *self._connections.values(), *self._slow]
+        for link in links:
+            link.abandon()
+        for lane in lanes:
+            lane.close()
+        for connection in [*self._connections.values(), *self._slow]:
+            connection.close()
+        # They close when the reactor has its next round.
+        await task.deferLater(self._reactor, 0)
+
+    def _lane(self, nameserver: Nameserver) -> Datagrams:
+        """The next socket in turn; one that is used up, or was closed for an error, is replaced."""
+        lanes = self._lanes.setdefault(nameserver, [])
+        self._turn += 1
+        at = self._turn % LANES
+        if at < len(lanes) and lanes[at].used < LIFE and lanes[at].up:
+            return lanes[at]
+        lane = Datagrams(nameserver, self._reactor)
+        lane.open()
+        if at < len(lanes):
+            self._old.append(lanes[at])
+            lanes[at] = lane
+            self._sweep()
+        else:
+            lanes.append(lane)
+        return lane
+
+    def _sweep(self) -> None:
+        """Close what nobody waits on any more."""
+        links: list[Datagrams | Connection] = [*self._old, *self._slow]
+        for link in links:
+            if not link.in_flight:
+                link.close()
+        self._old = [lane for lane in self._old if lane.in_flight]
+        self._slow = [connection for connection in self._slow if connection.in_flight]
+
+    async def _over_tcp(self, question: Question, nameserver: Nameserver, end: float) -> Reply | None:
+        connection = self._connections.get(nameserver)
+        if connection is None or connection.up is False:
+            connection = self._connections[nameserver] = self._connect(nameserver, end)
+        try:
+            await connection.opened().addTimeout(self._left(end), self._reactor)
+        except _SILENT:
+            if nameserver.transport == "udp":
+                return SILENCE._replace(queries=0)  # the repeat never went out
+            raise
+        answered = connection.answered
+        try:
+            return await self._on(connection, question, end)
+        except Failed:
+            pass
+        except _SILENT:
+            if connection.answered == answered and self._connections.get(nameserver) is connection:
+                # It is stuck, on this question or one before: the next ones go out on another.
+                self._slow.append(self._connections.pop(nameserver))
+                self._sweep()
+            raise
+        # RFC 7766 section 6.2.4: servers close connections when they like, and it costs no try. Where one question made
+        # it, it is not to take the others down again: each has a connection to itself now.
+        alone = self._connect(nameserver, end)
+        self._slow.append(alone)
+        await alone.opened().addTimeout(self._left(end), self._reactor)
+        try:
+            heard = await self._on(alone, question, end)
+        finally:
+            alone.close()
+            self._slow.remove(alone)
+        return None if heard is None else heard._replace(queries=2)
+
+    async def _on(self, connection: Connection, question: Question, end: float) -> Reply | None:
+        heard: Reply | None = await connection.ask(question, self._left(end))
+        return heard
+
+    def _connect(self, nameserver: Nameserver, end: float) -> Connection:
+        connection = Connection(nameserver, self._reactor)
+        endpoint = TCP6ClientEndpoint if ":" in nameserver.host else TCP4ClientEndpoint
+        to = endpoint(self._reactor, nameserver.host, nameserver.port, self._left(end))
+        connectProtocol(to, connection).addErrback(connection.failed)  # type: ignore[no-untyped-call]
+        return connection
+
+    def _left(self, end: float) -> float:
+        return max(0.0, end - float(self._reactor.seconds()))
+
+
+backend = Twisted()

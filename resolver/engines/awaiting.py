@@ -1,0 +1,169 @@
+"""Lookups through a backend of the style `await`, in the shape of a channel: an engine that waits on one waits on both.
+
+Each lookup in flight is a worker: a coroutine that follows its tries, then takes the next query that may go (lanes.py).
+What to know before changing anything: only `flush`, which the engine calls, takes queries and hands out results. So a
+consumer that is slow stops it, workers find nothing at hand and end, and no more than the limit and `SPARE` are open.
+Nothing here knows an event loop: how a coroutine is started, and what sleeping is, comes from the engine.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from resolver.engines.base import AwaitBackend, CallBackend
+from resolver.engines.daemons import Daemons
+from resolver.engines.lanes import Lanes
+from resolver.tries import Gate, Tries, ask_async, broken
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from resolver.engines.base import Backend, Queries
+    from resolver.message import Query, Result
+    from resolver.nameserver import Nameserver
+    from resolver.policy import Policy
+    from resolver.tries import AsyncSession, Reply, Session
+
+    # Something to await in this loop, and how any other thread settles it.
+    Promise = Callable[[], tuple[Awaitable[Reply], Callable[[Reply | BaseException], None]]]
+
+# The most lookups in flight where neither the user nor the session names a number. More only makes libraries slower.
+CONCURRENCY = 300
+SPARE = 64  # queries at hand beyond that, so that a worker goes on without waiting for the engine's next turn
+ENOUGH = 32  # results for which the engine's turn comes at once
+
+
+class Workers:
+    """The lookups of one run. `start` starts a coroutine; `wake`: there is something to flush.
+
+    Whoever started the coroutines cancels them at the end, and closes the session.
+    """
+
+    def __init__(
+        self,
+        queries: Queries,
+        policy: Policy,
+        session: AsyncSession,
+        names: tuple[str, str],
+        *,
+        start: Callable[[Coroutine[object, object, None]], object],
+        sleep: Callable[[float], Awaitable[object]],
+        wake: Callable[[], None],
+    ) -> None:
+        self._queries = queries
+        self._policy = policy
+        self._session = session
+        self._engine, self._backend = names
+        self._start = start
+        self._sleep = sleep
+        self._wake = wake
+        self._gate = Gate(policy)
+        usual: int = getattr(session, "concurrency", CONCURRENCY)
+        self._limit = policy.concurrency or usual
+        self._lanes = Lanes(policy, self._limit)
+        self._running = 0
+        self._exhausted = False
+        self._results: list[Result] = []
+        self._failure: BaseException | None = None
+
+    @property
+    def idle(self) -> bool:
+        """All queries were taken, and each has its result."""
+        return self._exhausted and not self._running and not self._lanes and not self._results
+
+    def flush(self) -> list[Result]:
+        """Take queries for as many workers as may run; returns the results since the last call.
+
+        Raises what a worker died of.
+        """
+        if self._failure is not None:
+            raise self._failure
+        room = self._limit + SPARE - self._running - len(self._lanes)
+        if room > 0 and not self._exhausted:
+            queries = self._queries.take(room)
+            if queries is None:
+                self._exhausted = True
+            else:
+                self._lanes.extend(queries)
+        # Some loops let a coroutine begin at once, and it may take more of what is at hand, and end.
+        while self._running < self._limit and (query := self._lanes.take()) is not None:
+            self._running += 1
+            self._start(self._work(query))
+        results, self._results = self._results, []
+        return results
+
+    def drain(self, fd: int) -> None:
+        """There is no socket that the engine would know of."""
+
+    def timeout(self) -> float:
+        """Whoever finishes wakes the engine; what is at hand may have to wait for the nameserver's sake."""
+        return self._lanes.wait() if self._running < self._limit else math.inf
+
+    async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
+        """What the session is told; its lane learns what came of it."""
+        if nameserver is None:
+            return await self._session.ask(query, nameserver, timeout)
+        round_, began = self._lanes.asked(query, nameserver), time.monotonic()
+        try:
+            reply = await self._session.ask(query, nameserver, timeout)
+        except Exception as error:  # as in tries.py
+            reply = broken(error)
+        self._lanes.told(reply, query, nameserver, round_, time.monotonic() - began)
+        return reply
+
+    def done(self, query: Query) -> None:
+        """The lookup asks no further."""
+        self._session.done(query)
+
+    async def close(self) -> None:
+        """The session is closed by who opened it."""
+
+    async def _work(self, query: Query | None) -> None:
+        try:
+            while query is not None:
+                tries = Tries(query, self._policy, query.index)
+                await ask_async(tries, self, self._gate, self._sleep)
+                self._results.append(tries.result(self._engine, self._backend))
+                query = self._lanes.take()
+                if len(self._results) >= ENOUGH:
+                    self._wake()
+        except Exception as error:  # raised again in `flush`, where it ends the run
+            self._failure = error
+        finally:
+            self._running -= 1
+            self._wake()
+
+
+def open_session(backend: Backend, policy: Policy, promise: Promise) -> AsyncSession:
+    """The backend's session in the event loop that is running; one that blocks is put into threads."""
+    if isinstance(backend, AwaitBackend):
+        return backend.open_async(policy)
+    if isinstance(backend, CallBackend):
+        return InThreads(backend.open(policy), policy.concurrency or CONCURRENCY, promise)
+    raise TypeError(f"backend {backend.name} cannot be awaited")
+
+
+class InThreads:
+    """A blocking session as one to be awaited: each call on a daemon thread, since nobody can cancel it."""
+
+    def __init__(self, session: Session, limit: int, promise: Promise) -> None:
+        self._session = session
+        self._promise = promise
+        self._daemons = Daemons(limit)
+
+    async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
+        """What the session says. It may take longer than `timeout` seconds where the session does."""
+        outcome, settle = self._promise()
+        self._daemons.submit(lambda: self._session.ask(query, nameserver, timeout), settle)
+        return await outcome
+
+    def done(self, query: Query) -> None:
+        """The lookup asks no further."""
+        self._session.done(query)
+
+    async def close(self) -> None:
+        """Abandon what still runs."""
+        self._daemons.close()
+        self._session.close()

@@ -1,0 +1,242 @@
+"""What runs in a child of the engine `processes`: an engine of its own over the queries that come down the pipe.
+
+`python -m resolver.engines.child ENGINE BACKEND`; the pipe is a socket, passed as standard input. A thread that no
+engine, hanging lookup or monkey-patching can hold up watches over its end, and over nothing else (woken for each chunk,
+it would take the interpreter from the engine): when the pipe ends, the run is over, or the parent is dead, and this
+process ends at once, wherever it is.
+"""
+
+from __future__ import annotations
+
+import _thread
+import importlib
+import os
+import sys
+import time
+
+# Bound here, before gevent may patch: waiting for the pipe is not for the hub.
+from _socket import MSG_DONTWAIT, socket
+from collections import deque
+from select import POLLIN, poll
+from typing import TYPE_CHECKING
+
+from resolver.engines.chunk import Begin, Broke, Done, Frames, Left, Progress, Ready, Stop, ToChild, Went, Work, frame
+
+if TYPE_CHECKING:
+    from resolver.engines.base import Backend, Engine
+    from resolver.engines.chunk import FromChild
+    from resolver.message import Query, Result
+    from resolver.wire.volley import Sent
+
+LULL = 0.05  # seconds: the longest that a stop goes unseen
+LINGER = 0.005  # seconds that results wait for more of them,
+FULL = 256  # unless they are so many
+_READ = 1 << 16  # octets: a larger buffer would be mapped and unmapped by each call
+
+
+def main() -> None:
+    """Ask what comes, until the pipe ends. Never returns."""
+    engine_name, backend_name = sys.argv[1:]
+    # Whatever else reads standard input finds it empty; whatever writes to standard output was given /dev/null.
+    pipe = Pipe(os.dup(0))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    _thread.start_new_thread(_watch, (pipe.fd, os.getppid()))
+    try:
+        engine, backend = _load(engine_name, backend_name)
+        pipe.send(Ready())
+        begin, *early = pipe.first()
+        assert isinstance(begin, Begin)
+        tally = None
+        if begin.forgetful:
+            from resolver.wire.volley import Forgetful, Sent
+
+            tally = Sent([0], [0], [])
+            backend = Forgetful(tally)
+        else:
+            from resolver.wire import Wire
+
+            if isinstance(backend, Wire):
+                backend = backend._replace(parties=begin.parties)
+        feed = Feed(pipe, tally)
+        feed.heed(early)
+        engine.run(feed, begin.policy, backend, feed.deliver)
+        feed.leave()
+    except Exception as error:  # the parent raises it where it can be seen
+        pipe.send(Broke(f"{type(error).__name__}: {error}"))
+    # The parent decides when this ends: to it, the end of the pipe is a death.
+    while True:
+        time.sleep(3600)
+
+
+class Feed:
+    """The chunks from the parent, as an engine sees its Queries; and the way of the results back.
+
+    What arrived last is last in `_waiting`; what the engine took and has not delivered stands in `_open`.
+    """
+
+    def __init__(self, pipe: Pipe, tally: Sent | None) -> None:
+        self._pipe = pipe
+        self._tally = tally
+        self._reported = (0, 0)
+        self._waiting: deque[Query] = deque()
+        self._open: dict[int, Query] = {}
+        self._results: list[Result] = []
+        self._since = 0.0  # when the first of them came
+        self._end = float("inf")
+        self._stopped = False
+
+    def take(self, n: int) -> list[Query] | None:
+        """Up to `n` queries; an empty list where there is none just now. There is always more to come."""
+        waiting = self._waiting
+        if len(waiting) < n:
+            self._receive()
+        if not waiting and not self._open:
+            # The engine has nothing that it could wait for, so it may as well wait here.
+            self._flush()
+            self._receive(LULL)
+        queries = [waiting.popleft() for _ in range(min(n, len(waiting)))]
+        if self._tally is None:
+            self._open.update({query.index: query for query in queries})
+        return queries
+
+    @property
+    def over(self) -> bool:
+        """The run ends now."""
+        if not self._stopped:
+            self._receive()
+        return self._stopped or time.monotonic() >= self._end
+
+    def patience(self) -> float:
+        """Seconds that an engine may wait at most before it asks again."""
+        if self._tally is not None:
+            self._report(self._tally)
+        patience = max(0.0, min(LULL, self._end - time.monotonic()))
+        if self._results:
+            held = time.monotonic() - self._since
+            if held < LINGER:
+                return min(patience, LINGER - held)
+            self._flush()
+        return patience
+
+    def deliver(self, results: list[Result]) -> None:
+        """Send these results soon: a few together cost the parent little more than one. A full pipe waits here."""
+        for result in results:
+            self._open.pop(result.index, None)
+        if not self._results:
+            self._since = time.monotonic()
+        self._results += results
+        if len(self._results) >= FULL or time.monotonic() - self._since >= LINGER:
+            self._flush()
+
+    def leave(self) -> None:
+        """The engine is back: send what is still here, and how far the rest came."""
+        self._flush()
+        if self._tally is not None:
+            self._report(self._tally)
+        now = time.monotonic()
+        unfinished = [*self._open.values(), *self._waiting]
+        self._pipe.send(
+            Left(
+                [
+                    Progress(query.index, query.attempts, None if query.asked is None else now - query.asked)
+                    for query in unfinished
+                ]
+            )
+        )
+
+    def _receive(self, wait: float = 0.0) -> None:
+        """Take in what the parent sent; wait so many seconds at most where there is nothing."""
+        self.heed(self._pipe.receive(wait))
+
+    def heed(self, messages: list[ToChild]) -> None:
+        """The parent sent these."""
+        for message in messages:
+            if isinstance(message, Work):
+                self._end = time.monotonic() + message.seconds
+                self._waiting += message.queries
+            elif isinstance(message, Stop):
+                self._stopped = True
+
+    def _flush(self) -> None:
+        if self._results:
+            results, self._results = self._results, []
+            self._pipe.send(Done(results))
+
+    def _report(self, tally: Sent) -> None:
+        (sent,), (failed,) = tally.sent, tally.failed
+        before = self._reported
+        if (sent, failed) != before:
+            self._reported = sent, failed
+            self._pipe.send(Went(sent - before[0], failed - before[1], tally.reasons))
+
+
+class Pipe:
+    """The child's end of the pipe. Where the other end is gone this process ends, with every method."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._socket = socket(fileno=fd)
+        self._frames: Frames[ToChild] = Frames(ToChild)
+        self._ready = poll()
+        self._ready.register(fd, POLLIN)
+
+    def send(self, message: FromChild) -> None:
+        """Send this; waits where the pipe is full."""
+        try:
+            self._socket.sendall(frame(message))
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(0)
+
+    def receive(self, wait: float = 0.0) -> list[ToChild]:
+        """What has come; waits so many seconds at most where there is nothing."""
+        if wait:
+            self._ready.poll(1000 * wait)
+        try:
+            octets = self._socket.recv(_READ, MSG_DONTWAIT)
+        except BlockingIOError:
+            return []
+        except ConnectionResetError:
+            octets = b""
+        if not octets:
+            os._exit(0)
+        return list(self._frames.feed(octets))
+
+    def first(self) -> list[ToChild]:
+        """What comes first; waits for it as long as it takes."""
+        while not (messages := self.receive(60.0)):
+            pass
+        return messages
+
+
+def _watch(pipe: int, parent: int) -> None:
+    """Wait for the end of the pipe, and end the process with it.
+
+    A copy of the pipe's other end may live on in a fork of the parent: that the parent is dead shows here as well.
+    """
+    try:
+        ended = poll()
+        ended.register(pipe, 0)
+        while os.getppid() == parent and not ended.poll(500):
+            pass
+    finally:
+        os._exit(0)
+
+
+def _load(engine: str, backend: str) -> tuple[Engine, Backend]:
+    """The engine, under the name that the parent's results have, and the backend."""
+    from resolver.__main__ import prepare
+
+    prepare(engine)
+    from resolver import engines
+
+    found, asker = engines.find(engine, backend)
+    if backend == "wire":
+        # Loaded for the first query otherwise, when the run's time has begun.
+        importlib.import_module("resolver.wire.channel")
+    return found._replace(name="processes"), asker  # type: ignore[attr-defined]  # engines are named tuples
+
+
+if __name__ == "__main__":
+    main()

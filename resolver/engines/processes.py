@@ -1,0 +1,277 @@
+"""The engine `processes`: child processes, each with an engine and an interpreter lock of its own.
+
+Queries go out in chunks, results come back in batches, over one pipe a child. What a child was given stays open here
+until its results have come (the pattern of task_done and join): that bounds what is on its way, and it is what a dead
+child leaves to be done again. Handing out follows the children's room, so a slow child simply gets less.
+
+The one thing to know before changing anything here: a child can die at any moment, and what it had open is then asked
+again, alone, or given up as ERROR (supply.py). How often a lookup was asked can then not be known: its `attempts` is
+null.
+
+Not multiprocessing: its Queue shares a lock between processes, and a child killed while it holds that wedges all the
+others; its spawn runs the caller's main module again, which a library must not do to a program without a guard for it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from resolver.engines.base import PollBackend
+from resolver.engines.calling import CONCURRENCY
+from resolver.engines.chunk import Begin, Broke, Done, Left, Ready, Stop, Went, Work
+from resolver.engines.crew import Crew
+from resolver.engines.supply import DEATHS, FIRST, Supply, shares
+from resolver.message import Result, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resolver.engines.base import Backend, Queries
+    from resolver.engines.chunk import FromChild
+    from resolver.engines.crew import Child
+    from resolver.message import Query
+    from resolver.policy import Policy
+
+VAIN = 12  # children in a row that die before any of them gave a result: it is not the lookups' fault then
+FAREWELL = 0.1  # seconds that children have, when the run ends early, to say how far they came
+
+
+class Processes(NamedTuple):
+    """Children that each run the engine `inner`; as many as there are cores to run on, or `children`."""
+
+    inner: str = "threads"
+    children: int | None = None
+    name: str = "processes"
+
+    def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
+        run = _Run(self, queries, policy, backend, deliver)
+        try:
+            run.work()
+        finally:
+            run.dismiss()
+
+    def around(self, inner: str) -> Processes:
+        """The same with this engine in the children."""
+        return self._replace(inner=inner)
+
+
+class _Run:
+    """One run: what is handed out to its children, and what comes back."""
+
+    def __init__(
+        self,
+        engine: Processes,
+        queries: Queries,
+        policy: Policy,
+        backend: Backend,
+        deliver: Callable[[list[Result]], None],
+    ) -> None:
+        self._engine = engine
+        self._queries = queries
+        self._policy = policy
+        self._backend = backend
+        self._deliver = deliver
+        self._most = min(engine.children or _cores(), policy.in_flight)
+        # A backend that blocks has the number of its callers in each child, where the user names none.
+        self._usual = None if isinstance(backend, PollBackend) else CONCURRENCY
+        self._shares: list[Policy] = []  # each child's of the policy; none before the first queries came
+        self._crew = Crew(engine.inner, backend.name)
+        self._supply = Supply(queries)
+        self._end = math.inf  # of the run, on our own clock
+        self._over = False
+        self._manned = False  # all children have once been ready
+        self._stillborn = 0  # children in a row that died before they were ready
+        self._vain = 0  # and before any gave a result
+        # The first child loads the package while we do.
+        self._crew.hire()
+        from resolver.wire.volley import Forgetful
+
+        self._tally = backend.tally if isinstance(backend, Forgetful) else None
+
+    def work(self) -> None:
+        """Hand out and gather until all is done or the run is over. Raises RuntimeError where the children cannot."""
+        queries = self._queries
+        while True:
+            self._hand_out()
+            if self._supply.empty and not any(each.open for each in self._crew.children):
+                return
+            patience = queries.patience()
+            if queries.over:
+                self._wind_up()
+                return
+            self._gather(patience)
+
+    def dismiss(self) -> None:
+        """End every child. What they leave without a word was asked nobody knows how often."""
+        for child in self._crew.children:
+            for query in {} if child.left else child.open.values():
+                query.attempts = None
+        self._crew.dismiss()
+
+    # --- Out.
+
+    def _hand_out(self) -> None:
+        """Give each child what it has room for: the one with the least first, suspects alone."""
+        supply = self._supply
+        able = [each for each in self._crew.children if each.ready and not each.left]
+        if not able:
+            return
+        if not self._shares and not self._begin():
+            return
+        for child in able:
+            if supply.suspects and not child.open:
+                self._give(child, *supply.suspects.popleft())
+        able = [each for each in able if not each.deaths]
+        while able and not self._queries.over:
+            child = min(able, key=lambda each: len(each.open))
+            size = supply.size(self._shares[child.number], len(self._shares))
+            if len(child.open) + size > self._room(child, size):
+                break
+            chunk = supply.chunk(size)
+            if not chunk:
+                break
+            self._give(child, chunk)
+        # Others are only worth their start where there is work for them.
+        while len(self._crew.children) < len(self._shares) and (supply.reserve or supply.stock(FIRST)):
+            self._crew.hire()
+
+    def _begin(self) -> bool:
+        """Take the first queries, and see by them how many children it takes. False: there is nothing to do yet."""
+        if self._policy.timeout is not None and self._end == math.inf:
+            self._end = time.monotonic() + self._policy.timeout
+        reserve = self._supply.stock(self._most * FIRST)
+        if not reserve:
+            return False
+        most = -(-len(reserve) // FIRST) if self._supply.exhausted else self._most
+        self._shares = shares(self._policy, min(self._most, most), self._usual)
+        for child in self._crew.children:
+            self._initiate(child)
+        return True
+
+    def _room(self, child: Child, size: int) -> int:
+        """The most queries that a child may have open: what it asks at once, and two chunks so as not to run dry.
+
+        Of a short list something is left for those that are not ready yet.
+        """
+        most = self._shares[child.number].in_flight + 2 * size
+        if not self._manned:
+            children = self._crew.children
+            self._manned = len(children) == len(self._shares) and all(each.ready for each in children)
+        return most if self._manned or not self._supply.exhausted else min(most, 2 * FIRST)
+
+    def _give(self, child: Child, queries: list[Query], deaths: int = 0) -> None:
+        child.deaths = deaths
+        child.open.update({query.index: query for query in queries})
+        self._crew.send(child, Work(max(0.0, self._end - time.monotonic()), queries))
+
+    def _initiate(self, child: Child) -> None:
+        self._crew.send(child, Begin(self._shares[child.number], len(self._shares), self._tally is not None))
+
+    # --- In.
+
+    def _gather(self, seconds: float) -> None:
+        """Wait so long at most, and take what came."""
+        for child, messages in self._crew.listen(seconds):
+            for message in messages:
+                self._heed(child, message)
+            if child.dead:
+                self._mourn(child)
+
+    def _heed(self, child: Child, message: FromChild) -> None:
+        if isinstance(message, Done):
+            self._vain = 0
+            opened = child.open
+            results = [result for result in message.results if opened.pop(result.index, None) is not None]
+            if child.deaths:
+                for result in results:
+                    result.attempts = None
+            self._deliver(results)
+        elif isinstance(message, Went):
+            self._vain = 0
+            for index in list(child.open)[: message.sent + message.failed]:
+                del child.open[index]
+            if self._tally is not None:
+                self._tally.add(message.sent, message.failed, message.reasons)
+        elif isinstance(message, Ready):
+            child.ready = True
+            self._stillborn = 0
+            if self._shares:
+                self._initiate(child)
+        elif isinstance(message, Left):
+            child.left = True
+            now = time.monotonic()
+            for progress in message.unfinished:
+                query = child.open.get(progress.index)
+                if query is not None and query.attempts is not None:
+                    query.attempts = progress.attempts
+                    query.asked = None if progress.ago is None else now - progress.ago
+        elif isinstance(message, Broke):
+            raise RuntimeError(message.error)
+        if not child.open:
+            child.deaths = 0
+
+    def _mourn(self, child: Child) -> None:
+        """A child died: suspect what it had open, or condemn it, and have another in its place."""
+        status = self._crew.bury(child)
+        if self._over:
+            return
+        if not child.ready:
+            self._stillborn += 1
+            if self._stillborn >= DEATHS:
+                raise RuntimeError(f"its children end before they can begin (exit status {status})")
+        self._vain += 1
+        if self._vain >= VAIN:
+            raise RuntimeError(f"its children end one after the other, without a result (exit status {status})")
+        left, child.open = list(child.open.values()), {}
+        if given_up := self._supply.suspect(left, child.deaths + 1):
+            self._condemn(given_up)
+        self._crew.hire(child.number)
+
+    def _condemn(self, queries: list[Query]) -> None:
+        error = f"{DEATHS} processes died while they looked this up, or another of the same chunk"
+        if self._tally is not None:
+            self._tally.add(0, len(queries), [error])
+            return
+        self._deliver(
+            [
+                Result(
+                    query.index,
+                    query.input,
+                    query.name,
+                    query.type,
+                    Status.ERROR,
+                    [],
+                    None,
+                    None,
+                    None,
+                    None,
+                    self._engine.name,
+                    self._backend.name,
+                    error,
+                )
+                for query in queries
+            ]
+        )
+
+    def _wind_up(self) -> None:
+        """The run ends early: ask each child how far it came, and wait a moment for the answer."""
+        self._over = True
+        busy = [each for each in self._crew.children if each.open and not each.left]
+        for child in busy:
+            self._crew.send(child, Stop())
+        end = time.monotonic() + FAREWELL
+        while any(each.open and not (each.left or each.dead) for each in busy):
+            if (seconds := end - time.monotonic()) <= 0:
+                return
+            self._gather(seconds)
+
+
+def _cores() -> int:
+    """How many cores this process may run on; not every system tells more than how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+engine = Processes()

@@ -1,0 +1,186 @@
+"""One lookup through a backend that asks one question at a time: which try comes next, and what is the result.
+
+The retry rule itself is the policy's. This is the rule as steps, for the two drivers: `ask` for blocking backends and
+`ask_async` for awaited ones are the only two loops over it; the exchange of the wire backend follows the same rule over
+thousands of lookups at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from resolver import policy as rule
+from resolver.message import Query, Record, Result, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from resolver.nameserver import Nameserver
+    from resolver.policy import Policy
+
+
+class Reply(NamedTuple):
+    """What came of one question: one status, TIMEOUT and ERROR among them, and who said so (None: not told)."""
+
+    status: Status
+    answers: list[Record]
+    error: str | None = None
+    nameserver: str | None = None
+    transport: str | None = None
+    queries: int = 1  # messages that it took: a repeat over TCP or without EDNS counts, and uses up no try
+
+
+class Session(Protocol):
+    """A backend of the style `call`, opened for a run. Any number of threads may ask at once."""
+
+    def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
+        """Ask once and wait up to `timeout` seconds. Reports what fails as a Reply; should it raise, that is ERROR."""
+
+    def done(self, query: Query) -> None:
+        """This lookup asks no further: give back what it kept from one try to the next."""
+
+    def close(self) -> None:
+        """Give back what was opened."""
+
+
+class AsyncSession(Protocol):
+    """A backend of the style `await`, opened for a run in an event loop."""
+
+    async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
+        """As Session.ask, suspended for as long as it waits."""
+
+    def done(self, query: Query) -> None:
+        """As Session.done."""
+
+    async def close(self) -> None:
+        """Give back what was opened."""
+
+
+class Tries:
+    """The tries of one lookup, over the nameservers in turn.
+
+    While it is `open`: `begin()`, ask, `take(reply)`. Then `result()` is the lookup's.
+    `query.attempts` and `query.asked` are kept up to date, for whoever abandons the lookup.
+    """
+
+    def __init__(self, query: Query, policy: Policy, turn: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.query = query
+        self._policy = policy
+        self._turn = turn
+        self._clock = clock
+        self._attempt = 0
+        self._best: Reply | None = None
+        self._done = False
+
+    @property
+    def open(self) -> bool:
+        """Is there another try to begin?"""
+        return not self._done and self._attempt < self._policy.tries
+
+    def begin(self) -> tuple[Nameserver | None, float]:
+        """Begin the next try: whom to ask (None: the backend knows by itself), and seconds to wait."""
+        self._attempt += 1
+        if self.query.asked is None:
+            self.query.asked = self._clock()
+        self.query.attempts = (self.query.attempts or 0) + 1
+        servers = self._policy.nameservers
+        target = servers[(self._turn + self._attempt - 1) % len(servers)] if servers else None
+        return target, self._policy.wait(self._attempt)
+
+    def take(self, reply: Reply) -> None:
+        """What came of the try that was begun last."""
+        self.query.attempts = (self.query.attempts or 0) + reply.queries - 1
+        self._done = rule.final(reply.status)
+        if self._done or self._best is None or rule.outranks(reply.status, self._best.status):
+            self._best = reply
+
+    def result(self, engine: str, backend: str) -> Result:
+        """The lookup's result. `take` was called at least once."""
+        query, best = self.query, self._best
+        assert best is not None
+        error = best.error
+        if best.status is Status.TIMEOUT:
+            error = f"no valid reply in {self._attempt} {'try' if self._attempt == 1 else 'tries'}"
+        heard = best.status not in (Status.TIMEOUT, Status.ERROR)
+        return Result(
+            query.index,
+            query.input,
+            query.name,
+            query.type,
+            best.status,
+            best.answers,
+            best.nameserver if heard else None,
+            best.transport if heard else None,
+            query.attempts,
+            None if query.asked is None else round(self._clock() - query.asked, 6),
+            engine,
+            backend,
+            error,
+        )
+
+
+class Gate:
+    """Lets queries pass at the policy's rate. Any number of threads may wait at once."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._pace = rule.Pace(policy.rate) if policy.rate else None
+        self._lock = threading.Lock()
+
+    def delay(self) -> float:
+        """Seconds to wait before asking again whether one query may go; 0: it may, and is counted."""
+        if self._pace is None:
+            return 0.0
+        with self._lock:
+            if self._pace.allowance(time.monotonic()) > 0:
+                self._pace.spend(1)
+                return 0.0
+            return max(self._pace.wait(), 0.0005)
+
+    def repeated(self, queries: int) -> None:
+        """So many repeats belonged to a try: they went out at once, and the queries after them wait the longer."""
+        if self._pace is not None and queries:
+            with self._lock:
+                self._pace.spend(queries)
+
+
+def ask(tries: Tries, session: Session, gate: Gate) -> None:
+    """Follow the tries of one lookup with a blocking backend."""
+    try:
+        while tries.open:
+            while delay := gate.delay():
+                time.sleep(delay)
+            target, wait = tries.begin()
+            try:
+                reply = session.ask(tries.query, target, wait)
+            except Exception as error:  # whatever a library raises is this lookup's result, and ends nothing else
+                reply = broken(error)
+            gate.repeated(reply.queries - 1)
+            tries.take(reply)
+    finally:
+        session.done(tries.query)
+
+
+async def ask_async(
+    tries: Tries, session: AsyncSession, gate: Gate, sleep: Callable[[float], Awaitable[object]]
+) -> None:
+    """Follow the tries of one lookup with an awaited backend; `sleep` is the event loop's."""
+    try:
+        while tries.open:
+            while delay := gate.delay():
+                await sleep(delay)
+            target, wait = tries.begin()
+            try:
+                reply = await session.ask(tries.query, target, wait)
+            except Exception as error:  # as in `ask`
+                reply = broken(error)
+            gate.repeated(reply.queries - 1)
+            tries.take(reply)
+    finally:
+        session.done(tries.query)
+
+
+def broken(error: Exception) -> Reply:
+    """A backend raised what it should have reported."""
+    return Reply(Status.ERROR, [], f"the backend broke: {type(error).__name__}: {error}")

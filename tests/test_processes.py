@@ -1,0 +1,472 @@
+"""The engine `processes`, with real children, real signals, and the lab to ask.
+
+Nothing here waits for a fixed time for something to happen: `until` looks again and again, and gives up late.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from resolver import Policy, Query, Result, Run, Status, resolve, stream
+from resolver.api import Plan, plan, source
+from resolver.engines.chunk import Frames, FromChild, Left, Progress, ToChild, Work, frame
+from resolver.engines.processes import Processes
+from resolver.engines.supply import FIRST, shares
+from resolver.forget import send_all
+from resolver.lab import Lab
+from resolver.wire import window
+from resolver.wire.volley import Forgetful, Sent
+
+PATIENCE = 20.0  # seconds until a test that waits for something fails
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab() as running:
+        yield running
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it never came to it"
+        time.sleep(0.01)
+
+
+def crew(parent: int | None = None) -> list[psutil.Process]:
+    """The engine's children of this process, or of another one."""
+    found = []
+    for child in psutil.Process(parent).children():
+        try:
+            if "resolver.engines.child" in child.cmdline():
+                found.append(child)
+        except psutil.NoSuchProcess:
+            pass
+    return found
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes)
+
+
+def ready(lab: Lab, hosts: list[str], children: int = 2, **policy: object) -> Plan:
+    asked = Policy(nameservers=(lab.nameserver,), **policy)  # type: ignore[arg-type]  # a text, and keywords
+    prepared = plan([source(hosts)], "processes", "wire", ("A",), asked)
+    return prepared._replace(engine=Processes(children=children))
+
+
+class Running:
+    """A plan that runs in a thread, so that the test can interfere."""
+
+    def __init__(self, prepared: Plan) -> None:
+        self.results: list[tuple[int, Status, int | None, str | None]] = []
+        self._plan = prepared
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with self._plan:
+            self._plan.batch(
+                lambda results: self.results.extend(
+                    (each.index, each.status, each.attempts, each.error) for each in results
+                )
+            ).run()
+
+    def join(self) -> None:
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+
+    @property
+    def statuses(self) -> Counter[Status]:
+        return Counter(status for _, status, _, _ in self.results)
+
+
+@pytest.mark.parametrize("inner", ["threads", "asyncio", "gevent"])
+def test_every_lookup_has_its_one_result_with_any_engine_inside(lab: Lab, inner: str) -> None:
+    """Answers, errors, duplicates and lines that cannot be asked come back once each, under the engine's own name."""
+    hosts = [f"h{number}.example" for number in range(500)]
+    hosts += ["h1.example", "two words", "nx.example", "rcode-12.example", "multi-3.example", "truncated.example"]
+    run = resolve(hosts, engine="processes", inner=inner, nameservers=lab.nameserver)
+    assert hosts == [result.input for result in run]
+    assert list(range(len(hosts))) == [result.index for result in run]
+    assert [Status.NOERROR, Status.INVALID, Status.NXDOMAIN, Status("RCODE12"), Status.NOERROR, Status.NOERROR] == [
+        result.status for result in run[500:]
+    ]
+    assert {("processes", "wire")} == {(result.engine, result.backend) for result in run}
+    assert 3 == len(run[504].addresses)
+    assert "tcp" == run[505].transport
+    assert [] == crew()
+
+
+def test_inner_belongs_to_this_engine_alone(lab: Lab) -> None:
+    """Another engine refuses it, and so does this one where the inner engine cannot ask by itself."""
+    with pytest.raises(ValueError, match=r"engine asyncio has no inner engine; those that have one: .*processes"):
+        resolve(["a.example"], engine="asyncio", inner="threads", nameservers=lab.nameserver)
+    with pytest.raises(ValueError, match="processes does not"):
+        resolve(["a.example"], engine="processes", inner="processes", nameservers=lab.nameserver)
+    with pytest.raises(ValueError, match="there is no engine 'green'"):
+        resolve(["a.example"], engine="processes", inner="green", nameservers=lab.nameserver)
+
+
+def test_the_command_takes_the_inner_engine() -> None:
+    """--inner reaches the children; a wrong one is a usage error."""
+    command = [sys.executable, "cli.py", "--lab", "-e", "processes", "a.example"]
+    good = subprocess.run([*command, "--inner", "asyncio"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (0, "") == (good.returncode, good.stderr)
+    wrong = subprocess.run([*command, "--inner", "gevnt"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (2, "") == (wrong.returncode, wrong.stdout)
+
+
+@pytest.mark.parametrize(("hosts", "expected"), [(FIRST, 1), (FIRST * 2 + 1, 3), (FIRST * 20, 4)])
+def test_no_more_children_than_chunks(lab: Lab, hosts: int, expected: int) -> None:
+    """A short list starts a child for each of its first chunks, a long one as many as are allowed."""
+    running = Running(ready(lab, [f"slow-300.x{number}.example" for number in range(hosts)], children=4))
+    most = 0
+
+    def finished() -> bool:
+        nonlocal most
+        most = max(most, len(crew()))
+        return len(running.results) == hosts
+
+    until(finished)
+    running.join()
+    assert expected == most
+
+
+def test_an_empty_list_ends_at_once(lab: Lab) -> None:
+    """No host, no result, no child left."""
+    run = resolve([], engine="processes", nameservers=lab.nameserver)
+    assert ([], "complete") == (list(run), run.summary.ended)
+    assert [] == crew()
+
+
+def test_a_killed_child_loses_nothing(lab: Lab) -> None:
+    """What the child had open is asked again elsewhere; each lookup has one result, and it is NOERROR."""
+    hosts = [f"slow-400.k{number}.example" for number in range(300)]
+    before = lab.counts().received
+    running = Running(ready(lab, hosts, query_timeout=8))
+    until(lambda: lab.counts().received - before > 100)
+    victim = crew()[0]
+    victim.kill()
+    killed = time.monotonic()
+    until(lambda: any(each != victim for each in crew()) and not victim.is_running())
+    assert time.monotonic() - killed < 1.0 + PATIENCE / 10
+    running.join()
+    assert list(range(300)) == sorted(index for index, *_ in running.results)
+    assert Counter({Status.NOERROR: 300}) == running.statuses
+    # How often the dead child had asked is not known.
+    assert None in {attempts for _, _, attempts, _ in running.results}
+
+
+def test_a_lookup_that_kills_three_children_is_given_up(lab: Lab) -> None:
+    """It is an ERROR with a sentence, and everything else has its answer."""
+    hosts = ["hang.poison.example", *(f"p{number}.example" for number in range(100))]
+    before = lab.counts().received
+    running = Running(ready(lab, hosts, children=1, query_timeout=60, tries=1))
+    until(lambda: len(running.results) == 100)
+    for asked in (101, 102, 103):
+        while lab.counts().received - before < asked:
+            time.sleep(0.01)
+        crew()[0].kill()
+    running.join()
+    assert Counter({Status.NOERROR: 100, Status.ERROR: 1}) == running.statuses
+    error = "3 processes died while they looked this up, or another of the same chunk"
+    assert [(0, Status.ERROR, None, error)] == [each for each in running.results if each[1] is Status.ERROR]
+
+
+def test_children_that_cannot_start_end_the_run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three, each lookup says so; there is no fourth."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    run = resolve(["a.example", "b.example"], engine="processes", nameservers=lab.nameserver)
+    assert [Status.ERROR, Status.ERROR] == [result.status for result in run]
+    assert "its children end before they can begin (exit status 1)" in (run[0].error or "")
+
+
+def test_the_deadline_reaches_the_children(lab: Lab) -> None:
+    """It ends the run in time, and each result tells how far its lookup came, also where it was never asked."""
+    run = resolve(
+        [f"hang.d{number}.example" for number in range(200)],
+        engine="processes",
+        nameservers=lab.nameserver,
+        timeout=1.2,  # a busy machine needs that to start all children
+        concurrency=40,
+        tries=1,
+    )
+    assert {Status.DEADLINE} == {result.status for result in run}
+    assert run.summary.seconds < 1.2 + 0.15 + 0.5  # the half a second is for a machine that is busy
+    assert Counter({0: 160, 1: 40}) == Counter(result.attempts for result in run)
+    assert all(0 < (result.elapsed or 0) < 1.8 for result in run if result.attempts)
+    assert [] == crew()
+
+
+def test_the_deadline_does_not_wait_for_a_child_that_is_stuck(lab: Lab) -> None:
+    """A child that says nothing any more is killed, and how often it asked is unknown."""
+    running = Running(ready(lab, ["hang.stuck.example"], timeout=0.4, tries=1))
+    until(crew)
+    child = crew()[0]
+    before = lab.counts().received
+    until(lambda: lab.counts().received > before or running.results)
+    child.suspend()
+    running.join()
+    assert [(0, Status.DEADLINE, None)] == [each[:3] for each in running.results]
+    assert gone([child])
+
+
+def test_cancelling_reaches_the_children(lab: Lab) -> None:
+    """Each lookup is CANCELLED, and tells that it was asked once."""
+    before = lab.counts().received
+    prepared = ready(lab, [f"hang.c{number}.example" for number in range(20)], tries=1)
+    running = Running(prepared)
+    until(lambda: lab.counts().received - before == 20)
+    prepared.deadline.cancel()
+    running.join()
+    assert {(Status.CANCELLED, 1)} == {each[1:3] for each in running.results}
+    assert [] == crew()
+
+
+def command(lab: Lab, tmp_path: Path, *options: str) -> subprocess.Popen[bytes]:
+    """The command, with lookups that hang, in a process group of its own."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("".join(f"hang.g{number}.example\n" for number in range(50)))
+    arguments = ["cli.py", str(hosts), "-e", "processes", "-n", lab.nameserver, "--query-timeout", "60", *options]
+    before = lab.counts().received
+    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, start_new_session=True)
+    until(lambda: lab.counts().received - before >= 50)
+    return process
+
+
+def test_ctrl_c_ends_in_order(lab: Lab, tmp_path: Path) -> None:
+    """SIGINT to the whole process group, as a terminal sends it: every result is written, and no child stays."""
+    process = command(lab, tmp_path, "-o", str(tmp_path / "results.jsonl"))
+    children = crew(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    assert 130 == process.wait(PATIENCE)
+    results = [msgspec.json.decode(line) for line in (tmp_path / "results.jsonl").read_bytes().splitlines()]
+    assert [("CANCELLED", 1)] * 50 == [(result["status"], result["attempts"]) for result in results]
+    assert children
+    until(lambda: gone(children))
+
+
+def test_no_orphan_is_left_when_the_parent_is_killed(lab: Lab, tmp_path: Path) -> None:
+    """The children end by themselves, in the middle of lookups that hang."""
+    process = command(lab, tmp_path)
+    children = crew(process.pid)
+    process.kill()
+    process.wait()
+    killed = time.monotonic()
+    assert children
+    until(lambda: gone(children))
+    assert time.monotonic() - killed < 1.0 + PATIENCE / 10
+
+
+SCRIPT = """
+import sys, threading
+print("once")
+{patch}
+from resolver import resolve, stream
+run = resolve(["a.example"], engine="processes", nameservers={nameserver!r})
+print(*[result.status for result in run])
+print(*[result.status for result in stream(["a.example", "b.example"], engine="processes", nameservers={nameserver!r})])
+work = lambda: print(*[r.status for r in resolve(["nx.example"], engine="processes", nameservers={nameserver!r})])
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+print(sys.stdin.read(), end="")
+"""
+
+
+@pytest.mark.parametrize("patch", ["", "from gevent import monkey; monkey.patch_all()"], ids=["plain", "gevent"])
+def test_a_script_needs_no_guard(lab: Lab, tmp_path: Path, patch: str) -> None:
+    """It runs once, its standard input and output stay its own; also with gevent's patches, in a thread, repeatedly."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(nameserver=lab.nameserver, patch=patch))
+    ran = subprocess.run(
+        [sys.executable, script],
+        input="all of it\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE * 2,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert ("once\nNOERROR\nNOERROR NOERROR\nNXDOMAIN\nall of it\n", "", 0) == (ran.stdout, ran.stderr, ran.returncode)
+
+
+def test_a_slow_consumer_slows_the_reading(lab: Lab) -> None:
+    """While nobody takes results, the hosts are not read on without end."""
+    read = 0
+
+    def hosts() -> Iterator[str]:
+        nonlocal read
+        for number in range(1_000_000):
+            read += 1
+            yield f"b{number}.example"
+
+    results = stream(hosts(), engine="processes", nameservers=lab.nameserver)
+    for _ in range(10):
+        next(results)
+    seen = -1
+    while seen != read:
+        seen = read
+        time.sleep(0.4)
+    results.close()
+    assert read < 50_000
+    assert [] == crew()
+
+
+def test_concurrency_and_rate_are_shared_out() -> None:
+    """The shares add up to the run's, whatever the number of children."""
+    policy = Policy(concurrency=10, rate=30.0, timeout=5.0)
+    split = shares(policy, 4)
+    assert [3, 3, 2, 2] == [share.concurrency for share in split]
+    assert [7.5] * 4 == [share.rate for share in split]
+    assert 1000 == sum(share.in_flight for share in shares(Policy(), 3))
+
+
+def test_concurrency_below_the_number_of_children_is_kept(lab: Lab) -> None:
+    """Two at once are two at once: eight lookups of 100 ms take at least 400 ms."""
+    with ready(lab, [f"slow-100.two{number}.example" for number in range(8)], 4, concurrency=2) as prepared:
+        summary = prepared.batch(lambda results: None).run()
+    assert {"NOERROR": 8} == summary.statuses
+    assert summary.seconds >= 0.4
+
+
+def test_fire_and_forget_goes_through_the_children(lab: Lab) -> None:
+    """Every query goes out once, and is counted once."""
+    hosts = [f"f{number}.example" for number in range(2000)]
+    before = lab.counts().received
+    tally = Sent([0], [0], [])
+    policy = Policy(nameservers=(lab.nameserver,), rate=20_000.0)  # type: ignore[arg-type]  # a text
+    with plan([source(hosts)], "processes", "wire", ("A",), policy, forgetful=Forgetful(tally)) as prepared:
+        summary = send_all(prepared, tally)
+    assert (2000, 2000, "complete") == (summary.lookups, summary.queries_sent, summary.ended)
+    until(lambda: lab.counts().received - before == 2000)
+    assert [] == crew()
+
+
+def test_two_runs_at_once(lab: Lab) -> None:
+    """Runs in two threads do not meet."""
+    runs: dict[str, Run] = {}
+
+    def work(name: str) -> None:
+        hosts = [f"{name}{number}.example" for number in range(100)]
+        runs[name] = resolve(hosts, engine="processes", nameservers=lab.nameserver)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [f"a{number}.example" for number in range(100)] == [result.input for result in runs["a"]]
+    assert [f"b{number}.example" for number in range(100)] == [result.input for result in runs["b"]]
+
+
+def test_frames_come_through_in_any_pieces() -> None:
+    """Messages are whole again, cut anywhere or several at once."""
+    first = Work(float("inf"), [Query(3, "Bücher.example", "xn--bcher-kva.example.", "A")])
+    octets = bytes(frame(first) + frame(Work(0.5, [])))
+    one_by_one: Frames[ToChild] = Frames(ToChild)
+    got = [message for octet in octets for message in one_by_one.feed(bytes([octet]))]
+    assert [first, Work(0.5, [])] == got
+    at_once: Frames[FromChild] = Frames(FromChild)
+    left = Left([Progress(1, None, None), Progress(2, 1, 0.25)])
+    assert [left, left] == list(at_once.feed(bytes(frame(left) * 2)))
+
+
+def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str) -> None:
+    """Have every child run these lines first."""
+    program = tmp_path / "python"
+    lines = f"import os, time\nfrom resolver.engines import child\n{first}\nchild.main()"
+    # The child is called as: python -P -m resolver.engines.child ENGINE BACKEND
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -c \'{lines}\' "$4" "$5"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+
+POISON = """
+take = child.Feed.take
+def poisoned(self, n):
+    queries = take(self, n)
+    if any(query.name == "poison.example." for query in queries or ()):
+        os._exit(9)
+    return queries
+child.Feed.take = poisoned
+"""
+
+
+def test_poison_is_found(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lookup that kills every child is given up as an ERROR with its neighbours; all others have their answers."""
+    python(tmp_path, monkeypatch, POISON)
+    hosts = [f"p{number}.example" for number in range(300)]
+    hosts[150] = "poison.example"
+    with ready(lab, hosts) as prepared:
+        results: list[Result] = []
+        prepared.batch(results.extend).run()
+    assert list(range(300)) == sorted(result.index for result in results)
+    broken = [result for result in results if result.status is not Status.NOERROR]
+    assert 150 in {result.index for result in broken}
+    assert len(broken) <= FIRST
+    error = "3 processes died while they looked this up, or another of the same chunk"
+    assert {(Status.ERROR, error)} == {(result.status, result.error) for result in broken}
+
+
+def test_children_that_die_of_everything_end_the_run(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run does not go on for ever: after some deaths without a result between, each lookup says so."""
+    python(tmp_path, monkeypatch, "child.Feed.take = lambda self, n: os._exit(9)")
+    with ready(lab, [f"v{number}.example" for number in range(5000)]) as prepared:
+        results: list[Result] = []
+        prepared.batch(results.extend).run()
+    assert list(range(5000)) == sorted(result.index for result in results)
+    assert {Status.ERROR} == {result.status for result in results}
+    assert "without a result (exit status 9)" in (results[-1].error or "")
+
+
+def test_the_deadline_begins_when_a_child_is_up(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long children take to start, a lookup has the time that the run was given."""
+    python(tmp_path, monkeypatch, "time.sleep(0.7)")
+    with ready(lab, ["a.example"], timeout=0.5) as prepared:
+        summary = prepared.batch(lambda results: None).run()
+    assert ({"NOERROR": 1}, "complete") == (summary.statuses, summary.ended)
+
+
+def test_the_children_share_the_nameserver(lab: Lab) -> None:
+    """Together they have no more in flight at first than one process would: the nameserver's socket buffer is one."""
+    before = lab.counts().received
+    hosts = [f"hang.w{number}.example" for number in range(1000)]
+    with ready(lab, hosts, 4, timeout=0.8, query_timeout=30.0, tries=1) as prepared:
+        summary = prepared.batch(lambda results: None).run()
+    assert {"DEADLINE": 1000} == summary.statuses
+    # Those that are up by then: all of them, unless the machine is very busy.
+    assert lab.counts().received - before in {window.FIRST // 4 * children for children in (1, 2, 3, 4)}
+
+
+def test_a_window_of_several_parties_is_a_part() -> None:
+    """The first window and the largest on a short path are divided, and never less than the smallest there is."""
+    assert window.FIRST == window.Window(1000, 1.0).size
+    assert window.FIRST / 4 == window.Window(1000, 1.0, 4).size
+    assert window.LEAST == window.Window(1000, 1.0, 1000).size
+
+
+def test_the_environment_s_inner_engine_is_for_runs_that_have_one(lab: Lab) -> None:
+    """RESOLVE_INNER disturbs no other engine; where it is meant, or given as an option, it is checked."""
+    at = ["-n", lab.nameserver, "-f", "text", "a.example"]
+
+    def status(*options: str, **environ: str) -> int:
+        environment = {**os.environ, **environ}
+        arguments = [sys.executable, "cli.py", *options, *at]
+        return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, check=False).returncode
+
+    assert [0, 0] == [status("-e", "threads", RESOLVE_INNER=inner) for inner in ("asyncio", "gevnt")]
+    assert [0, 2] == [status("-e", "processes", RESOLVE_INNER=inner) for inner in ("asyncio", "gevnt")]
+    assert 2 == status("-e", "threads", "--inner", "asyncio")
