@@ -1036,7 +1036,7 @@ def closed(address: tuple[str, int]) -> bool:
             socket.create_connection(address, timeout=0.1).close()
         except ConnectionRefusedError:
             return True
-        except TimeoutError:  # a process that is being ended still takes connections for a moment, on a busy machine
+        except (TimeoutError, ConnectionResetError):  # a process that is being ended may still take connections
             continue
         time.sleep(0.01)
     return False

@@ -1,11 +1,14 @@
 """How a run ends before its input does: Ctrl-C, SIGTERM, the deadline, a silent pipe. Nothing stays behind."""
 
+import fcntl
 import json
 import re
 import select
 import signal
 import socket
 import subprocess
+import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +103,7 @@ def test_second_signal_ends_at_once(lab: Lab) -> None:
         assert process.stdin is not None
         process.stdin.write(names[: 60 * 1024])
         process.stdin.close()
-        wait_for(lambda: _is_blocked(process.pid), "a full pipe")
+        wait_for(lambda: _is_blocked(process), "a full pipe")
         process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.3)
@@ -119,12 +122,17 @@ def test_signals_before_and_after_the_run(lab: Lab) -> None:
     assert ["", True] == [done.err, done.status in (143, -signal.SIGTERM, 0)]
 
 
-def _is_blocked(pid: int) -> bool:
-    """Does it wait in a system call, and has it done so for a while?"""
-    process = psutil.Process(pid)
-    before: float = process.cpu_times().user
+def _is_blocked(process: subprocess.Popen[bytes]) -> bool:
+    """Is there output in its pipe, and did neither that nor the time that it has worked grow for a while?"""
+
+    def state() -> tuple[int, float]:
+        assert process.stdout is not None
+        waiting = fcntl.ioctl(process.stdout, termios.FIONREAD, bytes(4))
+        return int.from_bytes(waiting, sys.byteorder), psutil.Process(process.pid).cpu_times().user
+
+    before = state()
     time.sleep(0.2)
-    return before > 0.1 and bool(before == process.cpu_times().user)
+    return before[0] > 0 and before == state()
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -254,7 +254,7 @@ def test_a_small_buffer_at_the_end_of_a_long_path() -> None:
 # --- Policers.
 
 
-@pytest.mark.parametrize("depth", [20, 100, 2000])
+@pytest.mark.parametrize("depth", [20, 2000])
 @pytest.mark.parametrize("trip", [LOOPBACK, NEARBY], ids=["loopback", "nearby"])
 def test_a_policer(trip: float, depth: int) -> None:
     """2,000 a second, the rest dropped: every one of 20,000 lookups is answered, in little more than their 10 s."""
@@ -293,7 +293,7 @@ def test_a_policer_of_any_rate(rate: int) -> None:
 @pytest.mark.parametrize("trip", [LOOPBACK, NEARBY], ids=["loopback", "nearby"])
 def test_random_loss_is_no_reason_to_slow_down(trip: float, share: float) -> None:
     """A path that loses queries at random gives at least 60% of what it would give without a window."""
-    hosts = 20_000
+    hosts = 12_000
     run, free = Run(hosts, Link(trip, losing(share))), Run(hosts, Link(trip, losing(share)), unlimited=True)
     half = free.times[hosts // 2]
     # Since the tries of the last ones take as long as they do, and the beginning is spent on finding out.
