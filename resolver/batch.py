@@ -76,6 +76,7 @@ class Batch:
         self._open: dict[int, Query] = {}
         self._results = 0
         self._queries_sent = 0
+        self._untold = False  # are there lookups of which nobody knows how often they were asked?
         self._statuses: Counter[str] = Counter()
         self._broken: str | None = None
         self._unsunk: BaseException | None = None  # what the sink raised
@@ -167,7 +168,7 @@ class Batch:
     def _silence(self) -> str | None:
         """Where no nameserver said anything at all, people want to know that first."""
         heard = self._statuses.keys() - {Status.TIMEOUT, Status.ERROR, *_ENDINGS, Status.INVALID}
-        if heard or not self._queries_sent:
+        if heard or not (self._queries_sent or self._untold):
             return None
         asked = ", ".join(str(each) for each in self._policy.nameservers[:3]) or "the system's"
         more = len(self._policy.nameservers) - 3
@@ -183,6 +184,7 @@ class Batch:
             status, error = Status.DEADLINE, "the run's timeout passed"
         else:
             status, error = Status.ERROR, "the engine gave no result"
+        self._untold |= query.attempts is None
         if query.attempts == 0:
             error += " before this was asked"
         return Result(
