@@ -11,7 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resolver.options import Above, Default, is_input, option, sources_of, usage
+from resolver.compare.command import compare
+from resolver.options import (
+    CAPACITY,
+    JITTER,
+    LATENCY,
+    LOSS,
+    NAMESERVER,
+    QUERY_TIMEOUT,
+    RATE,
+    TLS_CA,
+    TRIES,
+    TYPE,
+    Above,
+    Default,
+    is_input,
+    option,
+    sources_of,
+    usage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,20 +76,15 @@ def cli() -> None:
 @option("-e", "--engine", default="gevent", show_default=True, help="How to wait: see `resolve engines`.")
 @option("-b", "--backend", default="wire", show_default=True, help="Who speaks DNS: see `resolve engines`.")
 @option("--inner", metavar="ENGINE", help="The engine inside the children of engine processes. [default: threads]")
-@option("-t", "--type", "types", multiple=True, default=("A",), show_default=True, metavar="TYPE", help="Record type; "
-         "repeat for several: each host and type is one lookup with one result.")  # fmt: skip
-@option("-n", "--nameserver", "nameservers", multiple=True, metavar="ADDR", help="ADDR, ADDR:PORT or [V6]:PORT, with "
-         "udp://, tcp:// or tls:// before it; tls://ADDR#NAME; @FILE reads a list. Repeatable. [default: the "
-         "system's]")  # fmt: skip
+@TYPE
+@NAMESERVER
 @option("--timeout", type=Above(float), metavar="SECONDS", help="The whole run ends then: what is done is kept, "
          "what is not is reported DEADLINE.")  # fmt: skip
-@option("--query-timeout", type=Above(float), default=2.0, show_default=True, metavar="SECONDS",
-         help="The longest one try waits.")  # fmt: skip
-@option("--tries", type=Above(int), default=3, show_default=True, metavar="N", help="Tries for one lookup, over the "
-         "nameservers in turn.")  # fmt: skip
+@QUERY_TIMEOUT
+@TRIES
 @option("--concurrency", type=Above(int), metavar="N", help="The most lookups in flight. [default: adapts, up to "
          "1,000]")  # fmt: skip
-@option("--rate", type=Above(float), metavar="N", help="The most queries sent in a second. [default: no limit]")
+@RATE
 @option("-f", "--format", "format_", type=click.Choice(["text", "table", "jsonl", "csv"]), help="[default: table on a "
          "terminal for up to 100 lookups, else text]")  # fmt: skip
 @option("-o", "--output", metavar="FILE", help="Write there; .jsonl and .csv choose the format.")
@@ -81,8 +94,7 @@ def cli() -> None:
 @option("--no-wait", is_flag=True, help="Fire and forget: send every query once, wait for no reply, report how many "
          "went out. Use --rate with it.")  # fmt: skip
 @option("--lab", is_flag=True, help="Start the embedded nameserver on loopback for this run, and ask it.")
-@option("--tls-ca", metavar="FILE", help="Certificates that tls:// nameservers are checked against. [default: the "
-         "system's]")  # fmt: skip
+@TLS_CA
 @option("--progress/--no-progress", default=None, help="Progress bar and summary on standard error. [default: where "
          "it is a terminal]")  # fmt: skip
 @option("-q", "--quiet", is_flag=True, help="Neither of them.")
@@ -157,15 +169,18 @@ def run(
         ctx.exit(job.run(order=order, strict=strict, progress=progress and not quiet, quiet=quiet))
 
 
+cli.add_command(compare)
+
+
 @cli.command()
 @click.argument("hosts", nargs=-1)
 @option("--listen", default="127.0.0.1:5353", show_default=True, metavar="ADDR:PORT", help="Where to listen, UDP and "
          "TCP; port 0 takes a free one.")  # fmt: skip
 @option("--public", is_flag=True, help="Allow an address to listen on that is not loopback: other machines can ask.")
-@option("--latency", default="0", metavar="TIME", help="Between a query and its reply: 20ms, 0.02.")
-@option("--jitter", default="0", metavar="TIME", help="How much sooner or later a reply may come.")
-@option("--loss", default="0", metavar="SHARE", help="Share of queries that are lost: 1%, 0.01.")
-@option("--capacity", type=Above(float), metavar="N", help="Queries a second, above which they are dropped.")
+@LATENCY
+@JITTER
+@LOSS
+@CAPACITY
 @option("--zone", multiple=True, metavar="FILE", help="A zone file to answer from. Repeatable.")
 @option("--origin", metavar="NAME", help="The origin of zone files that do not say theirs.")
 @option("--seed", type=int, metavar="N", help="Makes loss and jitter repeatable.")

@@ -168,7 +168,7 @@ def _open(path: str | int, others: Sequence[str | int]) -> BinaryIO:
 
     Raises ValueError for a file that is one of the run's others: what it holds would be lost, or read without end.
     """
-    if any(_same(path, 0 if other == "-" else other) for other in others):
+    if any(same_file(path, 0 if other == "-" else other) for other in others):
         name = "standard output" if path == 1 else path
         raise ValueError(f"{name} is another file of this run, and would be overwritten")
     return open(path, "wb", buffering=0, closefd=path != 1)
@@ -216,7 +216,8 @@ def _signals(plan: Plan) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _same(path: str | int, other: str | int) -> bool:
+def same_file(path: str | int, other: str | int) -> bool:
+    """Are these, by name or descriptor, one regular file?"""
     try:
         # Only regular files: a terminal is read from and written to, and so is /dev/null.
         return os.path.samefile(path, other) and stat.S_ISREG(os.stat(path).st_mode)

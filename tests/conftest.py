@@ -41,6 +41,9 @@ CANNOT: dict[str, frozenset[str]] = {
 
 _fresh = itertools.count()
 
+# The tests start some hundred processes; compiling the package in each would be a third of all the work.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # The same examples at every run: a check of a commit must not depend on chance. HYPOTHESIS_PROFILE=default explores.
 settings.register_profile("steady", derandomize=True, database=None, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))

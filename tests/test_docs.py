@@ -22,6 +22,7 @@ from command import COMMAND, environment, line, run, start
 
 from resolver import Result, Status, job
 from resolver.commands import cli
+from resolver.compare import show
 from resolver.engines import BACKENDS, ENGINES
 from resolver.lab import SCRIPTS, Lab
 from resolver.report import FORMATS
@@ -111,8 +112,8 @@ def test_options_of_the_help() -> None:
 
 def test_no_other_option_is_named() -> None:
     """Wherever the pages write an option of the command, there is one of that name."""
-    known = options("run") | options("lab") | options("engines")
-    for page in ("README.md", "CHANGELOG.md"):
+    known = set[str]().union(*map(options, cli.commands))
+    for page in ("README.md", "CHANGELOG.md", "docs/comparing.md"):
         text = (ROOT / page).read_text(encoding="utf-8")
         named = {word for quote in quoted(text) for word in re.findall(r"(?:^| )(--[a-z][a-z-]+)", quote)}
         assert [page, set()] == [page, named - known]
@@ -185,7 +186,9 @@ def test_scripts_of_the_lab() -> None:
     assert [] == [pattern for pattern in SCRIPTS if f"  {pattern} " not in shown]
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "docs/comparing.md"]
+)
 def test_links(page: str) -> None:
     """What the pages link to in the checkout exists, headings too."""
     text = (ROOT / page).read_text(encoding="utf-8")
@@ -196,6 +199,13 @@ def test_links(page: str) -> None:
     files = [link.partition("#")[0] for link in links if not link.startswith("#")]
     assert [] == [link for link in links if link.startswith("#") and link[1:] not in anchors]
     assert [] == [each for each in files if not ((ROOT / page).parent / each).exists()]
+
+
+def test_columns_of_a_comparison() -> None:
+    """The page about comparing explains every column, in their order, and no other."""
+    table = (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8").partition("| column | meaning |\n")[2]
+    explained = [name for row in table.splitlines()[1:] if row.startswith("|") for name in quoted(row.split("|")[1])]
+    assert [column.heading for column in show.COLUMNS] == explained
 
 
 def test_benchmarks() -> None:

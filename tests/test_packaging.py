@@ -87,14 +87,14 @@ def test_metadata(metadata: Message, setup_cfg: configparser.ConfigParser) -> No
 
 
 def test_extras(metadata: Message) -> None:
-    """Users may ask for `all`; `test` is what a checkout's tests need."""
-    assert {"all", "test"} <= set(metadata.get_all("Provides-Extra", []))
+    """Users may ask for `plot` and for `all`; `test` is what a checkout's tests need."""
+    assert {"all", "plot", "test"} <= set(metadata.get_all("Provides-Extra", []))
 
 
 def test_base_dependencies(metadata: Message) -> None:
     """Installing the package brings these, each with the lowest version that works, and nothing else."""
     base = [need for need in metadata.get_all("Requires-Dist", []) if "extra ==" not in need]
-    assert ["aiodns", "click", "dnspython[idna]", "gevent", "msgspec", "rich"] == sorted(
+    assert ["aiodns", "click", "dnspython[idna]", "gevent", "msgspec", "psutil", "rich"] == sorted(
         need.split(">=")[0].strip() for need in base
     )
 
@@ -106,5 +106,5 @@ def test_sdist_is_a_whole_checkout(built: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     expected = {f"tests/{path.name}" for path in (ROOT / "tests").glob("*.py")}
     expected |= {"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "hosts.txt", "cli.py", "setup.cfg"}
-    expected |= {"pyproject.toml", ".ci/run", "resolver/py.typed", "benchmarks/__init__.py"}
+    expected |= {"pyproject.toml", ".ci/run", "resolver/py.typed", "benchmarks/__init__.py", "docs/comparing.md"}
     assert set() == expected - names

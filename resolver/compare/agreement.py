@@ -1,0 +1,110 @@
+"""Do all say the same? Who answered what to each lookup, in memory of a few octets for each of them.
+
+Answers are compared as sets of data of the type that was asked: the C library tells no CNAMEs and no TTLs, and the
+order of records means nothing. That a host exists without the type, or does not exist, is an answer too. A lookup that
+was not answered (TIMEOUT, DEADLINE, an error code) says nothing, and is no disagreement.
+
+The one thing to know before changing anything here: nameservers give different answers to the same question (round
+robin, content networks), so one contestant may disagree with itself. Such a host is told apart, as changing.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from resolver.message import ANSWERED, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from resolver.compare.spec import Told
+
+NAMED = 1000  # differing lookups that are named in full
+_SILENT = 0  # the number of no answer
+
+
+class Said(msgspec.Struct, frozen=True):
+    """An answer, and which contestants gave it."""
+
+    status: str
+    data: list[str]
+    by: list[str]
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """A lookup with more than one answer. `changing`: some contestant gave several by itself, from run to run."""
+
+    index: int
+    host: str
+    type: str
+    changing: bool
+    answers: list[Said]
+
+
+class Agreement(msgspec.Struct, frozen=True):
+    """compared: lookups that at least two contestants answered. differing, changing: of those, how many do.
+
+    A changing lookup is not counted as differing. `differences` names both, the first `NAMED` of them.
+    """
+
+    compared: int
+    differing: int
+    changing: int
+    differences: list[Difference]
+
+
+class Answers:
+    """What each contestant answered to each of `lookups`, over all of its runs."""
+
+    def __init__(self, lookups: int) -> None:
+        self._lookups = lookups
+        self._numbers: dict[tuple[str, ...], int] = {}  # an answer, status first, to its number
+        self._first: dict[str, array[int]] = {}  # contestant -> number of its first answer to each lookup
+        self._further: dict[str, dict[int, set[int]]] = {}  # contestant -> lookup -> numbers of its other answers
+
+    def add(self, contestant: str, batch: Iterable[Told]) -> None:
+        """Results of a run of this contestant."""
+        first = self._first.get(contestant)
+        if first is None:
+            first = self._first[contestant] = array("I", bytes(array("I").itemsize * self._lookups))
+            self._further[contestant] = {}
+        numbers = self._numbers
+        for told in batch:
+            if told.status not in ANSWERED:
+                continue
+            answer = (told.status, *sorted({each.data for each in told.answers if each.type == told.type}))
+            if told.status != Status.NOERROR:
+                answer = answer[:1]
+            number = numbers.setdefault(answer, len(numbers) + 1)
+            index = told.index
+            if not first[index]:
+                first[index] = number
+            elif first[index] != number:
+                self._further[contestant].setdefault(index, set()).add(number)
+
+    def agreement(self, lookups: Sequence[tuple[str, str]]) -> Agreement:
+        """Where they agree; `lookups` gives host and type of an index."""
+        texts = {number: answer for answer, number in self._numbers.items()}
+        names = list(self._first)
+        compared = differing = changing = 0
+        differences: list[Difference] = []
+        further = {index for each in self._further.values() for index in each}
+        for index, numbers in enumerate(zip(*self._first.values(), strict=True)):
+            answered = [number for number in numbers if number != _SILENT]
+            compared += len(answered) > 1
+            changes = index in further
+            if not changes and len({*answered}) < 2:
+                continue
+            changing += changes
+            differing += not changes
+            if len(differences) < NAMED:
+                by: dict[int, list[str]] = {}
+                for name, number in zip(names, numbers, strict=True):
+                    for each in sorted({number, *self._further[name].get(index, ())} - {_SILENT}):
+                        by.setdefault(each, []).append(name)
+                said = [Said(texts[number][0], list(texts[number][1:]), who) for number, who in by.items()]
+                differences.append(Difference(index, *lookups[index], changes, said))
+        return Agreement(compared, differing, changing, differences)

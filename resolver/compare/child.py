@@ -1,0 +1,61 @@
+"""A process of its own for one run of a comparison: `python -m resolver.compare.child ENGINE`.
+
+A Spec comes as one line on standard input, events go to standard output (spec.py). When standard input ends, because
+the run is over and was looked at, or because the parent is gone, this process ends at once, wherever it is.
+
+The one thing to know before changing anything here: `prepare` must come before whatever gevent patches is imported, so
+nothing else of the package stands at the top. Everything up to the first host is start-up, and timed apart.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from resolver.compare.spec import Event
+
+
+def main() -> None:
+    """Run what standard input says, and wait to be looked at."""
+    from resolver.__main__ import prepare
+
+    # Standard output carries the events: what a library prints must not get in between.
+    events = os.dup(1)
+    os.dup2(2, 1)
+    octets = _line()
+    # A native thread, whatever gevent does to threads: it sleeps in one system call until there is an end to see.
+    _thread.start_new_thread(_end_with_standard_input, ())
+    prepare(sys.argv[1])
+    import msgspec
+
+    from resolver.compare.run import run
+    from resolver.compare.spec import Failed, Spec
+
+    def tell(event: Event) -> None:
+        os.write(events, msgspec.json.encode(event) + b"\n")
+
+    try:
+        tell(run(msgspec.json.decode(octets, type=Spec), tell))
+    except Exception as error:  # whatever it is, it is this row's error and not the comparison's
+        tell(Failed(f"{type(error).__name__}: {error}"))
+    _end_with_standard_input()
+
+
+def _line() -> bytes:
+    octets = b""
+    while not octets.endswith(b"\n") and (more := os.read(0, 1 << 16)):
+        octets += more
+    return octets
+
+
+def _end_with_standard_input() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The report for machines: one JSON document, or CSV with a row for each contestant and timeout."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from resolver.compare.figures import NAMES
+
+if TYPE_CHECKING:
+    from resolver.compare.report import Report
+
+# Each figure is three columns: its median by its own name, and both ends of the spread.
+COLUMNS = (
+    *("engine", "backend", "timeout", "runs", "errors"),
+    *(column for name in NAMES for column in (name, f"{name}_min", f"{name}_max")),
+    "best",
+)
+
+
+def json(report: Report) -> bytes:
+    """Everything, indented, with a line break at its end."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def table(report: Report) -> bytes:
+    """CSV (RFC 4180), in the form of `resolve run -f csv`: a header, CR LF, null is empty, UTF-8 without a mark."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for row in report.rows:
+        figures = [
+            value
+            for spread in row.figures.values()
+            for value in ((None,) * 3 if spread is None else (spread.median, spread.min, spread.max))
+        ]
+        errors = "; ".join(dict.fromkeys(row.errors))
+        writer.writerow([row.engine, row.backend, row.timeout, len(row.runs), errors, *figures, " ".join(row.best)])
+    return text.getvalue().encode("utf-8", "replace")

@@ -1,0 +1,213 @@
+"""The report as a picture: when the hosts were answered, and what it took. Needs matplotlib (the extra `plot`).
+
+An engine has one colour everywhere (Okabe and Ito's, which the colour-blind tell apart) and one style of line; a
+backend has a panel of its own among the curves, and a hatch among the bars, so that all of it can be told apart in
+print too.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+
+from resolver.compare.curves import percent
+from resolver.engines import BACKENDS, ENGINES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from resolver.compare.report import Report, RowReport
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2, 1, 2, 1, 2)), (0, (3, 3)))
+_HATCHES = ("", "++", "///", "xx", "\\\\\\", "oo")
+_GREY = "#b8b8b8"
+
+
+class Bars(NamedTuple):
+    """A panel of bars: a figure, in the unit that it is shown in."""
+
+    title: str
+    name: str
+    form: Callable[[float], str]
+    scale: float = 1.0
+
+
+BARS = (
+    Bars("seconds until 90% answered", "seconds_to_90", lambda value: f"{value:.2f}"),
+    Bars("p95 of an answer, ms", "latency_p95", lambda value: f"{value:,.0f}", 1000),
+    Bars("CPU seconds", "cpu_seconds", lambda value: f"{value:.2f}"),
+    Bars("peak memory, MB", "peak_memory", lambda value: f"{value:,.0f}", 1e-6),
+    Bars("start-up seconds", "startup_seconds", lambda value: f"{value:.2f}"),
+)
+
+
+def draw(report: Report, format: str) -> bytes:
+    """The picture in this format: png or svg. The same report gives the same octets."""
+    settings: dict[Any, Any] = {
+        "svg.hashsalt": "resolve",
+        "font.size": 9,
+        "hatch.linewidth": 0.6,
+        "svg.fonttype": "path",
+    }
+    with matplotlib.rc_context(settings):
+        figure = _figure(report)
+        file = io.BytesIO()
+        (FigureCanvasSVG if format == "svg" else FigureCanvasAgg)(figure)
+        figure.savefig(file, format=format, dpi=130, metadata={"Date": None} if format == "svg" else None)
+    return file.getvalue()
+
+
+def _figure(report: Report) -> Any:
+    rows = [row for row in report.at(report.longest) if row.runs]
+    # As the table of engines has them, and not by speed: a backend's engines stand together.
+    engines, backends = list(ENGINES), list(BACKENDS)
+    rows.sort(key=lambda row: (backends.index(row.backend), engines.index(row.engine)))
+    shown = [each for each in backends if any(row.backend == each for row in rows)]
+    across = len(shown) if len(shown) <= 4 else 3
+    down = -(-len(shown) // across)
+    timeouts = [each for each in report.settings.timeouts if each is not None]
+    heights = [3.4 * down, 1.0 + max(0.3, 0.14 * len(report.settings.timeouts)) * len(rows)]
+    figure: Any = Figure(figsize=(13, sum(heights) + 0.4), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=heights)
+    _title(figure, report)
+    axes = list(top.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat)
+    for backend, each in zip(shown, axes, strict=False):
+        _curves(each, rows, backend, timeouts)
+    for each in axes[len(shown) :]:
+        each.remove()
+    top.supxlabel("seconds since the engine was ready, logarithmic", fontsize=9)
+    top.supylabel("lookups answered", fontsize=9)
+    _bars(bottom, report, rows)
+    return figure
+
+
+def _title(figure: Any, report: Report) -> None:
+    settings, lab = report.settings, report.lab
+    asked = ", ".join(report.nameservers) or "the system's nameservers"
+    if lab is not None:
+        asked = f"a lab with {1000 * lab.latency:g} ms latency and {100 * lab.loss:g}% loss"
+    runs = f"{settings.repeat} run{'s' if settings.repeat > 1 else ''} of each"
+    figure.suptitle(
+        f"{report.lookups:,} lookups through {len({row.name for row in report.rows})} engines and backends: "
+        f"{asked}, {settings.concurrency} in flight, {runs}",
+        fontsize=11,
+    )
+
+
+def _curves(axes: Any, rows: Sequence[RowReport], backend: str, timeouts: Sequence[float]) -> None:
+    """A backend's engines in colour; what the others did behind them in grey."""
+    engines = list(ENGINES)
+    for row in rows:
+        xs, ys = _steps(row.curve)
+        number = engines.index(row.engine)
+        if row.backend != backend:
+            # Every fourth point: it is behind the others, and a picture for a page should stay small.
+            axes.plot(xs[::4], ys[::4], color=_GREY, linewidth=0.7, zorder=1)
+            continue
+        colour = _COLOURS[number % len(_COLOURS)]
+        _band(axes, row, colour)
+        axes.plot(xs, ys, color=colour, linestyle=_LINES[number % len(_LINES)], linewidth=2, label=row.engine, zorder=3)
+    for timeout in timeouts:
+        axes.axvline(timeout, color="black", linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
+        axes.text(
+            timeout, 1.02, f"{timeout:g} s", ha="center", va="bottom", fontsize=8, transform=axes.get_xaxis_transform()
+        )
+    axes.set_title(f"backend {backend}", loc="left", fontweight="bold", fontsize=10, pad=14)
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.01)
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.grid(axis="both", color="#e6e6e6", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelbottom=True)
+    axes.legend(frameon=False, fontsize=9, loc="upper left", handlelength=3.5)
+
+
+def _band(axes: Any, row: RowReport, colour: str) -> None:
+    """From the soonest run to the latest."""
+    both = [
+        (soonest, latest, share)
+        for soonest, latest, share in zip(row.curve_soonest, row.curve_latest, _shares(row.curve), strict=True)
+        if soonest is not None and latest is not None
+    ]
+    if len(row.runs) > 1 and both:
+        soonest, latest, shares = zip(*both, strict=True)
+        axes.fill_betweenx(shares, soonest, latest, color=colour, alpha=0.18, linewidth=0, zorder=2)
+
+
+def _bars(figure: Any, report: Report, rows: Sequence[RowReport]) -> None:
+    """For each row the figures of the longest timeout; before them how many were answered within each timeout."""
+    panels = figure.subplots(1, len(BARS) + 1, sharey=True, width_ratios=[1.3] + [1.0] * len(BARS))
+    places = list(range(len(rows)))[::-1]
+    _answered(panels[0], report, rows, places)
+    for axes, bars in zip(panels[1:], BARS, strict=True):
+        for row, place in zip(rows, places, strict=True):
+            spread = row.figures[bars.name]
+            if spread is None:
+                axes.text(0, place, " none", va="center", fontsize=8)
+                continue
+            value, low, high = (bars.scale * each for each in (spread.median, spread.min, spread.max))
+            _bar(axes, row, place, value)
+            axes.plot([low, high], [place, place], color="black", linewidth=1.2, solid_capstyle="butt")
+            star = "*" if bars.name in row.best and not _all_best(bars.name, rows) else ""
+            axes.annotate(
+                f"{bars.form(value)}{star}", (high, place), (3, 0), textcoords="offset points", va="center", fontsize=8
+            )
+        axes.set_title(bars.title, fontsize=9)
+        axes.margins(x=0.3)
+        axes.set_xlim(left=0)
+        axes.locator_params(axis="x", nbins=3)
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    panels[0].set_yticks(places, [row.name for row in rows])
+    until = "" if report.longest is None else f", with {report.longest:g} s"
+    stars = "; lines: lowest to highest run; * best, or no different from it" if report.settings.repeat > 1 else ""
+    figure.supxlabel(f"what it took{until} (medians{stars})", fontsize=9)
+
+
+def _answered(axes: Any, report: Report, rows: Sequence[RowReport], places: Sequence[int]) -> None:
+    """The share that was answered at all, one mark for each timeout."""
+    timeouts = report.settings.timeouts
+    for row, place in zip(rows, places, strict=True):
+        for number, timeout in enumerate(timeouts):
+            (same,) = [each for each in report.rows if each.timeout == timeout and each.name == row.name]
+            spread = same.figures["answered"]
+            share = spread.median / report.lookups if spread is not None else 0.0
+            depth = 0.8 / len(timeouts)
+            at = place + 0.4 - depth * (number + 0.5)
+            _bar(axes, row, at, share, depth * 0.9)
+            axes.annotate(percent(share), (share, at), (3, 0), textcoords="offset points", va="center", fontsize=7)
+    words = [f"{each:g}" for each in timeouts if each is not None]
+    axes.set_title(f"answered within {' / '.join(words)} s" if words else "answered", fontsize=9)
+    axes.set_xlim(0, 1.2)
+    axes.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
+
+
+def _bar(axes: Any, row: RowReport, place: float, value: float, depth: float = 0.7) -> None:
+    engines, backends = list(ENGINES), list(BACKENDS)
+    colour = _COLOURS[engines.index(row.engine) % len(_COLOURS)]
+    hatch = _HATCHES[backends.index(row.backend) % len(_HATCHES)]
+    axes.barh(place, value, depth, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
+
+
+def _steps(curve: Sequence[float | None]) -> tuple[list[float], list[float]]:
+    found = [(at, share) for at, share in zip(curve, _shares(curve), strict=True) if at is not None]
+    return [at for at, _ in found], [share for _, share in found]
+
+
+def _shares(curve: Sequence[float | None]) -> list[float]:
+    return [number / len(curve) for number in range(1, len(curve) + 1)]
+
+
+def _all_best(name: str, rows: Sequence[RowReport]) -> bool:
+    return all(name in row.best for row in rows if row.figures[name] is not None)

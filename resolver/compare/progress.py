@@ -1,0 +1,80 @@
+"""What standard error tells while the runs go on: how many are done, which one runs, how long the rest will take.
+
+It draws only when told to, by `tick`, and seldom: a comparison measures, and drawing takes a processor. It must never
+end a comparison: a terminal that is gone silences it and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from resolver.compare.contest import Contest
+
+INTERVAL = 0.5  # seconds between two drawings
+LOG_INTERVAL = 10.0  # seconds between two lines where standard error is no terminal
+
+_ERASE = "\r\x1b[2K"
+
+
+class Progress:
+    """One line about a contest."""
+
+    def __init__(self, contest: Contest, stream: TextIO) -> None:
+        self._contest = contest
+        self._stream = stream
+        self._terminal = stream.isatty()
+        self._started = time.monotonic()
+        self._next = 0.0 if self._terminal else self._started + LOG_INTERVAL
+        self._done = -1
+        self._bar: Any = None
+
+    def tick(self) -> None:
+        """Draw, if it is time, or if another run has begun."""
+        now = time.monotonic()
+        if now < self._next and not (self._terminal and self._contest.done != self._done):
+            return
+        self._done = self._contest.done
+        self._next = now + (INTERVAL if self._terminal else LOG_INTERVAL)
+        self._write(f"{_ERASE}{self._drawn(now)}" if self._terminal else f"{self._figures(now)}\n")
+
+    def close(self) -> None:
+        """Take the line off the screen for good."""
+        if self._terminal and self._done >= 0:
+            self._write(_ERASE)
+
+    def _figures(self, now: float) -> str:
+        contest = self._contest
+        whole, done = len(contest.runs), contest.done
+        left = ""
+        if done:
+            seconds = (now - self._started) / done * (whole - done)
+            left = f" ({int(seconds) // 60:02}:{int(seconds) % 60:02} left)"
+        cell = contest.runs[min(done, whole - 1)]
+        timeout = "" if cell.timeout is None else f", timeout {cell.timeout:g} s"
+        return f"{done}/{whole} runs{left}  {cell.contestant}{timeout}"
+
+    def _drawn(self, now: float) -> str:
+        from rich.console import Console
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        console = Console(file=self._stream, highlight=False)
+        line = Table.grid(expand=True, padding=(0, 1, 0, 0))
+        line.add_column(ratio=1)
+        line.add_column(no_wrap=True)
+        line.add_row(ProgressBar(len(self._contest.runs), self._contest.done), self._figures(now))
+        with console.capture() as captured:
+            console.print(line)
+        return captured.get().split("\n", 1)[0]
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._next = float("inf")
+            self._terminal = False

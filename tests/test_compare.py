@@ -1,0 +1,546 @@
+"""`resolve compare`: what it counts, whom it lets take part, what becomes of runs that fail, hang or are interrupted.
+
+The runs are real: children of their own, and a lab. What is measured is checked by arithmetic on made-up results.
+"""
+
+import csv
+import json
+import re
+import socket
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import psutil
+import pytest
+from command import COMMAND, Done, environment, run, wait_for
+
+from resolver import Policy, engines
+from resolver.compare import contest, document, figures
+from resolver.compare.agreement import Answers
+from resolver.compare.contest import Cell, Contestant
+from resolver.compare.curves import Axis
+from resolver.compare.figures import Spread, Tally
+from resolver.compare.report import Report
+from resolver.compare.spec import Data, Spec, Told
+from resolver.compare.watch import ChildFailed, Patience, Seen, watch
+from resolver.lab import Lab
+from resolver.nameserver import Nameserver
+from resolver.sources import elements
+
+FULL = "/dev/full"
+QUICK = ["-e", "threads", "-e", "asyncio", "--repeat", "1"]
+SEEN = Seen(seconds=2.0, startup=0.25, cpu=0.5, memory=1000, threads=3, descriptors=9)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """A nameserver that answers for every name but those that begin with `hang`."""
+    with Lab() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def at(lab: Lab) -> list[str]:
+    """The options that have the lab asked by two engines that start soon, once."""
+    return ["compare", *QUICK, "-n", lab.nameserver]
+
+
+@pytest.fixture(scope="module")
+def found(at: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+    """One comparison with everything that it writes: two engines, two timeouts, two runs of each."""
+    path = tmp_path_factory.mktemp("compare")
+    (path / "hosts").write_text("".join(f"host-{number}.example\n" for number in range(40)) + "hang.example\nx y\n")
+    words = [*at, "hosts", "--repeat", "2", "--timeout", "1.5", "--timeout", "0.3", "--query-timeout", "0.5", "-t", "a"]
+    return path, run(*words, "--tries", "2", "-o", "r.json", "--plot", "p.svg", cwd=path)
+
+
+@pytest.fixture(scope="module")
+def document_of(found: tuple[Path, Done]) -> dict[str, Any]:
+    """What that comparison wrote as JSON."""
+    assert Done(0, "", "") == found[1]
+    written: dict[str, Any] = json.loads((found[0] / "r.json").read_text())
+    return written
+
+
+def told(
+    index: int, status: str = "NOERROR", *data: str, attempts: int | None = 1, elapsed: float | None = 0.1
+) -> Told:
+    """A result as a comparison reads it."""
+    return Told(index, "A", status, [Data("A", each) for each in data], attempts, elapsed)
+
+
+def complaint(done: Done) -> str:
+    """The sentence that tells what is wrong with the arguments, checked for being all there is."""
+    assert [2, ""] == [done.status, done.out]
+    assert "Traceback" not in done.err
+    return done.err.splitlines()[-1]
+
+
+# --- The numbers.
+
+
+def test_figures_of_a_run() -> None:
+    """Ten lookups: seven answered in latencies of 10 to 70 ms, one TIMEOUT, one DEADLINE, one SERVFAIL."""
+    tally = Tally(10)
+    tally.add(0.5, [told(n, "NOERROR", "192.0.2.1", elapsed=(n + 1) / 100) for n in range(5)])
+    tally.add(1.5, [told(5, "NXDOMAIN", elapsed=0.06), told(6, "NODATA", elapsed=0.07, attempts=3)])
+    tally.add(2.0, [told(7, "TIMEOUT", attempts=3, elapsed=1.9), told(8, "DEADLINE", attempts=0, elapsed=None)])
+    tally.add(2.0, [told(9, "SERVFAIL", attempts=None, elapsed=1.0)])
+    got = tally.figures(SEEN, timeout=1.75)
+    assert [7, 1, 1, 1] == [got.answered, got.timed_out, got.deadline, got.failed]
+    assert [2.0, 3.5, 0.25, None] == [got.seconds, got.lookups_per_second, got.overrun, got.seconds_to_90]
+    # Nearest rank of 7: the 4th for 50, the 7th for 95 and 99. Who was not asked, or does not tell, has no attempts.
+    latencies = [got.latency_p50, got.latency_p95, got.latency_p99, got.latency_max]
+    assert [[0.04, 0.07, 0.07, 0.07], 12 / 8] == [latencies, got.attempts]
+    assert [0.5] * 5 + [1.5] * 2 + [None] * 3 == tally.curve()
+    assert [10, 0.25, 0.5, 1000, 3, 9] == [
+        tally.results, got.startup_seconds, got.cpu_seconds, got.peak_memory, got.threads, got.descriptors,
+    ]  # fmt: skip
+
+
+def test_ninety_percent() -> None:
+    """The time until nine of ten were answered is that of the ninth; and a run without DEADLINE has passed none."""
+    tally = Tally(10)
+    for number in range(10):
+        tally.add(number / 10, [told(number, "NOERROR", "192.0.2.1")])
+    got = tally.figures(SEEN, timeout=1.0)
+    assert [0.8, None] == [got.seconds_to_90, got.overrun]
+
+
+@pytest.mark.parametrize(("share", "expected"), [(50, 50.0), (95, 95.0), (99, 99.0), (100, 100.0), (0.5, 1.0)])
+def test_percentile(share: float, expected: float) -> None:
+    """Of 1 to 100, the share is the value."""
+    assert expected == figures.percentile([float(number) for number in range(1, 101)], share)
+
+
+def test_percentile_of_nothing() -> None:
+    """No values have no percentile."""
+    assert figures.percentile([], 50) is None
+
+
+def test_spreads() -> None:
+    """Median and both ends; a run that never had nine tenths answered takes that figure from all."""
+    runs = []
+    for seconds in (1.0, 4.0, 2.0):
+        tally = Tally(1)
+        if seconds != 4.0:
+            tally.add(seconds, [told(0, "NOERROR", "192.0.2.1", elapsed=seconds)])
+        runs.append(tally.figures(SEEN._replace(seconds=seconds), None))
+    got = figures.spreads(runs)
+    assert [Spread(2.0, 1.0, 4.0), Spread(1.5, 1.0, 2.0)] == [got["seconds"], got["latency_p50"]]
+    assert [None, None] == [got["seconds_to_90"], got["overrun"]]
+
+
+def test_no_difference_inside_the_spread() -> None:
+    """Whose spread meets that of the best is as good; whose does not is not, and no figure is never best."""
+    rows = {"a": Spread(5, 4, 6), "b": Spread(3, 2, 4), "c": Spread(2, 1, 3), "d": None}
+    assert [["a", "b"], ["c", "b"], []] == [
+        figures.best(rows, True, 3), figures.best(rows, False, 3), figures.best({"d": None}, True, 3),
+    ]  # fmt: skip
+
+
+def test_two_runs_show_less_than_three() -> None:
+    """The spread of two runs counts for as much again on either side: 3 to 4 may be as good as 1 to 2, 5 is not."""
+    rows = {"a": Spread(1.5, 1, 2), "b": Spread(3.5, 3, 4), "c": Spread(5, 5, 5)}
+    assert [["a", "b"], ["a"]] == [figures.best(rows, False, runs) for runs in (2, 3)]
+
+
+def test_curve_over_runs() -> None:
+    """The median of when each share was answered, the soonest, the latest; never is later than any time."""
+    runs: list[list[float | None]] = [[0.1, 0.5, None], [0.2, 0.4, 3.0], [0.3, None, None]]
+    assert figures.Curve([0.2, 0.5, None], [0.1, 0.4, 3.0], [0.3, None, None]) == figures.curve(runs)
+
+
+def test_curve_as_text() -> None:
+    """Each character ends with the share that was answered by then; the axis is logarithmic, deadlines are below."""
+    axis = Axis(0.01, 100.0, 40)
+    assert [0, 10, 20, 30] == [axis.column(each) for each in (0.01, 0.1, 1.0, 10.0)]
+    shares = axis.shares([0.011, 0.11, 1.1, None])
+    assert [0.25, 0.25, 0.5, 0.75, 0.75] == [shares[each] for each in (0, 9, 10, 20, 39)]
+    assert ["┴1", "↑ 1 s"] == [axis.ruler()[20:22], axis.marks([1.0])[20:]]
+
+
+def test_agreement() -> None:
+    """Order and CNAMEs do not matter, nor who did not answer; other data, and other kinds of nothing, do."""
+    answers = Answers(5)
+    alias = Told(0, "A", "NOERROR", [Data("CNAME", "b."), Data("A", "192.0.2.2"), Data("A", "192.0.2.1")], 1, 0.1)
+    answers.add("x", [alias, told(1, "NXDOMAIN"), told(2, "NOERROR", "192.0.2.1"), told(3, "NODATA")])
+    answers.add("y", [told(0, "NOERROR", "192.0.2.1", "192.0.2.2"), told(1, "NODATA"), told(2, "TIMEOUT")])
+    answers.add("y", [told(3, "NODATA"), told(4, "NOERROR", "192.0.2.1")])
+    answers.add("y", [told(4, "NOERROR", "192.0.2.2")])
+    got = answers.agreement([(f"{number}.example", "A") for number in range(5)])
+    assert [3, 1, 1] == [got.compared, got.differing, got.changing]
+    assert [("1.example", False), ("4.example", True)] == [(each.host, each.changing) for each in got.differences]
+    said = [(each.status, each.data, each.by) for difference in got.differences for each in difference.answers]
+    assert [
+        ("NXDOMAIN", [], ["x"]), ("NODATA", [], ["y"]),
+        ("NOERROR", ["192.0.2.1"], ["y"]), ("NOERROR", ["192.0.2.2"], ["y"]),
+    ] == said  # fmt: skip
+
+
+def test_order() -> None:
+    """A B, B A, A B, where each timeout makes contestants of its own."""
+    a, b = Contestant("threads", "wire"), Contestant("asyncio", "wire")
+    once = [Cell(a, 1.0), Cell(b, 1.0), Cell(a, None), Cell(b, None)]
+    assert [*once, *once[::-1], *once] == contest.order([a, b], [1.0, None], 3)
+
+
+# --- Who takes part.
+
+
+def test_field_is_the_table() -> None:
+    """Without a choice every installed pair takes part that can do what is asked, and the others are told of."""
+    got = contest.field([], [], ["A"], Policy(nameservers=(Nameserver.parse("192.0.2.1"),)))
+    everybody = [*map(str, got.contestants), *(f"{each.engine}:{each.backend}" for each in got.left_out)]
+    assert sorted(f"{each.engine}:{each.backend}" for each in engines.pairs()) == sorted(everybody)
+    assert {f"{engine}:wire" for engine in ("gevent", "asyncio", "threads")} <= {*map(str, got.contestants)}
+
+
+def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not installed is left out with the cure, and an error where it is named."""
+    missing = engines.ENGINES["asyncio"]._replace(needs="no_such_library", extra="imaginary")
+    monkeypatch.setitem(engines.ENGINES, "asyncio", missing)
+    policy = Policy(nameservers=(Nameserver.parse("192.0.2.1"),))
+    left = [each.reason for each in contest.field([], ["wire"], ["A"], policy).left_out if each.engine == "asyncio"]
+    assert ["not installed: pip install 'resolve-dns[imaginary]'"] == left
+    with pytest.raises(LookupError, match=r"pip install 'resolve-dns\[imaginary\]'"):
+        contest.field(["asyncio"], [], ["A"], policy)
+
+
+def test_what_cannot_be_asked() -> None:
+    """A backend that cannot do what is asked is left out with its reason, and an error where it is named."""
+    policy = Policy(nameservers=(Nameserver.parse("https://192.0.2.1/dns-query"),))
+    with pytest.raises(ValueError, match=r"threads:wire: backend wire does not speak https"):
+        contest.field(["threads"], [], ["A"], policy)
+    with pytest.raises(ValueError, match=r"nothing to compare: backend wire does not speak https"):
+        contest.field([], ["wire"], ["A"], policy)
+
+
+def test_hosts_are_read_once(tmp_path: Path) -> None:
+    """Addresses are one lookup, names one for each type, what is no name none; a leading # stays a part of the name."""
+    sources = [elements(["a.example", "x y", "192.0.2.1", "#b.example"])]
+    got = contest.read(sources, ["A", "MX"], str(tmp_path / "hosts"))
+    assert [4, 1, "a.example\n192.0.2.1\n\\035b.example\n"] == [got.hosts, got.invalid, Path(got.file).read_text()]
+    assert [("a.example", "A"), ("a.example", "MX"), ("192.0.2.1", "PTR")] == got.of[:3]
+    assert [("#b.example", "A"), ("#b.example", "MX")] == got.of[3:]
+
+
+# --- A whole comparison.
+
+
+def test_json(document_of: dict[str, Any]) -> None:
+    """The document has everything that a reader needs to judge it, and the counts add up for each run."""
+    assert list(Report.__struct_fields__) == list(document_of)
+    keys = ("complete", "runs_done", "runs_planned", "hosts", "lookups", "invalid", "left_out")
+    assert [True, 8, 8, 42, 41, 1, []] == [document_of[key] for key in keys]
+    settings = document_of["settings"]
+    assert [["A"], [0.3, 1.5], 2, 0.5, 2, 128, True] == [settings[key] for key in list(settings)[:7]]
+    assert [2, True] == [len(document_of["order"]) // 4, document_of["order"][:4] == document_of["order"][:3:-1]]
+    for row in document_of["rows"]:
+        assert [2, []] == [len(row["runs"]), row["errors"]]
+        for each in row["runs"]:
+            assert 41 == each["answered"] + each["timed_out"] + each["deadline"] + each["failed"]
+
+
+def test_measured(document_of: dict[str, Any]) -> None:
+    """One host of 41 gets no reply: a DEADLINE after 0.3 s, a TIMEOUT after 0.25 + 0.5 s; and costs were seen."""
+    for row in document_of["rows"]:
+        ended = row["timeout"] == 0.3
+        for each in row["runs"]:
+            expected = [40, 0, 1, 0] if ended else [40, 1, 0, 0]
+            assert expected == [each[key] for key in ("answered", "timed_out", "deadline", "failed")]
+            assert [ended, True] == [each["overrun"] is not None, 0 < each["seconds_to_90"] < each["seconds"]]
+            assert (0.3 if ended else 0.75) <= each["seconds"] < 1.5
+            assert 0 < each["latency_p50"] <= each["latency_p95"] <= each["latency_p99"] <= each["latency_max"]
+            assert each["attempts"] == pytest.approx(42 / 41)
+            # A Python with this package has more than 10 MB and 3 descriptors, and takes time to start.
+            assert each["peak_memory"] > 10e6
+            assert [True, True, True] == [each["threads"] >= 1, each["descriptors"] > 3, each["startup_seconds"] > 0.02]
+            assert 0 <= each["cpu_seconds"] < 5
+
+
+def test_agreement_of_real_engines(document_of: dict[str, Any]) -> None:
+    """The lab gives everybody the same answers."""
+    assert {"compared": 40, "differing": 0, "changing": 0, "differences": []} == document_of["agreement"]
+
+
+def test_svg(found: tuple[Path, Done]) -> None:
+    """The picture is well-formed, and as large as a picture is."""
+    root = ElementTree.fromstring((found[0] / "p.svg").read_text())
+    assert "{http://www.w3.org/2000/svg}svg" == root.tag
+    assert len((found[0] / "p.svg").read_text()) > 10_000
+
+
+def test_csv_and_png(at: list[str], tmp_path: Path) -> None:
+    """A row for each contestant, in columns that have names; and the picture as PNG. Both replace what was there."""
+    (tmp_path / "r.csv").write_text("old " * 10_000)
+    done = run(*at, "a.example", "b.example", "-o", "r.csv", "--plot", "p.png", cwd=tmp_path)
+    header, *rows = csv.reader((tmp_path / "r.csv").read_text().splitlines())
+    assert [Done(0, "", ""), list(document.COLUMNS)] == [done, header]
+    known = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [("threads", "wire", "", "1", "2"), ("asyncio", "wire", "", "1", "2")] == [
+        (row["engine"], row["backend"], row["timeout"], row["runs"], row["answered"]) for row in known
+    ]
+    assert all(float(row["seconds_min"]) <= float(row["seconds"]) <= float(row["seconds_max"]) for row in known)
+    octets = (tmp_path / "p.png").read_bytes()
+    assert [b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82", True] == [octets[:8], octets[-8:], len(octets) > 10_000]
+
+
+def test_terminal() -> None:
+    """At 80 columns nothing is cut off or wrapped inside a table; the curves and a verdict are there."""
+    words = ["compare", *QUICK, "--lab", "--latency", "5ms", "--timeout", "5", "a.example", "nx.example"]
+    terminal = pexpect.spawn(
+        COMMAND[0], [*COMMAND[1:], *words], env=environment(TERM="xterm-256color"), dimensions=(60, 80),
+        encoding="utf-8", timeout=30,
+    )  # fmt: skip
+    terminal.expect(r"/2 runs")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.before.rpartition("\x1b[2K")[2]).replace("\r", "")
+    lines = shown.splitlines()
+    assert [0, True, False] == [terminal.exitstatus, max(map(len, lines)) <= 80, "…" in shown]
+    names = [line.split()[0] for line in lines if line.startswith(("threads:wire", "asyncio:wire"))]
+    # In each table, and with its curve.
+    assert [True, True] == [names.count("threads:wire") == names.count("asyncio:wire") >= 3, "█ 100%" in shown]
+    headings = ("answered", "lookups/s", "90% in s", "p95", "tries", "CPU s", "threads", "start s", "↑ 5 s")
+    assert [] == [each for each in headings if each not in shown]
+    said = " ".join(shown.split())
+    assert "latency 5 ms, loss 0%" in said
+    assert "All gave the same answer to each of the 2 lookups that more than one answered." in said
+
+
+def test_output_that_is_no_file(at: list[str]) -> None:
+    """A device takes the report as a file does; where it takes nothing, the status says so."""
+    assert [Done(0, "", ""), 4] == [run(*at, "a.example", "-o", "/dev/null"), run(*at, "a.example", "-o", FULL).status]
+
+
+# --- What goes wrong.
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["-e", "nope"], "there is no engine 'nope'; valid: gevent, "),
+        (["-e", "threads:nope"], "there is no backend 'nope'; valid: wire"),
+        (["-b", "nope"], "there is no backend 'nope'; valid: wire"),
+        (["-e", "threads:"], "there is no backend ''; valid: wire"),
+        (["-t", "NOPE"], "'NOPE' is not a record type"),
+        (["-f", "jsonl"], "'jsonl' is not one of 'table', 'json', 'csv'"),
+        (["--timeout", "0"], "'0' is not a number above 0"),
+        (["--repeat", "0"], "'0' is not a whole number above 0"),
+        (["--plot", "p.gif"], "'p.gif' tells no format of pictures; valid: .png, .svg"),
+        (["--plot", "/nonexistent/p.png"], "/nonexistent/p.png: No such file or directory"),
+        (["-o", "/nonexistent/r"], "/nonexistent/r: No such file or directory"),
+        (["-o", "/"], "/: Is a directory"),
+        (["--latency", "20ms"], "--latency says how the lab behaves: it needs --lab"),
+        (["--lab", "--loss", "2"], "not a percentage from 0 to 100%: '2'"),
+        (["--lab"], "--lab is a nameserver of the comparison's own; it does not go with --nameserver"),
+        (["no/such/list"], "no/such/list: there is no such file"),
+    ],
+    ids=" ".join,
+)
+def test_arguments(options: list[str], sentence: str) -> None:
+    """What is wrong is named before anything runs."""
+    assert sentence in complaint(run("compare", "-n", "127.0.0.1", *options, "a.example"))
+
+
+def test_nothing_to_look_up() -> None:
+    """A list without a name that can be asked is nothing to compare."""
+    assert "Error: there is no host to look up" in complaint(
+        run("compare", "-n", "127.0.0.1", "-", text="# none\nx y\n")
+    )
+
+
+def test_one_file_for_two(tmp_path: Path) -> None:
+    """The list, the report and the picture are different files, and none is lost by a mistake."""
+    (tmp_path / "list.svg").write_text("a.example\n")
+    for option in ("--plot", "-o"):
+        done = run("compare", "-n", "127.0.0.1", "list.svg", option, "list.svg", cwd=tmp_path)
+        assert "list.svg is another file of this comparison, and would be overwritten" in complaint(done)
+    assert "a.example\n" == (tmp_path / "list.svg").read_text()
+
+
+def test_mistake_leaves_no_file(tmp_path: Path) -> None:
+    """What is wrong with the engines is found before a file is opened."""
+    done = run("compare", "-n", "127.0.0.1", "-e", "nope", "a.example", "-o", "r.json", "--plot", "p.svg", cwd=tmp_path)
+    assert ["Error: there is no engine 'nope'", []] == [complaint(done).partition(";")[0], [*tmp_path.iterdir()]]
+
+
+def test_without_the_extra() -> None:
+    """A picture without matplotlib is an error that names the extra."""
+    code = "import sys; sys.modules['matplotlib'] = None; from resolver.__main__ import main; main()"
+    done = run("compare", "--lab", "--plot", "p.png", "a.example", command=[sys.executable, "-c", code])
+    assert "--plot needs matplotlib, which is not installed: pip install 'resolve-dns[plot]'" in complaint(done)
+
+
+def test_environment_of_run(lab: Lab) -> None:
+    """What the environment sets for `run` alone does not narrow the comparison, what makes sense for it is heeded."""
+    env = environment(RESOLVE_ENGINE="gevent", RESOLVE_FORMAT="jsonl", RESOLVE_LATENCY="20ms",
+                      RESOLVE_NAMESERVER=lab.nameserver, RESOLVE_TIMEOUT="5 6", RESOLVE_REPEAT="1",
+                      RESOLVE_CONCURRENCY="7", RESOLVE_BACKEND="wire wire")  # fmt: skip
+    done = run("compare", "a.example", "-b", "wire", "-f", "json", env=env)
+    got = json.loads(done.out)
+    waiting = [name for name, entry in engines.ENGINES.items() if "wire" in entry.styles]
+    assert waiting * 2 == [row["engine"] for row in got["rows"]]
+    assert [[5, 6], 7, False] == [got["settings"][key] for key in ("timeouts", "concurrency", "concurrency_chosen")]
+
+
+def test_engine_that_fails(at: list[str], tmp_path: Path) -> None:
+    """An engine whose library is broken is a row with its error; the others are compared, and the status is 1."""
+    (tmp_path / "gevent").mkdir()
+    (tmp_path / "gevent" / "__init__.py").write_text("raise RuntimeError('half installed')\n")
+    env = environment(PYTHONPATH=str(tmp_path))
+    done = run(*at, "-e", "gevent", "a.example", "-f", "json", env=env)
+    rows = {row["engine"]: row for row in json.loads(done.out)["rows"]}
+    assert [1, "", ["threads", "asyncio", "gevent"]] == [done.status, done.err, list(rows)]
+    assert [1, 1, 0] == [len(row["runs"]) for row in rows.values()]
+    (error,) = rows["gevent"]["errors"]
+    assert "half installed" in error
+    shown = run(*at, "-e", "gevent", "a.example", env=env)
+    assert [1, True] == [shown.status, "gevent:wire: 1 of 1 runs failed: " in shown.out]
+    nobody = run("compare", "--lab", "-e", "gevent", "--plot", "p.png", "a.example", env=env, cwd=tmp_path)
+    assert [1, True] == [nobody.status, "gevent:wire: 3 of 3 runs failed: " in nobody.out]
+    assert not (tmp_path / "p.png").exists()
+
+
+def test_engine_that_breaks_midway(lab: Lab, tmp_path: Path) -> None:
+    """What an engine raises while it runs is its error, though the joinall gives every lookup a result."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import select\n"
+        "class Broken:\n"
+        "    def register(self, *_): raise RuntimeError('no more descriptors')\n"
+        "    modify = unregister = register\n"
+        "select.poll = Broken\n"
+    )
+    with pytest.raises(ChildFailed, match="the engine broke: RuntimeError: no more descriptors"):
+        watched(lab, tmp_path, command=[sys.executable, "-m", "resolver.compare.child"], path=tmp_path)
+
+
+CHILDREN = {
+    "mute": ("import time; time.sleep(60)", "it did not begin in time, and was killed"),
+    "dead": ("import sys; print('Oh dear', file=sys.stderr); sys.exit(3)", "its process ended with status 3: Oh dear"),
+    "killed": ("import os; os.kill(os.getpid(), 9)", "its process was killed by signal 9"),
+    "late": (
+        """print('{"type":"began","cpu":0.1}', flush=True); import time; time.sleep(60)""",
+        "it did not end in time",
+    ),
+    "silent": (
+        """print('{"type":"began","cpu":0.1}', flush=True); import time; time.sleep(60)""",
+        "no result for 0 sec",
+    ),
+    "failed": ("""print('{"type":"failed","error":"no luck"}', flush=True); input(); input()""", "no luck"),
+}
+
+
+@pytest.mark.parametrize("how", CHILDREN)
+def test_child_that_fails(lab: Lab, tmp_path: Path, how: str) -> None:
+    """A child that hangs, dies or gives up is an error that says which, and none is left behind."""
+    program, sentence = CHILDREN[how]
+    timeout = None if how == "silent" else 0.1
+    patience = Patience(start=5, late=0.1, silent=0.2)._replace(**({"start": 0.3} if how == "mute" else {}))
+    with pytest.raises(ChildFailed, match=sentence):
+        watched(lab, tmp_path, command=[sys.executable, "-c", program], patience=patience, timeout=timeout)
+    assert [] == [each for each in psutil.Process().children() if program in each.cmdline()]
+
+
+def watched(
+    lab: Lab,
+    directory: Path,
+    *,
+    command: list[str],
+    patience: Patience = Patience(),  # noqa: B008  # an immutable tuple
+    timeout: float | None = None,
+    path: Path | None = None,
+) -> Seen:
+    """A run of one host on the engine threads, in this child; `path` is where it looks for modules first."""
+    (directory / "hosts").write_text("a.example\n")
+    policy = Policy(nameservers=(Nameserver.parse(lab.nameserver),), timeout=timeout)
+    spec = Spec("threads", "wire", ["A"], policy, str(directory / "hosts"), str(directory / "spool"), 1)
+    before = sys.path.copy()
+    try:
+        if path is not None:
+            sys.path.insert(0, str(path))
+        return watch(spec, patience, None, command)
+    finally:
+        sys.path[:] = before
+
+
+def test_child_ends_with_its_parent(tmp_path: Path) -> None:
+    """A comparison that is killed leaves no child running."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        where = "{}:{}".format(*silent.getsockname())
+        process = psutil.Popen([*COMMAND, "compare", *QUICK, "-n", where, "--query-timeout", "60", "a.example"],
+                               env=environment(TMPDIR=str(tmp_path)))  # fmt: skip
+        silent.settimeout(20)
+        silent.recv(512)
+        (child,) = process.children()
+        process.kill()
+        process.wait(5)
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child's end")
+
+
+def test_ctrl_c(lab: Lab) -> None:
+    """Ctrl-C keeps what is finished: its report is written, the status is 130, and the running child is gone."""
+    words = ["compare", *QUICK, "-n", lab.nameserver, "--timeout", "0.3", "--timeout", "60", "--query-timeout", "60"]
+    terminal = pexpect.spawn(
+        COMMAND[0], [*COMMAND[1:], *words, "a.example", "hang.example"], env=environment(TERM="xterm-256color"),
+        dimensions=(60, 100), encoding="utf-8", timeout=30,
+    )  # fmt: skip
+    terminal.expect("2/4 runs")
+    children = wait_for(lambda: psutil.Process(terminal.pid).children(), "the third child")
+    time.sleep(0.3)  # it is looking the second host up, or starting: both must end
+    terminal.sendintr()
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert [130, []] == [terminal.exitstatus, [each for each in children if each.is_running()]]
+    for words_ in ("INTERRUPTED after 2 of 4", "timeout 0.3 s", "All gave the same answer to the lookup that"):
+        assert words_ in terminal.before
+    assert "timeout 60 s ─" not in terminal.before
+
+
+# --- Nameservers that do not say the same to everybody.
+
+
+@pytest.fixture
+def fickle() -> Iterator[Callable[[], str]]:
+    """A nameserver that answers each query with another address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(0.1)
+        ended = threading.Event()
+
+        def serve() -> None:
+            number = 0
+            while not ended.is_set():
+                try:
+                    query, sender = server.recvfrom(512)
+                except TimeoutError:
+                    continue
+                question = query[12 : query.index(b"\0", 12) + 5]
+                number += 1
+                record = b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04" + bytes([192, 0, 2, number])
+                server.sendto(query[:2] + b"\x81\x80\0\x01\0\x01\0\0\0\0" + question + record, sender)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield lambda: "{}:{}".format(*server.getsockname())
+        finally:
+            ended.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(("repeat", "kind"), [(1, "were answered differently"), (2, "change from run to run")])
+def test_disagreement(fickle: Callable[[], str], repeat: int, kind: str) -> None:
+    """Other answers are named with who gave them; those that one engine changes by itself are told apart."""
+    done = run("compare", *QUICK, "--repeat", str(repeat), "-n", fickle(), "a.example")
+    assert [0, True] == [done.status, kind in done.out]
+    told_by = re.findall(r"^    (192\.0\.2\.\d+): (\w+):wire$", done.out, re.M)
+    assert [2 * repeat, {"threads", "asyncio"}] == [len({data for data, _ in told_by}), {who for _, who in told_by}]
