@@ -39,7 +39,7 @@ class AsyncDnspython:
 
     # A question takes a millisecond of the interpreter: of more in flight, each would wait for its turn longer than for
     # its reply, and run out of time there.
-    concurrency = 100
+    concurrency = 128
 
     def __init__(self, policy: Policy) -> None:
         secure = any(each.transport in ("tls", "https") for each in policy.nameservers)
