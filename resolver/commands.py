@@ -250,7 +250,7 @@ def lab(
 )
 def engines_(format_: str) -> None:
     """Which engine runs which backend, how it waits, and what is installed."""
-    from resolver.engines import DISTRIBUTION, Pair, pairs
+    from resolver.engines import Pair, cure, pairs
 
     rows = list(pairs())
     if format_ == "jsonl":
@@ -265,7 +265,7 @@ def engines_(format_: str) -> None:
     else:
         click.echo(f"{'engine':10} {'backend':10} {'waits by':10} installed")
         for pair in rows:
-            installed = "yes" if pair.installed else f"no: pip install '{DISTRIBUTION}[{pair.extra}]'"
+            installed = "yes" if pair.installed else f"no: {cure(pair.extra)}"
             click.echo(f"{pair.engine:10} {pair.backend:10} {pair.style:10} {installed}")
 
 

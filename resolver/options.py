@@ -54,15 +54,15 @@ class Above(click.ParamType[float]):
 TYPE = option("-t", "--type", "types", multiple=True, default=("A",), show_default=True, metavar="TYPE",
               help="Record type; repeat for several: each host and type is one lookup with one result.")  # fmt: skip
 NAMESERVER = option("-n", "--nameserver", "nameservers", multiple=True, metavar="ADDR", help="ADDR, ADDR:PORT or "
-                    "[V6]:PORT, with udp://, tcp:// or tls:// before it; tls://ADDR#NAME; @FILE reads a list. "
-                    "Repeatable. [default: the system's]")  # fmt: skip
+                    "[V6]:PORT, with udp://, tcp:// or tls:// before it; tls://ADDR#NAME; https://... with backend "
+                    "dnspython; @FILE reads a list. Repeatable. [default: the system's]")  # fmt: skip
 QUERY_TIMEOUT = option("--query-timeout", type=Above(float), default=2.0, show_default=True, metavar="SECONDS",
                        help="The longest one try waits.")  # fmt: skip
 TRIES = option("--tries", type=Above(int), default=3, show_default=True, metavar="N", help="Tries for one lookup, "
                "over the nameservers in turn.")  # fmt: skip
 RATE = option("--rate", type=Above(float), metavar="N", help="The most queries sent in a second. [default: no limit]")
-TLS_CA = option("--tls-ca", metavar="FILE", help="Certificates that tls:// nameservers are checked against. [default: "
-                "the system's]")  # fmt: skip
+TLS_CA = option("--tls-ca", metavar="FILE", help="Certificates that tls:// and https:// nameservers are checked "
+                "against. [default: the system's]")  # fmt: skip
 LATENCY = option("--latency", default="0", metavar="TIME", help="Between a query and its reply: 20ms, 0.02.")
 JITTER = option("--jitter", default="0", metavar="TIME", help="How much sooner or later a reply may come.")
 LOSS = option("--loss", default="0", metavar="SHARE", help="Share of queries that are lost: 1%, 0.01.")

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from command import environment
 from conftest import fresh
 
 from resolver import Policy, Run, Status, astream, resolve, stream
@@ -423,3 +424,36 @@ def test_workers_end_with_their_reason(lab: Lab) -> None:
     Batch(hosts, engine, Broken(), Policy(tries=2), Deadline(), results.extend).run()
     expected = [("ERROR", 2, "the backend broke: KeyError: 'no such thing'")] * 2
     assert expected == [(each.status, each.attempts, each.error) for each in results]
+
+
+@pytest.mark.parametrize("backend", ["aiodns", "dnspython"])
+@pytest.mark.parametrize("leave", ["return", "raise SystemExit(0)", "break"])
+def test_a_stream_left_at_the_end_of_the_program(lab: Lab, backend: str, leave: str) -> None:
+    """Leaving `async for` by the end of asyncio.run closes the session, and nothing is said on standard error."""
+    code = f"""
+import asyncio
+from resolver import astream
+from resolver.engines import asyncio as engine
+
+opened = engine.open_session
+
+def watched(*given):
+    session = opened(*given)
+    close = session.close
+    async def told():
+        await close()
+        print("closed")
+    session.close = told
+    return session
+
+engine.open_session = watched
+
+async def main():
+    async for _ in astream(["www.example", "slow-1000.example"], backend={backend!r}, nameservers={lab.nameserver!r}):
+        {leave}
+    await asyncio.sleep(0.1)
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment())
+    assert [0, "closed\n", ""] == [done.returncode, done.stdout, done.stderr]

@@ -338,6 +338,7 @@ def test_output_that_is_no_file(at: list[str]) -> None:
         (["--plot", "/nonexistent/p.png"], "/nonexistent/p.png: No such file or directory"),
         (["-o", "/nonexistent/r"], "/nonexistent/r: No such file or directory"),
         (["-o", "/"], "/: Is a directory"),
+        (["-o", "results.jsonl"], "results.jsonl: a comparison is not JSON Lines; valid: .json, .csv"),
         (["--latency", "20ms"], "--latency says how the lab behaves: it needs --lab"),
         (["--lab", "--loss", "2"], "not a percentage from 0 to 100%: '2'"),
         (["--lab"], "--lab is a nameserver of the comparison's own; it does not go with --nameserver"),

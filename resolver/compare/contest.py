@@ -82,8 +82,7 @@ def field(named: Sequence[str], backends: Sequence[str], types: Sequence[str], p
             if pair.installed:
                 contestants.append(Contestant(pair.engine, pair.backend))
             else:
-                cure = f"not installed: pip install '{engines.DISTRIBUTION}[{pair.extra}]'"
-                left_out.append(LeftOut(pair.engine, pair.backend, cure))
+                left_out.append(LeftOut(pair.engine, pair.backend, f"not installed: {engines.cure(pair.extra)}"))
     taking_part = []
     asked = policy
     for each in contestants:

@@ -70,6 +70,9 @@ class Wanted(NamedTuple):
             if self.lab is not None and policy.nameservers:
                 raise ValueError("--lab is a nameserver of the comparison's own; it does not go with --nameserver")
             concurrency = policy.concurrency or CONCURRENCY
+            if self.format is None and _suffix(self.output or "") == ".jsonl":
+                # Where `run` writes its results; a comparison would take their place.
+                raise ValueError(f"{self.output}: a comparison is not JSON Lines; valid: .json, .csv, or --format")
             if self.plot is not None:
                 check_plot(self.plot)
             if self.lab is not None:

@@ -39,12 +39,16 @@ class Bars(NamedTuple):
     scale: float = 1.0
 
 
+def _seconds(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
 BARS = (
-    Bars("seconds until 90% answered", "seconds_to_90", lambda value: f"{value:.2f}"),
+    Bars("seconds until 90% answered", "seconds_to_90", _seconds),
     Bars("p95 of an answer, ms", "latency_p95", lambda value: f"{value:,.0f}", 1000),
-    Bars("CPU seconds", "cpu_seconds", lambda value: f"{value:.2f}"),
+    Bars("CPU seconds", "cpu_seconds", _seconds),
     Bars("peak memory, MB", "peak_memory", lambda value: f"{value:,.0f}", 1e-6),
-    Bars("start-up seconds", "startup_seconds", lambda value: f"{value:.2f}"),
+    Bars("start-up seconds", "startup_seconds", _seconds),
 )
 
 
@@ -94,8 +98,9 @@ def _title(figure: Any, report: Report) -> None:
     if lab is not None:
         asked = f"a lab with {1000 * lab.latency:g} ms latency and {100 * lab.loss:g}% loss"
     runs = f"{settings.repeat} run{'s' if settings.repeat > 1 else ''} of each"
+    pairs = len({row.name for row in report.rows})
     figure.suptitle(
-        f"{report.lookups:,} lookups through {len({row.name for row in report.rows})} engines and backends: "
+        f"{report.lookups:,} lookups through {pairs} pair{'s' if pairs > 1 else ''} of engine and backend: "
         f"{asked}, {settings.concurrency} in flight, {runs}",
         fontsize=11,
     )

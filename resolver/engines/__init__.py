@@ -99,18 +99,23 @@ def find(engine: str, backend: str, inner: str | None = None) -> tuple[Engine, B
         )
     for kind, name, entry in (("engine", engine, ENGINES[engine]), ("backend", backend, BACKENDS[backend])):
         if not _installed(entry.needs):
-            cure = f"{DISTRIBUTION}[{entry.extra}]" if entry.extra else DISTRIBUTION
-            raise LookupError(f"{kind} {name} needs {entry.needs}, which is not installed: pip install '{cure}'")
+            raise LookupError(f"{kind} {name} needs {entry.needs}, which is not installed: {cure(entry.extra)}")
     found = importlib.import_module(ENGINES[engine].module).engine
     if inner is not None:
         if not carries(engine):
             carriers = ", ".join(filter(carries, ENGINES))
             raise ValueError(f"engine {engine} has no inner engine; those that have one: {carriers}")
-        if carries(inner):
-            raise ValueError(f"inner is an engine that asks by itself, and {inner} does not")
+        local = [name for name in ENGINES if not carries(name) and backend in ENGINES[name].styles]
+        if inner not in local:
+            raise ValueError(f"{inner!r} cannot be the inner engine; valid with backend {backend}: {', '.join(local)}")
         find(inner, backend)
         found = found.around(inner)
     return found, importlib.import_module(BACKENDS[backend].module).backend
+
+
+def cure(extra: str | None) -> str:
+    """What installs this extra; None: the package itself, with all that it needs."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'" if extra else f"pip install '{DISTRIBUTION}'"
 
 
 def carries(engine: str) -> bool:

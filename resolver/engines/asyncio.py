@@ -128,13 +128,27 @@ class Asyncio(NamedTuple):
 
         session = open_session(backend, policy, _promise)
         names = (self.name, backend.name)
+
+        async def end() -> None:
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await session.close()
+
         try:
             yield Workers(queries, policy, session, names, start=start, sleep=asyncio.sleep, wake=wake)
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await session.close()
+            # A task of its own: where asyncio.run ends with a stream that was left, it cancels whoever ends that, and
+            # an asynchronous generator that then waits here could not go on (Python 3.11).
+            ending = loop.create_task(end())
+            _ENDING.add(ending)
+            ending.add_done_callback(_ENDING.discard)
+            current = asyncio.current_task()
+            if current is not None and not current.cancelling():
+                await asyncio.shield(ending)
+
+
+_ENDING: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
 
 
 def _promise() -> tuple[Awaitable[Reply], Callable[[Reply | BaseException], None]]:

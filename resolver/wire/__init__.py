@@ -35,7 +35,10 @@ class Wire(NamedTuple):
             check_certificates(policy.tls_ca)
         for nameserver in policy.nameservers:
             if nameserver.transport == "https":
-                raise ValueError(f"backend wire does not speak https ({nameserver.url}); valid: udp://, tcp://, tls://")
+                raise ValueError(
+                    f"backend wire does not speak https ({nameserver.url}); valid: udp://, tcp://, tls://; "
+                    "https:// is spoken by backend dnspython"
+                )
         return policy if policy.nameservers else msgspec.structs.replace(policy, nameservers=system())
 
     def channel(
