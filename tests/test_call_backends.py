@@ -473,8 +473,8 @@ class TestSystem:
         ("options", "said"),
         [
             ({"types": "MX"}, "cannot look up MX; valid: A, AAAA, PTR"),
-            ({"nameservers": "192.0.2.1"}, "a nameserver means nothing with backend system"),
-            ({"lab": True}, "a nameserver means nothing with backend system"),
+            ({"nameservers": "192.0.2.1"}, "a nameserver, a lab too, means nothing with backend system"),
+            ({"lab": True}, "a nameserver, a lab too, means nothing with backend system"),
             ({"policy": Policy(tls_ca="authority.pem")}, "certificates mean nothing with backend system"),
         ],
     )

@@ -63,8 +63,8 @@ class System(NamedTuple):
         """The policy as it is. Raises ValueError where it says whom to ask: that is the system's to know."""
         if policy.nameservers:
             raise ValueError(
-                "a nameserver means nothing with backend system, which asks those of the system's configuration; "
-                "the other backends take one"
+                "a nameserver, a lab too, means nothing with backend system, which asks those of the system's "
+                "configuration; the other backends take one"
             )
         if policy.tls_ca is not None:
             raise ValueError("certificates mean nothing with backend system")
