@@ -281,7 +281,8 @@ class Exchange:
         if rule.outranks(status, flight.status):
             flight.status, flight.error, flight.teller = status, error, path
         if flight.attempt >= self.policy.tries:
-            self._give_up(flight, now)
+            self._end(flight)
+            self.results.append(flight.verdict(self.engine, now))
             return
         flight.attempt += 1
         server = self._roster.after(path.server)
@@ -292,10 +293,6 @@ class Exchange:
             self._paused.append((now + min(PAUSE, self.policy.wait(1)), flight))
         else:
             server.ready.append(flight)
-
-    def _give_up(self, flight: Flight, now: float) -> None:
-        self._end(flight)
-        self.results.append(flight.verdict(self.engine, now))
 
     def _end(self, flight: Flight) -> None:
         flight.ended = True
