@@ -424,15 +424,15 @@ def test_engine_that_breaks_midway(lab: Lab, tmp_path: Path) -> None:
 
 
 CHILDREN = {
-    "mute": ("import time; time.sleep(60)", "it did not begin in time, and was killed"),
+    "mute": ("import signal; signal.pause()", "it did not begin in time, and was killed"),
     "dead": ("import sys; print('Oh dear', file=sys.stderr); sys.exit(3)", "its process ended with status 3: Oh dear"),
     "killed": ("import os; os.kill(os.getpid(), 9)", "its process was killed by signal 9"),
     "late": (
-        """print('{"type":"began","cpu":0.1}', flush=True); import time; time.sleep(60)""",
+        """print('{"type":"began","cpu":0.1}', flush=True); import signal; signal.pause()""",
         "it did not end in time",
     ),
     "silent": (
-        """print('{"type":"began","cpu":0.1}', flush=True); import time; time.sleep(60)""",
+        """print('{"type":"began","cpu":0.1}', flush=True); import signal; signal.pause()""",
         "no result for 0 sec",
     ),
     "failed": ("""print('{"type":"failed","error":"no luck"}', flush=True); input(); input()""", "no luck"),
