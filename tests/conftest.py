@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import settings
 
 from resolver import Run, resolve
@@ -75,6 +76,16 @@ def skip_without(pair: Pair, *needed: str) -> None:
     """Skip the test where the pair lacks one of these abilities."""
     if lacks := lacking(pair, *needed):
         pytest.skip(f"{row(pair)} cannot: {', '.join(lacks)}")
+
+
+@pytest.fixture(scope="session")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 with its key, and the authority to trust for it."""
+    directory = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(directory / "authority.pem"))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(directory / "both.pem"))
+    return directory / "both.pem", directory / "authority.pem"
 
 
 @pytest.fixture(scope="session", params=list(pairs()), ids=row)

@@ -17,7 +17,6 @@ from typing import Any
 import dns.message
 import dns.rrset
 import pytest
-import trustme
 from test_call_backends import Doh
 
 from resolver import Policy, Result, Run, astream, resolve
@@ -25,16 +24,6 @@ from resolver import Policy, Result, Run, astream, resolve
 connection = pytest.importorskip("h2.connection", reason="needs the extra doh")
 configuration = pytest.importorskip("h2.config")
 events = pytest.importorskip("h2.events")
-
-
-@pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 with its key, and the authority to trust for it."""
-    directory = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(directory / "authority.pem"))
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(directory / "both.pem"))
-    return directory / "both.pem", directory / "authority.pem"
 
 
 class Http2(socketserver.ThreadingTCPServer):

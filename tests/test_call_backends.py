@@ -25,7 +25,6 @@ import dns.query
 import dns.rcode
 import dns.rrset
 import pytest
-import trustme
 
 from resolver import Policy, Query, Result, Status, engines, resolve, stream
 from resolver.backends.dnspython import backend as dnspython
@@ -78,16 +77,6 @@ THREADED = [name for name in SYSTEM if engines.ENGINES[name].styles["system"] in
 def lab() -> Iterator[Lab]:
     with Lab() as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 with its key, and the authority to trust for it."""
-    directory = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(directory / "authority.pem"))
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(directory / "both.pem"))
-    return directory / "both.pem", directory / "authority.pem"
 
 
 def child(code: str) -> tuple[Any, float]:

@@ -29,12 +29,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 from pycares import errno
 
-from resolver import nameserver as nameservers
 from resolver.backends import aiodns_records as records
 from resolver.backends.aiodns_channel import Channel, Told
+from resolver.backends.plain import plainly
 from resolver.message import Status
 from resolver.tries import Reply
 
@@ -70,13 +69,7 @@ class Aiodns(NamedTuple):
 
         Raises ValueError for one that is asked over TLS, LookupError where there is none at all.
         """
-        for each in policy.nameservers:
-            if each.transport not in ("udp", "tcp"):
-                raise ValueError(
-                    f"backend aiodns does not speak {each.transport} ({each.url or each}); valid: udp://, tcp://; "
-                    "tls:// is spoken by the backends wire and dnspython, https:// by dnspython"
-                )
-        return policy if policy.nameservers else msgspec.structs.replace(policy, nameservers=nameservers.system())
+        return plainly(policy, self.name)
 
     def check_types(self, types: Iterable[str]) -> None:
         """Raises ValueError for a record type that pycares does not know."""

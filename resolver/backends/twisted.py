@@ -11,17 +11,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 from twisted.internet import defer, error, task
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
 from twisted.names.dns import DNSQueryTimeoutError
 
 from resolver.backends.conversation import conversation
+from resolver.backends.plain import plainly
 from resolver.backends.twisted_lookup import Lookup
 from resolver.backends.twisted_protocols import SILENCE, Connection, Datagrams, Failed, Question, sentence
 from resolver.engines.twisted import running_reactor
 from resolver.message import Status
-from resolver.nameserver import system
 from resolver.tries import Reply
 
 if TYPE_CHECKING:
@@ -45,13 +44,7 @@ class Twisted(NamedTuple):
 
         Raises ValueError for one that is asked over TLS, LookupError where there is none at all.
         """
-        for each in policy.nameservers:
-            if each.transport not in ("udp", "tcp"):
-                raise ValueError(
-                    f"backend twisted does not speak {each.transport} ({each.url or each}); valid: udp://, tcp://; "
-                    "tls:// is spoken by the backends wire and dnspython, https:// by dnspython"
-                )
-        return policy if policy.nameservers else msgspec.structs.replace(policy, nameservers=system())
+        return plainly(policy, self.name)
 
     def open_async(self, policy: Policy) -> Session:
         """A session in the reactor that runs on this thread."""
