@@ -20,6 +20,7 @@ import msgspec
 
 from resolver import engines
 from resolver.batch import Batch, Summary
+from resolver.engines.base import Remote
 from resolver.hosts import Hosts
 from resolver.message import Result
 from resolver.nameserver import Nameserver
@@ -66,6 +67,7 @@ def resolve(
     concurrency: int | None = None,
     rate: float | None = None,
     lab: bool = False,
+    redis: str | None = None,
 ) -> Run:
     """Look every host up and return when each has its result: the joinall.
 
@@ -77,13 +79,18 @@ def resolve(
         timeout (seconds: the whole run ends then; what is not done is reported DEADLINE), query_timeout (seconds that
         the last try waits), tries, concurrency (the most lookups in flight), rate (the most queries a second).
     lab: ask a nameserver that is started on loopback for this run.
+    redis: the broker of engine redis, as redis://… or rediss://…; None: one of the run's own, with a worker on this
+        machine.
 
     Raises ValueError or TypeError for a bad argument, LookupError for an engine that is not installed (or where the
-    system names no nameserver), OSError for a list that cannot be read. It never raises for a host.
+    system names no nameserver), OSError for a list that cannot be read or a Redis that cannot be reached. It never
+    raises for a host.
     """
     fields = _fields(policy, nameservers, timeout, query_timeout, tries, concurrency, rate)
     results: list[Result] = []
-    with plan([source(hosts, whole=True)], engine, backend, types, fields, inner=inner, lab=lab) as prepared:
+    with plan(
+        [source(hosts, whole=True)], engine, backend, types, fields, inner=inner, lab=lab, redis=redis
+    ) as prepared:
         summary = prepared.batch(results.extend).run()
     results.sort(key=lambda result: result.index)
     return Run(results, summary)
@@ -104,6 +111,7 @@ def stream(
     concurrency: int | None = None,
     rate: float | None = None,
     lab: bool = False,
+    redis: str | None = None,
 ) -> Generator[Result, None, None]:
     """The results of `resolve` one by one as they come, in bounded memory; leaving early stops what runs.
 
@@ -111,7 +119,7 @@ def stream(
     there. A consumer that is slow slows the reading of hosts. Takes and raises what `resolve` does.
     """
     fields = _fields(policy, nameservers, timeout, query_timeout, tries, concurrency, rate)
-    prepared = plan([source(hosts)], engine, backend, types, fields, inner=inner, lab=lab)
+    prepared = plan([source(hosts)], engine, backend, types, fields, inner=inner, lab=lab, redis=redis)
     return _closed_with(_pull(prepared), prepared)
 
 
@@ -129,6 +137,7 @@ def astream(
     concurrency: int | None = None,
     rate: float | None = None,
     lab: bool = False,
+    redis: str | None = None,
 ) -> AsyncGenerator[Result, None]:
     """The results of `resolve` as they come, in the caller's own event loop: for `async for`.
 
@@ -138,7 +147,7 @@ def astream(
     if engine != "asyncio":
         raise ValueError(f"astream runs in the caller's asyncio loop; engine {engine!r} cannot, valid: asyncio")
     fields = _fields(policy, nameservers, timeout, query_timeout, tries, concurrency, rate)
-    prepared = plan([source(hosts)], engine, backend, types, fields, lab=lab)
+    prepared = plan([source(hosts)], engine, backend, types, fields, lab=lab, redis=redis)
     return _closed_with(_apull(prepared), prepared)
 
 
@@ -180,6 +189,7 @@ def plan(
     *,
     inner: str | None = None,
     lab: bool = False,
+    redis: str | None = None,
     forgetful: Forgetful | None = None,
 ) -> Plan:
     """Check that all of this goes together, and make it ready. Raises what `resolve` does.
@@ -190,6 +200,10 @@ def plan(
         for each in sources:
             opened.callback(each.close)
         waiter, asker = engines.find(engine, backend, inner)
+        if isinstance(waiter, Remote):
+            waiter = waiter.at(redis)
+        elif redis is not None:
+            raise ValueError(f"redis is the broker of engine redis; it means nothing with engine {engine}")
         if forgetful is not None:
             if backend != forgetful.name:
                 raise ValueError(f"no-wait needs backend {forgetful.name}, not {backend}")
@@ -208,7 +222,8 @@ def plan(
 
             served = opened.enter_context(Lab())
             policy = msgspec.structs.replace(policy, nameservers=(served.nameserver,))
-        policy = asker.prepare(policy)
+        if policy.nameservers or redis is None:
+            policy = asker.prepare(policy)  # else the workers' own nameservers are asked
         hosts = Hosts(sources, asked, waiter.name, asker.name)
         return Plan(waiter, asker, policy, hosts, Deadline(policy.timeout), opened.pop_all())
 

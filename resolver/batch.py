@@ -187,21 +187,7 @@ class Batch:
         self._untold |= query.attempts is None
         if query.attempts == 0:
             error += " before this was asked"
-        return Result(
-            query.index,
-            query.input,
-            query.name,
-            query.type,
-            status,
-            [],
-            None,
-            None,
-            query.attempts,
-            None if query.asked is None else round(now - query.asked, 6),
-            self._engine.name,
-            self._backend.name,
-            error,
-        )
+        return query.unanswered(status, error, self._engine.name, self._backend.name, now)
 
     def _pass_on(self, results: list[Result]) -> None:
         if not results:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resolver.compare.command import compare
+from resolver.distributed.command import worker
 from resolver.options import (
     CAPACITY,
     JITTER,
@@ -20,6 +21,7 @@ from resolver.options import (
     NAMESERVER,
     QUERY_TIMEOUT,
     RATE,
+    REDIS,
     TLS_CA,
     TRIES,
     TYPE,
@@ -75,7 +77,8 @@ def cli() -> None:
 @click.argument("hosts", nargs=-1)
 @option("-e", "--engine", default="gevent", show_default=True, help="How to wait: see `resolve engines`.")
 @option("-b", "--backend", default="wire", show_default=True, help="Who speaks DNS: see `resolve engines`.")
-@option("--inner", metavar="ENGINE", help="The engine inside the children of engine processes. [default: threads]")
+@option("--inner", metavar="ENGINE", help="The engine inside the children of engine processes, and of engine "
+         "redis with a worker of its own. [default: threads; gevent]")  # fmt: skip
 @TYPE
 @NAMESERVER
 @option("--timeout", type=Above(float), metavar="SECONDS", help="The whole run ends then: what is done is kept, "
@@ -95,6 +98,7 @@ def cli() -> None:
          "went out. Use --rate with it.")  # fmt: skip
 @option("--lab", is_flag=True, help="Start the embedded nameserver on loopback for this run, and ask it.")
 @TLS_CA
+@REDIS
 @option("--progress/--no-progress", default=None, help="Progress bar and summary on standard error. [default: where "
          "it is a terminal]")  # fmt: skip
 @option("-q", "--quiet", is_flag=True, help="Neither of them.")
@@ -121,6 +125,7 @@ def run(
     no_wait: bool,
     lab: bool,
     tls_ca: str | None,
+    redis: str | None,
     progress: bool | None,
     quiet: bool,
 ) -> None:
@@ -140,9 +145,11 @@ def run(
 
     if progress is None:
         progress = sys.stderr.isatty()
-    if ctx.get_parameter_source("inner") is click.core.ParameterSource.ENVIRONMENT and not carries(engine):
-        # The environment speaks to every run; that this one has no inner engine is no mistake.
+    # The environment speaks to every run; that this one has no inner engine, or no broker, is no mistake.
+    if _of_environment(ctx, "inner") and not carries(engine):
         inner = None
+    if _of_environment(ctx, "redis") and engine != "redis":
+        redis = None
     with usage(ctx):
         policy = Policy(
             nameservers=nameservers,  # type: ignore[arg-type]  # texts, which Policy reads
@@ -157,10 +164,18 @@ def run(
             _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict")
             volley = Volley(summary, inputs=hosts or ("-",))
             prepared = plan(
-                sources_of(hosts), engine, backend, types, policy, inner=inner, lab=lab, forgetful=volley.forgetful
+                sources_of(hosts),
+                engine,
+                backend,
+                types,
+                policy,
+                inner=inner,
+                lab=lab,
+                redis=redis,
+                forgetful=volley.forgetful,
             )
         else:
-            prepared = plan(sources_of(hosts), engine, backend, types, policy, inner=inner, lab=lab)
+            prepared = plan(sources_of(hosts), engine, backend, types, policy, inner=inner, lab=lab, redis=redis)
     with prepared:
         if no_wait:
             ctx.exit(volley.run(prepared, progress=progress and not quiet, quiet=quiet))
@@ -170,6 +185,7 @@ def run(
 
 
 cli.add_command(compare)
+cli.add_command(worker)
 
 
 @cli.command()
@@ -288,6 +304,10 @@ def _names(hosts: Sequence[str]) -> list[str]:
     while (got := reading.take(1000)) is not None:
         names += [query.name for query in got[0]]
     return names
+
+
+def _of_environment(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is click.core.ParameterSource.ENVIRONMENT
 
 
 def _refuse(ctx: click.Context, chosen: str, *names: str) -> None:

@@ -6,6 +6,7 @@ output end in order. A second one ends at once.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import stat
@@ -50,7 +51,7 @@ class Job:
 
     def run(self, *, order: str | None, strict: bool, progress: bool, quiet: bool) -> int:
         """Look everything up; returns the exit status."""
-        display = Progress(self._plan.hosts.position, sys.stderr) if progress else None
+        display = _display(self._plan) if progress else None
         report = self._report
         terminal = self._stream.isatty()
 
@@ -71,7 +72,7 @@ class Job:
             tick=None if display is None else display.tick,
         )
         unread: OSError | None = None
-        with _signals(self._plan) as caught:
+        with _signals(self._plan) as caught, _told(display):
             try:
                 batch.run()
                 self._close(report)
@@ -127,10 +128,10 @@ class Volley:
 
     def run(self, plan: Plan, *, progress: bool, quiet: bool) -> int:
         """Send everything once; returns the exit status."""
-        display = Progress(plan.hosts.position, sys.stderr) if progress else None
+        display = _display(plan) if progress else None
         unread: OSError | None = None
         figures: Summary | None = None
-        with _signals(plan) as caught:
+        with _signals(plan) as caught, _told(display):
             try:
                 figures = send_all(plan, self.forgetful.tally, None if display is None else display.tick)
             except OSError as error:
@@ -194,6 +195,31 @@ def _write_summary(file: BinaryIO | None, figures: Summary) -> bool:
             _say(f"resolve: writing the summary failed: {_what(error)}")
             return False
     return True
+
+
+def _display(plan: Plan) -> Progress:
+    return Progress(plan.hosts.position, sys.stderr, getattr(plan.engine, "standing", ""))
+
+
+@contextmanager
+def _told(display: Progress | None) -> Iterator[None]:
+    """While this lasts, what the package warns of is told on standard error, above the display."""
+    log = logging.getLogger("resolver")
+    handler = logging.Handler(logging.WARNING)
+
+    def tell(record: logging.LogRecord) -> None:
+        if display is not None:
+            display.clear()
+        _say(f"resolve: {record.getMessage()}")
+
+    handler.emit = tell  # type: ignore[method-assign]  # a class for this one function would say no more
+    propagate, log.propagate = log.propagate, False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagate
 
 
 @contextmanager

@@ -108,6 +108,24 @@ class Query(msgspec.Struct, gc=False):
     attempts: int | None = 0
     asked: float | None = None
 
+    def unanswered(self, status: Status, error: str, engine: str, backend: str, now: float | None = None) -> Result:
+        """The result where no nameserver gave one. `now`: on the clock of `asked`; None: what it took is not told."""
+        return Result(
+            self.index,
+            self.input,
+            self.name,
+            self.type,
+            status,
+            [],
+            None,
+            None,
+            self.attempts,
+            None if self.asked is None or now is None else round(now - self.asked, 6),
+            engine,
+            backend,
+            error,
+        )
+
 
 class Record(msgspec.Struct, gc=False, frozen=True):
     """One resource record of an answer. `ttl` in seconds, or None where the backend does not tell.

@@ -63,6 +63,8 @@ TRIES = option("--tries", type=Above(int), default=3, show_default=True, metavar
 RATE = option("--rate", type=Above(float), metavar="N", help="The most queries sent in a second. [default: no limit]")
 TLS_CA = option("--tls-ca", metavar="FILE", help="Certificates that tls:// and https:// nameservers are checked "
                 "against. [default: the system's]")  # fmt: skip
+REDIS = option("--redis", metavar="URL", help="The broker of engine redis: redis://[USER:PASSWORD@]HOST[:PORT][/DB], "
+               "rediss:// for TLS. [default: one of this run's own, with a worker on this machine]")  # fmt: skip
 LATENCY = option("--latency", default="0", metavar="TIME", help="Between a query and its reply: 20ms, 0.02.")
 JITTER = option("--jitter", default="0", metavar="TIME", help="How much sooner or later a reply may come.")
 LOSS = option("--loss", default="0", metavar="SHARE", help="Share of queries that are lost: 1%, 0.01.")

@@ -37,11 +37,16 @@ class Progress:
 
     Where the stream is no terminal, that is a plain line every ten seconds.
     Where the results go to the same terminal, `clear` before they are written; the next `tick` after draws again.
+
+    `standing` says more, in a few words: of workers elsewhere, how many there are.
     """
 
-    def __init__(self, total_known: Callable[[], tuple[int, int] | None], stream: TextIO) -> None:
+    def __init__(
+        self, total_known: Callable[[], tuple[int, int] | None], stream: TextIO, standing: object = ""
+    ) -> None:
         self._total_known = total_known
         self._stream = stream
+        self._standing = standing
         self._started = _monotonic()
         self._next = self._started + DELAY
         self._terminal = stream.isatty()
@@ -101,8 +106,9 @@ class Progress:
         share = f"{part / whole:4.0%} " if whole else ""
         remaining = "" if left is None else f" ({_clock(left)} left)"
         failed = self._done - self._answered - self._nxdomain
+        standing = f"{said}  " if (said := str(self._standing)) else ""
         return (
-            f"{share}{_clock(elapsed)}{remaining}  {_short(self._done / max(elapsed, 1e-3))}/s  "
+            f"{share}{_clock(elapsed)}{remaining}  {_short(self._done / max(elapsed, 1e-3))}/s  {standing}"
             f"{_short(self._answered)} answered {_short(self._nxdomain)} NXDOMAIN {_short(failed)} failed"
         )
 

@@ -50,6 +50,9 @@ ENGINES = {
         "twisted",
         "twisted",
     ),
+    "redis": _Engine(
+        "resolver.engines.redis", {"wire": "chunks", "system": "chunks", "dnspython": "chunks"}, "celery", "redis"
+    ),
 }
 BACKENDS = {
     "wire": _Backend("resolver.wire", None, None),

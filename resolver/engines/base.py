@@ -110,3 +110,11 @@ class Engine(Protocol):
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
         """Ask every query; deliver each result once. Returns when all are in, or soon after `queries.over`."""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """An engine whose work is done by workers elsewhere, whom it meets at a broker."""
+
+    def at(self, url: str | None) -> Engine:
+        """The engine for one run, at the broker of this address. Raises ValueError, LookupError or OSError."""

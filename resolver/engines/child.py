@@ -35,7 +35,7 @@ _READ = 1 << 16  # octets: a larger buffer would be mapped and unmapped by each 
 
 
 def main() -> None:
-    """Ask what comes, until the pipe ends. Never returns."""
+    """Ask what comes, run after run, until the pipe ends. Never returns."""
     engine_name, backend_name = sys.argv[1:]
     # Whatever else reads standard input finds it empty; whatever writes to standard output was given /dev/null.
     pipe = Pipe(os.dup(0))
@@ -46,28 +46,36 @@ def main() -> None:
     try:
         engine, backend = _load(engine_name, backend_name)
         pipe.send(Ready())
-        begin, *early = pipe.first()
-        assert isinstance(begin, Begin)
-        tally = None
-        if begin.forgetful:
-            from resolver.wire.volley import Forgetful, Sent
-
-            tally = Sent([0], [0], [])
-            backend = Forgetful(tally)
-        else:
-            from resolver.wire import Wire
-
-            if isinstance(backend, Wire):
-                backend = backend._replace(parties=begin.parties)
-        feed = Feed(pipe, tally)
-        feed.heed(early)
-        engine.run(feed, begin.policy, backend, feed.deliver)
-        feed.leave()
+        while True:
+            _serve(pipe, engine, backend)
     except Exception as error:  # the parent raises it where it can be seen
         pipe.send(Broke(f"{type(error).__name__}: {error}"))
     # The parent decides when this ends: to it, the end of the pipe is a death.
     while True:
         time.sleep(3600)
+
+
+def _serve(pipe: Pipe, engine: Engine, backend: Backend) -> None:
+    """One run, from its Begin to its Stop."""
+    begin, *early = pipe.first()
+    if not isinstance(begin, Begin):  # stopped before there was anything to do
+        pipe.send(Left([]))
+        return
+    tally = None
+    if begin.forgetful:
+        from resolver.wire.volley import Forgetful, Sent
+
+        tally = Sent([0], [0], [])
+        backend = Forgetful(tally)
+    else:
+        from resolver.wire import Wire
+
+        if isinstance(backend, Wire):
+            backend = backend._replace(parties=begin.parties)
+    feed = Feed(pipe, tally)
+    feed.heed(early)
+    engine.run(feed, begin.policy, backend, feed.deliver)
+    feed.leave()
 
 
 class Feed:

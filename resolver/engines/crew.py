@@ -13,9 +13,11 @@ import select
 import socket
 import subprocess
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING
 
-from resolver.engines.chunk import Frames, FromChild, frame
+from resolver.engines.chunk import Frames, FromChild, Left, Stop, frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,27 +26,33 @@ if TYPE_CHECKING:
     from resolver.message import Query
 
 _READ = 1 << 16  # octets: a larger buffer would be mapped and unmapped by each call
+REST = 0.2  # seconds that children have to stop, at the end of a run, where they may be kept
 _REAP_SECONDS = 1.0
 
 
 class Crew:
     """All children of a run, which are started as they are needed."""
 
-    def __init__(self, inner: str, backend: str) -> None:
+    def __init__(self, inner: str, backend: str, spares: Spares | None = None) -> None:
         self.children: list[Child] = []
         self._arguments = inner, backend
+        self._spares = spares
         self._poll = select.poll()
         self._by_fd: dict[int, Child] = {}
 
-    def hire(self, number: int | None = None) -> None:
-        """Start another child, or one in the place of a dead one."""
-        child = Child(len(self.children) if number is None else number, *self._arguments)
+    def hire(self, number: int | None = None) -> Child:
+        """Another child, or one in the place of a dead one: a spare one, or one that is started now."""
+        place = len(self.children) if number is None else number
+        child = self._spares.take(place, *self._arguments) if self._spares is not None else None
+        if child is None:
+            child = Child(place, *self._arguments)
         if number is None:
             self.children.append(child)
         else:
             self.children[number] = child
         self._by_fd[child.fd] = child
         self._watch(child, True)
+        return child
 
     def send(self, child: Child, message: ToChild) -> None:
         """Send a message, now or as soon as the child takes it."""
@@ -66,14 +74,68 @@ class Crew:
         return child.bury()
 
     def dismiss(self) -> None:
-        """End every child."""
+        """End every child; those that have nothing in hand may be kept for another run."""
+        if self._spares is not None:
+            self._rest(self._spares)
         for child in self.children:
             child.kill()
         for child in self.children:
             child.bury()
 
+    def _rest(self, spares: Spares) -> None:
+        """Have the children stop, and keep those that say that they have."""
+        resting = [child for child in self.children if child.ready and not child.dead]
+        for child in resting:
+            if not child.left:
+                self.send(child, Stop())
+        end = time.monotonic() + REST
+        while not all(child.left or child.dead for child in resting) and (left := end - time.monotonic()) > 0:
+            for child, messages in self.listen(left):
+                child.left |= any(isinstance(message, Left) for message in messages)
+                if child.dead:
+                    self._poll.unregister(child.fd)
+        for child in resting:
+            if child.left and not child.dead:
+                self.children.remove(child)
+                spares.give(child, *self._arguments)
+
     def _watch(self, child: Child, sent: bool) -> None:
         self._poll.register(child.fd, select.POLLIN if sent else select.POLLIN | select.POLLOUT)
+
+
+class Spares:
+    """Children without a run, kept for the next: starting one takes a third of a second. `most` are kept at a time."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._idle: list[tuple[str, str, Child]] = []
+        self._lock = threading.Lock()
+
+    def take(self, number: int, inner: str, backend: str) -> Child | None:
+        """One that runs this engine and backend, if there is one."""
+        with self._lock:
+            for at, (its_inner, its_backend, child) in enumerate(self._idle):
+                if (inner, backend) == (its_inner, its_backend):
+                    del self._idle[at]
+                    child.renew(number)
+                    return child
+        return None
+
+    def give(self, child: Child, inner: str, backend: str) -> None:
+        """Keep this one; the oldest goes where there are too many."""
+        with self._lock:
+            self._idle.append((inner, backend, child))
+            over = self._idle[: -self._most]
+            del self._idle[: -self._most]
+        for _, _, old in over:
+            old.bury()
+
+    def close(self) -> None:
+        """End them."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, _, child in idle:
+            child.bury()
 
 
 class Child:
@@ -105,6 +167,13 @@ class Child:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
                 start_new_session=True,
             )
+
+    def renew(self, number: int) -> None:
+        """It was kept, and is another run's now."""
+        self.number = number
+        self.left = False
+        self.deaths = 0
+        self.open = {}
 
     @property
     def fd(self) -> int:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from resolver.engines.base import Backend, Queries
     from resolver.engines.chunk import FromChild
-    from resolver.engines.crew import Child
+    from resolver.engines.crew import Child, Spares
     from resolver.message import Query
     from resolver.policy import Policy
 
@@ -40,10 +40,14 @@ FAREWELL = 0.1  # seconds that children have, when the run ends early, to say ho
 
 
 class Processes(NamedTuple):
-    """Children that each run the engine `inner`; as many as there are cores to run on, or `children`."""
+    """Children that each run the engine `inner`; as many as there are cores to run on, or `children`.
+
+    spares: where children come from, and are kept for another run; None: they end with this one.
+    """
 
     inner: str = "threads"
     children: int | None = None
+    spares: Spares | None = None
     name: str = "processes"
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
@@ -74,11 +78,11 @@ class _Run:
         self._policy = policy
         self._backend = backend
         self._deliver = deliver
-        self._most = min(engine.children or _cores(), policy.in_flight)
+        self._most = min(engine.children or cores(), policy.in_flight)
         # A backend that blocks has the number of its callers in each child, where the user names none.
         self._usual = None if isinstance(backend, PollBackend) else CONCURRENCY
         self._shares: list[Policy] = []  # each child's of the policy; none before the first queries came
-        self._crew = Crew(engine.inner, backend.name)
+        self._crew = Crew(engine.inner, backend.name, engine.spares)
         self._supply = Supply(queries)
         self._end = math.inf  # of the run, on our own clock
         self._over = False
@@ -136,7 +140,7 @@ class _Run:
             self._give(child, chunk)
         # Others are only worth their start where there is work for them.
         while len(self._crew.children) < len(self._shares) and (supply.reserve or supply.stock(FIRST)):
-            self._crew.hire()
+            self._hire()
 
     def _begin(self) -> bool:
         """Take the first queries, and see by them how many children it takes. False: there is nothing to do yet."""
@@ -150,6 +154,11 @@ class _Run:
         for child in self._crew.children:
             self._initiate(child)
         return True
+
+    def _hire(self, number: int | None = None) -> None:
+        child = self._crew.hire(number)
+        if child.ready:  # it was kept from another run, and does not say so again
+            self._initiate(child)
 
     def _room(self, child: Child, size: int) -> int:
         """The most queries that a child may have open: what it asks at once, and two chunks so as not to run dry.
@@ -228,33 +237,15 @@ class _Run:
         left, child.open = list(child.open.values()), {}
         if given_up := self._supply.suspect(left, child.deaths + 1):
             self._condemn(given_up)
-        self._crew.hire(child.number)
+        self._hire(child.number)
 
     def _condemn(self, queries: list[Query]) -> None:
         error = f"{DEATHS} processes died while they looked this up, or another of the same chunk"
         if self._tally is not None:
             self._tally.add(0, len(queries), [error])
             return
-        self._deliver(
-            [
-                Result(
-                    query.index,
-                    query.input,
-                    query.name,
-                    query.type,
-                    Status.ERROR,
-                    [],
-                    None,
-                    None,
-                    None,
-                    None,
-                    self._engine.name,
-                    self._backend.name,
-                    error,
-                )
-                for query in queries
-            ]
-        )
+        name, backend = self._engine.name, self._backend.name
+        self._deliver([query.unanswered(Status.ERROR, error, name, backend) for query in queries])
 
     def _wind_up(self) -> None:
         """The run ends early: ask each child how far it came, and wait a moment for the answer."""
@@ -269,7 +260,7 @@ class _Run:
             self._gather(seconds)
 
 
-def _cores() -> int:
+def cores() -> int:
     """How many cores this process may run on; not every system tells more than how many there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

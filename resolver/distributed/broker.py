@@ -1,0 +1,168 @@
+"""The Redis (or Valkey) that a run and its workers share: its address, the names of its keys, how Celery is set up.
+
+Keys, all below `resolve:` (ID is a run's, NAME a worker's):
+
+    resolve:chunks-VERSION      the queue of chunks, a list: only workers of that version take from it
+    resolve:unacked*            Celery's: what workers have taken, until they are done with it
+    resolve:run:ID:alive        the run's lease: `on`, `timed` (see next), or `over` where the run ends early
+    resolve:run:ID:ends         of a timed run (--timeout): lives as long as it has time left
+    resolve:run:ID:results      the run's stream of reports
+    resolve:workers             the names of all workers, a set
+    resolve:worker:NAME         a worker's beat: version, slots, host, what it has in hand (JSON)
+    resolve:worker:NAME:told    a sentence from a coordinator, for its log
+
+The one thing to know before changing anything here: an address may hold a password. `Broker.shown` is what may be
+printed, and what errors say is made from that.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import redis
+from celery import Celery
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from resolver.distributed.payload import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "resolve:"
+QUEUE = f"chunks-{VERSION}"
+TASK = "resolve.chunk"
+WORKERS = f"{PREFIX}workers"
+ON, TIMED, OVER = "on", "timed", "over"
+LEASE = 15.0  # seconds that a run lives without its coordinator: the longest outage of the Redis that disturbs nobody
+BEAT = 1.0  # seconds between two beats of a worker
+DEAD = 5.0  # seconds after its last beat that it counts as gone
+PATIENCE = 15.0  # seconds that an answer may take, beyond what was asked to block
+# The coordinator sends again what is lost, much sooner. This is for what outlives it.
+VISIBILITY = 600.0  # seconds until Celery puts back what a dead worker had taken
+
+_FORMS = "redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS (with ?ssl_ca_certs=FILE for an authority)"
+_TLS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"}
+
+
+class Broker(NamedTuple):
+    """A Redis, by its address. `shown`: the address without what is secret; `tls`: how its certificate is checked."""
+
+    url: str
+    shown: str
+    tls: Mapping[str, Any] | None
+
+    @classmethod
+    def parse(cls, url: str) -> Broker:
+        """Read redis://… or rediss://…; raises ValueError, with a sentence that never holds a password."""
+        try:
+            parts = urlsplit(url.strip())
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError(f"the Redis address cannot be read; valid: {_FORMS}") from None
+        if parts.scheme not in ("redis", "rediss") or not host:
+            raise ValueError(f"a Redis address is {_FORMS}")
+        path = parts.path.strip("/")
+        if path and not path.isdigit():
+            raise ValueError(f"{path!r} is not the number of a database; a Redis address is {_FORMS}")
+        settings = dict(each.partition("=")[::2] for each in filter(None, parts.query.split("&")))
+        if settings.keys() - _TLS or (settings and parts.scheme == "redis"):
+            unknown = ", ".join(sorted(settings))
+            raise ValueError(f"{unknown} means nothing there; a Redis address is {_FORMS}")
+        where = f"[{host}]" if ":" in host else host
+        shown = f"{parts.scheme}://{where}:{port or 6379}{f'/{path}' if path else ''}"
+        bare = parts._replace(query="", fragment="").geturl()
+        return cls(bare, shown, _verified(settings) if parts.scheme == "rediss" else None)
+
+    def client(self, *, retries: int = 0) -> redis.Redis:
+        """A client of redis-py; `retries`: how often it tries again, a second apart at most, before it raises."""
+        return redis.Redis.from_url(
+            self.url,
+            socket_timeout=PATIENCE,
+            socket_connect_timeout=5.0,
+            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
+            health_check_interval=0,
+            **(self.tls or {}),
+        )
+
+    def reach(self) -> None:
+        """Raises ConnectionError, with a sentence, where it cannot be reached or does not let us in."""
+        try:
+            with self.client() as client:
+                client.ping()
+        except (RedisError, OSError) as error:
+            raise ConnectionError(f"{self.shown} cannot be used: {told(error)}") from None
+
+    def app(self, name: str = "resolve") -> Celery:
+        """Celery, set up for this broker. It is nobody's current app."""
+        app = Celery(name, broker=self.url, set_as_current=False)
+        app.conf.update(
+            # Data only, in both directions; no pickle, which would run what it is told.
+            accept_content=["json"],
+            task_serializer="json",
+            event_serializer="json",
+            # Nothing is kept of a task: what it finds goes to the run's stream.
+            task_ignore_result=True,
+            task_store_errors_even_if_ignored=False,
+            result_backend=None,
+            # A task is acknowledged when it is done, and a worker takes no more than it works on.
+            task_acks_late=True,
+            task_reject_on_worker_lost=True,
+            worker_prefetch_multiplier=1,
+            task_default_queue=QUEUE,
+            task_create_missing_queues=False,
+            worker_cancel_long_running_tasks_on_connection_loss=False,
+            worker_hijack_root_logger=False,
+            worker_redirect_stdouts=False,
+            broker_connection_retry_on_startup=True,
+            broker_connection_max_retries=None,
+            broker_use_ssl=dict(self.tls) if self.tls is not None else None,
+            broker_transport_options={
+                "global_keyprefix": PREFIX,
+                "visibility_timeout": VISIBILITY,
+                "unacked_restore_interval": 5,
+                "unacked_restore_throttle": 1,
+                "unacked_mutex_expire": 10,
+                "socket_timeout": PATIENCE,
+                "socket_connect_timeout": 5.0,
+            },
+            enable_utc=True,
+        )
+        return app
+
+
+class Keys(NamedTuple):
+    """The names of one run's keys."""
+
+    alive: str
+    ends: str
+    results: str
+
+    @classmethod
+    def of(cls, run: str) -> Keys:
+        return cls(*(f"{PREFIX}run:{run}:{each}" for each in cls._fields))
+
+
+def worker_key(name: str) -> str:
+    """Where a worker beats."""
+    return f"{PREFIX}worker:{name}"
+
+
+def told(error: BaseException) -> str:
+    """What a client's error says, in plain words."""
+    if isinstance(error, redis.exceptions.AuthenticationError | redis.exceptions.NoPermissionError):
+        return "it refuses the user or password"
+    text = " ".join(str(error).split()).rstrip(".")
+    return text or type(error).__name__
+
+
+def _verified(settings: dict[str, str]) -> dict[str, Any]:
+    """How the certificate of a rediss:// address is checked: always, but where the address says none."""
+    kinds = {"required": ssl.CERT_REQUIRED, "none": ssl.CERT_NONE}
+    wanted = settings.pop("ssl_cert_reqs", "required").lower()
+    if wanted not in kinds:
+        raise ValueError(f"ssl_cert_reqs is {' or '.join(kinds)}, not {wanted!r}")
+    return {"ssl_cert_reqs": kinds[wanted], "ssl_check_hostname": wanted == "required", **settings}

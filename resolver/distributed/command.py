@@ -1,0 +1,93 @@
+"""The command `resolve worker`. Like commands.py it imports click and little else before it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from resolver.options import NAMESERVER, RATE, REDIS, TLS_CA, Above, option, usage
+
+
+@click.command()
+@REDIS
+@option("-e", "--engine", default="gevent", show_default=True, help="The engine that looks up; all but those that "
+         "start processes themselves.")  # fmt: skip
+@option("--slots", type=Above(int), metavar="N", help="Processes that look up. [default: one a core]")
+@NAMESERVER
+@option("--concurrency", type=Above(int), metavar="N", help="The most lookups in flight from here. [default: what "
+         "each run says]")  # fmt: skip
+@RATE
+@TLS_CA
+@option("-q", "--quiet", is_flag=True, help="Only what goes wrong.")
+@click.pass_context
+def worker(
+    ctx: click.Context,
+    redis: str | None,
+    engine: str,
+    slots: int | None,
+    nameservers: tuple[str, ...],
+    concurrency: int | None,
+    rate: float | None,
+    tls_ca: str | None,
+    quiet: bool,
+) -> None:
+    """A worker of the distributed engine (--engine redis).
+
+    It takes chunks of any run at that Redis and looks them up until Ctrl-C; then it finishes what it has in hand, or
+    hands it back. A second Ctrl-C ends at once. Nameservers are the run's, where it names some, unless -n names others
+    here. RESOLVE_REDIS keeps a password out of the list of processes.
+
+    Exit status: 0 it left in order; 2 usage, or a Redis that cannot be used.
+    """
+    with usage(ctx):
+        from resolver import engines
+
+        if redis is None:
+            raise ValueError("a worker needs --redis URL, or RESOLVE_REDIS")
+        engines.find("redis", "wire")
+        if engines.carries(engine):
+            local = ", ".join(name for name in engines.ENGINES if not engines.carries(name))
+            raise ValueError(f"engine {engine} starts processes itself; valid for a worker: {local}")
+        engines.find(engine, "wire")
+        from resolver.distributed.broker import Broker
+        from resolver.distributed.payload import VERSION
+        from resolver.distributed.teams import Bounds
+        from resolver.distributed.worker import work
+        from resolver.nameserver import parse_all
+        from resolver.wire import check_certificates
+
+        if tls_ca is not None:
+            check_certificates(tls_ca)
+        bounds = Bounds(parse_all(nameservers), concurrency, rate, tls_ca)
+        broker = Broker.parse(redis)
+        broker.reach()
+    os.environ.pop("RESOLVE_REDIS", None)  # not for children
+    line = sys.stderr.isatty() and not quiet
+    _log(quiet=quiet, line=line)
+    slots = slots or slots_here()
+    if not quiet:
+        click.echo(
+            f"resolve {VERSION}, worker at {broker.shown}: {slots} slot{'s' * (slots > 1)}, engine {engine}; end it "
+            "with Ctrl-C",
+            err=True,
+        )
+    ctx.exit(work(broker, engine, slots, bounds, line=line))
+
+
+def slots_here() -> int:
+    """One for each core to run on."""
+    from resolver.engines.processes import cores
+
+    return cores()
+
+
+def _log(*, quiet: bool, line: bool) -> None:
+    """Our sentences, and what Celery finds worth a warning, on standard error."""
+    import logging
+
+    erase = "\r\x1b[2K" if line else ""
+    stamp = "" if line else "%(asctime)s "
+    logging.basicConfig(level=logging.WARNING, format=f"{erase}{stamp}%(message)s", stream=sys.stderr)
+    logging.getLogger("resolver.distributed").setLevel(logging.WARNING if quiet or line else logging.INFO)

@@ -1,0 +1,307 @@
+"""What to send when, and what to believe: the coordinator of a run, without I/O and without a clock of its own.
+
+It remembers each query until its result has come. `launch` cuts a chunk, `hear` takes what a worker reports, `look`
+is told once a second who is there and how long the queue is, and `again` gives what is to be sent another time.
+
+A chunk is sent again when
+  - the worker that began it is gone: its beats have ended;
+  - a worker gives it back, with whatever it did not finish;
+  - nobody began it, and it is not in the queue: Redis lost it, or what a dead worker had just taken;
+  - the worker that has it is there but has long said nothing of it;
+  - there is nothing else to send, workers are idle, and it takes much longer than others did.
+What is sent again is what has no result yet. All copies may answer; the first result for each index counts.
+
+The one thing to know before changing anything here: a worker that dies may have died of a chunk. What three workers
+died with is given up as ERROR; so that nothing is condemned for its company, what two died with is cut in pieces, and
+these go out one at a time.
+
+All times are seconds on one monotonic clock, of the caller.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from resolver.distributed.payload import MOST
+from resolver.message import Query, Result, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from resolver.distributed.payload import Report
+    from resolver.policy import Policy
+
+WINDOW = 4  # chunks that are out for each slot: what it has in hand, and what it will go on with
+FIRST = 64  # lookups in the first chunks, so that a short list is shared
+TARGET = 4.0  # seconds that a chunk should take
+GRACE = 3.0  # seconds in which a chunk that was sent is in the queue or begun, and a worker that began one is seen
+SILENCE = 60.0  # seconds without a word of a chunk, beyond what its queries may wait
+DEATHS = 3  # workers that may die with a chunk
+PIECES = 8  # what two workers died with is cut in so many
+REFUSALS = 3  # workers that may refuse a chunk
+SLOW = 3.0  # times what others took: at the end, a chunk is sent to idle workers too
+COPIES = 2  # workers that have one chunk in hand at most
+
+
+class Order(NamedTuple):
+    """Send this: the chunk of that number, for the `copy`-th time from 0. `alone`: one of `parties` shares."""
+
+    number: int
+    copy: int
+    queries: list[Query]
+    parties: int | None
+
+
+class _Chunk:
+    """A chunk that is out. `holders`: who has begun it, and when each was last heard of."""
+
+    __slots__ = ("began", "copies", "deaths", "holders", "number", "open", "parties", "refusals", "sent", "size")
+
+    def __init__(self, number: int, queries: list[Query], parties: int | None, now: float, deaths: int = 0) -> None:
+        self.number = number
+        self.open = {query.index: query for query in queries}
+        self.size = len(queries)
+        self.parties = parties
+        self.sent: float | None = now  # when the copy went out that nobody has begun yet; None: there is none
+        self.copies = 1
+        self.began: float | None = None
+        self.holders: dict[str, float] = {}
+        self.deaths = deaths
+        self.refusals = 0
+
+
+class Coordinator:
+    """The chunks of one run.
+
+    exhausted: to be set when no more queries will come. ending: to be set when the run ends early: what comes back
+    then is not sent again. workers: slots by name, as of the last look.
+    """
+
+    def __init__(self, policy: Policy, engine: str, backend: str) -> None:
+        self.exhausted = False
+        self.ending = False
+        self.workers: Mapping[str, int] = {}
+        self.recovered: list[str] = []  # what went wrong and was mended, in words, for a log
+        self._limits = policy.concurrency, policy.rate
+        self._wait = math.fsum(policy.wait(attempt) for attempt in range(1, policy.tries + 1))
+        self._names = engine, backend
+        self._out: dict[int, _Chunk] = {}
+        self._next = 0
+        self._handed = 0
+        self._parties: int | None = None
+        self._each: float | None = None  # seconds that a lookup adds to a chunk, of late
+        self._took: deque[float] = deque(maxlen=32)  # seconds that the latest chunks took
+        self._youngest = (-1, 0.0)  # the latest of the chunks that were begun, and when
+        self._again: deque[Order] = deque()
+        self._pieces: deque[tuple[list[Query], int]] = deque()  # what workers died with, and how many
+        self._probe: int | None = None  # the piece that is out
+        self._lost: list[Result] = []
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is out, and nothing is to be sent again."""
+        return not (self._out or self._pieces or self._lost)
+
+    @property
+    def slots(self) -> int:
+        """Of all workers that are there."""
+        return sum(self.workers.values())
+
+    def begun(self) -> Iterator[Query]:
+        """The queries that some worker has in hand."""
+        for chunk in self._out.values():
+            if chunk.holders:
+                yield from chunk.open.values()
+
+    # --- Out.
+
+    def room(self) -> int:
+        """How many lookups the next chunk may have; 0: none may be sent now."""
+        concurrency, rate = self._limits
+        if concurrency or rate:
+            share = min(self.slots, concurrency or self.slots)
+            if not self._out and share:
+                # The run's limits in so many shares, and as many chunks: whoever has these, together they keep below.
+                self._parties = share
+            if self._parties is None or share > self._parties:
+                return 0  # nobody is there; or more than before: what is out ends first
+        if len(self._out) >= (self._parties or WINDOW * max(1, self.slots)):
+            return 0
+        size = max(FIRST, min(MOST, self._handed // (2 * max(1, self.slots))))
+        if self._each:
+            size = min(size, max(FIRST, int(TARGET / self._each)))
+        if rate:
+            size = min(size, max(1, int(TARGET * rate / (self._parties or 1))))
+        return size
+
+    def launch(self, queries: list[Query], now: float) -> Order:
+        """Make these a chunk; it counts as sent."""
+        self._handed += len(queries)
+        return self._order(self._new(queries, now))
+
+    def again(self, now: float) -> list[Order]:
+        """What is to be sent another time; it counts as sent."""
+        while self._pieces and self._probe is None:
+            queries, deaths = self._pieces.popleft()
+            chunk = self._new(queries, now, deaths)
+            self._probe = chunk.number
+            self._again.append(self._order(chunk))
+        orders, self._again = list(self._again), deque()
+        return orders
+
+    # --- In.
+
+    def hear(self, report: Report, now: float) -> list[Result]:
+        """What a worker says of a chunk; returns the results that count."""
+        chunk = self._out.get(report.chunk)
+        if chunk is None:
+            return []
+        self._begun(chunk, report, now)
+        results = []
+        engine, _ = self._names
+        for result in report.results:
+            query = chunk.open.get(result.index)
+            if query is None or (query.name, query.type) != (result.name, result.type):
+                continue
+            del chunk.open[result.index]
+            result.input = query.input
+            result.engine = engine
+            results.append(result)
+        if report.sent or report.failed:
+            chunk.open.clear()
+        if not chunk.open:
+            self._done(chunk, now)
+        elif report.over is not None:
+            self._back(chunk, report, now)
+        return results
+
+    def look(self, workers: Mapping[str, int], queued: int, now: float) -> list[Result]:
+        """Who is there (slots by name), and how many tasks are in the queue; returns the results of what is given up.
+
+        To be called about once a second while the Redis can be asked, and not while it cannot.
+        """
+        self.workers = workers
+        for chunk in list(self._out.values()):
+            gone = [name for name, heard in chunk.holders.items() if name not in workers and now - heard > GRACE]
+            for name in gone:
+                del chunk.holders[name]
+                chunk.deaths += 1
+            if gone:
+                self._mourn(chunk, gone, now)
+            elif chunk.sent is not None and now - chunk.sent > GRACE and self._vanished(chunk, queued, now):
+                self._resend(chunk, now, "was lost on its way")
+            elif chunk.holders and now - max(chunk.holders.values()) > SILENCE + 2 * self._wait:
+                chunk.holders.clear()
+                self._resend(chunk, now, "was begun, and nothing more was heard")
+        if self.exhausted and not queued:
+            self._hurry(now)
+        lost, self._lost = self._lost, []
+        return lost
+
+    # --- One chunk.
+
+    def _new(self, queries: list[Query], now: float, deaths: int = 0) -> _Chunk:
+        chunk = _Chunk(self._next, queries, self._parties, now, deaths)
+        self._out[chunk.number] = chunk
+        self._next += 1
+        return chunk
+
+    def _order(self, chunk: _Chunk) -> Order:
+        return Order(chunk.number, chunk.copies - 1, list(chunk.open.values()), chunk.parties)
+
+    def _begun(self, chunk: _Chunk, report: Report, now: float) -> None:
+        if report.copy == chunk.copies - 1:
+            chunk.sent = None
+        if chunk.began is None:
+            chunk.began = now
+            if chunk.number > self._youngest[0]:
+                self._youngest = chunk.number, now
+        chunk.holders[report.worker] = now
+
+    def _done(self, chunk: _Chunk, now: float) -> None:
+        del self._out[chunk.number]
+        if self._probe == chunk.number:
+            self._probe = None
+        if chunk.began is not None and not chunk.deaths:
+            took = now - chunk.began
+            self._took.append(took)
+            # A chunk waits at its end for those that are not answered at all: no smaller one would wait less.
+            each = max(0.0, took - self._wait) / chunk.size or 1e-6
+            self._each = each if self._each is None else 0.7 * self._each + 0.3 * each
+
+    def _back(self, chunk: _Chunk, report: Report, now: float) -> None:
+        """A worker leaves it with lookups undone."""
+        chunk.holders.pop(report.worker, None)
+        for progress in report.unfinished:
+            query = chunk.open.get(progress.index)
+            if query is not None:
+                query.attempts = progress.attempts
+                query.asked = None if progress.ago is None else now - progress.ago
+        if report.over == "refused":
+            chunk.refusals += 1
+            if chunk.refusals >= REFUSALS:
+                self._condemn(chunk, report.sentence or "the workers refuse it")
+                return
+        if not chunk.holders and chunk.sent is None and not self.ending:
+            self._resend(chunk, now, report.sentence or "came back unfinished")
+
+    def _resend(self, chunk: _Chunk, now: float, why: str) -> None:
+        chunk.sent = now
+        chunk.copies += 1
+        for query in chunk.open.values():
+            query.attempts = None
+        self._again.append(self._order(chunk))
+        self.recovered.append(f"chunk {chunk.number} {why}; {len(chunk.open)} of {chunk.size} lookups are sent again")
+
+    def _mourn(self, chunk: _Chunk, gone: list[str], now: float) -> None:
+        """Its worker died, perhaps of it."""
+        if chunk.holders:
+            return
+        if chunk.deaths >= DEATHS:
+            self._condemn(
+                chunk, f"{chunk.deaths} workers ended while they looked this up, or another of the same chunk"
+            )
+        elif chunk.deaths == DEATHS - 1 and chunk.size > 1 and self._probe != chunk.number:
+            del self._out[chunk.number]
+            queries = list(chunk.open.values())
+            for query in queries:
+                query.attempts = None
+            size = -(-len(queries) // PIECES)
+            self._pieces += [(queries[at : at + size], chunk.deaths) for at in range(0, len(queries), size)]
+            self.recovered.append(f"chunk {chunk.number} lost a second worker; its lookups are sent in pieces, in turn")
+        elif chunk.sent is None:
+            self._resend(chunk, now, f"lost its worker ({', '.join(gone)})")
+
+    def _condemn(self, chunk: _Chunk, error: str) -> None:
+        engine, backend = self._names
+        del self._out[chunk.number]
+        if self._probe == chunk.number:
+            self._probe = None
+        for query in chunk.open.values():
+            query.attempts = None
+            self._lost.append(query.unanswered(Status.ERROR, error, engine, backend))
+        self.recovered.append(f"chunk {chunk.number} is given up: {error}")
+
+    def _vanished(self, chunk: _Chunk, queued: int, now: float) -> bool:
+        """Nobody began it: is it in the queue no more? Workers take the oldest first."""
+        if not queued:
+            return True
+        number, when = self._youngest
+        return chunk.copies == 1 and chunk.number < number and now - when > GRACE
+
+    def _hurry(self, now: float) -> None:
+        """Nothing is left to send: have idle workers try what takes long."""
+        held = [name for chunk in self._out.values() for name in chunk.holders]
+        idle = sum(max(0, slots - held.count(name)) for name, slots in self.workers.items())
+        if not idle or any(self._limits):
+            return  # a copy would use more than its share
+        usual = sorted(self._took)[len(self._took) // 2] if self._took else 0.0
+        late = max(SLOW * usual, self._wait + 1.0)
+        for chunk in self._out.values():
+            if idle and chunk.sent is None and chunk.began is not None and len(chunk.holders) < COPIES:
+                since = now - chunk.began
+                if since > late * len(chunk.holders):
+                    idle -= 1
+                    self._resend(chunk, now, f"takes long ({since:.0f} s)")

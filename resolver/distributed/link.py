@@ -1,0 +1,230 @@
+"""The coordinator's threads that talk to the Redis: one sends chunks, one reads reports, one renews and looks.
+
+The one thing to know before changing anything here: the Redis may be away, or silent, for any time. Whatever can block
+stands in one of these threads; the engine only takes from `inbox`, so a deadline holds whatever the Redis does. The
+threads are daemons, and at the end they are left where they stand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import queue
+import threading
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from resolver.distributed.broker import (
+    LEASE,
+    ON,
+    OVER,
+    PREFIX,
+    QUEUE,
+    TASK,
+    TIMED,
+    WORKERS,
+    Keys,
+    told,
+    worker_key,
+)
+from resolver.distributed.payload import VERSION, Refused, Report, decode_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resolver.distributed.broker import Broker
+
+LOOK = 1.0  # seconds between two looks at workers and queue
+BLOCK = 1000  # milliseconds that reading waits for a report
+ENTRIES = 16  # read at once
+_NAG = 10.0  # seconds between two sentences about the same
+
+log = logging.getLogger("resolver.distributed")
+
+
+class Look(NamedTuple):
+    """What the Redis shows: slots of the workers by name, and the length of the queue."""
+
+    workers: dict[str, int]
+    queued: int
+
+
+class Link:
+    """The connection of one run. `inbox`: lists of Reports, and Looks, as they come."""
+
+    def __init__(self, broker: Broker, run: str, seconds: float | None) -> None:
+        """seconds: that the run has, from `begin` on; None: it has no end."""
+        self.run = run
+        self.shown = broker.shown
+        self.inbox: queue.Queue[list[Report] | Look] = queue.Queue(64)
+        self._broker = broker
+        self._keys = Keys.of(run)
+        self._seconds = seconds
+        self._over = False
+        self._outgoing: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
+        self._ends: float | None = None  # on the monotonic clock
+        self._closed = threading.Event()
+        self._wake = threading.Event()
+        self._told: dict[str, float] = {}  # what was said, and when
+        self._app = broker.app()
+
+    def start(self) -> None:
+        """Start the threads."""
+        for work in (self._keep, self._read, self._send):
+            threading.Thread(
+                target=self._guarded, args=(work,), name=f"resolve-redis{work.__name__}", daemon=True
+            ).start()
+
+    def begin(self) -> None:
+        """The run's seconds begin."""
+        if self._seconds is not None:
+            self._ends = time.monotonic() + self._seconds
+            self._wake.set()
+
+    def send(self, text: str, what: str) -> None:
+        """Put a chunk into the queue, as soon as it can be; `what` describes it to people."""
+        self._outgoing.put((text, what))
+
+    def stop(self) -> None:
+        """The run ends early: workers leave what they have of it, and say how far they came."""
+        self._over = True
+        self._quietly(lambda client: client.set(self._keys.alive, OVER, px=int(1000 * LEASE)))
+
+    def close(self) -> None:
+        """The run is over: nothing of it is left, and nothing of it is begun any more."""
+        self._closed.set()
+        self._wake.set()
+        self._outgoing.put(None)
+        self._quietly(lambda client: client.delete(*self._keys))
+        threading.Thread(target=self._app.close, name="resolve-redis_close", daemon=True).start()
+
+    # --- The threads.
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Begin again after whatever the Redis did."""
+        while not self._closed.is_set():
+            try:
+                work()
+                return
+            except (RedisError, OperationalError, OSError) as error:
+                if self._closed.is_set():
+                    return
+                self.say(f"{self._broker.shown} cannot be used ({told(error)}); trying again")
+            except Exception:
+                log.exception("a thread of the run broke; it begins again")
+            self._closed.wait(0.2)
+
+    def _send(self) -> None:
+        while (item := self._outgoing.get()) is not None and not self._closed.is_set():
+            text, what = item
+            try:
+                self._app.send_task(
+                    TASK,
+                    args=(text,),
+                    queue=QUEUE,
+                    argsrepr=what,
+                    kwargsrepr="{}",
+                    ignore_result=True,
+                    retry=False,
+                )
+            except Exception:
+                # Another copy is harmless. What comes after is younger, and may go first.
+                self._outgoing.put(item)
+                raise
+
+    def _read(self) -> None:
+        results = self._keys.results
+        with self._broker.client() as client:
+            while not self._closed.is_set():
+                # From the beginning: what was read is trimmed, and after a loss its numbers may begin anew.
+                got: Any = client.xread({results: "0"}, count=ENTRIES, block=BLOCK)
+                for _, entries in got or []:
+                    reports = []
+                    for _, fields in entries:
+                        try:
+                            reports.append(decode_report(fields.get(b"report", b"")))
+                        except Refused as refused:
+                            self.say(f"a report was refused: {refused}")
+                    self._deliver(reports)
+                    client.xdel(results, *[number for number, _ in entries])
+
+    def _keep(self) -> None:
+        keys = self._keys
+        with self._broker.client() as client:
+            while not self._closed.is_set():
+                self._wake.clear()
+                renew = client.pipeline(transaction=False)
+                if self._seconds is not None:
+                    left = self._seconds if self._ends is None else self._ends - time.monotonic()
+                    renew.set(keys.ends, "", px=max(1, int(1000 * left)))
+                lease = OVER if self._over else ON if self._seconds is None else TIMED
+                renew.set(keys.alive, lease, px=int(1000 * LEASE))
+                renew.llen(f"{PREFIX}{QUEUE}")
+                renew.smembers(WORKERS)
+                *_, queued, names = renew.execute()
+                self._deliver(Look(self._roll(client, sorted(name.decode(errors="replace") for name in names)), queued))
+                self._wake.wait(LOOK)
+
+    def _roll(self, client: Any, names: list[str]) -> dict[str, int]:
+        """The slots of those that beat; the others are forgotten, and those of another version told."""
+        workers: dict[str, int] = {}
+        strangers: dict[str, str] = {}
+        for name, beat in zip(names, client.mget([worker_key(name) for name in names]) if names else (), strict=True):
+            if beat is None:
+                client.srem(WORKERS, name)
+                continue
+            try:
+                said = json.loads(beat)
+                version, slots = str(said["version"])[:64], min(int(said["slots"]), 4096)
+            except (ValueError, KeyError, TypeError):
+                self.say("the beat of a worker was refused: it is none of ours")
+                continue
+            if version == VERSION:
+                workers[name] = max(1, slots)
+            else:
+                strangers[name] = version
+        if strangers:
+            versions = ", ".join(sorted(set(strangers.values())))
+            self.say(
+                f"{len(strangers)} worker{'s' * (len(strangers) > 1)} of version {versions} cannot work for this run, "
+                f"which is of version {VERSION}: install the same version on both sides"
+            )
+            for name in strangers:
+                client.set(
+                    f"{worker_key(name)}:told",
+                    f"a run of version {VERSION} cannot use this worker: install the same version on both sides",
+                    ex=int(_NAG),
+                )
+        return workers
+
+    # --- Helpers.
+
+    def say(self, sentence: str) -> None:
+        """Tell people, but not the same again and again."""
+        now = time.monotonic()
+        if now - self._told.get(sentence, float("-inf")) >= _NAG:
+            self._told[sentence] = now
+            log.warning(sentence)
+
+    def _deliver(self, item: list[Report] | Look) -> None:
+        while not self._closed.is_set():
+            try:
+                self.inbox.put(item, timeout=0.2)
+                return
+            except queue.Full:
+                pass
+
+    def _quietly(self, what: Callable[[Any], Any]) -> None:
+        """Do this soon, if the Redis is there; waits for it a moment at most."""
+
+        def work() -> None:
+            with contextlib.suppress(RedisError, OSError), self._broker.client() as client:
+                what(client)
+
+        thread = threading.Thread(target=work, name="resolve-redis_end", daemon=True)
+        thread.start()
+        thread.join(0.15)

@@ -1,0 +1,40 @@
+"""The worker of a run that has a Redis of its own: ends when its standard input does.
+
+`python -m resolver.distributed.local [ENGINE]`; the Redis stands in RESOLVE_REDIS.
+"""
+
+from __future__ import annotations
+
+import _thread
+import logging
+import os
+import sys
+
+
+def main() -> None:
+    """Work for one run."""
+    _thread.start_new_thread(_watch, ())
+    from resolver.distributed.broker import Broker
+    from resolver.distributed.command import slots_here
+    from resolver.distributed.teams import Bounds
+    from resolver.distributed.worker import work
+
+    logging.basicConfig(level=logging.WARNING, format="resolve worker: %(message)s")
+    # A Redis that is gone is the run's end, which ends this process too.
+    logging.getLogger("celery").setLevel(logging.CRITICAL)
+    broker = Broker.parse(os.environ.pop("RESOLVE_REDIS"))
+    inner = sys.argv[1] if len(sys.argv) > 1 else "gevent"
+    os._exit(work(broker, inner, slots_here(), Bounds()))
+
+
+def _watch() -> None:
+    """Wait for the end of standard input, and end the process with it."""
+    try:
+        while os.read(0, 4096):
+            pass
+    finally:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""One chunk in a worker: from its arrival, by Celery, to its last report on the run's stream.
+
+The one thing to know before changing anything here: a task never raises and never asks to be tried again. Whatever
+becomes of a chunk, the coordinator is told, or finds out by itself; a task that came back by Celery would only be a
+copy that nobody counts.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import tempfile
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from redis.exceptions import RedisError
+
+from resolver.distributed.broker import LEASE, OVER, TIMED, Keys, told
+from resolver.distributed.payload import Rawly, Refused, decode_chunk, encode_report, encode_result
+from resolver.distributed.teams import Ended, Unable
+
+if TYPE_CHECKING:
+    from resolver.distributed.payload import Chunk
+    from resolver.distributed.teams import Lot, Teams
+    from resolver.message import Result
+
+PART = 2000  # results in a report at most,
+PART_OCTETS = 1 << 20  # or so many octets,
+LINGER = 0.2  # and seconds that a result waits for others
+
+log = logging.getLogger("resolver.distributed")
+
+
+class Tasks:
+    """What a worker does with each task that Celery brings. `done`, `chunks`, `held`: figures of it, for people."""
+
+    def __init__(self, name: str, teams: Teams, client: Any) -> None:
+        self.name = name
+        self.done = 0
+        self.chunks = 0
+        self.held = 0
+        self._teams = teams
+        self._client = client
+        self._leaving = threading.Event()
+        self._lock = threading.Lock()
+        self._authorities: dict[str, str] = {}
+
+    def perform(self, text: object) -> None:
+        """Look a chunk up, and report. Returns when it is done, or is another's again."""
+        try:
+            chunk = decode_chunk(text)
+        except Refused as refused:
+            log.warning("a task was refused: %s", refused)
+            return
+        with self._lock:
+            self.held += 1
+        try:
+            self._perform(chunk, Reports(chunk, self.name, self._client, self._leaving))
+        except Exception:
+            log.exception("%s of this worker broke; the coordinator sends it again", _named(chunk))
+        finally:
+            with self._lock:
+                self.held -= 1
+
+    def leave(self) -> None:
+        """The worker ends: a report that Redis does not take now is not tried again."""
+        self._leaving.set()
+
+    def _perform(self, chunk: Chunk, reports: Reports) -> None:
+        began = time.monotonic()
+        lives, seconds = reports.begin()
+        if not lives:
+            log.info("%s: its run is over; dropped", _named(chunk))
+            return
+        try:
+            lot = self._teams.take(chunk, self._certificates(chunk.authority), seconds)
+        except Unable as unable:
+            log.warning("%s is refused: %s", _named(chunk), unable)
+            # To one that leaves it is no fault of the chunk's.
+            reports.end("refused" if not self._leaving.is_set() else "back", str(unable))
+            return
+        if lot is None:
+            reports.end("back", "came to a worker that has it in hand")
+            return
+        counts = reports.follow(lot)
+        with self._lock:
+            self.done += counts.total()
+            self.chunks += 1
+        figures = ", ".join(f"{status} {count:,}" for status, count in counts.most_common())
+        log.info(
+            "%s: %s of %s lookups in %.2f s%s%s",
+            _named(chunk),
+            f"{counts.total():,}",
+            f"{len(chunk.queries):,}",
+            time.monotonic() - began,
+            f": {figures}" if figures else "",
+            f"; left: {reports.sentence}" if reports.sentence else "",
+        )
+
+    def _certificates(self, authority: str | None) -> str | None:
+        """A file with these certificates. Those of a run are the same in each of its chunks."""
+        if authority is None:
+            return None
+        with self._lock:
+            path = self._authorities.get(authority)
+            if path is None:
+                if len(self._authorities) >= 16:
+                    os.unlink(self._authorities.pop(next(iter(self._authorities))))
+                fd, path = tempfile.mkstemp(prefix="resolve-authority-", suffix=".pem")
+                with open(fd, "w", encoding="ascii", errors="replace") as file:
+                    file.write(authority)
+                self._authorities[authority] = path
+            return path
+
+    def close(self) -> None:
+        """Remove the files."""
+        for path in self._authorities.values():
+            os.unlink(path)
+        self._authorities.clear()
+
+
+class Reports:
+    """What is told of one chunk, on its run's stream. `sentence`: why it was left, if it was."""
+
+    def __init__(self, chunk: Chunk, worker: str, client: Any, leaving: threading.Event) -> None:
+        self.sentence: str | None = None
+        self._chunk = chunk
+        self._worker = worker
+        self._client = client
+        self._leaving = leaving
+        self._keys = Keys.of(chunk.run)
+
+    def begin(self) -> tuple[bool, float | None]:
+        """Say that it is begun. Is its run alive, and how many seconds has that (None: as many as it takes)?"""
+        pipe = self._client.pipeline(transaction=False)
+        pipe.get(self._keys.alive)
+        pipe.pttl(self._keys.ends)
+        lease, ends = self._try(pipe.execute) or (None, 0)
+        lease = (lease or OVER.encode()).decode(errors="replace")
+        if lease == OVER or (lease == TIMED and ends < 0):
+            return False, None
+        self._send(self._report())
+        return True, ends / 1000 if lease == TIMED else None
+
+    def follow(self, lot: Lot) -> Counter[str]:
+        """Report what is found, until the chunk ends. Returns how many results there were of each status."""
+        counts: Counter[str] = Counter()
+        held: list[msgspec.Raw] = []
+        octets = 0
+        since = time.monotonic()
+        while True:
+            try:
+                item = lot.found.get(timeout=max(0.0, since + LINGER - time.monotonic()) if held else None)
+            except queue.Empty:
+                item = []
+            if isinstance(item, Ended):
+                break
+            if item and not held:
+                since = time.monotonic()
+            for result in item:
+                counts[result.status] += 1
+                raw = _raw(result)
+                held.append(raw)
+                octets += len(raw)
+                if len(held) >= PART or octets >= PART_OCTETS:
+                    self._send(self._report(results=held))
+                    held, octets = [], 0
+            if held and time.monotonic() - since >= LINGER:
+                self._send(self._report(results=held))
+                held, octets = [], 0
+        self.sentence = item.sentence
+        if item.sent:
+            counts["sent"] = item.sent
+        if item.failed:
+            counts["failed"] = item.failed
+        self._send(
+            self._report(
+                results=held,
+                over="done" if item.sentence is None else "back",
+                sentence=item.sentence,
+                unfinished=item.unfinished,
+                sent=item.sent,
+                failed=item.failed,
+                reasons=list(item.reasons),
+            )
+        )
+        return counts
+
+    def end(self, over: str, sentence: str) -> None:
+        """It is not done here."""
+        self.sentence = sentence
+        self._send(self._report(over=over, sentence=sentence[:4000]))
+
+    def _report(self, **more: Any) -> Rawly:
+        return Rawly(self._chunk.number, self._chunk.copy, self._worker, **more)
+
+    def _send(self, report: Rawly) -> None:
+        pipe = self._client.pipeline(transaction=False)
+        pipe.xadd(self._keys.results, {"report": encode_report(report)})
+        # Where the coordinator is gone, nobody else clears it away.
+        pipe.pexpire(self._keys.results, int(4000 * LEASE))
+        self._try(pipe.execute)
+
+    def _try(self, send: Any) -> Any:
+        """Do this, however long the Redis is away; None where the worker leaves before."""
+        wait = 0.05
+        while True:
+            try:
+                return send()
+            except (RedisError, OSError) as error:
+                log.debug("the Redis does not take a report: %s", told(error))
+            if self._leaving.wait(wait):
+                return None
+            wait = min(1.0, 2 * wait)
+
+
+def _raw(result: Result) -> msgspec.Raw:
+    return msgspec.Raw(encode_result(result))
+
+
+def _named(chunk: Chunk) -> str:
+    return f"chunk {chunk.number} of run {chunk.run[:8]}"

@@ -1,0 +1,281 @@
+"""A worker: Celery's, with our beats, our teams, and an end in order.
+
+Celery takes chunks from the queue, a few for each slot, and acknowledges each when its task is done. A task waits on a
+thread of Celery's pool; the looking up is done by the teams' child processes (teams.py).
+
+The one thing to know before changing anything here: Celery's main loop sleeps until something happens on its sockets.
+A task that ends on another thread makes room for the next, and must wake it (`Pool`), or the next one waits a second.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from celery import signals as celery_signals
+from celery.concurrency.base import apply_target
+from celery.concurrency.thread import ApplyResult, TaskPool
+from celery.worker import WorkController, state
+from redis.exceptions import RedisError
+
+from resolver.distributed.broker import BEAT, DEAD, ON, QUEUE, TASK, TIMED, WORKERS, Keys, told, worker_key
+from resolver.distributed.payload import VERSION
+from resolver.distributed.task import Tasks
+from resolver.distributed.teams import SEATS, Bounds, Teams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from resolver.distributed.broker import Broker
+
+WATCH = 0.2  # seconds between two looks at the leases of runs in hand
+GONE = 3  # looks in a row that find no lease: its coordinator is dead, and not the Redis just restarted
+LEAVE = 3.0  # seconds that chunks in hand have, on Ctrl-C, to be finished; then they are handed back
+
+log = logging.getLogger("resolver.distributed")
+
+
+def work(
+    broker: Broker,
+    inner: str,
+    slots: int,
+    bounds: Bounds,
+    *,
+    line: bool = False,
+    ready: Callable[[], None] | None = None,
+) -> int:
+    """Be a worker until SIGINT or SIGTERM; returns the exit status. A second signal ends the process at once.
+
+    inner: the engine that looks up. line: tell what goes on in one line on standard error, instead of in the log.
+    """
+    sys.setswitchinterval(0.0005)
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    teams = Teams(inner, slots, bounds)
+    tasks = Tasks(name, teams, broker.client())
+    beats = Beats(broker, name, slots, teams, tasks, inner, line=line)
+    app = broker.app()
+    app.set_default()  # for the threads of the pool
+    app.task(tasks.perform, name=TASK, shared=False)
+    controller = _Controller(
+        app=app,
+        hostname=f"resolve@{name}",
+        pool=Pool,
+        concurrency=SEATS * slots,
+        queues=[QUEUE],
+        without_gossip=True,
+        without_mingle=True,
+    )
+    controller.tell = ready
+    leaving = _on_signals(controller, beats, teams, tasks)
+    beats.start()
+    try:
+        controller.start()
+    finally:
+        beats.stop()
+        tasks.leave()
+        teams.close()
+        tasks.close()
+        beats.bury()
+    if leaving or controller.exitcode in (None, 0):
+        return 0
+    return int(controller.exitcode or 1)
+
+
+class Pool(TaskPool):  # type: ignore[misc]  # Celery carries no types
+    """Celery's threads. The main loop is told when one has room again."""
+
+    _hub: Any = None
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """The main loop."""
+        self._hub = hub
+
+    def on_apply(
+        self,
+        target: Any,
+        args: Any = None,
+        kwargs: Any = None,
+        callback: Any = None,
+        accept_callback: Any = None,
+        **_: Any,
+    ) -> ApplyResult:
+        """Run a task on a thread; its callback acknowledges it."""
+
+        def run() -> None:
+            try:
+                apply_target(target, args, kwargs, callback, accept_callback)
+            except BaseException:
+                log.exception("a task broke")
+            if self._hub is not None:
+                self._hub.call_soon(_nothing)
+
+        return ApplyResult(self.executor.submit(run))
+
+
+class _Controller(WorkController):  # type: ignore[misc]  # Celery carries no types
+    tell: Callable[[], None] | None = None
+
+    def on_consumer_ready(self, consumer: Any) -> None:
+        if self.tell is not None:
+            self.tell()
+        celery_signals.worker_ready.send(sender=consumer)
+
+
+class Beats:
+    """The thread that says that this worker is there, looks after the leases of its runs, and tells people."""
+
+    def __init__(
+        self, broker: Broker, name: str, slots: int, teams: Teams, tasks: Tasks, inner: str, *, line: bool
+    ) -> None:
+        self._client: Any = broker.client()
+        self._shown = broker.shown
+        self._key = worker_key(name)
+        self._name = name
+        self._slots = slots
+        self._teams = teams
+        self._tasks = tasks
+        self._inner = inner
+        self._line = line
+        self._stopped = threading.Event()
+        self._missing: dict[str, int] = {}
+        self._said: dict[str, float] = {}
+        self._told = (time.monotonic(), 0)
+        self._thread = threading.Thread(target=self._work, name="resolve-beats", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No more beats."""
+        self._stopped.set()
+        self._thread.join(1.0)
+
+    def bury(self) -> None:
+        """Say that this worker is gone, if the Redis is there."""
+        if self._line:
+            sys.stderr.write("\r\x1b[2K")
+
+        def work() -> None:
+            try:
+                self._client.delete(self._key)
+                self._client.srem(WORKERS, self._name)
+            except (RedisError, OSError):
+                pass
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(0.5)
+
+    def _work(self) -> None:
+        beat = 0.0
+        while not self._stopped.is_set():
+            now = time.monotonic()
+            try:
+                if now >= beat:
+                    beat = now + BEAT
+                    self._beat()
+                self._watch()
+            except (RedisError, OSError) as error:
+                self._say(f"{self._shown} cannot be used ({told(error)}); trying again")
+            except Exception:
+                log.exception("a beat of this worker broke")
+            if self._line and beat - now >= BEAT - WATCH / 2:
+                self._draw()
+            self._stopped.wait(WATCH if self._teams.runs() else max(0.05, beat - time.monotonic()))
+
+    def _beat(self) -> None:
+        said = {
+            "version": VERSION,
+            "slots": self._slots,
+            "host": socket.gethostname(),
+            "engine": self._inner,
+            "chunks": self._tasks.held,
+            "done": self._tasks.done,
+        }
+        pipe = self._client.pipeline(transaction=False)
+        pipe.set(self._key, json.dumps(said), px=int(1000 * DEAD))
+        pipe.sadd(WORKERS, self._name)
+        pipe.getdel(f"{self._key}:told")
+        *_, sentence = pipe.execute()
+        if sentence:
+            self._say(sentence.decode(errors="replace")[:500])
+
+    def _watch(self) -> None:
+        """Leave runs that are over, or whose coordinator is dead."""
+        runs = sorted(self._teams.runs())
+        self._missing = {run: self._missing.get(run, 0) for run in runs}
+        if not runs:
+            return
+        for run, lease in zip(runs, self._client.mget([Keys.of(run).alive for run in runs]), strict=True):
+            if lease is None:
+                self._missing[run] += 1
+                if self._missing[run] >= GONE or not self._teams.busy(run):
+                    self._teams.stop(run, "its run is over, or its coordinator is dead")
+            elif lease.decode(errors="replace") in (ON, TIMED):
+                self._missing[run] = 0
+            else:
+                self._teams.stop(run, "its run was ended")
+
+    def _draw(self) -> None:
+        now = time.monotonic()
+        before, had = self._told
+        self._told = now, self._tasks.done
+        rate = (self._tasks.done - had) / max(now - before, 1e-3)
+        chunks = f"{self._tasks.held} chunk{'' if self._tasks.held == 1 else 's'} in hand"
+        try:
+            sys.stderr.write(f"\r\x1b[2K{self._shown}: {chunks}, {self._tasks.done:,} lookups done, {rate:,.0f}/s")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self._line = False
+
+    def _say(self, sentence: str) -> None:
+        now = time.monotonic()
+        if now - self._said.get(sentence, float("-inf")) >= 10.0:
+            self._said[sentence] = now
+            log.warning(sentence)
+
+
+def _on_signals(controller: WorkController, beats: Beats, teams: Teams, tasks: Tasks) -> list[int]:
+    """SIGINT and SIGTERM end the worker in order, the second at once; which came is in the list."""
+    caught: list[int] = []
+
+    def leave() -> None:
+        tell = "leaving: what is in hand is finished or handed back (again: at once)"
+        log.warning(tell)
+        end = time.monotonic() + LEAVE
+        while tasks.held and time.monotonic() < end:
+            time.sleep(0.02)
+        teams.stop(None, "its worker is leaving")
+        end = time.monotonic() + 1.0
+        while tasks.held and time.monotonic() < end:
+            time.sleep(0.02)
+        # Whatever still hangs waits for a Redis that is away.
+        tasks.leave()
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        if caught:
+            os._exit(128 + number)
+        caught.append(number)
+        state.should_stop = 0
+        threading.Thread(target=leave, name="resolve-leave", daemon=True).start()
+        hub = getattr(controller, "hub", None)
+        if hub is not None:
+            hub.call_soon(_nothing)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    return caught
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,275 @@
+"""The engine `redis`: workers on any number of machines, found in a Redis; resolver/distributed has all but the loop.
+
+The one thing to know before changing anything here: this thread never talks to the Redis. It hands out and takes in by
+queues, so that a deadline and Ctrl-C hold whatever becomes of the Redis and of the workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import secrets
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from resolver.distributed.broker import Broker
+from resolver.distributed.coordinator import Coordinator
+from resolver.distributed.link import Link, Look, log
+from resolver.distributed.payload import VERSION, Asked, Chunk, encode_chunk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resolver.distributed.coordinator import Order
+    from resolver.engines.base import Backend, Queries
+    from resolver.message import Query, Result
+    from resolver.policy import Policy
+    from resolver.wire.volley import Sent
+
+ALONE = 10.0  # seconds between two sentences that no worker is there
+FAREWELL = 0.35  # seconds that workers have, when the run ends early, to say how far they came
+READY = 3.0  # seconds after which the run's time begins, whether the Redis has answered or not
+OWN = 15.0  # and where it has a worker of its own, which takes a while to start
+LINGER = 0.05  # seconds that a few hosts wait for more, while others are looked up
+
+
+class Standing:
+    """How a run's workers stand, for a display. `workers` is None until that is known."""
+
+    def __init__(self) -> None:
+        self.workers: int | None = None
+
+    def __str__(self) -> str:
+        return "" if self.workers is None else f"{self.workers} worker{'' if self.workers == 1 else 's'}"
+
+
+class Redis(NamedTuple):
+    """Workers that are found in the Redis at `url`; None: one of the run's own, with a worker on this machine.
+
+    inner: the engine of that worker. `standing` tells a display who is there.
+    """
+
+    url: str | None = None
+    inner: str | None = None
+    standing: Standing = Standing()  # `at` gives each run its own
+    name: str = "redis"
+
+    def around(self, inner: str) -> Redis:
+        """The same with this engine in its own worker."""
+        return self._replace(inner=inner)
+
+    def at(self, url: str | None) -> Redis:
+        """The same for one run, at this Redis.
+
+        Raises ValueError for what is no address, ConnectionError for what cannot be reached, LookupError where no
+        server is installed for a run of its own.
+        """
+        if url is None:
+            from resolver.distributed.embedded import find_server
+
+            find_server()
+        elif self.inner is not None:
+            raise ValueError("an inner engine is for workers of the run's own; those at a Redis have chosen theirs")
+        else:
+            Broker.parse(url).reach()
+        return self._replace(url=url, standing=Standing())
+
+    def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
+        from resolver.wire.volley import Forgetful
+
+        with contextlib.ExitStack() as opened:
+            url, tend = self.url, None
+            if url is None:
+                from resolver.distributed.embedded import Embedded
+
+                embedded = opened.enter_context(Embedded(self.inner))
+                url, tend = embedded.url, embedded.tend
+            link = Link(Broker.parse(url), secrets.token_hex(16), policy.timeout)
+            opened.callback(link.close)
+            run = _Run(self, link, queries, policy, backend, deliver)
+            if isinstance(backend, Forgetful):
+                run.tally = backend.tally
+            link.start()
+            run.work(tend)
+
+
+class _Run:
+    """One run: between its queries, the coordinator's mind, and the link."""
+
+    def __init__(
+        self,
+        engine: Redis,
+        link: Link,
+        queries: Queries,
+        policy: Policy,
+        backend: Backend,
+        deliver: Callable[[list[Result]], None],
+    ) -> None:
+        self._engine = engine
+        self._link = link
+        self._queries = queries
+        self._policy = policy
+        self._backend = backend
+        self._deliver = deliver
+        self._mind = Coordinator(policy, engine.name, backend.name)
+        self._authority = _read(policy.tls_ca)
+        self._held: list[Query] = []  # taken, and too few for a chunk
+        self._since = 0.0
+        self._alone_since: float | None = None
+        self._begun = False
+        self._started = time.monotonic()
+        self.tally: Sent | None = None
+
+    def work(self, tend: Callable[[], None] | None) -> None:
+        """Hand out and gather until all is done or the run is over; `tend` is called again and again.
+
+        Raises RuntimeError as `tend` does.
+        """
+        mind, queries = self._mind, self._queries
+        while True:
+            self._hand_out()
+            if mind.exhausted and mind.idle and not self._held:
+                return
+            patience = min(queries.patience(), LINGER if self._held else 1.0)
+            if queries.over:
+                self._wind_up()
+                return
+            if tend is not None:
+                tend()
+            self._gather(patience)
+
+    # --- Out.
+
+    def _hand_out(self) -> None:
+        mind = self._mind
+        if not self._ready():
+            return
+        while not self._queries.over and (room := mind.room()):
+            chunk = self._fill(room)
+            if not chunk:
+                break
+            self._send(mind.launch(chunk, time.monotonic()))
+        for order in mind.again(time.monotonic()):
+            self._send(order)
+        for sentence in mind.recovered:
+            log.info(sentence)
+        mind.recovered.clear()
+
+    def _fill(self, room: int) -> list[Query]:
+        """Queries for a chunk of that size; none where it is worth while to wait for more."""
+        mind, held = self._mind, self._held
+        while len(held) < room and not mind.exhausted:
+            more = self._queries.take(room - len(held))
+            if more is None:
+                mind.exhausted = True
+            elif not more:
+                break
+            else:
+                if not held:
+                    self._since = time.monotonic()
+                held += more
+        waits = len(held) < room and not mind.exhausted and not mind.idle
+        if waits and time.monotonic() - self._since < LINGER:
+            return []
+        self._held = held[room:]
+        return held[:room]
+
+    def _ready(self) -> bool:
+        """Has the run's time begun? It begins when it is known who is there; with nobody to ask, after a while."""
+        if not self._begun:
+            workers = self._engine.standing.workers
+            there = workers is not None and (workers > 0 or self._engine.url is not None)
+            if there or time.monotonic() - self._started > (READY if self._engine.url else OWN):
+                self._begun = True
+                self._queries.take(0)
+                self._link.begin()
+        return self._begun
+
+    def _send(self, order: Order) -> None:
+        policy = msgspec.structs.replace(self._policy, timeout=None, tls_ca=None)
+        if order.parties is not None:
+            policy = msgspec.structs.replace(
+                policy,
+                concurrency=None if policy.concurrency is None else policy.concurrency // order.parties,
+                rate=None if policy.rate is None else policy.rate / order.parties,
+            )
+        chunk = Chunk(
+            version=VERSION,
+            run=self._link.run,
+            number=order.number,
+            copy=order.copy,
+            backend=self._backend.name,
+            policy=policy,
+            authority=self._authority,
+            alone=order.parties is not None,
+            forgetful=self.tally is not None,
+            queries=[Asked(query.index, query.name, query.type) for query in order.queries],
+        )
+        self._link.send(encode_chunk(chunk), f"chunk {order.number} of run {self._link.run}")
+
+    # --- In.
+
+    def _gather(self, seconds: float) -> None:
+        """Wait so long at most for the first that comes, and take what has come."""
+        inbox, mind = self._link.inbox, self._mind
+        try:
+            item = inbox.get(timeout=max(seconds, 0.0)) if seconds > 0 else inbox.get_nowait()
+            while True:
+                now = time.monotonic()
+                if isinstance(item, Look):
+                    self._roll_call(item, now)
+                    self._pass_on(mind.look(item.workers, item.queued, now))
+                else:
+                    for report in item:
+                        if self.tally is not None:
+                            self.tally.add(report.sent, report.failed, report.reasons)
+                        self._pass_on(mind.hear(report, now))
+                item = inbox.get_nowait()
+        except queue.Empty:
+            pass
+
+    def _pass_on(self, results: list[Result]) -> None:
+        if not results:
+            return
+        if self.tally is not None:
+            self.tally.add(0, len(results), [results[0].error or ""])
+        else:
+            self._deliver(results)
+
+    def _roll_call(self, look: Look, now: float) -> None:
+        """Who is there? That nobody is must be said at once, and again."""
+        self._engine.standing.workers = len(look.workers)
+        if look.workers:
+            self._alone_since = None
+        elif self._engine.url is None:
+            return  # its own worker is about to come; `tend` sees to it
+        elif self._alone_since is None or now - self._alone_since >= ALONE:
+            self._alone_since = now
+            log.warning(
+                f"no worker is at {self._link.shown}; on any machine that reaches it, start one: resolve worker "
+                "--redis URL"
+            )
+
+    def _wind_up(self) -> None:
+        """The run ends early: nothing more is begun; workers say how far they came, if they say it soon."""
+        link, mind = self._link, self._mind
+        mind.ending = True
+        link.stop()
+        end = time.monotonic() + FAREWELL
+        while any(mind.begun()) and (left := end - time.monotonic()) > 0:
+            self._gather(min(left, 0.05))
+        for query in mind.begun():
+            query.attempts = None
+
+
+def _read(path: str | None) -> str | None:
+    """The certificates of this file, to travel with the chunks. Raises OSError."""
+    if path is None:
+        return None
+    with open(path, encoding="ascii", errors="replace") as file:
+        return file.read()
+
+
+engine = Redis()
