@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import trustme
+from cluster import cluster
 from hypothesis import settings
 
 from resolver import Run, resolve
@@ -106,12 +107,23 @@ def _able(request: pytest.FixtureRequest) -> None:
     skip_without(request.getfixturevalue("pair"), *needed)
 
 
-class Ask:
-    """`resolve` on one pair. Where the test names no nameserver it asks the lab, or whomever such a backend asks."""
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Redis that has one worker."""
+    with cluster(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
 
-    def __init__(self, pair: Pair, lab: Lab) -> None:
+
+class Ask:
+    """`resolve` on one pair. Where the test names no nameserver it asks the lab, or whomever such a backend asks.
+
+    broker: where workers are found, by an engine that asks for some.
+    """
+
+    def __init__(self, pair: Pair, lab: Lab, broker: str | None = None) -> None:
         self.pair = pair
         self.lab = lab
+        self._broker = broker
         self._patched = Patched() if lacking(pair, "in-process") else None
         self._resolve: Callable[..., Run] = self._patched or resolve
 
@@ -119,6 +131,8 @@ class Ask:
         """The run of these hosts."""
         if not {"nameservers", "policy"} & options.keys() and not lacking(self.pair, "nameservers"):
             options["nameservers"] = self.lab.nameserver
+        if self._broker is not None:
+            options["redis"] = self._broker
         return self._resolve(hosts, engine=self.pair.engine, backend=self.pair.backend, **options)
 
     def close(self) -> None:
@@ -172,9 +186,9 @@ while True:
 
 
 @pytest.fixture(scope="session")
-def look_up(pair: Pair, lab: Lab) -> Iterator[Ask]:
+def look_up(pair: Pair, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Ask]:
     """Looks hosts up on one pair of the table. `localhost` is a name that every one of them has an address for."""
-    asking = Ask(pair, lab)
+    asking = Ask(pair, lab, request.getfixturevalue("broker") if pair.engine == "redis" else None)
     yield asking
     asking.close()
 

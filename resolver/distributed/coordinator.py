@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from resolver.distributed.payload import Report
     from resolver.policy import Policy
 
-WINDOW = 4  # chunks that are out for each slot: what it has in hand, and what it will go on with
+WINDOW = 4  # chunks that are out for each slot and not asked to their end: what it is at, and what it will go on with
+MOST_OUT = 20  # and with those that only wait for their last replies
 FIRST = 64  # lookups in the first chunks, so that a short list is shared
 TARGET = 4.0  # seconds that a chunk should take
 GRACE = 3.0  # seconds in which a chunk that was sent is in the queue or begun, and a worker that began one is seen
@@ -57,7 +58,19 @@ class Order(NamedTuple):
 class _Chunk:
     """A chunk that is out. `holders`: who has begun it, and when each was last heard of."""
 
-    __slots__ = ("began", "copies", "deaths", "holders", "number", "open", "parties", "refusals", "sent", "size")
+    __slots__ = (
+        "began",
+        "copies",
+        "deaths",
+        "holders",
+        "number",
+        "open",
+        "parties",
+        "refusals",
+        "sent",
+        "size",
+        "taken",
+    )
 
     def __init__(self, number: int, queries: list[Query], parties: int | None, now: float, deaths: int = 0) -> None:
         self.number = number
@@ -68,6 +81,7 @@ class _Chunk:
         self.copies = 1
         self.began: float | None = None
         self.holders: dict[str, float] = {}
+        self.taken = False
         self.deaths = deaths
         self.refusals = 0
 
@@ -94,6 +108,7 @@ class Coordinator:
         self._each: float | None = None  # seconds that a lookup adds to a chunk, of late
         self._took: deque[float] = deque(maxlen=32)  # seconds that the latest chunks took
         self._youngest = (-1, 0.0)  # the latest of the chunks that were begun, and when
+        self._taken = 0  # of those that are out, how many are asked to their end
         self._again: deque[Order] = deque()
         self._pieces: deque[tuple[list[Query], int]] = deque()  # what workers died with, and how many
         self._probe: int | None = None  # the piece that is out
@@ -127,9 +142,14 @@ class Coordinator:
                 self._parties = share
             if self._parties is None or share > self._parties:
                 return 0  # nobody is there; or more than before: what is out ends first
-        if len(self._out) >= (self._parties or WINDOW * max(1, self.slots)):
+        slots = max(1, self.slots)
+        if self._parties is not None:
+            full = len(self._out) >= self._parties
+        else:
+            full = len(self._out) - self._taken >= WINDOW * slots or len(self._out) >= MOST_OUT * slots
+        if full:
             return 0
-        size = max(FIRST, min(MOST, self._handed // (2 * max(1, self.slots))))
+        size = max(FIRST, min(MOST, self._handed // (2 * slots)))
         if self._each:
             size = min(size, max(FIRST, int(TARGET / self._each)))
         if rate:
@@ -219,11 +239,18 @@ class Coordinator:
             if chunk.number > self._youngest[0]:
                 self._youngest = chunk.number, now
         chunk.holders[report.worker] = now
+        if report.taken and not chunk.taken:
+            chunk.taken = True
+            self._taken += 1
 
-    def _done(self, chunk: _Chunk, now: float) -> None:
+    def _out_no_more(self, chunk: _Chunk) -> None:
         del self._out[chunk.number]
+        self._taken -= chunk.taken
         if self._probe == chunk.number:
             self._probe = None
+
+    def _done(self, chunk: _Chunk, now: float) -> None:
+        self._out_no_more(chunk)
         if chunk.began is not None and not chunk.deaths:
             took = now - chunk.began
             self._took.append(took)
@@ -264,7 +291,7 @@ class Coordinator:
                 chunk, f"{chunk.deaths} workers ended while they looked this up, or another of the same chunk"
             )
         elif chunk.deaths == DEATHS - 1 and chunk.size > 1 and self._probe != chunk.number:
-            del self._out[chunk.number]
+            self._out_no_more(chunk)
             queries = list(chunk.open.values())
             for query in queries:
                 query.attempts = None
@@ -276,9 +303,7 @@ class Coordinator:
 
     def _condemn(self, chunk: _Chunk, error: str) -> None:
         engine, backend = self._names
-        del self._out[chunk.number]
-        if self._probe == chunk.number:
-            self._probe = None
+        self._out_no_more(chunk)
         for query in chunk.open.values():
             query.attempts = None
             self._lost.append(query.unanswered(Status.ERROR, error, engine, backend))

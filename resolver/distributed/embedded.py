@@ -55,8 +55,8 @@ def find_server() -> str:
 class Embedded:
     """The server and the worker of one run. `url` is its address. Raises RuntimeError where they do not start."""
 
-    def __init__(self, inner: str | None) -> None:
-        self._inner = inner
+    def __init__(self, inner: str, backend: str) -> None:
+        self._arguments = inner, backend
         self._ended = 0
         password = secrets.token_urlsafe(24)
         self._guard = _start("resolver.distributed.guard")
@@ -91,9 +91,7 @@ class Embedded:
             self._worker = self._work()
 
     def _work(self) -> subprocess.Popen[bytes]:
-        return _start(
-            "resolver.distributed.local", *([self._inner] if self._inner else []), env={"RESOLVE_REDIS": self.url}
-        )
+        return _start("resolver.distributed.local", *self._arguments, env={"RESOLVE_REDIS": self.url})
 
     def _port(self) -> int:
         assert self._guard.stdout is not None

@@ -1,6 +1,6 @@
 """The worker of a run that has a Redis of its own: ends when its standard input does.
 
-`python -m resolver.distributed.local [ENGINE]`; the Redis stands in RESOLVE_REDIS.
+`python -m resolver.distributed.local ENGINE BACKEND`; the Redis stands in RESOLVE_REDIS.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def main() -> None:
     # A Redis that is gone is the run's end, which ends this process too.
     logging.getLogger("celery").setLevel(logging.CRITICAL)
     broker = Broker.parse(os.environ.pop("RESOLVE_REDIS"))
-    inner = sys.argv[1] if len(sys.argv) > 1 else "gevent"
-    os._exit(work(broker, inner, slots_here(), Bounds()))
+    inner, backend = sys.argv[1:]
+    os._exit(work(broker, inner, slots_here(), Bounds(), backend=backend))
 
 
 def _watch() -> None:

@@ -77,6 +77,7 @@ class _Version(msgspec.Struct):
 class Report(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """To the coordinator, of a chunk: what has been found since the last report.
 
+    taken: all of it is being asked by now, so that there is room for another.
     over: None while the chunk is in hand; `done`; `back`: it was not finished here, and what has no result is to be
         sent again; `refused`: this worker cannot do it, and `sentence` says why.
     unfinished: how far the lookups without a result came. sent, failed, reasons: of a chunk that waits for no reply.
@@ -86,6 +87,7 @@ class Report(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     copy: _Count
     worker: Annotated[str, msgspec.Meta(max_length=256)]
     results: list[Result] = []
+    taken: bool = False
     over: Literal["done", "back", "refused"] | None = None
     sentence: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
     unfinished: list[Progress] = []
@@ -101,6 +103,7 @@ class Rawly(msgspec.Struct, omit_defaults=True):
     copy: int
     worker: str
     results: list[msgspec.Raw] = []
+    taken: bool = False
     over: str | None = None
     sentence: str | None = None
     unfinished: list[Progress] = []

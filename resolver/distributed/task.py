@@ -21,9 +21,11 @@ from redis.exceptions import RedisError
 
 from resolver.distributed.broker import LEASE, OVER, TIMED, Keys, told
 from resolver.distributed.payload import Rawly, Refused, decode_chunk, encode_report, encode_result
-from resolver.distributed.teams import Ended, Unable
+from resolver.distributed.teams import Ended, Taken, Unable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from resolver.distributed.payload import Chunk
     from resolver.distributed.teams import Lot, Teams
     from resolver.message import Result
@@ -36,13 +38,14 @@ log = logging.getLogger("resolver.distributed")
 
 
 class Tasks:
-    """What a worker does with each task that Celery brings. `done`, `chunks`, `held`: figures of it, for people."""
+    """What a worker does with each task that Celery brings. `done`, `held`: figures of it, for people."""
 
     def __init__(self, name: str, teams: Teams, client: Any) -> None:
         self.name = name
         self.done = 0
-        self.chunks = 0
         self.held = 0
+        self.taken = 0  # of those that are held, how many are asked to their end
+        self.on_room: Callable[[], None] = lambda: None  # to be called when there is room for other chunks
         self._teams = teams
         self._client = client
         self._leaving = threading.Event()
@@ -86,10 +89,9 @@ class Tasks:
         if lot is None:
             reports.end("back", "came to a worker that has it in hand")
             return
-        counts = reports.follow(lot)
+        counts = self._follow(lot, reports)
         with self._lock:
             self.done += counts.total()
-            self.chunks += 1
         figures = ", ".join(f"{status} {count:,}" for status, count in counts.most_common())
         log.info(
             "%s: %s of %s lookups in %.2f s%s%s",
@@ -100,6 +102,22 @@ class Tasks:
             f": {figures}" if figures else "",
             f"; left: {reports.sentence}" if reports.sentence else "",
         )
+
+    def _follow(self, lot: Lot, reports: Reports) -> Counter[str]:
+        counted = 0
+
+        def taken() -> None:
+            nonlocal counted
+            counted = 1
+            with self._lock:
+                self.taken += 1
+            self.on_room()
+
+        try:
+            return reports.follow(lot, taken)
+        finally:
+            with self._lock:
+                self.taken -= counted
 
     def _certificates(self, authority: str | None) -> str | None:
         """A file with these certificates. Those of a run are the same in each of its chunks."""
@@ -146,8 +164,11 @@ class Reports:
         self._send(self._report())
         return True, ends / 1000 if lease == TIMED else None
 
-    def follow(self, lot: Lot) -> Counter[str]:
-        """Report what is found, until the chunk ends. Returns how many results there were of each status."""
+    def follow(self, lot: Lot, taken: Callable[[], None]) -> Counter[str]:
+        """Report what is found, until the chunk ends. Returns how many results there were of each status.
+
+        `taken` is called when all of it is being asked.
+        """
         counts: Counter[str] = Counter()
         held: list[msgspec.Raw] = []
         octets = 0
@@ -159,6 +180,11 @@ class Reports:
                 item = []
             if isinstance(item, Ended):
                 break
+            if isinstance(item, Taken):
+                taken()
+                self._send(self._report(results=held, taken=True))
+                held, octets = [], 0
+                continue
             if item and not held:
                 since = time.monotonic()
             for result in item:

@@ -20,7 +20,7 @@ import msgspec
 
 from resolver import engines
 from resolver.engines.chunk import Progress
-from resolver.engines.crew import Spares
+from resolver.engines.crew import Child, Spares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
     from resolver.wire.volley import Sent
 
-SEATS = 3  # chunks that a slot has in hand at most
+SEATS = 2  # chunks for each slot that wait, or are not asked to their end yet
+MOST_SEATS = 16  # and with those that only wait for their last replies
 IDLE = 5.0  # seconds that a team without a chunk waits for another
 LULL = 0.02  # seconds until a chunk that came is seen
 
@@ -51,12 +52,17 @@ class Ended(NamedTuple):
     reasons: tuple[str, ...] = ()
 
 
+class Taken:
+    """All of a chunk is being asked."""
+
+
 class Lot:
-    """One chunk in hand. `found`: lists of results as they come, then an Ended."""
+    """One chunk in hand. `found`: lists of results as they come, a Taken between them, then an Ended."""
 
     def __init__(self, queries: list[Query]) -> None:
         self.open = {query.index: query for query in queries}
-        self.found: queue.SimpleQueue[list[Result] | Ended] = queue.SimpleQueue()
+        self.waiting = len(queries)
+        self.found: queue.SimpleQueue[list[Result] | Taken | Ended] = queue.SimpleQueue()
 
     def leave(self, sentence: str) -> None:
         """It is left undone."""
@@ -96,13 +102,15 @@ class Bounds(NamedTuple):
 
 
 class Teams:
-    """All teams of a worker with so many slots, whose children run the engine `inner`."""
+    """All teams of a worker with so many slots, whose children run the engine `inner`; first, for this backend."""
 
-    def __init__(self, inner: str, slots: int, bounds: Bounds) -> None:
+    def __init__(self, inner: str, slots: int, bounds: Bounds, backend: str) -> None:
         self.slots = slots
         self._inner = inner
         self._bounds = bounds
         self._spares = Spares(2 * slots)
+        for _ in range(slots):
+            self._spares.give(Child(0, inner, backend), inner, backend)
         self._teams: dict[tuple[str, int | None, int | None], Team] = {}
         self._turn = Turn() if bounds.shared else None
         self._lock = threading.Lock()
@@ -208,6 +216,7 @@ class Team:
         self._once = once
         self._lock = threading.Condition()
         self._waiting: deque[Query] = deque()
+        self._line: deque[Lot] = deque()  # whose queries wait
         self._lots: dict[int, Lot] = {}  # by index of the open queries
         self._volleys: deque[tuple[Lot, int]] = deque()  # of queries whose replies nobody awaits, how many
         self._counted = (0, 0)
@@ -232,6 +241,7 @@ class Team:
                 return False
             self._lots.update(dict.fromkeys(lot.open, lot))
             self._waiting += lot.open.values()
+            self._line.append(lot)
             self._finishing = self._once
             if self._tally is not None:
                 self._volleys.append((lot, len(lot.open)))
@@ -270,7 +280,20 @@ class Team:
                 self._finishing = True
             if not waiting and self._finishing:
                 return None
-            return [waiting.popleft() for _ in range(min(n, len(waiting)))]
+            queries = [waiting.popleft() for _ in range(min(n, len(waiting)))]
+            self._leave_line(len(queries))
+            return queries
+
+    def _leave_line(self, taken: int) -> None:
+        """So many of the queries that waited wait no more."""
+        while taken:
+            lot = self._line[0]
+            part = min(taken, lot.waiting)
+            lot.waiting -= part
+            taken -= part
+            if not lot.waiting:
+                self._line.popleft()
+                lot.found.put(Taken())
 
     def _woken(self) -> bool:
         return bool(self._waiting) or self._finishing or self._stopped is not None

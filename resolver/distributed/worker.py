@@ -29,7 +29,7 @@ from redis.exceptions import RedisError
 from resolver.distributed.broker import BEAT, DEAD, ON, QUEUE, TASK, TIMED, WORKERS, Keys, told, worker_key
 from resolver.distributed.payload import VERSION
 from resolver.distributed.task import Tasks
-from resolver.distributed.teams import SEATS, Bounds, Teams
+from resolver.distributed.teams import MOST_SEATS, SEATS, Bounds, Teams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,16 +50,16 @@ def work(
     slots: int,
     bounds: Bounds,
     *,
+    backend: str = "wire",
     line: bool = False,
-    ready: Callable[[], None] | None = None,
 ) -> int:
     """Be a worker until SIGINT or SIGTERM; returns the exit status. A second signal ends the process at once.
 
-    inner: the engine that looks up. line: tell what goes on in one line on standard error, instead of in the log.
+    inner: the engine that looks up; its children are started for this backend, others when they are needed. line: tell what goes on in one line on standard error, instead of in the log.
     """
     sys.setswitchinterval(0.0005)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    teams = Teams(inner, slots, bounds)
+    teams = Teams(inner, slots, bounds, backend)
     tasks = Tasks(name, teams, broker.client())
     beats = Beats(broker, name, slots, teams, tasks, inner, line=line)
     app = broker.app()
@@ -69,12 +69,12 @@ def work(
         app=app,
         hostname=f"resolve@{name}",
         pool=Pool,
-        concurrency=SEATS * slots,
+        concurrency=MOST_SEATS * slots,
         queues=[QUEUE],
         without_gossip=True,
         without_mingle=True,
     )
-    controller.tell = ready
+    controller.freed = tasks.on_room = lambda: _make_room(controller, tasks, slots)
     leaving = _on_signals(controller, beats, teams, tasks)
     beats.start()
     try:
@@ -93,11 +93,15 @@ def work(
 class Pool(TaskPool):  # type: ignore[misc]  # Celery carries no types
     """Celery's threads. The main loop is told when one has room again."""
 
-    _hub: Any = None
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.freed: Callable[[], None] = _nothing  # to be called when a thread is
 
-    def register_with_event_loop(self, hub: Any) -> None:
-        """The main loop."""
-        self._hub = hub
+    @property
+    def num_processes(self) -> int:
+        """How many tasks are taken at a time, as long as none only waits for its last replies."""
+        threads: int = self.limit
+        return threads * SEATS // MOST_SEATS
 
     def on_apply(
         self,
@@ -115,18 +119,16 @@ class Pool(TaskPool):  # type: ignore[misc]  # Celery carries no types
                 apply_target(target, args, kwargs, callback, accept_callback)
             except BaseException:
                 log.exception("a task broke")
-            if self._hub is not None:
-                self._hub.call_soon(_nothing)
+            self.freed()
 
         return ApplyResult(self.executor.submit(run))
 
 
 class _Controller(WorkController):  # type: ignore[misc]  # Celery carries no types
-    tell: Callable[[], None] | None = None
+    freed: Callable[[], None]
 
     def on_consumer_ready(self, consumer: Any) -> None:
-        if self.tell is not None:
-            self.tell()
+        self.pool.freed = self.freed
         celery_signals.worker_ready.send(sender=consumer)
 
 
@@ -275,6 +277,17 @@ def _on_signals(controller: WorkController, beats: Beats, teams: Teams, tasks: T
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     return caught
+
+
+def _make_room(controller: WorkController, tasks: Tasks, slots: int) -> None:
+    """Have Celery take as many tasks as the slots can go on with, beside those that only wait for their last replies.
+
+    The number is set, not changed by so much: after the Redis was away, Celery begins with the first one again.
+    """
+    qos = getattr(controller.consumer, "qos", None)
+    if qos is not None:
+        qos.value = min(SEATS * slots + tasks.taken, MOST_SEATS * slots)
+        controller.hub.call_soon(_nothing)
 
 
 def _nothing() -> None:

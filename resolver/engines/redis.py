@@ -84,7 +84,7 @@ class Redis(NamedTuple):
             if url is None:
                 from resolver.distributed.embedded import Embedded
 
-                embedded = opened.enter_context(Embedded(self.inner))
+                embedded = opened.enter_context(Embedded(self.inner or "gevent", backend.name))
                 url, tend = embedded.url, embedded.tend
             link = Link(Broker.parse(url), secrets.token_hex(16), policy.timeout)
             opened.callback(link.close)
