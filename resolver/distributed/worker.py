@@ -55,7 +55,8 @@ def work(
 ) -> int:
     """Be a worker until SIGINT or SIGTERM; returns the exit status. A second signal ends the process at once.
 
-    inner: the engine that looks up; its children are started for this backend, others when they are needed. line: tell what goes on in one line on standard error, instead of in the log.
+    inner: the engine that looks up; its children are started for this backend, others when they are needed.
+    line: tell what goes on in one line on standard error, instead of in the log.
     """
     sys.setswitchinterval(0.0005)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
