@@ -64,7 +64,10 @@ truncated big-100
 # As sitecustomize.py, for every process that is begun with it on its path: a getaddrinfo that leaves a sign and hangs.
 HANGING = """
 import _socket, pathlib, time
-def hang(*arguments, sleep=time.sleep):
+real = _socket.getaddrinfo
+def hang(host, *rest, sleep=time.sleep):
+    if "h.example" not in str(host):  # a broker's address
+        return real(host, *rest)
     pathlib.Path(__file__).with_name("asked").touch()
     sleep(50)
 _socket.getaddrinfo = hang

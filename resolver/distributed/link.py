@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 LOOK = 1.0  # seconds between two looks at workers and queue
 BLOCK = 1000  # milliseconds that reading waits for a report
 ENTRIES = 16  # read at once
+GRACE = 0.15  # seconds that the threads have to end, with the run
 _NAG = 10.0  # seconds between two sentences about the same
 
 log = logging.getLogger("resolver.distributed")
@@ -71,13 +72,15 @@ class Link:
         self._wake = threading.Event()
         self._told: dict[str, float] = {}  # what was said, and when
         self._app = broker.app()
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Start the threads."""
         for work in (self._keep, self._read, self._send):
-            threading.Thread(
-                target=self._guarded, args=(work,), name=f"resolve-redis{work.__name__}", daemon=True
-            ).start()
+            name = f"resolve-redis{work.__name__}"
+            self._threads.append(threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True))
+        for thread in self._threads:
+            thread.start()
 
     def begin(self) -> None:
         """The run's seconds begin."""
@@ -99,10 +102,17 @@ class Link:
         self._closed.set()
         self._wake.set()
         self._outgoing.put(None)
-        self._quietly(lambda client: client.delete(*self._keys))
-        threading.Thread(target=self._app.close, name="resolve-redis_close", daemon=True).start()
+        end = time.monotonic() + GRACE
+        self._quietly(self._clear)
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
 
     # --- The threads.
+
+    def _clear(self, client: Any) -> None:
+        """Remove what the run has there. An entry of the stream wakes the thread that reads."""
+        client.xadd(self._keys.results, {"over": ""})
+        client.delete(*self._keys)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Begin again after whatever the Redis did."""
@@ -119,22 +129,24 @@ class Link:
             self._closed.wait(0.2)
 
     def _send(self) -> None:
-        while (item := self._outgoing.get()) is not None and not self._closed.is_set():
-            text, what = item
-            try:
-                self._app.send_task(
-                    TASK,
-                    args=(text,),
-                    queue=QUEUE,
-                    argsrepr=what,
-                    kwargsrepr="{}",
-                    ignore_result=True,
-                    retry=False,
-                )
-            except Exception:
-                # Another copy is harmless. What comes after is younger, and may go first.
-                self._outgoing.put(item)
-                raise
+        with self._app.connection_for_write() as connection, self._app.amqp.Producer(connection) as producer:
+            while (item := self._outgoing.get()) is not None and not self._closed.is_set():
+                text, what = item
+                try:
+                    self._app.send_task(
+                        TASK,
+                        args=(text,),
+                        queue=QUEUE,
+                        argsrepr=what,
+                        kwargsrepr="{}",
+                        ignore_result=True,
+                        retry=False,
+                        producer=producer,
+                    )
+                except Exception:
+                    # Another copy is harmless. What comes after is younger, and may go first.
+                    self._outgoing.put(item)
+                    raise
 
     def _read(self) -> None:
         results = self._keys.results
@@ -145,6 +157,8 @@ class Link:
                 for _, entries in got or []:
                     reports = []
                     for _, fields in entries:
+                        if self._closed.is_set():
+                            return
                         try:
                             reports.append(decode_report(fields.get(b"report", b"")))
                         except Refused as refused:
@@ -227,4 +241,4 @@ class Link:
 
         thread = threading.Thread(target=work, name="resolve-redis_end", daemon=True)
         thread.start()
-        thread.join(0.15)
+        thread.join(GRACE)

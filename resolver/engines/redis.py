@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from resolver.wire.volley import Sent
 
 ALONE = 10.0  # seconds between two sentences that no worker is there
-FAREWELL = 0.35  # seconds that workers have, when the run ends early, to say how far they came
+FAREWELL = 0.25  # seconds that workers have, when the run ends early, to say how far they came
 READY = 3.0  # seconds after which the run's time begins, whether the Redis has answered or not
 OWN = 15.0  # and where it has a worker of its own, which takes a while to start
 LINGER = 0.05  # seconds that a few hosts wait for more, while others are looked up
