@@ -149,7 +149,8 @@ class Coordinator:
             full = len(self._out) - self._taken >= WINDOW * slots or len(self._out) >= MOST_OUT * slots
         if full:
             return 0
-        size = max(FIRST, min(MOST, self._handed // (2 * slots)))
+        first = max(FIRST, 4 * (concurrency or 0) // (self._parties or 1))  # a share is for one chunk at a time
+        size = max(min(first, MOST), min(MOST, self._handed // (2 * slots)))
         if self._each:
             size = min(size, max(FIRST, int(TARGET / self._each)))
         if rate:

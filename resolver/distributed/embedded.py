@@ -75,8 +75,10 @@ class Embedded:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        for process in (self._worker, self._guard):
-            _end(process)
+        _close(self._worker)
+        _close(self._guard)
+        _end(self._worker)
+        _end(self._guard)
 
     def tend(self) -> None:
         """See that both live; another worker takes the place of one that ended. Raises RuntimeError."""
@@ -120,13 +122,17 @@ def _start(module: str, *arguments: str, env: dict[str, str] | None = None) -> s
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Close the pipe, which ends it, and see that it does."""
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()
+    _close(process)
     deadline = time.monotonic() + 2.0
     while process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     if process.poll() is None:
         process.kill()
         process.wait()
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()

@@ -180,8 +180,9 @@ class Link:
                 renew.llen(f"{PREFIX}{QUEUE}")
                 renew.smembers(WORKERS)
                 *_, queued, names = renew.execute()
-                self._deliver(Look(self._roll(client, sorted(name.decode(errors="replace") for name in names)), queued))
-                self._wake.wait(LOOK)
+                workers = self._roll(client, sorted(name.decode(errors="replace") for name in names))
+                self._deliver(Look(workers, queued))
+                self._wake.wait(LOOK if workers else LOOK / 10)
 
     def _roll(self, client: Any, names: list[str]) -> dict[str, int]:
         """The slots of those that beat; the others are forgotten, and those of another version told."""

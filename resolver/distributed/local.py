@@ -8,12 +8,15 @@ from __future__ import annotations
 import _thread
 import logging
 import os
+import shutil
 import sys
+import tempfile
 
 
 def main() -> None:
     """Work for one run."""
-    _thread.start_new_thread(_watch, ())
+    tempfile.tempdir = tempfile.mkdtemp(prefix="resolve-worker-")
+    _thread.start_new_thread(_watch, (tempfile.tempdir,))
     from resolver.distributed.broker import Broker
     from resolver.distributed.command import slots_here
     from resolver.distributed.teams import Bounds
@@ -24,16 +27,22 @@ def main() -> None:
     logging.getLogger("celery").setLevel(logging.CRITICAL)
     broker = Broker.parse(os.environ.pop("RESOLVE_REDIS"))
     inner, backend = sys.argv[1:]
-    os._exit(work(broker, inner, slots_here(), Bounds(), backend=backend))
+    work(broker, inner, slots_here(), Bounds(), backend=backend)
+    _leave(tempfile.tempdir)
 
 
-def _watch() -> None:
+def _watch(directory: str) -> None:
     """Wait for the end of standard input, and end the process with it."""
     try:
         while os.read(0, 4096):
             pass
     finally:
-        os._exit(0)
+        _leave(directory)
+
+
+def _leave(directory: str) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    os._exit(0)
 
 
 if __name__ == "__main__":

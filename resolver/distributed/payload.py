@@ -113,7 +113,6 @@ class Rawly(msgspec.Struct, omit_defaults=True):
 
 
 encode_report = msgspec.msgpack.Encoder().encode
-encode_result = msgspec.msgpack.Encoder().encode
 _to_json = msgspec.json.Encoder()
 _of_json = msgspec.json.Decoder(Chunk)
 _of_version = msgspec.json.Decoder(_Version)

@@ -20,7 +20,7 @@ import msgspec
 from redis.exceptions import RedisError
 
 from resolver.distributed.broker import LEASE, OVER, TIMED, Keys, told
-from resolver.distributed.payload import Rawly, Refused, decode_chunk, encode_report, encode_result
+from resolver.distributed.payload import Rawly, Refused, decode_chunk, encode_report
 from resolver.distributed.teams import Ended, Taken, Unable
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from resolver.distributed.payload import Chunk
     from resolver.distributed.teams import Lot, Teams
-    from resolver.message import Result
 
 PART = 2000  # results in a report at most,
 PART_OCTETS = 1 << 20  # or so many octets,
@@ -189,9 +188,8 @@ class Reports:
                 since = time.monotonic()
             for result in item:
                 counts[result.status] += 1
-                raw = _raw(result)
-                held.append(raw)
-                octets += len(raw)
+                held.append(result.octets)
+                octets += len(result.octets)
                 if len(held) >= PART or octets >= PART_OCTETS:
                     self._send(self._report(results=held))
                     held, octets = [], 0
@@ -242,10 +240,6 @@ class Reports:
             if self._leaving.wait(wait):
                 return None
             wait = min(1.0, 2 * wait)
-
-
-def _raw(result: Result) -> msgspec.Raw:
-    return msgspec.Raw(encode_result(result))
 
 
 def _named(chunk: Chunk) -> str:

@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from resolver.distributed.payload import Chunk
     from resolver.engines.base import Backend, Engine
-    from resolver.message import Query, Result
+    from resolver.engines.chunk import Packed
+    from resolver.message import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
     from resolver.wire.volley import Sent
@@ -57,12 +58,12 @@ class Taken:
 
 
 class Lot:
-    """One chunk in hand. `found`: lists of results as they come, a Taken between them, then an Ended."""
+    """One chunk in hand. `found`: lists of packed results as they come, a Taken between them, then an Ended."""
 
     def __init__(self, queries: list[Query]) -> None:
         self.open = {query.index: query for query in queries}
         self.waiting = len(queries)
-        self.found: queue.SimpleQueue[list[Result] | Taken | Ended] = queue.SimpleQueue()
+        self.found: queue.SimpleQueue[list[Packed] | Taken | Ended] = queue.SimpleQueue()
 
     def leave(self, sentence: str) -> None:
         """It is left undone."""
@@ -181,7 +182,7 @@ class Teams:
         except (ValueError, LookupError, OSError) as error:
             raise Unable(str(error)) from None
         children = 1 if chunk.alone else min(self.slots, policy.in_flight)
-        engine = engine._replace(children=children, spares=self._spares)  # type: ignore[attr-defined]  # Processes
+        engine = engine._replace(children=children, spares=self._spares, packed=True)  # type: ignore[attr-defined]  # Processes
         team = Team(engine, policy, backend, seconds, tally, self._turn, once=chunk.alone)
         key = (chunk.run, chunk.number, chunk.copy) if chunk.alone else (chunk.run, None, None)
         team.start(lambda: self._forget(key, team))
@@ -310,9 +311,9 @@ class Team:
         left = LULL if self._ends is None else self._ends - time.monotonic()
         return max(0.0, min(LULL, left))
 
-    def _deliver(self, results: list[Result]) -> None:
-        """Each to its lot."""
-        by_lot: dict[Lot, list[Result]] = {}
+    def _deliver(self, results: list[Any]) -> None:
+        """Each to its lot. They are packed."""
+        by_lot: dict[Lot, list[Packed]] = {}
         with self._lock:
             for result in results:
                 lot = self._lots.pop(result.index, None)

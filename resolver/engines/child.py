@@ -20,7 +20,22 @@ from collections import deque
 from select import POLLIN, poll
 from typing import TYPE_CHECKING
 
-from resolver.engines.chunk import Begin, Broke, Done, Frames, Left, Progress, Ready, Stop, ToChild, Went, Work, frame
+from resolver.engines.chunk import (
+    Begin,
+    Broke,
+    Done,
+    Frames,
+    Left,
+    Packed,
+    Packets,
+    Progress,
+    Ready,
+    Stop,
+    ToChild,
+    Went,
+    Work,
+    frame,
+)
 
 if TYPE_CHECKING:
     from resolver.engines.base import Backend, Engine
@@ -72,7 +87,7 @@ def _serve(pipe: Pipe, engine: Engine, backend: Backend) -> None:
 
         if isinstance(backend, Wire):
             backend = backend._replace(parties=begin.parties)
-    feed = Feed(pipe, tally)
+    feed = Feed(pipe, tally, packed=begin.packed)
     feed.heed(early)
     engine.run(feed, begin.policy, backend, feed.deliver)
     feed.leave()
@@ -84,8 +99,9 @@ class Feed:
     What arrived last is last in `_waiting`; what the engine took and has not delivered stands in `_open`.
     """
 
-    def __init__(self, pipe: Pipe, tally: Sent | None) -> None:
+    def __init__(self, pipe: Pipe, tally: Sent | None, *, packed: bool) -> None:
         self._pipe = pipe
+        self._packed = packed
         self._tally = tally
         self._reported = (0, 0)
         self._waiting: deque[Query] = deque()
@@ -170,7 +186,7 @@ class Feed:
     def _flush(self) -> None:
         if self._results:
             results, self._results = self._results, []
-            self._pipe.send(Done(results))
+            self._pipe.send(Packets(list(map(Packed.of, results))) if self._packed else Done(results))
 
     def _report(self, tally: Sent) -> None:
         (sent,), (failed,) = tally.sent, tally.failed

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 
 class Begin(msgspec.Struct, tag="begin"):
-    """To a child, first: its share of the policy, how many there are, and is no reply awaited (wire/volley.py)?"""
+    """To a child, first: its share of the policy, how many there are, and is no reply awaited (wire/volley.py)?
+
+    packed: results are to be sent on elsewhere, so they come as Packets.
+    """
 
     policy: Policy
     parties: int
     forgetful: bool
+    packed: bool
 
 
 class Work(msgspec.Struct, tag="work"):
@@ -49,6 +53,29 @@ class Done(msgspec.Struct, tag="done"):
     """From a child: results, which acknowledge their queries."""
 
     results: list[Result]
+
+
+class Packed(msgspec.Struct, array_like=True, gc=False):
+    """A result that nobody here has to look into: its octets are a Result in MessagePack."""
+
+    index: int
+    status: str
+    octets: msgspec.Raw
+
+    @classmethod
+    def of(cls, result: Result) -> Packed:
+        """Pack it."""
+        return cls(result.index, result.status, msgspec.Raw(_encoder.encode(result)))
+
+    def unpack(self) -> Result:
+        """The result."""
+        return _of_octets.decode(self.octets)
+
+
+class Packets(msgspec.Struct, tag="packets"):
+    """From a child: results, which acknowledge their queries."""
+
+    results: list[Packed]
 
 
 class Went(msgspec.Struct, tag="went"):
@@ -80,11 +107,12 @@ class Broke(msgspec.Struct, tag="broke"):
 
 
 ToChild = Begin | Work | Stop
-FromChild = Ready | Done | Went | Left | Broke
+FromChild = Ready | Done | Packets | Went | Left | Broke
 
 _Message = TypeVar("_Message")
 _LENGTH = struct.Struct("!I")
 _encoder = msgspec.msgpack.Encoder()
+_of_octets = msgspec.msgpack.Decoder(Result)
 
 
 def frame(message: ToChild | FromChild) -> bytearray:

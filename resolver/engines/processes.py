@@ -17,14 +17,14 @@ from __future__ import annotations
 import math
 import os
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resolver.engines.base import PollBackend
 from resolver.engines.calling import CONCURRENCY
-from resolver.engines.chunk import Begin, Broke, Done, Left, Ready, Stop, Went, Work
+from resolver.engines.chunk import Begin, Broke, Done, Left, Packed, Packets, Ready, Stop, Went, Work
 from resolver.engines.crew import Crew
 from resolver.engines.supply import DEATHS, FIRST, Supply, shares
-from resolver.message import Result, Status
+from resolver.message import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from resolver.engines.base import Backend, Queries
     from resolver.engines.chunk import FromChild
     from resolver.engines.crew import Child, Spares
-    from resolver.message import Query
+    from resolver.message import Query, Result
     from resolver.policy import Policy
 
 VAIN = 12  # children in a row that die before any of them gave a result: it is not the lookups' fault then
@@ -43,11 +43,13 @@ class Processes(NamedTuple):
     """Children that each run the engine `inner`; as many as there are cores to run on, or `children`.
 
     spares: where children come from, and are kept for another run; None: they end with this one.
+    packed: deliver what can be sent on as it is (chunk.Packed) in place of results.
     """
 
     inner: str = "threads"
     children: int | None = None
     spares: Spares | None = None
+    packed: bool = False
     name: str = "processes"
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
@@ -177,7 +179,9 @@ class _Run:
         self._crew.send(child, Work(max(0.0, self._end - time.monotonic()), queries))
 
     def _initiate(self, child: Child) -> None:
-        self._crew.send(child, Begin(self._shares[child.number], len(self._shares), self._tally is not None))
+        self._crew.send(
+            child, Begin(self._shares[child.number], len(self._shares), self._tally is not None, self._engine.packed)
+        )
 
     # --- In.
 
@@ -190,14 +194,12 @@ class _Run:
                 self._mourn(child)
 
     def _heed(self, child: Child, message: FromChild) -> None:
-        if isinstance(message, Done):
+        if isinstance(message, Done | Packets):
             self._vain = 0
             opened = child.open
-            results = [result for result in message.results if opened.pop(result.index, None) is not None]
-            if child.deaths:
-                for result in results:
-                    result.attempts = None
-            self._deliver(results)
+            came: list[Any] = list(message.results)
+            results = [result for result in came if opened.pop(result.index, None) is not None]
+            self._deliver([_uncounted(result) for result in results] if child.deaths else results)
         elif isinstance(message, Went):
             self._vain = 0
             for index in list(child.open)[: message.sent + message.failed]:
@@ -245,7 +247,9 @@ class _Run:
             self._tally.add(0, len(queries), [error])
             return
         name, backend = self._engine.name, self._backend.name
-        self._deliver([query.unanswered(Status.ERROR, error, name, backend) for query in queries])
+        results = [query.unanswered(Status.ERROR, error, name, backend) for query in queries]
+        given_up: list[Any] = [Packed.of(result) for result in results] if self._engine.packed else results
+        self._deliver(given_up)
 
     def _wind_up(self) -> None:
         """The run ends early: ask each child how far it came, and wait a moment for the answer."""
@@ -258,6 +262,13 @@ class _Run:
             if (seconds := end - time.monotonic()) <= 0:
                 return
             self._gather(seconds)
+
+
+def _uncounted(result: Any) -> Any:
+    """It was asked before, by a child that died: nobody knows how often."""
+    plain = result.unpack() if isinstance(result, Packed) else result
+    plain.attempts = None
+    return Packed.of(plain) if isinstance(result, Packed) else plain
 
 
 def cores() -> int:
