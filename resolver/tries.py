@@ -79,14 +79,19 @@ class Tries:
         """Is there another try to begin?"""
         return not self._done and self._attempt < self._policy.tries
 
+    @property
+    def target(self) -> Nameserver | None:
+        """Whom the next try asks; None: the backend knows by itself."""
+        servers = self._policy.nameservers
+        return servers[(self._turn + self._attempt) % len(servers)] if servers else None
+
     def begin(self) -> tuple[Nameserver | None, float]:
-        """Begin the next try: whom to ask (None: the backend knows by itself), and seconds to wait."""
+        """Begin the next try: whom to ask, and seconds to wait."""
+        target = self.target
         self._attempt += 1
         if self.query.asked is None:
             self.query.asked = self._clock()
         self.query.attempts = (self.query.attempts or 0) + 1
-        servers = self._policy.nameservers
-        target = servers[(self._turn + self._attempt - 1) % len(servers)] if servers else None
         return target, self._policy.wait(self._attempt)
 
     def take(self, reply: Reply) -> None:
@@ -122,14 +127,20 @@ class Tries:
 
 
 class Gate:
-    """Lets queries pass at the policy's rate. Any number of threads may wait at once."""
+    """Lets queries pass as their nameserver has room, and at the policy's rate. Any number of threads may wait at once.
 
-    def __init__(self, policy: Policy) -> None:
+    room: seconds after which to ask again whether this query may go there; 0: it may, however often it is asked.
+    """
+
+    def __init__(self, policy: Policy, room: Callable[[Query, Nameserver], float]) -> None:
         self._pace = rule.Pace(policy.rate) if policy.rate else None
+        self._room = room
         self._lock = threading.Lock()
 
-    def delay(self) -> float:
-        """Seconds to wait before asking again whether one query may go; 0: it may, and is counted."""
+    def delay(self, tries: Tries) -> float:
+        """Seconds to wait before asking again whether the next try may begin; 0: it may, and is counted."""
+        if tries.target is not None and (delay := self._room(tries.query, tries.target)):
+            return delay
         if self._pace is None:
             return 0.0
         with self._lock:
@@ -149,7 +160,7 @@ def ask(tries: Tries, session: Session, gate: Gate) -> None:
     """Follow the tries of one lookup with a blocking backend."""
     try:
         while tries.open:
-            while delay := gate.delay():
+            while delay := gate.delay(tries):
                 time.sleep(delay)
             target, wait = tries.begin()
             try:
@@ -168,7 +179,7 @@ async def ask_async(
     """Follow the tries of one lookup with an awaited backend; `sleep` is the event loop's."""
     try:
         while tries.open:
-            while delay := gate.delay():
+            while delay := gate.delay(tries):
                 await sleep(delay)
             target, wait = tries.begin()
             try:

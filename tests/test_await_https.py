@@ -10,6 +10,7 @@ import socket
 import socketserver
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class Http2(socketserver.ThreadingTCPServer):
         self.context.load_cert_chain(certificate)
         self.context.set_alpn_protocols(["h2"])
         self.where = f"127.0.0.1:{self.server_address[1]}"
-        self.connections = 0
+        self.connections = self.late = 0
 
     def __enter__(self) -> "Http2":
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
@@ -79,6 +80,13 @@ class _Connection(socketserver.BaseRequestHandler):
         name = query.question[0].name
         if path == "/hang" or name.labels[0] == b"hang":
             return
+        if name.labels[0] == b"late":
+            # The first query is answered after the second one has come, which is not.
+            self.server.late += 1
+            if self.server.late > 1:
+                return
+            while self.server.late < 2:
+                time.sleep(0.01)
         code, page = 200, b"garbage"
         if path == "/missing":
             code, page = 404, b"<html>\nnothing here\n</html>"
@@ -113,7 +121,9 @@ def ask(url: str, secure: tuple[Path, Path] | None, *hosts: str, **options: Any)
 
 def test_one_connection_for_all(http2: Http2, secure: tuple[Path, Path]) -> None:
     """Lookups share a connection over HTTP/2; each names its nameserver and https, and took one query."""
-    run = ask(f"https://{http2.where}/dns-query", secure, *(f"h{n}.example" for n in range(40)))
+    run = ask(
+        f"https://{http2.where}/dns-query", secure, *(f"h{n}.example" for n in range(40)), query_timeout=20, tries=1
+    )
     assert {("NOERROR", "https", http2.where, 1)} == {(r.status, r.transport, r.nameserver, r.attempts) for r in run}
     assert {("192.0.2.7",)} == {tuple(result.addresses) for result in run}
     assert 1 == http2.connections
@@ -158,13 +168,24 @@ def test_a_server_that_says_nothing(secure: tuple[Path, Path], tries: int) -> No
 
 
 def test_silence_takes_no_other_down(http2: Http2, secure: tuple[Path, Path]) -> None:
-    """Names that are not answered time out on a shared connection; those beside them, and after them, are answered.
-
-    With several tries: the HTTP library may lose what it has just read for others where a request is given up.
-    """
+    """Names that are not answered time out on a shared connection; those beside them, and after them, are answered."""
     hosts = [f"{'hang' if n % 4 == 0 else 'www'}.n{n}.example" for n in range(24)]
     run = ask(f"https://{http2.where}/dns-query", secure, *hosts, query_timeout=0.8, concurrency=6)
     assert {"NOERROR": 18, "TIMEOUT": 6} == run.summary.statuses
+
+
+def test_more_silence_than_a_connection_takes(http2: Http2, secure: tuple[Path, Path]) -> None:
+    """Requests that hang on fill no connection up: a server allows a hundred of them, and 150 break nothing."""
+    hosts = [f"{'hang' if n < 150 else 'www'}.n{n}.example" for n in range(200)]
+    run = ask(f"https://{http2.where}/dns-query", secure, *hosts, query_timeout=0.5, tries=1, concurrency=50)
+    assert {"NOERROR", "TIMEOUT"} >= set(run.summary.statuses)
+    assert run.summary.statuses["TIMEOUT"] >= 150
+
+
+def test_a_late_reply_counts(http2: Http2, secure: tuple[Path, Path]) -> None:
+    """What comes in answer to an earlier try ends the lookup, as it does over UDP."""
+    [result] = ask(f"https://{http2.where}/dns-query", secure, "late.example", query_timeout=2, tries=2)
+    assert ("NOERROR", 2) == (result.status, result.attempts)
 
 
 def test_certificate(http2: Http2) -> None:

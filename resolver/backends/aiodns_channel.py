@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
 
 _NONE: int = pycares.ARES_SOCKET_BAD
+LOOK = 0.005  # seconds between looks whether something has come just before a try is given up
 
 
 class Told(NamedTuple):
@@ -51,6 +52,7 @@ class Channel(aiodns.DNSResolver):
         self._standing: set[int] = set()
         self._ends: list[list[Any]] = []  # a heap: when, a number, and the future, or None where it has its result
         self._alarm: asyncio.TimerHandle | None = None
+        self._looked = 0.0
         super().__init__(
             [str(nameserver)],
             loop=asyncio.get_running_loop(),
@@ -98,6 +100,11 @@ class Channel(aiodns.DNSResolver):
 
     def _expire(self) -> None:
         ends, now = self._ends, self.loop.time()
+        if now - self._looked > LOOK:
+            # The loop may come late, and sees its sockets after that: what has come is read before a try is given up.
+            self._looked = now
+            for fd in list(self._transports):
+                self._channel.process_fd(fd, _NONE)
         while ends and (ends[0][2] is None or ends[0][0] <= now):
             future = heapq.heappop(ends)[2]
             if future is not None and not future.done():

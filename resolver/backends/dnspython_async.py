@@ -1,7 +1,7 @@
 """The awaited side of the backend `dnspython`: the library's asyncio functions, one socket or connection a question.
 
-What goes over UDP stands in dnspython_async_lookup.py. Over https one HTTP client a nameserver lasts for the run, as
-everybody does it who asks more than once.
+What goes over UDP stands in dnspython_async_lookup.py, what over HTTPS in dnspython_async_https.py: there one client a
+nameserver lasts for the run, as everybody does it who asks more than once.
 
 The one thing to know before changing anything: a try may be cancelled at any await, and must leave nothing open. What
 is sent and what a reply means stands in dnspython_messages.py.
@@ -10,25 +10,21 @@ is sent and what a reply means stands in dnspython_messages.py.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from typing import TYPE_CHECKING, Any
 
 import dns.asyncbackend
 import dns.asyncquery
-import dns.exception
 import dns.inet
 import dns.message
-import dns.query
 
 from resolver.backends import dnspython_messages as messages
+from resolver.backends.dnspython_async_https import Client
 from resolver.backends.dnspython_async_lookup import Lookup
 from resolver.message import Status
 from resolver.tries import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from resolver.message import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
@@ -47,7 +43,8 @@ class AsyncDnspython:
         self._backend: Any = dns.asyncbackend.get_backend("asyncio")
         self._loop = asyncio.get_running_loop()
         self._lookups: dict[int, Lookup] = {}
-        self._clients: dict[Nameserver, Any] = {}
+        self._clients: dict[Nameserver, Client] = {}
+        self._former: set[Client] = set()  # each waited for by somebody, as long as it is not closed
 
     async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
         """Ask once, with the repeats that belong to it, within `timeout` seconds from the sending."""
@@ -65,6 +62,10 @@ class AsyncDnspython:
                     place = await lookup.send(message.query, nameserver)
                     end = end or self._loop.time() + timeout
                     heard = await lookup.receive(place, end)
+                elif message.transport == "https":
+                    end = end or self._loop.time() + timeout
+                    client = self._client(nameserver, alone=(query.attempts or 0) > 1)
+                    heard = await lookup.requests.ask(client, message.query, query, end)
                 else:
                     end = end or self._loop.time() + timeout
                     heard = await self._over_connection(message, nameserver, end)
@@ -76,24 +77,18 @@ class AsyncDnspython:
                 return lookup.best(done.value)
 
     def done(self, query: Query) -> None:
-        """Close the lookup's sockets."""
+        """Close the lookup's sockets, and wait for none of its requests."""
         if lookup := self._lookups.pop(query.index, None):
             lookup.close()
 
     async def close(self) -> None:
         """Close the HTTP clients; nothing else is open between lookups."""
-        for client in self._clients.values():
-            await client.aclose()
+        await asyncio.gather(*(client.close() for client in [*self._former, *self._clients.values()]))
 
     async def _over_connection(
         self, message: messages.Message, nameserver: Nameserver, end: float
     ) -> dns.message.Message | Reply:
         # Not every step of the library keeps to a time that it is given; closing a connection, for one.
-        if message.transport == "https":
-            assert nameserver.url is not None
-            async with asyncio.timeout_at(end):
-                with _plainly(_http_library()):
-                    return await dns.asyncquery.https(message.query, nameserver.url, client=self._client(nameserver))
         try:
             async with asyncio.timeout_at(end):
                 endpoint = await self._connect(message.transport, nameserver)
@@ -111,14 +106,20 @@ class AsyncDnspython:
         family, peer = dns.inet.af_for_address(nameserver.host), (nameserver.host, nameserver.port)
         return await self._backend.make_socket(family, socket.SOCK_STREAM, 0, None, peer, None, context, name)
 
-    def _client(self, nameserver: Nameserver) -> Any:
+    def _client(self, nameserver: Nameserver, *, alone: bool) -> Client:
         client = self._clients.get(nameserver)
-        if client is None:
-            # The library's own time is for each step, connecting and reading; ours is for all of them.
-            client = self._clients[nameserver] = _http_library().AsyncClient(
-                http1=True, http2=True, verify=self._context, timeout=None
-            )
-        return client
+        if client is not None and not client.left and not alone:
+            return client
+        new = Client(nameserver, self._context)
+        if alone:
+            # It closes when its one request is not waited for any more.
+            new.left = True
+            client = new
+        else:
+            self._clients[nameserver] = new
+        if client is not None:
+            self._former = {each for each in self._former if not each.closed} | {client}
+        return new
 
 
 async def _over_stream(query: dns.message.QueryMessage, stream: Any) -> dns.message.Message:
@@ -134,25 +135,3 @@ async def _over_stream(query: dns.message.QueryMessage, stream: Any) -> dns.mess
         if query.is_response(heard):
             reply: dns.message.Message = heard
             return reply
-
-
-def _http_library() -> Any:
-    """The one that dnspython has found: httpx with 2.8, httpx2 with 2.9."""
-    return vars(dns.asyncquery).get("httpx2") or vars(dns.asyncquery)["httpx"]
-
-
-@contextlib.contextmanager
-def _plainly(library: Any) -> Iterator[None]:
-    """The HTTP library's exceptions as those of connections."""
-    try:
-        yield
-    except library.TimeoutException:
-        raise TimeoutError from None
-    except library.TransportError as error:
-        raise ConnectionError(str(error) or type(error).__name__) from None
-    except dns.exception.FormError:
-        # Nothing further comes to wait for.
-        raise dns.query.BadResponse from None
-    except ValueError as error:
-        # An HTTP status; the lines after the first are the page that came with it.
-        raise ValueError(str(error).partition("\n")[0]) from None

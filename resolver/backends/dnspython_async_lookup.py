@@ -19,6 +19,7 @@ import dns.message
 
 from resolver import policy as rule
 from resolver.backends.conversation import Habits
+from resolver.backends.dnspython_async_https import LATE, Requests
 from resolver.backends.dnspython_messages import reply
 from resolver.message import Status
 
@@ -37,6 +38,7 @@ class Lookup:
         self._habits: dict[Nameserver, Habits] = {}
         self._places: dict[Nameserver, _Place] = {}
         self._late: Reply | None = None
+        self.requests = Requests()
 
     def habits(self, nameserver: Nameserver) -> Habits:
         """What is known of this nameserver; to be brought up to date."""
@@ -60,14 +62,26 @@ class Lookup:
         end: until when, by the event loop's clock.
         Raises TimeoutError, Truncated where the reply is, and OSError.
         """
-        async with asyncio.timeout_at(end):
-            if len(self._places) > 1:
-                return await self._receive_any(place)
-            try:
-                return await place.receive(self._query)
-            except (dns.message.Truncated, OSError):
-                self._drop(place)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(end):
+                return await self._receive(place)
+        except TimeoutError:
+            late = loop.time() - end
+            if late < LATE:
                 raise
+        # The loop has had no turn for so long: what came meanwhile is still to be read.
+        async with asyncio.timeout(late):
+            return await self._receive(place)
+
+    async def _receive(self, place: _Place) -> Reply:
+        if len(self._places) > 1:
+            return await self._receive_any(place)
+        try:
+            return await place.receive(self._query)
+        except (dns.message.Truncated, OSError):
+            self._drop(place)
+            raise
 
     async def _receive_any(self, place: _Place) -> Reply:
         waiting = {asyncio.ensure_future(each.receive(self._query)): each for each in self._places.values()}
@@ -99,11 +113,12 @@ class Lookup:
 
     def best(self, told: Reply) -> Reply:
         """What a try is told as: an rcode that came late from elsewhere outranks silence and failure."""
-        late, failed = self._late, told.status in (Status.TIMEOUT, Status.ERROR)
+        late, failed = self._late or self.requests.best, told.status in (Status.TIMEOUT, Status.ERROR)
         return late._replace(queries=told.queries) if late and failed else told
 
     def close(self) -> None:
-        """Close its sockets."""
+        """Close its sockets, and wait for none of its requests."""
+        self.requests.drop()
         for place in self._places.values():
             place.close()
 

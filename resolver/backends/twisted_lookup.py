@@ -7,7 +7,7 @@ reply to an earlier try comes in like any other, and ends the try that waits jus
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from twisted.internet import defer
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from resolver.message import Query
     from resolver.nameserver import Nameserver
     from resolver.tries import Reply
+
+_Outcome = TypeVar("_Outcome")
 
 
 class _Place(NamedTuple):
@@ -59,7 +61,8 @@ class Lookup:
         waiting: defer.Deferred[Reply | None] = defer.Deferred()
         self._asked, self._waiting = nameserver, waiting
         self._send(nameserver, edns)
-        return waiting.addTimeout(seconds, self._reactor)
+        alarm = self._reactor.callLater(seconds, self._expire, waiting)
+        return waiting.addBoth(_silenced, alarm)
 
     def best(self, told: Reply) -> Reply:
         """What a try is told as: what came late from elsewhere outranks silence and failure."""
@@ -85,6 +88,13 @@ class Lookup:
             self._told, self._failed, callbackArgs=(nameserver,), errbackArgs=(nameserver,)
         )
 
+    def _expire(self, waiting: defer.Deferred[Reply | None]) -> None:
+        # A reactor makes its calls before it looks at its sockets: in a busy process the reply may have come long ago.
+        for lane, _ in list(self._places.values()):
+            lane.look()
+        if not waiting.called:
+            waiting.errback(defer.TimeoutError())
+
     def _told(self, reply: Reply | None, nameserver: Nameserver) -> None:
         if reply is None and nameserver != self._asked:
             self.habits(nameserver).tcp = True
@@ -102,3 +112,10 @@ class Lookup:
         if nameserver == self._asked and waiting is not None and not waiting.called:
             self._waiting = None
             waiting.errback(failure)
+
+
+def _silenced(outcome: _Outcome, alarm: Any) -> _Outcome:
+    """What came, its alarm being off."""
+    if alarm.active():
+        alarm.cancel()
+    return outcome

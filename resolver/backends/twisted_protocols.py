@@ -7,6 +7,7 @@ octets. It is matched and read by the codec, as everywhere, and their Deferreds 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +156,12 @@ class Datagrams(_Asking, dns.DNSDatagramProtocol):
         if live:
             self._write(question.sent)
         return live
+
+    def look(self) -> None:
+        """Take what has come, without waiting for the reactor to say so."""
+        if self.up:
+            with contextlib.suppress(OSError):  # the reactor will meet it too
+                self.link.doRead()
 
     def forget(self, question: Question) -> None:
         """Wait for it no more; its Deferred will not fire."""

@@ -59,10 +59,10 @@ class Workers:
         self._start = start
         self._sleep = sleep
         self._wake = wake
-        self._gate = Gate(policy)
         usual: int = getattr(session, "concurrency", CONCURRENCY)
         self._limit = policy.concurrency or usual
         self._lanes = Lanes(policy, self._limit)
+        self._gate = Gate(policy, self._lanes.delay)
         self._running = 0
         self._exhausted = False
         self._results: list[Result] = []
@@ -102,7 +102,7 @@ class Workers:
         return self._lanes.wait() if self._running < self._limit else math.inf
 
     async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
-        """What the session is told; its lane learns what came of it."""
+        """What the session says; its lane learns what came of it."""
         if nameserver is None:
             return await self._session.ask(query, nameserver, timeout)
         round_, began = self._lanes.asked(query, nameserver), time.monotonic()

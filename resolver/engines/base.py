@@ -12,8 +12,8 @@ It pushes, because an event loop cannot yield to a caller who does not know it. 
 How it waits depends on the backend's style. `poll`: sockets in a channel; the engine waits until one is ready, with
 whatever its library waits, and calls the channel. This is the style of the wire backend, and fits every engine.
 `call`: a session whose `ask` blocks; the engine has workers, each of which follows the tries of one lookup at a time
-(tries.py). `await`: the same with an `ask` that is awaited. How each engine waits on each backend stands in the table
-(engines/__init__.py).
+(tries.py). `await`: the same with an `ask` that is awaited. When a try of these two may go, lanes.py says. How each
+engine waits on each backend stands in the table (engines/__init__.py).
 """
 
 from __future__ import annotations

@@ -1,24 +1,29 @@
 """The loop of the engines that wait on a backend of the style `call`: workers of theirs, each of which blocks.
 
 The calling thread takes queries, hands them to the workers, and delivers what comes back, in batches; a worker follows
-the tries of one lookup. The one thing to know before changing anything: a worker may hang for longer than anyone wants
-to wait. The calling thread waits for results only, never for a worker, and at the end abandons those that are left.
+the tries of one lookup, each when its nameserver has room for it (lanes.py). The one thing to know before changing
+anything: a worker may hang for longer than anyone wants to wait. The calling thread waits for results only, never for a
+worker, and at the end abandons those that are left.
 """
 
 from __future__ import annotations
 
 import queue
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resolver.tries import Gate, Tries, ask
+from resolver.engines.lanes import Lanes
+from resolver.tries import Gate, Tries, ask, broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.engines.base import CallBackend, Queries
     from resolver.message import Query, Result
+    from resolver.nameserver import Nameserver
     from resolver.policy import Policy
+    from resolver.tries import Reply, Session
 
 # Lookups in flight where the user names no number. A blocking backend costs half a millisecond of the interpreter for
 # each lookup: where a reply takes 60 ms, so many keep it busy, and more only make its threads fight over it.
@@ -55,11 +60,13 @@ def by_call(
 ) -> None:
     """Ask through these workers until all is done or the run is over; `most` lookups are handed to them at once."""
     session = backend.open(policy)
-    gate = _Gate(policy)
+    lanes = Lanes(policy, most, time.process_time)
+    gate = _Gate(policy, lanes.delay)
+    judged = _Judged(session, lanes)
 
     def look_up(query: Query) -> Result:
         tries = Tries(query, policy, query.index)
-        ask(tries, session, gate)
+        ask(tries, judged, gate)
         return tries.result(engine, backend.name)
 
     outstanding, exhausted = 0, False
@@ -100,15 +107,37 @@ def _come(arrived: Box, patience: float) -> list[Result]:
         return results
 
 
+class _Judged:
+    """A session; the lane of a nameserver learns what became of each try."""
+
+    def __init__(self, session: Session, lanes: Lanes) -> None:
+        self._session = session
+        self._lanes = lanes
+        self.done = session.done
+        self.close = session.close
+
+    def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
+        """What the session says."""
+        if nameserver is None:
+            return self._session.ask(query, nameserver, timeout)
+        round_, began = self._lanes.asked(query, nameserver), time.monotonic()
+        try:
+            reply = self._session.ask(query, nameserver, timeout)
+        except Exception as error:  # as in tries.py
+            reply = broken(error)
+        self._lanes.told(reply, query, nameserver, round_, time.monotonic() - began)
+        return reply
+
+
 class _Gate(Gate):
     """Closed at the end of the run: a worker that was abandoned between two tries, or waits for the rate, ends here."""
 
     over = False
 
-    def delay(self) -> float:
+    def delay(self, tries: Tries) -> float:
         if self.over:
             raise _Abandoned
-        return super().delay()
+        return super().delay(tries)
 
 
 class _Abandoned(Exception):

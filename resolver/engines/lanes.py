@@ -1,43 +1,54 @@
-"""Queries at hand, in a lane for each nameserver that is to be asked first, and when the next one of a lane may go.
+"""Queries at hand, in a lane for each nameserver that is to be asked first, and when the next try of a lookup may go.
 
 What a nameserver takes at once is judged by the same window as that of the wire backend (wire/window.py), fed with what
-becomes of each try. The one thing to know before changing anything: it holds back the beginning of lookups, not their
-further tries, which wait long enough as it is. A lookup counts as sent when it is taken from its lane, or many more
-would be taken before the first of them is sent.
+becomes of each try. The one thing to know before changing anything: further tries pass it too, and before new lookups.
+Those of queries that were lost together run out together; sent so, they would be lost together again.
+
+A try is granted first and sent a little later, by a thread that has its turn then, or when the rate lets it: what was
+granted and is not sent yet counts against the window. Any number of threads may call.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from resolver.message import Status
-from resolver.wire.rounds import Round
 from resolver.wire.window import Window
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from resolver.message import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
     from resolver.tries import Reply
+    from resolver.wire.rounds import Round
 
 LOOKED = 0.005  # seconds that the time spent waiting may be old
+NAP, SLEEP = 0.005, 0.1  # seconds after which it is asked again whether a try may go, at least and at most
 
 
 class Lanes:
-    """The lanes of a run with at most `limit` lookups in flight; one, always free, where nobody is named to ask."""
+    """The lanes of a run with at most `limit` lookups in flight; one, always free, where nobody is named to ask.
 
-    def __init__(self, policy: Policy, limit: int) -> None:
+    busy: seconds that the run has computed so far; that of this thread, where one thread does it all.
+    """
+
+    def __init__(self, policy: Policy, limit: int, busy: Callable[[], float] = time.thread_time) -> None:
         self._servers = policy.nameservers
         patience = max(2 * policy.query_timeout, 1.0)
         self._windows = {each: Window(limit, patience) for each in self._servers}
         self._lanes: list[deque[Query]] = [deque() for _ in self._servers or (None,)]
         self._turn = 0
-        self._taken: dict[int, Round] = {}
-        self._paced = policy.rate is not None  # taken now, they go out when the rate lets them
-        self._began = time.monotonic() - time.thread_time()
+        self._granted: dict[Nameserver, set[int]] = {each: set() for each in self._servers}  # queries by their index
+        self._again: dict[Nameserver, set[int]] = {each: set() for each in self._servers}  # with a try that waits
+        self._lock = threading.Lock()
+        self._busy = busy
+        self._began = time.monotonic() - busy()
         self._looked, self._idle = 0.0, 0.0
 
     def __len__(self) -> int:
@@ -49,7 +60,7 @@ class Lanes:
             self._lanes[query.index % len(self._lanes)].append(query)
 
     def take(self) -> Query | None:
-        """The next query that may go now; None: there is none."""
+        """The next query whose first try may go now; None: there is none."""
         for _ in self._lanes:
             self._turn = (self._turn + 1) % len(self._lanes)
             lane = self._lanes[self._turn]
@@ -57,44 +68,71 @@ class Lanes:
                 continue
             if not self._servers:
                 return lane.popleft()
-            window, now = self._windows[self._servers[self._turn]], time.monotonic()
-            self._tick(window, now)
-            if window.allowance(now) > 0:
-                query = lane.popleft()
-                if not self._paced:
-                    self._taken[query.index] = window.sent(1, now)
-                return query
+            nameserver = self._servers[self._turn]
+            with self._lock:
+                if not self._again[nameserver] and self._grant(lane[0], nameserver):
+                    return lane.popleft()
         return None
 
     def wait(self) -> float:
         """Seconds until `take` may have something; infinite when only the end of a lookup can bring it."""
-        now = time.monotonic()
-        full = (server for server, lane in zip(self._servers, self._lanes, strict=False) if lane)
-        return min((self._windows[each].wait(now) for each in full), default=math.inf)
+        with self._lock:
+            full = (server for server, lane in zip(self._servers, self._lanes, strict=False) if lane)
+            # The tries that go before them look by themselves.
+            waits = [SLEEP if self._again[each] else self._wait(each) for each in full]
+        return min(waits, default=math.inf)
+
+    def delay(self, query: Query, nameserver: Nameserver) -> float:
+        """Seconds after which to ask again whether a try may go to this nameserver; 0: it may."""
+        with self._lock:
+            again = self._again[nameserver]
+            if query.index in self._granted[nameserver] or self._grant(query, nameserver):
+                again.discard(query.index)
+                return 0.0
+            again.add(query.index)
+            # Of those that wait, as many look as may go, and not all of them each time.
+            wait = max(self._wait(nameserver), len(again) / self._windows[nameserver].rate)
+            return min(SLEEP, max(NAP, wait))
 
     def asked(self, query: Query, nameserver: Nameserver) -> Round:
-        """A try is about to begin; what is returned goes with it."""
-        round_ = self._taken.pop(query.index, None)
-        if round_ is not None:
-            return round_
-        window, now = self._windows[nameserver], time.monotonic()
-        self._tick(window, now)
-        return window.sent(1, now)
+        """A try that was granted is about to be sent; what is returned goes with it."""
+        with self._lock:
+            self._granted[nameserver].discard(query.index)
+            window, now = self._windows[nameserver], time.monotonic()
+            self._tick(window, now)
+            window.allowance(now)  # from which it knows whether there was more to send than it let go
+            return window.sent(1, now)
 
     def told(self, reply: Reply, query: Query, nameserver: Nameserver, round_: Round, seconds: float) -> None:
         """What came of the try, and after how many seconds."""
         window, now = self._windows[nameserver], time.monotonic()
-        if reply.status is Status.TIMEOUT:
-            window.silent(now)
-        elif reply.status is Status.ERROR:
-            window.failed(round_, now)
-        else:
-            window.answered(round_, 1, now)
-            if query.attempts == reply.queries == 1:
-                window.trip(seconds)
+        with self._lock:
+            if reply.status is Status.TIMEOUT:
+                window.silent(now)
+            elif reply.status is Status.ERROR:
+                window.failed(round_, now)
+            else:
+                window.answered(round_, 1, now)
+                if query.attempts == reply.queries == 1:
+                    window.trip(seconds)
+
+    def _grant(self, query: Query, nameserver: Nameserver) -> bool:
+        window, granted, now = self._windows[nameserver], self._granted[nameserver], time.monotonic()
+        self._tick(window, now)
+        if window.allowance(now) <= len(granted):
+            return False
+        granted.add(query.index)
+        return True
+
+    def _wait(self, nameserver: Nameserver) -> float:
+        """Seconds until there may be another to grant by itself."""
+        window = self._windows[nameserver]
+        wait = window.wait(time.monotonic())
+        # Of what is granted the window does not know yet that it uses up the rate.
+        return min(wait, max(NAP, 1 / window.rate)) if self._granted[nameserver] and window.rate < math.inf else wait
 
     def _tick(self, window: Window, now: float) -> None:
         if now - self._looked > LOOKED:
-            # What this thread did not compute it has waited.
-            self._looked, self._idle = now, now - time.thread_time() - self._began
+            # What was not computed was spent waiting.
+            self._looked, self._idle = now, now - self._busy() - self._began
         window.tick(now, self._idle)

@@ -78,6 +78,11 @@ class Channel:
         exchange = self._exchange
         now = self._clock()
         self._waited(now)
+        if exchange.due() <= now:
+            # In a busy process the reply may have come, with no turn to read it: not silence, then.
+            for fd, link in list(self._by_fd.items()):
+                if isinstance(link, Datagram):
+                    self.drain(fd)
         exchange.flush(now, self._queries.take)
         while exchange.outbox:
             outbox, exchange.outbox = exchange.outbox, []

@@ -72,6 +72,7 @@ class Exchange:
         self._clock = clock
         self._pace = rule.Pace(policy.rate) if policy.rate else None
         self._waiting = Waiting(policy)
+        self.due = self._waiting.due  # when the next try runs out
         self._roster = Roster(policy, nameservers, parties, self._waiting)
         self.servers = self._roster.servers
         self._paths = Paths(policy.in_flight, len(self.servers), entropy)
