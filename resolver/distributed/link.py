@@ -88,6 +88,11 @@ class Link:
             self._ends = time.monotonic() + self._seconds
             self._wake.set()
 
+    @property
+    def over(self) -> bool:
+        """The run's seconds have passed."""
+        return self._ends is not None and time.monotonic() >= self._ends
+
     def send(self, text: str, what: str) -> None:
         """Put a chunk into the queue, as soon as it can be; `what` describes it to people."""
         self._outgoing.put((text, what))

@@ -188,7 +188,7 @@ class Reports:
                 since = time.monotonic()
             for result in item:
                 counts[result.status] += 1
-                held.append(result.octets)
+                held.append(msgspec.Raw(result.octets))
                 octets += len(result.octets)
                 if len(held) >= PART or octets >= PART_OCTETS:
                     self._send(self._report(results=held))
@@ -204,7 +204,7 @@ class Reports:
         self._send(
             self._report(
                 results=held,
-                over="done" if item.sentence is None else "back",
+                over="done" if item.sentence is None else "refused" if item.broke else "back",
                 sentence=item.sentence,
                 unfinished=item.unfinished,
                 sent=item.sent,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SEATS = 2  # chunks for each slot that wait, or are not asked to their end yet
 MOST_SEATS = 16  # and with those that only wait for their last replies
+LOAD = 10.0  # seconds that the first children have to load everything
 IDLE = 5.0  # seconds that a team without a chunk waits for another
 LULL = 0.02  # seconds until a chunk that came is seen
 
@@ -44,10 +45,11 @@ class Unable(Exception):
 
 
 class Ended(NamedTuple):
-    """The last of a chunk: `sentence` where it was left undone, and how far its lookups came."""
+    """The last of a chunk: `sentence` where it was left undone, by an engine that `broke`; how far its lookups came."""
 
     sentence: str | None
     unfinished: list[Progress]
+    broke: bool = False
     sent: int = 0
     failed: int = 0
     reasons: tuple[str, ...] = ()
@@ -65,14 +67,14 @@ class Lot:
         self.waiting = len(queries)
         self.found: queue.SimpleQueue[list[Packed] | Taken | Ended] = queue.SimpleQueue()
 
-    def leave(self, sentence: str) -> None:
+    def leave(self, sentence: str, *, broke: bool) -> None:
         """It is left undone."""
         now = time.monotonic()
         unfinished = [
             Progress(query.index, query.attempts, None if query.asked is None else now - query.asked)
             for query in self.open.values()
         ]
-        self.found.put(Ended(sentence, unfinished))
+        self.found.put(Ended(sentence, unfinished, broke))
 
 
 class Bounds(NamedTuple):
@@ -112,6 +114,7 @@ class Teams:
         self._spares = Spares(2 * slots)
         for _ in range(slots):
             self._spares.give(Child(0, inner, backend), inner, backend)
+        self._spares.load(LOAD)
         self._teams: dict[tuple[str, int | None, int | None], Team] = {}
         self._turn = Turn() if bounds.shared else None
         self._lock = threading.Lock()
@@ -339,10 +342,10 @@ class Team:
                 self._volleys.popleft()
                 for index in lot.open:
                     self._lots.pop(index, None)
-            lot.found.put(Ended(None, [], size - refused, refused, tuple(tally.reasons)))
+            lot.found.put(Ended(None, [], sent=size - refused, failed=refused, reasons=tuple(tally.reasons)))
 
     def _work(self) -> None:
-        sentence = "the run's time is over"
+        sentence, broke = "the run's time is over", False
         try:
             if self._turn is not None:
                 self._turn.wait(self, lambda: self.over)
@@ -350,7 +353,7 @@ class Team:
             if self._tally is not None:
                 self._count(self._tally)
         except Exception as error:
-            sentence = f"the engine broke: {type(error).__name__}: {error}"
+            sentence, broke = f"the engine of a worker broke: {type(error).__name__}: {error}", True
         finally:
             if self._turn is not None:
                 self._turn.leave(self)
@@ -359,7 +362,7 @@ class Team:
                 lots = set(self._lots.values())
                 self._lots.clear()
             for lot in lots:
-                lot.leave(self._stopped or sentence)
+                lot.leave(self._stopped or sentence, broke=broke)
             self._ended()
 
 

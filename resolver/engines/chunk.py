@@ -60,12 +60,12 @@ class Packed(msgspec.Struct, array_like=True, gc=False):
 
     index: int
     status: str
-    octets: msgspec.Raw
+    octets: bytes
 
     @classmethod
     def of(cls, result: Result) -> Packed:
         """Pack it."""
-        return cls(result.index, result.status, msgspec.Raw(_encoder.encode(result)))
+        return cls(result.index, result.status, _encoder.encode(result))
 
     def unpack(self) -> Result:
         """The result."""

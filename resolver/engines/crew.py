@@ -17,7 +17,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from resolver.engines.chunk import Frames, FromChild, Left, Stop, frame
+from resolver.engines.chunk import Frames, FromChild, Left, Ready, Stop, frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,7 +115,7 @@ class Spares:
         """One that runs this engine and backend, if there is one."""
         with self._lock:
             for at, (its_inner, its_backend, child) in enumerate(self._idle):
-                if (inner, backend) == (its_inner, its_backend):
+                if (inner, backend) == (its_inner, its_backend) and not child.dead:
                     del self._idle[at]
                     child.renew(number)
                     return child
@@ -129,6 +129,17 @@ class Spares:
             del self._idle[: -self._most]
         for _, _, old in over:
             old.bury()
+
+    def load(self, seconds: float) -> None:
+        """Wait so long at most until all have loaded everything."""
+        end = time.monotonic() + seconds
+        with self._lock:
+            for _, _, child in self._idle:
+                while not (child.ready or child.dead) and (left := end - time.monotonic()) > 0:
+                    waiting = select.poll()
+                    waiting.register(child.fd, select.POLLIN)
+                    waiting.poll(math.ceil(1000 * left))
+                    child.ready = any(isinstance(message, Ready) for message in child.receive())
 
     def close(self) -> None:
         """End them."""

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from resolver.wire.volley import Sent
 
 ALONE = 10.0  # seconds between two sentences that no worker is there
-FAREWELL = 0.25  # seconds that workers have, when the run ends early, to say how far they came
+# Seconds that workers have, when the run ends early, to say how far they came: its deadline is theirs too; of Ctrl-C
+# they have to learn.
+FAREWELL, AFTER_CANCEL = 0.12, 0.35
 READY = 3.0  # seconds after which the run's time begins, whether the Redis has answered or not
 OWN = 15.0  # and where it has a worker of its own, which takes a while to start
 LINGER = 0.05  # seconds that a few hosts wait for more, while others are looked up
@@ -257,7 +259,7 @@ class _Run:
         link, mind = self._link, self._mind
         mind.ending = True
         link.stop()
-        end = time.monotonic() + FAREWELL
+        end = time.monotonic() + (FAREWELL if link.over else AFTER_CANCEL)
         while any(mind.begun()) and (left := end - time.monotonic()) > 0:
             self._gather(min(left, 0.05))
         for query in mind.begun():
