@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kombu.exceptions import OperationalError
+from kombu.utils.uuid import uuid
 from redis.exceptions import RedisError
 
 from resolver.distributed.broker import (
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 LOOK = 1.0  # seconds between two looks at workers and queue
 BLOCK = 1000  # milliseconds that reading waits for a report
 ENTRIES = 16  # read at once
-GRACE = 0.15  # seconds that the threads have to end, with the run
+GRACE, CALM = 0.15, 1.0  # seconds that the threads have to end with the run: at its deadline, and otherwise
 _NAG = 10.0  # seconds between two sentences about the same
 
 log = logging.getLogger("resolver.distributed")
@@ -107,7 +108,7 @@ class Link:
         self._closed.set()
         self._wake.set()
         self._outgoing.put(None)
-        end = time.monotonic() + GRACE
+        end = time.monotonic() + (GRACE if self.over else CALM)
         self._quietly(self._clear)
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
@@ -134,19 +135,21 @@ class Link:
             self._closed.wait(0.2)
 
     def _send(self) -> None:
-        with self._app.connection_for_write() as connection, self._app.amqp.Producer(connection) as producer:
+        with (
+            self._app.connection_for_write() as connection,
+            # kombu leaves this to the garbage collector.
+            contextlib.closing(connection.transport.cycle.poller),
+            self._app.amqp.Producer(connection, auto_declare=False) as producer,
+        ):
             while (item := self._outgoing.get()) is not None and not self._closed.is_set():
                 text, what = item
+                # Not send_task, which opens more than it closes: the same message, straight into the queue.
+                task = self._app.amqp.create_task_message(
+                    uuid(), TASK, args=(text,), kwargs={}, argsrepr=what, kwargsrepr="{}", ignore_result=True
+                )
                 try:
-                    self._app.send_task(
-                        TASK,
-                        args=(text,),
-                        queue=QUEUE,
-                        argsrepr=what,
-                        kwargsrepr="{}",
-                        ignore_result=True,
-                        retry=False,
-                        producer=producer,
+                    producer.publish(
+                        task.body, exchange="", routing_key=QUEUE, headers=task.headers, retry=False, **task.properties
                     )
                 except Exception:
                     # Another copy is harmless. What comes after is younger, and may go first.

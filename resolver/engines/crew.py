@@ -131,15 +131,16 @@ class Spares:
             old.bury()
 
     def load(self, seconds: float) -> None:
-        """Wait so long at most until all have loaded everything."""
-        end = time.monotonic() + seconds
+        """Wait so long at most until the first of them has loaded everything."""
+        waiting = select.poll()
         with self._lock:
-            for _, _, child in self._idle:
-                while not (child.ready or child.dead) and (left := end - time.monotonic()) > 0:
-                    waiting = select.poll()
-                    waiting.register(child.fd, select.POLLIN)
-                    waiting.poll(math.ceil(1000 * left))
-                    child.ready = any(isinstance(message, Ready) for message in child.receive())
+            by_fd = {child.fd: child for _, _, child in self._idle}
+            for fd in by_fd:
+                waiting.register(fd, select.POLLIN)
+            for fd, _ in waiting.poll(math.ceil(1000 * seconds)):
+                by_fd[fd].ready = any(isinstance(message, Ready) for message in by_fd[fd].receive())
+            # The first to be taken is one that has.
+            self._idle.sort(key=lambda each: not each[2].ready)
 
     def close(self) -> None:
         """End them."""
