@@ -419,9 +419,8 @@ def test_deadline_of_a_list_and_of_a_generator(silent: str, engine: str) -> None
     """When the run ends early `resolve` still reads all hosts, of a list and of a generator: each has its result."""
     names = [f"host-{number}.example" for number in range(3000)]
     for hosts in (names, (name for name in names)):
-        begun = time.monotonic()
         run = resolve(hosts, engine=engine, nameservers=[silent], timeout=0.2)
-        assert [[(name, "DEADLINE") for name in names], True] == [told(run), time.monotonic() - begun < 2]
+        assert [[(name, "DEADLINE") for name in names], True] == [told(run), run.summary.seconds < 1.8]
         assert ["deadline", True, 3000, 3000] == [run.summary.ended, run.summary.input_complete,
                                                   run.summary.lookups, run.summary.results_written]  # fmt: skip
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from resolver.distributed.payload import Chunk
     from resolver.distributed.teams import Lot, Teams
 
-PART = 2000  # results in a report at most,
+PART = 2000  # results that make a report full,
 PART_OCTETS = 1 << 20  # or so many octets,
-LINGER = 0.2  # and seconds that a result waits for others
+LINGER = 0.2  # and seconds between two reports of a chunk, where it is not full
 
 log = logging.getLogger("resolver.distributed")
 
@@ -171,31 +171,25 @@ class Reports:
         counts: Counter[str] = Counter()
         held: list[msgspec.Raw] = []
         octets = 0
-        since = time.monotonic()
+        sent = 0.0
         while True:
             try:
-                item = lot.found.get(timeout=max(0.0, since + LINGER - time.monotonic()) if held else None)
+                item = lot.found.get(timeout=max(0.0, sent + LINGER - time.monotonic()) if held else None)
             except queue.Empty:
                 item = []
             if isinstance(item, Ended):
                 break
             if isinstance(item, Taken):
                 taken()
-                self._send(self._report(results=held, taken=True))
-                held, octets = [], 0
-                continue
-            if item and not held:
-                since = time.monotonic()
-            for result in item:
-                counts[result.status] += 1
-                held.append(msgspec.Raw(result.octets))
-                octets += len(result.octets)
-                if len(held) >= PART or octets >= PART_OCTETS:
-                    self._send(self._report(results=held))
-                    held, octets = [], 0
-            if held and time.monotonic() - since >= LINGER:
-                self._send(self._report(results=held))
-                held, octets = [], 0
+            else:
+                for result in item:
+                    counts[result.status] += 1
+                    held.append(msgspec.Raw(result.octets))
+                    octets += len(result.octets)
+            full = len(held) >= PART or octets >= PART_OCTETS
+            if full or isinstance(item, Taken) or time.monotonic() - sent >= LINGER:
+                self._send(self._report(results=held, taken=isinstance(item, Taken)))
+                held, octets, sent = [], 0, time.monotonic()
         self.sentence = item.sentence
         if item.sent:
             counts["sent"] = item.sent
