@@ -141,7 +141,7 @@ class Volley:
         if figures is None:
             _say(f"resolve: reading the hosts failed: {_what(unread or OSError())}")
             return UNREADABLE
-        asked = ", ".join(map(str, plan.policy.nameservers))
+        asked = ", ".join(map(str, plan.policy.nameservers)) or "the workers' own nameservers"
         invalid = figures.statuses.get("INVALID", 0)
         try:
             print(

@@ -304,10 +304,10 @@ def test_engines() -> None:
     assert [[pair["engine"], pair["backend"], pair["style"]] for pair in pairs] == rows
 
 
-@pytest.mark.parametrize("word", [[], ["lab"], ["engines"], ["run"], ["compare"]])
+@pytest.mark.parametrize("word", [[], ["lab"], ["engines"], ["run"], ["compare"], ["worker"]])
 def test_help_is_quick(word: list[str]) -> None:
     """Help loads none of the libraries that look up or draw."""
-    heavy = ("gevent", "dns", "rich", "aiodns", "msgspec", "asyncio", "ssl", "psutil", "matplotlib")
+    heavy = ("gevent", "dns", "rich", "aiodns", "msgspec", "asyncio", "ssl", "psutil", "matplotlib", "celery", "redis")
     code = (
         "import sys; from resolver.__main__ import main\n"
         f"try: main()\nfinally: print(*[name for name in {heavy} if name in sys.modules], file=sys.stderr)"
@@ -320,7 +320,7 @@ def test_help_is_quick(word: list[str]) -> None:
 
 def test_environment_sets_every_option() -> None:
     """RESOLVE_ and the option's long name, the same for every command."""
-    for command in ("run", "compare", "lab"):
+    for command in ("run", "compare", "lab", "worker"):
         for option in cli.commands[command].params:
             if isinstance(option, click.Option) and option.name not in ("help", "version"):
                 name = max(option.opts, key=len).lstrip("-").upper().replace("-", "_")

@@ -87,8 +87,8 @@ def test_metadata(metadata: Message, setup_cfg: configparser.ConfigParser) -> No
 
 
 def test_extras(metadata: Message) -> None:
-    """Users may ask for `plot` and for `all`; `test` is what a checkout's tests need."""
-    assert {"all", "plot", "test"} <= set(metadata.get_all("Provides-Extra", []))
+    """Users may ask for `plot`, `redis` and for `all`; `test` is what a checkout's tests need."""
+    assert {"all", "plot", "redis", "test"} <= set(metadata.get_all("Provides-Extra", []))
 
 
 def test_base_dependencies(metadata: Message) -> None:
@@ -107,4 +107,5 @@ def test_sdist_is_a_whole_checkout(built: Path) -> None:
     expected = {f"tests/{path.name}" for path in (ROOT / "tests").glob("*.py")}
     expected |= {"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "hosts.txt", "cli.py", "setup.cfg"}
     expected |= {"pyproject.toml", ".ci/run", "resolver/py.typed", "benchmarks/__init__.py", "docs/comparing.md"}
+    expected |= {"docs/distributed.md", "docs/examples/redis.conf", "docs/examples/resolve-worker.service"}
     assert set() == expected - names

@@ -23,11 +23,11 @@ MODELS = [
     "Green threads",
     "Twisted",
     "asyncio",
+    "Redis queue",
     "Request-reply",
     "Fire-and-forget",
     "Backpressure",
 ]
-PLANNED = ["Redis queue"]
 SHORTEST, LONGEST = 5, 20  # lines of a quote
 MARK = re.compile(r"^<!-- from (\S+): ([^\n]+) -->\n```python\n(.*?)^```$", re.M | re.S)
 
@@ -106,15 +106,6 @@ def test_model_has_its_section(model: str) -> None:
     assert re.search(r"^\*\*Measured:\*\*[^#]*\d", text, re.M), f"{model} has a figure"
 
 
-@pytest.mark.parametrize("model", PLANNED)
-def test_planned_model_is_one_sentence(model: str) -> None:
-    """What is not there yet is named, and nothing else is said of it."""
-    text = section(model).strip()
-    assert "planned" in text
-    assert "```" not in text
-    assert 1 == len(re.findall(r"\.(?:\s|$)", text))
-
-
 def test_every_python_block_is_marked() -> None:
     """No Python on the page escapes the comparison."""
     assert len(re.findall(r"^```python$", TEXT, re.M)) == len(QUOTES)
@@ -123,7 +114,7 @@ def test_every_python_block_is_marked() -> None:
 def test_every_section_of_the_overview_is_there() -> None:
     """The overview lists each model, in the page's order."""
     listed = re.findall(r"^\| \[([^\]]+)\]\(#", TEXT, re.M)
-    assert sorted([*MODELS, *PLANNED]) == sorted(listed)
+    assert sorted(MODELS) == sorted(listed)
     assert [each for each in re.findall(r"^## (.+)$", TEXT, re.M) if each in listed] == listed
 
 

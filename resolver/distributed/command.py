@@ -7,11 +7,12 @@ import sys
 
 import click
 
-from resolver.options import NAMESERVER, RATE, REDIS, TLS_CA, Above, option, usage
+from resolver.options import NAMESERVER, RATE, TLS_CA, Above, option, usage
 
 
 @click.command()
-@REDIS
+@option("--redis", metavar="URL", help="Where runs are found: redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// for "
+         "TLS.")  # fmt: skip
 @option("-e", "--engine", default="gevent", show_default=True, help="The engine that looks up; all but those that "
          "start processes themselves.")  # fmt: skip
 @option("--slots", type=Above(int), metavar="N", help="Processes that look up. [default: one a core]")

@@ -24,6 +24,8 @@ from celery import signals as celery_signals
 from celery.concurrency.base import apply_target
 from celery.concurrency.thread import ApplyResult, TaskPool
 from celery.worker import WorkController, state
+from celery.worker.consumer import Consumer
+from celery.worker.request import Request
 from redis.exceptions import RedisError
 
 from resolver.distributed.broker import BEAT, DEAD, ON, QUEUE, TASK, TIMED, WORKERS, Keys, told, worker_key
@@ -65,13 +67,14 @@ def work(
     beats = Beats(broker, name, slots, teams, tasks, inner, line=line)
     app = broker.app()
     app.set_default()  # for the threads of the pool
-    app.task(tasks.perform, name=TASK, shared=False)
+    app.task(tasks.perform, name=TASK, shared=False, Request=_Named)
     controller = _Controller(
         app=app,
         hostname=f"resolve@{name}",
         pool=Pool,
         concurrency=MOST_SEATS * slots,
         queues=[QUEUE],
+        consumer_cls=_Consumer,
         without_gossip=True,
         without_mingle=True,
     )
@@ -123,6 +126,26 @@ class Pool(TaskPool):  # type: ignore[misc]  # Celery carries no types
             self.freed()
 
         return ApplyResult(self.executor.submit(run))
+
+
+class _Consumer(Consumer):  # type: ignore[misc]  # Celery carries no types
+    """Celery's loop, which is to outlive its connection."""
+
+    def on_connection_error_after_connected(self, error: Exception) -> None:
+        # What was taken is still in hand. Kombu would put it back, and acknowledge it later, over a connection that is
+        # gone, and break of either. What stays unacknowledged goes to a worker some day, which finds its run over.
+        if self.task_consumer is not None:
+            channel = self.task_consumer.channel
+            channel.do_restore = False
+            channel.basic_ack = channel.basic_reject = _nothing
+        super().on_connection_error_after_connected(error)
+
+
+class _Named(Request):  # type: ignore[misc]  # Celery carries no types
+    """A task, as `celery inspect` shows it: by its chunk's name, and not with the thousands of queries in it."""
+
+    def info(self, safe: bool = True) -> Any:
+        return super().info(safe=True)
 
 
 class _Controller(WorkController):  # type: ignore[misc]  # Celery carries no types
@@ -291,5 +314,5 @@ def _make_room(controller: WorkController, tasks: Tasks, slots: int) -> None:
         controller.hub.call_soon(_nothing)
 
 
-def _nothing() -> None:
+def _nothing(*_: object, **__: object) -> None:
     pass
