@@ -41,7 +41,7 @@ GRACE = 3.0  # seconds in which a chunk that was sent is in the queue or begun, 
 SILENCE = 60.0  # seconds without a word of a chunk, beyond what its queries may wait
 DEATHS = 3  # workers that may die with a chunk
 PIECES = 8  # what two workers died with is cut in so many
-REFUSALS = 3  # workers that may refuse a chunk
+REFUSALS = 3  # workers that may refuse a chunk, where there are as many
 SLOW = 3.0  # times what others took: at the end, a chunk is sent to idle workers too
 COPIES = 2  # workers that have one chunk in hand at most
 
@@ -66,7 +66,7 @@ class _Chunk:
         "number",
         "open",
         "parties",
-        "refusals",
+        "refused",
         "sent",
         "size",
         "taken",
@@ -83,7 +83,7 @@ class _Chunk:
         self.holders: dict[str, float] = {}
         self.taken = False
         self.deaths = deaths
-        self.refusals = 0
+        self.refused: set[str] = set()  # by whom
 
 
 class Coordinator:
@@ -189,12 +189,14 @@ class Coordinator:
             del chunk.open[result.index]
             result.input = query.input
             result.engine = engine
+            if query.attempts is None:
+                result.attempts = None  # somebody else asked too
             results.append(result)
         if report.sent or report.failed:
             chunk.open.clear()
         if not chunk.open:
             self._done(chunk, now)
-        elif report.over is not None:
+        elif report.over is not None and report.over != "held":
             self._back(chunk, report, now)
         return results
 
@@ -213,9 +215,11 @@ class Coordinator:
                 self._mourn(chunk, gone, now)
             elif chunk.sent is not None and now - chunk.sent > GRACE and self._vanished(chunk, queued, now):
                 self._resend(chunk, now, "was lost on its way")
+            elif chunk.sent is None and not chunk.holders:
+                self._resend(chunk, now, "was refused by a worker")
             elif chunk.holders and now - max(chunk.holders.values()) > SILENCE + 2 * self._wait:
-                chunk.holders.clear()
                 self._resend(chunk, now, "was begun, and nothing more was heard")
+                chunk.holders.clear()
         if self.exhausted and not queued:
             self._hurry(now)
         lost, self._lost = self._lost, []
@@ -265,13 +269,13 @@ class Coordinator:
         for progress in report.unfinished:
             query = chunk.open.get(progress.index)
             if query is not None:
-                query.attempts = progress.attempts
+                query.attempts = progress.attempts if query.attempts == 0 else None
                 query.asked = None if progress.ago is None else now - progress.ago
         if report.over == "refused":
-            chunk.refusals += 1
-            if chunk.refusals >= REFUSALS:
+            chunk.refused.add(report.worker)
+            if len(chunk.refused) >= REFUSALS or chunk.refused.issuperset(self.workers):
                 self._condemn(chunk, report.sentence or "the workers refuse it")
-                return
+            return  # the next look sends it again: not at once, as the same worker may take it
         if not chunk.holders and chunk.sent is None and not self.ending:
             self._resend(chunk, now, report.sentence or "came back unfinished")
 
@@ -279,12 +283,15 @@ class Coordinator:
         chunk.sent = now
         chunk.copies += 1
         for query in chunk.open.values():
-            query.attempts = None
+            if query.attempts or chunk.holders:
+                query.attempts = None
         self._again.append(self._order(chunk))
         self.recovered.append(f"chunk {chunk.number} {why}; {len(chunk.open)} of {chunk.size} lookups are sent again")
 
     def _mourn(self, chunk: _Chunk, gone: list[str], now: float) -> None:
         """Its worker died, perhaps of it."""
+        for query in chunk.open.values():
+            query.attempts = None
         if chunk.holders:
             return
         if chunk.deaths >= DEATHS:
@@ -294,8 +301,6 @@ class Coordinator:
         elif chunk.deaths == DEATHS - 1 and chunk.size > 1 and self._probe != chunk.number:
             self._out_no_more(chunk)
             queries = list(chunk.open.values())
-            for query in queries:
-                query.attempts = None
             size = -(-len(queries) // PIECES)
             self._pieces += [(queries[at : at + size], chunk.deaths) for at in range(0, len(queries), size)]
             self.recovered.append(f"chunk {chunk.number} lost a second worker; its lookups are sent in pieces, in turn")

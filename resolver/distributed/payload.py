@@ -79,7 +79,8 @@ class Report(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
     taken: all of it is being asked by now, so that there is room for another.
     over: None while the chunk is in hand; `done`; `back`: it was not finished here, and what has no result is to be
-        sent again; `refused`: this worker cannot do it, and `sentence` says why.
+        sent again; `held`: a copy came to where it is in hand already; `refused`: this worker cannot do it, and
+        `sentence` says why.
     unfinished: how far the lookups without a result came. sent, failed, reasons: of a chunk that waits for no reply.
     """
 
@@ -88,7 +89,7 @@ class Report(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     worker: Annotated[str, msgspec.Meta(max_length=256)]
     results: list[Result] = []
     taken: bool = False
-    over: Literal["done", "back", "refused"] | None = None
+    over: Literal["done", "back", "held", "refused"] | None = None
     sentence: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
     unfinished: list[Progress] = []
     sent: _Count = 0

@@ -86,7 +86,7 @@ class Tasks:
             reports.end("refused" if not self._leaving.is_set() else "back", str(unable))
             return
         if lot is None:
-            reports.end("back", "came to a worker that has it in hand")
+            reports.end("held", "it is in hand here already")
             return
         counts = self._follow(lot, reports)
         with self._lock:
