@@ -69,6 +69,19 @@ def test_a_chunk_whose_report_waits_to_be_read_is_not_lost() -> None:
     assert numbers([first, *rest]) == numbers(mind.again(10.0))
 
 
+def test_a_chunk_that_waited_in_the_queue_is_not_lost_when_that_is_empty() -> None:
+    """It may have left the queue just now: it is lost once all is read that was said until the queue was empty."""
+    mind = coordinator()
+    orders = fill(mind)
+    for second in range(1, 20):
+        mind.look({WORKER: 1}, len(orders), second, behind=min(second, 5.0))
+    mind.look({WORKER: 1}, 0, 20.0, behind=5.0)
+    assert [] == mind.again(20.0)
+    for second in range(21, 26):
+        mind.look({WORKER: 1}, 1, second, behind=5.0)
+    assert numbers(orders) == numbers(mind.again(25.0))
+
+
 def test_workers_have_a_while_to_be_seen_after_an_outage() -> None:
     """The Redis was away and shows no worker at first: none of them is dead for that; those that stay away are."""
     mind = coordinator(workers=2)

@@ -116,6 +116,8 @@ class Coordinator:
         self._open = 0  # lookups of theirs without a result
         self._looked = -math.inf  # when the last look was,
         self._steady = -math.inf  # and since when there was one about every second
+        self._empty: deque[float] = deque()  # when the queue was empty, as far as reports of then are not all read,
+        self._emptied = -math.inf  # and when it last was, of which all are
         self._again: deque[Order] = deque()
         self._pieces: deque[tuple[list[Query], int]] = deque()  # what workers died with, and how many
         self._probes: set[int] = set()  # the pieces that are out
@@ -220,6 +222,10 @@ class Coordinator:
         # What happened later than this, and what was not seen since then, means nothing yet.
         settled = now - behind - GRACE
         silent = settled - SILENCE - 2 * self._wait
+        if not queued:
+            self._empty.append(now)
+        while self._empty and self._empty[0] <= now - behind:
+            self._emptied = self._empty.popleft()
         here = workers.keys()
         self._company = Counter(name for number in self._probes for name in self._out[number].holders)
         for chunk in list(self._out.values()) if self._steady < settled else ():
@@ -231,7 +237,7 @@ class Coordinator:
                     del holders[name]
                     chunk.deaths += 1
                 self._mourn(chunk, gone, now)
-            elif chunk.sent is not None and chunk.sent < settled and self._vanished(chunk, queued, settled):
+            elif chunk.sent is not None and chunk.sent < settled and self._vanished(chunk, settled):
                 self._resend(chunk, now, "was lost on its way")
             elif holders and max(holders.values()) < silent:
                 holders.clear()
@@ -337,9 +343,9 @@ class Coordinator:
             self._lost.append(query.unanswered(Status.ERROR, error, engine, backend))
         self.recovered.append(f"chunk {chunk.number} is given up: {error}")
 
-    def _vanished(self, chunk: _Chunk, queued: int, settled: float) -> bool:
+    def _vanished(self, chunk: _Chunk, settled: float) -> bool:
         """Nobody began it: is it in the queue no more? Workers take the oldest first."""
-        if not queued:
+        if chunk.sent is not None and chunk.sent < self._emptied - GRACE:
             return True
         number, when = self._youngest
         return chunk.copies == 1 and chunk.number < number and when < settled
