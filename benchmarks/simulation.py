@@ -160,9 +160,9 @@ def report(run: Run, redis: Redis, workers: Workers, outages: Outages, fleet: Fl
     limit = "the workers are" if speed < pace else "the coordinator is"
     click.echo(f"time               {run.last:,.1f} s; {least:,.1f} s is the least, {limit} the limit")
     click.echo(
-        f"what happened      {workers.deaths:,} deaths, {workers.leaves:,} left in order, {workers.cuts:,} cut off, "
-        f"{redis.lost:,} messages lost, {redis.doubled:,} came twice, {outages.seen:,} outages of the Redis, "
-        f"{outages.losses:,} with all that it held"
+        f"what happened      {workers.deaths:,} deaths, {workers.leaves:,} left in order, {workers.cuts:,} cut off,\n"
+        f"                   {redis.lost:,} messages lost, {redis.doubled:,} came twice, "
+        f"{outages.seen:,} outages of the Redis, {outages.losses:,} with loss"
     )
     again = run.sent - run.chunks
     click.echo(f"chunks             {run.chunks:,} of {names / run.chunks:,.0f} lookups, {again:,} sent again")
