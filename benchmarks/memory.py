@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,10 @@ def resident(tree: psutil.Process) -> tuple[int, int]:
     return octets, processes
 
 
-def watch(process: subprocess.Popen[bytes], output: Path) -> list[Sample]:
-    """Sample until the process ends."""
+def watch(
+    process: subprocess.Popen[bytes], output: Path, also: Callable[[float, int], None] = lambda *_: None
+) -> list[Sample]:
+    """Sample until the process ends; `also` is called with the seconds and the results of each sample."""
     began = time.monotonic()
     tree = psutil.Process(process.pid)
     samples = []
@@ -78,6 +81,7 @@ def watch(process: subprocess.Popen[bytes], output: Path) -> list[Sample]:
                 break
             if octets_resident:  # a process that has just ended has none
                 samples.append(Sample(time.monotonic() - began, results, octets_resident, processes))
+                also(time.monotonic() - began, results)
             time.sleep(INTERVAL)
     return samples
 

@@ -13,7 +13,7 @@ What is sent again is what has no result yet. All copies may answer; the first r
 
 The one thing to know before changing anything here: a worker that dies may have died of a chunk. What three workers
 died with is given up as ERROR; so that nothing is condemned for its company, what two died with is cut in pieces, and
-these go out one at a time.
+these go out one at a time, or a few where there are many workers: those that meet in one that dies are tried again.
 
 All times are seconds on one monotonic clock, of the caller.
 """
@@ -21,7 +21,7 @@ All times are seconds on one monotonic clock, of the caller.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.distributed.payload import MOST
@@ -35,12 +35,15 @@ if TYPE_CHECKING:
 
 WINDOW = 4  # chunks that are out for each slot and not asked to their end: what it is at, and what it will go on with
 MOST_OUT = 20  # and with those that only wait for their last replies
+MOST_OPEN = 1_000_000  # lookups that are out: all that the coordinator and the Redis ever have to hold
 FIRST = 64  # lookups in the first chunks, so that a short list is shared
-TARGET = 4.0  # seconds that a chunk should take
+TARGET = 4.0  # seconds that a chunk should take,
+CHUNKS = 50  # or, with very many slots, as long that about so many are sent in a second: each costs milliseconds
 GRACE = 3.0  # seconds in which a chunk that was sent is in the queue or begun, and a worker that began one is seen
 SILENCE = 60.0  # seconds without a word of a chunk, beyond what its queries may wait
 DEATHS = 3  # workers that may die with a chunk
 PIECES = 8  # what two workers died with is cut in so many
+APART = 8  # workers for each piece that is out, so that two seldom meet
 REFUSALS = 3  # workers that may refuse a chunk, where there are as many
 SLOW = 3.0  # times what others took: at the end, a chunk is sent to idle workers too
 COPIES = 2  # workers that have one chunk in hand at most
@@ -90,13 +93,14 @@ class Coordinator:
     """The chunks of one run.
 
     exhausted: to be set when no more queries will come. ending: to be set when the run ends early: what comes back
-    then is not sent again. workers: slots by name, as of the last look.
+    then is not sent again. workers: slots by name, as of the last look; slots: of all of them.
     """
 
     def __init__(self, policy: Policy, engine: str, backend: str) -> None:
         self.exhausted = False
         self.ending = False
         self.workers: Mapping[str, int] = {}
+        self.slots = 0
         self.recovered: list[str] = []  # what went wrong and was mended, in words, for a log
         self._limits = policy.concurrency, policy.rate
         self._wait = math.fsum(policy.wait(attempt) for attempt in range(1, policy.tries + 1))
@@ -109,20 +113,22 @@ class Coordinator:
         self._took: deque[float] = deque(maxlen=32)  # seconds that the latest chunks took
         self._youngest = (-1, 0.0)  # the latest of the chunks that were begun, and when
         self._taken = 0  # of those that are out, how many are asked to their end
+        self._open = 0  # lookups of theirs without a result
+        self._looked = -math.inf  # when the last look was,
+        self._steady = -math.inf  # and since when there was one about every second
+        self._empty: deque[float] = deque()  # when the queue was empty, as far as reports of then are not all read,
+        self._emptied = -math.inf  # and when it last was, of which all are
         self._again: deque[Order] = deque()
         self._pieces: deque[tuple[list[Query], int]] = deque()  # what workers died with, and how many
-        self._probe: int | None = None  # the piece that is out
+        self._probes: set[int] = set()  # the pieces that are out
+        self._company: Counter[str] = Counter()  # how many of them each worker has in hand
+        self._one = False  # two met in a worker that died: one at a time, to the last
         self._lost: list[Result] = []
 
     @property
     def idle(self) -> bool:
         """Nothing is out, and nothing is to be sent again."""
         return not (self._out or self._pieces or self._lost)
-
-    @property
-    def slots(self) -> int:
-        """Of all workers that are there."""
-        return sum(self.workers.values())
 
     def begun(self) -> Iterator[Query]:
         """The queries that some worker has in hand."""
@@ -150,24 +156,27 @@ class Coordinator:
         if full:
             return 0
         first = max(FIRST, 4 * (concurrency or 0) // (self._parties or 1))  # a share is for one chunk at a time
-        size = max(min(first, MOST), min(MOST, self._handed // (2 * slots)))
+        size = max(min(first, MOST), min(MOST, self._handed // (2 * slots), MOST_OPEN // (2 * slots)))
         if self._each:
-            size = min(size, max(FIRST, int(TARGET / self._each)))
+            size = min(size, max(FIRST, int(max(TARGET, slots / CHUNKS) / self._each)))
         if rate:
             size = min(size, max(1, int(TARGET * rate / (self._parties or 1))))
-        return size
+        return size if self._open + size <= MOST_OPEN else 0
 
     def launch(self, queries: list[Query], now: float) -> Order:
         """Make these a chunk; it counts as sent."""
         self._handed += len(queries)
+        self._open += len(queries)
         return self._order(self._new(queries, now))
 
     def again(self, now: float) -> list[Order]:
         """What is to be sent another time; it counts as sent."""
-        while self._pieces and self._probe is None:
+        self._one = self._one and bool(self._pieces or self._probes)
+        most = 1 if self._one else max(1, len(self.workers) // APART)
+        while self._pieces and len(self._probes) < most:
             queries, deaths = self._pieces.popleft()
             chunk = self._new(queries, now, deaths)
-            self._probe = chunk.number
+            self._probes.add(chunk.number)
             self._again.append(self._order(chunk))
         orders, self._again = list(self._again), deque()
         return orders
@@ -192,7 +201,9 @@ class Coordinator:
             if query.attempts is None:
                 result.attempts = None  # somebody else asked too
             results.append(result)
+        self._open -= len(results)
         if report.sent or report.failed:
+            self._open -= len(chunk.open)
             chunk.open.clear()
         if not chunk.open:
             self._done(chunk, now)
@@ -200,27 +211,43 @@ class Coordinator:
             self._back(chunk, report, now)
         return results
 
-    def look(self, workers: Mapping[str, int], queued: int, now: float) -> list[Result]:
+    def look(self, workers: Mapping[str, int], queued: int, now: float, behind: float = 0.0) -> list[Result]:
         """Who is there (slots by name), and how many tasks are in the queue; returns the results of what is given up.
 
-        To be called about once a second while the Redis can be asked, and not while it cannot.
+        behind: the latest report that was heard is so many seconds older than this. To be called about once a second
+        while the Redis can be asked, and not while it cannot: after that, workers have a while to be seen again.
         """
         self.workers = workers
-        for chunk in list(self._out.values()):
-            gone = [name for name, heard in chunk.holders.items() if name not in workers and now - heard > GRACE]
-            for name in gone:
-                del chunk.holders[name]
-                chunk.deaths += 1
+        self.slots = sum(workers.values())
+        if now - self._looked > GRACE:
+            self._steady = now
+        self._looked = now
+        # What happened later than this, and what was not seen since then, means nothing yet.
+        settled = now - behind - GRACE
+        silent = settled - SILENCE - 2 * self._wait
+        if not queued:
+            self._empty.append(now)
+        while self._empty and self._empty[0] <= now - behind:
+            self._emptied = self._empty.popleft()
+        here = workers.keys()
+        self._company = Counter(name for number in self._probes for name in self._out[number].holders)
+        for chunk in list(self._out.values()) if self._steady < settled else ():
+            holders, gone = chunk.holders, None
+            if not holders.keys() <= here:  # with a thousand workers there are 16,000 chunks to go through
+                gone = [name for name, heard in holders.items() if name not in here and heard < settled]
             if gone:
+                for name in gone:
+                    del holders[name]
+                    chunk.deaths += 1
                 self._mourn(chunk, gone, now)
-            elif chunk.sent is not None and now - chunk.sent > GRACE and self._vanished(chunk, queued, now):
+            elif chunk.sent is not None and chunk.sent < settled and self._vanished(chunk, settled):
                 self._resend(chunk, now, "was lost on its way")
-            elif chunk.sent is None and not chunk.holders:
+            elif chunk.sent is None and not holders:
                 self._resend(chunk, now, "was refused by a worker")
-            elif chunk.holders and now - max(chunk.holders.values()) > SILENCE + 2 * self._wait:
+            elif holders and max(holders.values()) < silent:
                 self._resend(chunk, now, "was begun, and nothing more was heard")
-                chunk.holders.clear()
-        if self.exhausted and not queued:
+                holders.clear()
+        if self.exhausted and not queued and behind < GRACE:
             self._hurry(now)
         lost, self._lost = self._lost, []
         return lost
@@ -251,8 +278,7 @@ class Coordinator:
     def _out_no_more(self, chunk: _Chunk) -> None:
         del self._out[chunk.number]
         self._taken -= chunk.taken
-        if self._probe == chunk.number:
-            self._probe = None
+        self._probes.discard(chunk.number)
 
     def _done(self, chunk: _Chunk, now: float) -> None:
         self._out_no_more(chunk)
@@ -288,19 +314,30 @@ class Coordinator:
         self._again.append(self._order(chunk))
         self.recovered.append(f"chunk {chunk.number} {why}; {len(chunk.open)} of {chunk.size} lookups are sent again")
 
+    def _afresh(self, chunk: _Chunk) -> list[Query]:
+        """What of it has no result. How often that was asked cannot be known any more."""
+        queries = list(chunk.open.values())
+        for query in queries:
+            query.attempts = None
+        return queries
+
     def _mourn(self, chunk: _Chunk, gone: list[str], now: float) -> None:
         """Its worker died, perhaps of it."""
         for query in chunk.open.values():
             query.attempts = None
         if chunk.holders:
             return
-        if chunk.deaths >= DEATHS:
+        if chunk.number in self._probes and any(self._company[name] > 1 for name in gone):
+            self._one = True
+            self._out_no_more(chunk)
+            self._pieces.append((self._afresh(chunk), chunk.deaths - len(gone)))
+        elif chunk.deaths >= DEATHS:
             self._condemn(
                 chunk, f"{chunk.deaths} workers ended while they looked this up, or another of the same chunk"
             )
-        elif chunk.deaths == DEATHS - 1 and chunk.size > 1 and self._probe != chunk.number:
+        elif chunk.deaths == DEATHS - 1 and chunk.size > 1 and chunk.number not in self._probes:
             self._out_no_more(chunk)
-            queries = list(chunk.open.values())
+            queries = self._afresh(chunk)
             size = -(-len(queries) // PIECES)
             self._pieces += [(queries[at : at + size], chunk.deaths) for at in range(0, len(queries), size)]
             self.recovered.append(f"chunk {chunk.number} lost a second worker; its lookups are sent in pieces, in turn")
@@ -310,22 +347,22 @@ class Coordinator:
     def _condemn(self, chunk: _Chunk, error: str) -> None:
         engine, backend = self._names
         self._out_no_more(chunk)
-        for query in chunk.open.values():
-            query.attempts = None
+        self._open -= len(chunk.open)
+        for query in self._afresh(chunk):
             self._lost.append(query.unanswered(Status.ERROR, error, engine, backend))
         self.recovered.append(f"chunk {chunk.number} is given up: {error}")
 
-    def _vanished(self, chunk: _Chunk, queued: int, now: float) -> bool:
+    def _vanished(self, chunk: _Chunk, settled: float) -> bool:
         """Nobody began it: is it in the queue no more? Workers take the oldest first."""
-        if not queued:
+        if chunk.sent is not None and chunk.sent < self._emptied - GRACE:
             return True
         number, when = self._youngest
-        return chunk.copies == 1 and chunk.number < number and now - when > GRACE
+        return chunk.copies == 1 and chunk.number < number and when < settled
 
     def _hurry(self, now: float) -> None:
         """Nothing is left to send: have idle workers try what takes long."""
-        held = [name for chunk in self._out.values() for name in chunk.holders]
-        idle = sum(max(0, slots - held.count(name)) for name, slots in self.workers.items())
+        held = Counter(name for chunk in self._out.values() for name in chunk.holders)
+        idle = sum(max(0, slots - held[name]) for name, slots in self.workers.items())
         if not idle or any(self._limits):
             return  # a copy would use more than its share
         usual = sorted(self._took)[len(self._took) // 2] if self._took else 0.0

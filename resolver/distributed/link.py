@@ -49,10 +49,16 @@ log = logging.getLogger("resolver.distributed")
 
 
 class Look(NamedTuple):
-    """What the Redis shows: slots of the workers by name, and the length of the queue."""
+    """What the Redis shows: slots of the workers by name, and the length of the queue.
+
+    made: when it was looked, on the monotonic clock. behind: the latest report that had been read then was so many
+    seconds older; 0 where there was no other.
+    """
 
     workers: dict[str, int]
     queued: int
+    made: float
+    behind: float
 
 
 class Link:
@@ -69,6 +75,7 @@ class Link:
         self._over = False
         self._outgoing: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
         self._ends: float | None = None  # on the monotonic clock
+        self._read_to = 0.0  # when the latest report that was read came to the Redis, by its own clock
         self._closed = threading.Event()
         self._wake = threading.Event()
         self._told: dict[str, float] = {}  # what was said, and when
@@ -172,6 +179,7 @@ class Link:
                         except Refused as refused:
                             self.say(f"a report was refused: {refused}")
                     self._deliver(reports)
+                    self._read_to = int(entries[-1][0].partition(b"-")[0]) / 1000
                     client.xdel(results, *[number for number, _ in entries])
 
     def _keep(self) -> None:
@@ -187,9 +195,13 @@ class Link:
                 renew.set(keys.alive, lease, px=int(1000 * LEASE))
                 renew.llen(f"{PREFIX}{QUEUE}")
                 renew.smembers(WORKERS)
-                *_, queued, names = renew.execute()
+                renew.xlen(keys.results)
+                renew.time()
+                *_, queued, names, unread, (seconds, millionths) = renew.execute()
+                made = time.monotonic()
+                behind = max(0.0, seconds + millionths / 1e6 - self._read_to) if unread else 0.0
                 workers = self._roll(client, sorted(name.decode(errors="replace") for name in names))
-                self._deliver(Look(workers, queued))
+                self._deliver(Look(workers, queued, made, behind))
                 self._wake.wait(LOOK if workers else LOOK / 10)
 
     def _roll(self, client: Any, names: list[str]) -> dict[str, int]:

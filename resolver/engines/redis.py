@@ -222,7 +222,8 @@ class _Run:
                 now = time.monotonic()
                 if isinstance(item, Look):
                     self._roll_call(item, now)
-                    self._pass_on(mind.look(item.workers, item.queued, now))
+                    # It may have waited here, behind what a slow reader of results held up.
+                    self._pass_on(mind.look(item.workers, item.queued, now, now - item.made + item.behind))
                 else:
                     for report in item:
                         if self.tally is not None:
