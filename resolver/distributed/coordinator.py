@@ -90,12 +90,15 @@ class Coordinator:
     """The chunks of one run.
 
     exhausted: to be set when no more queries will come. ending: to be set when the run ends early: what comes back
-    then is not sent again. workers: slots by name, as of the last look.
+    then is not sent again. workers: slots by name, as of the last look. forgetful: to be set where no reply is awaited;
+    the reports that count are in `went` then, for the caller to take out.
     """
 
     def __init__(self, policy: Policy, engine: str, backend: str) -> None:
         self.exhausted = False
         self.ending = False
+        self.forgetful = False
+        self.went: list[Report] = []
         self.workers: Mapping[str, int] = {}
         self.recovered: list[str] = []  # what went wrong and was mended, in words, for a log
         self._limits = policy.concurrency, policy.rate
@@ -189,8 +192,9 @@ class Coordinator:
             result.input = query.input
             result.engine = engine
             results.append(result)
-        if report.sent or report.failed:
+        if self.forgetful and 0 < report.sent + report.failed == len(chunk.open):
             chunk.open.clear()
+            self.went.append(report)
         if not chunk.open:
             self._done(chunk, now)
         elif report.over is not None:
