@@ -290,17 +290,18 @@ class Coordinator:
         """Its worker died, perhaps of it."""
         if chunk.holders:
             return
-        if chunk.deaths >= DEATHS:
+        if chunk.deaths >= DEATHS and self._probe == chunk.number:
             self._condemn(
                 chunk, f"{chunk.deaths} workers ended while they looked this up, or another of the same chunk"
             )
-        elif chunk.deaths == DEATHS - 1 and chunk.size > 1 and self._probe != chunk.number:
+        elif chunk.deaths >= DEATHS - 1 and self._probe != chunk.number:
+            # Copies may have died all at once: what was not alone yet is not condemned, however many did.
             self._out_no_more(chunk)
             queries = list(chunk.open.values())
             for query in queries:
                 query.attempts = None
             size = -(-len(queries) // PIECES)
-            self._pieces += [(queries[at : at + size], chunk.deaths) for at in range(0, len(queries), size)]
+            self._pieces += [(queries[at : at + size], DEATHS - 1) for at in range(0, len(queries), size)]
             self.recovered.append(f"chunk {chunk.number} lost a second worker; its lookups are sent in pieces, in turn")
         elif chunk.sent is None:
             self._resend(chunk, now, f"lost its worker ({', '.join(gone)})")
@@ -329,6 +330,8 @@ class Coordinator:
         usual = sorted(self._took)[len(self._took) // 2] if self._took else 0.0
         late = max(SLOW * usual, self._wait + 1.0)
         for chunk in self._out.values():
+            if chunk.deaths >= DEATHS - 1:
+                continue  # a copy may be one more worker's death
             if idle and chunk.sent is None and chunk.began is not None and len(chunk.holders) < COPIES:
                 since = now - chunk.began
                 if since > late * len(chunk.holders):
