@@ -1,4 +1,4 @@
-"""The coordinator's rules for the end of a run, for what workers die of, and for limits, in times that the tests tell."""
+"""The coordinator's rules for the end of a run, for what workers die of, and for limits, in its own time."""
 
 import itertools
 

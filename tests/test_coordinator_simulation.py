@@ -239,8 +239,10 @@ CHANCES = st.sampled_from([0.0, 0.0, 0.05, 0.3])
     poison=st.sampled_from([-1, -1, 0, 70]),
     policy=st.sampled_from([Policy(tries=1), Policy(), Policy(tries=1, concurrency=3), Policy(tries=1, rate=500.0)]),
 )
-@settings(max_examples=60)
-def test_every_index_once(seed: int, lookups: int, fleet: list[tuple[int, float]], ill: Ill, policy: Policy) -> None:
+@settings(max_examples=60, deadline=None)
+def test_every_index_once(
+    seed: int, lookups: int, fleet: list[tuple[int, float]], ill: Ill, poison: int, policy: Policy
+) -> None:
     """Whatever goes wrong, each lookup has one result, true to what was asked; soon after one healthy worker stays."""
     sick = [Worker(f"sick{n}", slots, pace) for n, (slots, pace) in enumerate(fleet)]
     world = World(seed, lookups, [Worker("healthy", 1, 0.005, healthy=True), *sick], ill, policy, poison)

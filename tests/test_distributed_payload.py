@@ -91,14 +91,14 @@ EXAMPLE = Chunk(
 
 
 @given(CHUNKS)
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_a_chunk_there_and_back(chunk: Chunk) -> None:
     """What the coordinator encodes is what the worker gets."""
     assert chunk == decode_chunk(payload.encode_chunk(chunk))
 
 
 @given(REPORTS)
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_a_report_there_and_back(report: Report) -> None:
     """What the worker encodes, with its results as octets that were made before, is what the coordinator gets."""
     fields = {name: getattr(report, name) for name in report.__struct_fields__}
@@ -125,14 +125,14 @@ def spoiled(draw: st.DrawFn, of: bytes) -> bytes:
 
 
 @given(spoiled(payload.encode_chunk(EXAMPLE).encode()) | st.binary(max_size=50))
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 def test_a_spoiled_chunk(octets: bytes) -> None:
     """It is read or refused; no other exception is raised."""
     assert becomes(decode_chunk, octets.decode("latin-1")) in ("Chunk", "refused")
 
 
 @given(st.sampled_from(sorted(EXAMPLE.__struct_fields__)), JSON)
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 def test_a_chunk_with_any_other_value(field: str, value: object) -> None:
     """A field may hold anything: the chunk is read or refused."""
     text = json.dumps({**json.loads(payload.encode_chunk(EXAMPLE)), field: value})
@@ -140,7 +140,7 @@ def test_a_chunk_with_any_other_value(field: str, value: object) -> None:
 
 
 @given(st.sampled_from(sorted(Policy.__struct_fields__)), JSON)
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 def test_a_policy_with_any_other_value(field: str, value: object) -> None:
     """Whoever is to be asked how often: it is read or refused."""
     fields = json.loads(payload.encode_chunk(EXAMPLE))
@@ -149,7 +149,7 @@ def test_a_policy_with_any_other_value(field: str, value: object) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_a_spoiled_report(data: st.DataObject) -> None:
     """It is read or refused; no other exception is raised."""
     octets = data.draw(REPORTS.map(payload.encode_report).flatmap(spoiled) | st.binary(max_size=50))
@@ -157,7 +157,7 @@ def test_a_spoiled_report(data: st.DataObject) -> None:
 
 
 @given(JSON | st.dictionaries(st.sampled_from(["body", "content-type", "headers", "properties"]), JSON))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_any_message(message: object) -> None:
     """What is not a task as a coordinator sends it is refused; no other exception is raised."""
     with pytest.raises(Refused):
