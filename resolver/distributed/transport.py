@@ -28,6 +28,9 @@ TASK = "resolve.chunk"
 
 log = logging.getLogger("resolver.distributed")
 
+# What comes of reading anything; not what the connection raises, which Celery sees to.
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
 _Line = Annotated[str, msgspec.Meta(max_length=256)]
 
 
@@ -115,8 +118,22 @@ def check(message: object) -> None:
         raise Refused(f"it is no task of ours ({error})") from None
 
 
+class Taken(redis.QoS):
+    """Celery's note of what workers have taken: what cannot be read there is forgotten, and all else put back."""
+
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
+        try:
+            super().restore_by_tag(tag, client, leftmost)  # type: ignore[no-untyped-call]  # kombu carries few types
+        except _UNREADABLE as error:
+            log.warning("what a worker had taken was refused: it cannot be read (%s)", type(error).__name__)
+            with self.channel.conn_or_acquire(client) as connected:
+                self._remove_from_indices(tag, connected.pipeline()).execute()  # type: ignore[no-untyped-call]
+
+
 class Channel(redis.Channel):
     """Reads on after what cannot be read."""
+
+    QoS = Taken
 
     def _brpop_read(self, **options: Any) -> Any:
         return _survived(super()._brpop_read, **options)
@@ -144,7 +161,6 @@ def _survived(read: Callable[..., Any], **options: Any) -> Any:
     """What `read` gives; as if nothing had come where that is no message at all."""
     try:
         return read(**options)
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-        # Not what the connection raises, which Celery sees to.
+    except _UNREADABLE as error:
         log.warning("a message was refused: it cannot be read (%s: %s)", type(error).__name__, str(error)[:200])
         raise Empty from None
