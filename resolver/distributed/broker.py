@@ -17,9 +17,10 @@ printed, and what errors say is made from that.
 
 from __future__ import annotations
 
+import re
 import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import redis
 from celery import Celery
@@ -27,14 +28,14 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from resolver.distributed.payload import VERSION
+from resolver.distributed.transport import QUEUE as QUEUE
+from resolver.distributed.transport import TASK as TASK
+from resolver.distributed.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 PREFIX = "resolve:"
-QUEUE = f"chunks-{VERSION}"
-TASK = "resolve.chunk"
 WORKERS = f"{PREFIX}workers"
 ON, TIMED, OVER = "on", "timed", "over"
 LEASE = 15.0  # seconds that a run lives without its coordinator: the longest outage of the Redis that disturbs nobody
@@ -44,7 +45,10 @@ PATIENCE = 15.0  # seconds that an answer may take, beyond what was asked to blo
 # The coordinator sends again what is lost, much sooner. This is for what outlives it.
 VISIBILITY = 600.0  # seconds until Celery puts back what a dead worker had taken
 
-_FORMS = "redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS (with ?ssl_ca_certs=FILE for an authority)"
+_FORMS = (
+    "redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS (with ?ssl_ca_certs=FILE for an authority); in a "
+    "password / is written %2F, ? %3F, # %23 and @ %40"
+)
 _TLS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"}
 
 
@@ -65,16 +69,19 @@ class Broker(NamedTuple):
             raise ValueError(f"the Redis address cannot be read; valid: {_FORMS}") from None
         if parts.scheme not in ("redis", "rediss") or not host:
             raise ValueError(f"a Redis address is {_FORMS}")
+        # What stands behind the host may be the rest of a password that holds such a character: it is never repeated.
         path = parts.path.strip("/")
-        if path and not path.isdigit():
-            raise ValueError(f"{path!r} is not the number of a database; a Redis address is {_FORMS}")
-        settings = dict(each.partition("=")[::2] for each in filter(None, parts.query.split("&")))
-        if settings.keys() - _TLS or (settings and parts.scheme == "redis"):
-            unknown = ", ".join(sorted(settings))
-            raise ValueError(f"{unknown} means nothing there; a Redis address is {_FORMS}")
+        if (path and not re.fullmatch("[0-9]+", path)) or parts.fragment:
+            raise ValueError(f"what follows the host is not the number of a database; a Redis address is {_FORMS}")
+        settings = {name: unquote(value) for name, _, value in _pairs(parts.query)}
+        if settings.keys() - _TLS:
+            raise ValueError(f"what follows the ? is none of {', '.join(sorted(_TLS))}; a Redis address is {_FORMS}")
+        if settings and parts.scheme == "redis":
+            raise ValueError(f"{', '.join(sorted(settings))} mean nothing without TLS; a Redis address is {_FORMS}")
         where = f"[{host}]" if ":" in host else host
         shown = f"{parts.scheme}://{where}:{port or 6379}{f'/{path}' if path else ''}"
-        bare = parts._replace(query="", fragment="").geturl()
+        # Kombu takes a semicolon for the end of an address.
+        bare = parts._replace(query="").geturl().replace(";", "%3B")
         return cls(bare, shown, _verified(settings) if parts.scheme == "rediss" else None)
 
     def client(self, *, retries: int = 0) -> redis.Redis:
@@ -100,6 +107,7 @@ class Broker(NamedTuple):
         """Celery, set up for this broker. It is nobody's current app."""
         app = Celery(name, broker=self.url, set_as_current=False)
         app.conf.update(
+            broker_transport=Transport,
             # Data only, in both directions; no pickle, which would run what it is told.
             accept_content=["json"],
             task_serializer="json",
@@ -157,6 +165,10 @@ def told(error: BaseException) -> str:
         return "it refuses the user or password"
     text = " ".join(str(error).split()).rstrip(".")
     return text or type(error).__name__
+
+
+def _pairs(query: str) -> Iterator[tuple[str, str, str]]:
+    return (each.partition("=") for each in query.split("&") if each)
 
 
 def _verified(settings: dict[str, str]) -> dict[str, Any]:

@@ -93,12 +93,15 @@ class Coordinator:
     """The chunks of one run.
 
     exhausted: to be set when no more queries will come. ending: to be set when the run ends early: what comes back
-    then is not sent again. workers: slots by name, as of the last look; slots: of all of them.
+    then is not sent again. workers: slots by name, as of the last look; slots: of all of them. forgetful: to be set
+    where no reply is awaited; the reports that count are in `went` then, for the caller to take out.
     """
 
     def __init__(self, policy: Policy, engine: str, backend: str) -> None:
         self.exhausted = False
         self.ending = False
+        self.forgetful = False
+        self.went: list[Report] = []
         self.workers: Mapping[str, int] = {}
         self.slots = 0
         self.recovered: list[str] = []  # what went wrong and was mended, in words, for a log
@@ -202,9 +205,10 @@ class Coordinator:
                 result.attempts = None  # somebody else asked too
             results.append(result)
         self._open -= len(results)
-        if report.sent or report.failed:
+        if self.forgetful and 0 < report.sent + report.failed == len(chunk.open):
             self._open -= len(chunk.open)
             chunk.open.clear()
+            self.went.append(report)
         if not chunk.open:
             self._done(chunk, now)
         elif report.over is not None and report.over != "held":
@@ -331,15 +335,16 @@ class Coordinator:
             self._one = True
             self._out_no_more(chunk)
             self._pieces.append((self._afresh(chunk), chunk.deaths - len(gone)))
-        elif chunk.deaths >= DEATHS:
+        elif chunk.deaths >= DEATHS and chunk.number in self._probes:
             self._condemn(
                 chunk, f"{chunk.deaths} workers ended while they looked this up, or another of the same chunk"
             )
-        elif chunk.deaths == DEATHS - 1 and chunk.size > 1 and chunk.number not in self._probes:
+        elif chunk.deaths >= DEATHS - 1 and chunk.number not in self._probes:
+            # Copies may have died all at once: what was not alone yet is not condemned, however many did.
             self._out_no_more(chunk)
             queries = self._afresh(chunk)
             size = -(-len(queries) // PIECES)
-            self._pieces += [(queries[at : at + size], chunk.deaths) for at in range(0, len(queries), size)]
+            self._pieces += [(queries[at : at + size], DEATHS - 1) for at in range(0, len(queries), size)]
             self.recovered.append(f"chunk {chunk.number} lost a second worker; its lookups are sent in pieces, in turn")
         elif chunk.sent is None:
             self._resend(chunk, now, f"lost its worker ({', '.join(gone)})")
@@ -368,6 +373,8 @@ class Coordinator:
         usual = sorted(self._took)[len(self._took) // 2] if self._took else 0.0
         late = max(SLOW * usual, self._wait + 1.0)
         for chunk in self._out.values():
+            if chunk.deaths >= DEATHS - 1:
+                continue  # a copy may be one more worker's death
             if idle and chunk.sent is None and chunk.began is not None and len(chunk.holders) < COPIES:
                 since = now - chunk.began
                 if since > late * len(chunk.holders):

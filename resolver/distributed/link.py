@@ -8,13 +8,13 @@ threads are daemons, and at the end they are left where they stand.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import queue
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+import msgspec
 from kombu.exceptions import OperationalError
 from kombu.utils.uuid import uuid
 from redis.exceptions import RedisError
@@ -46,6 +46,16 @@ GRACE, CALM = 0.15, 1.0  # seconds that the threads have to end with the run: at
 _NAG = 10.0  # seconds between two sentences about the same
 
 log = logging.getLogger("resolver.distributed")
+
+
+class _Beat(msgspec.Struct):
+    """What matters in a worker's beat."""
+
+    version: str
+    slots: Annotated[int, msgspec.Meta(ge=1, le=4096)]
+
+
+_beat = msgspec.json.Decoder(_Beat)
 
 
 class Look(NamedTuple):
@@ -213,15 +223,14 @@ class Link:
                 client.srem(WORKERS, name)
                 continue
             try:
-                said = json.loads(beat)
-                version, slots = str(said["version"])[:64], min(int(said["slots"]), 4096)
-            except (ValueError, KeyError, TypeError):
+                said = _beat.decode(beat)
+            except (msgspec.MsgspecError, ValueError, RecursionError):
                 self.say("the beat of a worker was refused: it is none of ours")
                 continue
-            if version == VERSION:
-                workers[name] = max(1, slots)
+            if said.version == VERSION:
+                workers[name] = said.slots
             else:
-                strangers[name] = version
+                strangers[name] = said.version[:64]
         if strangers:
             versions = ", ".join(sorted(set(strangers.values())))
             self.say(

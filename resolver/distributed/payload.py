@@ -53,7 +53,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     version: _Text
-    run: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+    run: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
     number: _Count
     copy: _Count
     backend: _Text
@@ -134,7 +134,7 @@ def decode_chunk(given: object) -> Chunk:
     octets = given.encode(errors="replace")
     try:
         version = _of_version.decode(octets).version
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Refused(f"it is no chunk ({error})") from None
     if version != VERSION:
         raise Refused(f"it is of version {version[:64]}, and this is {VERSION}: install the same version on both sides")

@@ -130,6 +130,7 @@ class _Run:
         Raises RuntimeError as `tend` does.
         """
         mind, queries = self._mind, self._queries
+        mind.forgetful = self.tally is not None
         while True:
             self._hand_out()
             if mind.exhausted and mind.idle and not self._held:
@@ -226,20 +227,21 @@ class _Run:
                     self._pass_on(mind.look(item.workers, item.queued, now, now - item.made + item.behind))
                 else:
                     for report in item:
-                        if self.tally is not None:
-                            self.tally.add(report.sent, report.failed, report.reasons)
                         self._pass_on(mind.hear(report, now))
                 item = inbox.get_nowait()
         except queue.Empty:
             pass
 
     def _pass_on(self, results: list[Result]) -> None:
-        if not results:
+        if self.tally is None:
+            if results:
+                self._deliver(results)
             return
-        if self.tally is not None:
+        for report in self._mind.went:
+            self.tally.add(report.sent, report.failed, report.reasons)
+        self._mind.went.clear()
+        if results:
             self.tally.add(0, len(results), [results[0].error or ""])
-        else:
-            self._deliver(results)
 
     def _roll_call(self, look: Look, now: float) -> None:
         """Who is there? That nobody is must be said at once, and again."""

@@ -1,0 +1,80 @@
+"""A coordinator and its workers, in a play whose time the tests tell."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from resolver import Policy, Query, Result, Status
+from resolver.distributed.coordinator import GRACE, Coordinator, Order
+from resolver.distributed.payload import Report
+
+POLICY = Policy(tries=1, query_timeout=1.0)
+
+
+def found(query: Query, **other: Any) -> Result:
+    """What a worker finds for a query; it knows nothing of the line, and calls its engine by its own name."""
+    result = query.unanswered(Status.NXDOMAIN, "", "threads", "wire")
+    result.input = ""
+    for name, value in other.items():
+        setattr(result, name, value)
+    return result
+
+
+class Play:
+    """A coordinator with workers, at a time of its own."""
+
+    def __init__(self, policy: Policy | None = None, /, **workers: int) -> None:
+        self.mind = Coordinator(policy or POLICY, "redis", "wire")
+        self.workers = workers
+        self.queued = 0
+        self.now = 100.0
+        self.next = 0
+        self.came: list[Result] = []
+        self.look()
+
+    def queries(self, number: int) -> list[Query]:
+        """The next so many."""
+        self.next += number
+        return [Query(n, f"line {n}", f"h{n}.example", "A") for n in range(self.next - number, self.next)]
+
+    def launch(self, number: int | None = None) -> Order:
+        """Send a chunk of so many lookups, or as many as there is room for."""
+        return self.mind.launch(self.queries(self.mind.room() if number is None else number), self.now)
+
+    def fill(self) -> list[Order]:
+        """Send while there is room."""
+        orders = []
+        while self.mind.room():
+            orders.append(self.launch())
+        return orders
+
+    def look(self, seconds: float = 0.0) -> list[Result]:
+        """So much later, see who is there."""
+        self.now += seconds
+        given_up = self.mind.look(self.workers, self.queued, self.now)
+        self.came += given_up
+        return given_up
+
+    def hear(self, order: Order, results: Iterable[Result] = (), worker: str = "a", **more: Any) -> list[Result]:
+        """A worker reports of this order."""
+        report = Report(order.number, order.copy, worker, list(results), **more)
+        counted = self.mind.hear(report, self.now)
+        self.came += counted
+        return counted
+
+    def done(self, order: Order, worker: str = "a") -> list[Result]:
+        """A worker has found all of it."""
+        return self.hear(order, map(found, order.queries), worker, over="done")
+
+    def again(self) -> list[Order]:
+        """What is to be sent another time."""
+        return self.mind.again(self.now)
+
+    def die(self, *workers: str) -> list[Result]:
+        """These are gone, and it shows."""
+        self.workers = {name: slots for name, slots in self.workers.items() if name not in workers}
+        return self.look(GRACE + 0.1)
+
+
+def indexes(order: Order) -> list[int]:
+    """Of its queries."""
+    return [query.index for query in order.queries]

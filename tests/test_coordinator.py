@@ -1,0 +1,262 @@
+"""The coordinator's rules one by one: what it sends, believes and sends again, in times that the tests tell."""
+
+from typing import Any
+
+import pytest
+from play import Play, found, indexes
+
+from resolver import Status
+from resolver.distributed.coordinator import (
+    FIRST,
+    GRACE,
+    MOST_OUT,
+    REFUSALS,
+    SILENCE,
+    TARGET,
+    WINDOW,
+)
+from resolver.distributed.payload import MOST
+from resolver.engines.chunk import Progress
+
+# --- The window, and the sizes of chunks.
+
+
+@pytest.mark.parametrize(("workers", "slots"), [({}, 1), ({"a": 1}, 1), ({"a": 2, "b": 1}, 3)])
+def test_window(workers: dict[str, int], slots: int) -> None:
+    """WINDOW chunks for each slot are out, and as many before any worker is seen as if there were one slot."""
+    assert WINDOW * slots == len(Play(None, **workers).fill())
+
+
+def test_each_that_ends_makes_room() -> None:
+    """For one other."""
+    play = Play(a=1)
+    first, *_ = play.fill()
+    play.done(first)
+    assert 1 == len(play.fill())
+
+
+def test_those_that_only_wait_make_room() -> None:
+    """A chunk that is asked to its end is beside the window, up to MOST_OUT for each slot."""
+    play = Play(a=1)
+    orders = play.fill()
+    for order in orders:
+        play.hear(order, taken=True)
+    for order in orders:
+        play.hear(order, taken=True)
+    more = play.fill()
+    assert WINDOW == len(more)
+    while more:
+        for order in more:
+            play.hear(order, taken=True)
+        orders += more
+        more = play.fill()
+    assert MOST_OUT == len(orders)
+
+
+def test_sizes_grow() -> None:
+    """The first chunks are small, so that a short list is shared; then they grow with what was handed out."""
+    play = Play(a=1)
+    sizes = []
+    for _ in range(40):
+        order = play.launch()
+        sizes.append(len(order.queries))
+        play.done(order)
+    assert [FIRST, FIRST, FIRST] == sizes[:3]
+    assert sizes == sorted(sizes)
+    assert MOST == sizes[-1]
+
+
+def test_sizes_follow_the_time_that_chunks_take() -> None:
+    """Where a lookup takes 10 ms, a chunk gets as many as take TARGET seconds, without what its last replies wait."""
+    play = Play(a=1)
+    for _ in range(60):
+        order = play.launch()
+        play.hear(order)
+        play.now += 1.0 + 0.01 * len(order.queries)
+        play.done(order)
+    assert pytest.approx(TARGET / 0.01, abs=1) == play.mind.room()
+
+
+# --- What is believed.
+
+
+def test_the_first_result_of_each_index() -> None:
+    """Counts, with the line of the coordinator and the name of its engine; further ones do not."""
+    play = Play(a=1)
+    order = play.launch(2)
+    first, second = order.queries
+    expected = found(first, input="line 0", engine="redis")
+    assert [expected] == play.hear(order, [found(first), found(first, status=Status.NOERROR)])
+    assert [] == play.hear(order, [found(first)], "b")
+    assert [1] == [result.index for result in play.hear(order, [found(first), found(second)], over="done")]
+    assert [] == play.done(order, "b")
+    assert play.mind.idle
+
+
+@pytest.mark.parametrize(
+    "lie", [{"index": 77}, {"index": -1}, {"name": "evil.example"}, {"name": None}, {"type": "MX"}]
+)
+def test_what_was_not_asked(lie: dict[str, Any]) -> None:
+    """A result of another index, name or type does not count, and the lookup stays open."""
+    play = Play(a=1)
+    order = play.launch(1)
+    assert [] == play.hear(order, [found(order.queries[0], **lie)])
+    assert not play.mind.idle
+    assert [0] == [result.index for result in play.done(order)]
+
+
+def test_a_chunk_that_is_not_out() -> None:
+    """Whatever is said of it counts for nothing."""
+    play = Play(a=1)
+    order = play.launch(1)
+    stranger = order._replace(number=99)
+    assert [] == play.done(stranger)
+    play.hear(stranger, taken=True, over="back")
+    assert ([], False) == (play.again(), play.mind.idle)
+
+
+def test_done_with_lookups_undone() -> None:
+    """What has no result is sent again, whatever the worker calls it."""
+    play = Play(a=1)
+    order = play.launch(3)
+    play.hear(order, [found(order.queries[1])], over="done")
+    [again] = play.again()
+    assert ([0, 2], 1, order.number) == (indexes(again), again.copy, again.number)
+
+
+def test_queries_that_went_out() -> None:
+    """Where no reply is awaited a chunk is done when as many went out as it had: once. Elsewhere it means nothing."""
+    for forgetful, idle in ((True, True), (False, False)):
+        play = Play(a=1)
+        play.mind.forgetful = forgetful
+        order = play.launch(3)
+        play.hear(order, sent=10)
+        assert not play.mind.idle
+        play.hear(order, sent=2, failed=1)
+        play.hear(order, sent=2, failed=1)
+        assert (idle, idle * [(2, 1)]) == (play.mind.idle, [(each.sent, each.failed) for each in play.mind.went])
+
+
+# --- What comes back.
+
+
+def test_given_back() -> None:
+    """What has no result is sent again; how often it is asked in all, nobody knows by then."""
+    play = Play(a=1)
+    order = play.launch(3)
+    play.hear(order, [found(order.queries[0])], over="back", sentence="left", unfinished=[Progress(1, 2, 5.0)])
+    [again] = play.again()
+    assert ([1, 2], 1) == (indexes(again), again.copy)
+    assert [None, None] == [query.attempts for query in again.queries]
+    assert [f"chunk {order.number} left; 2 of 3 lookups are sent again"] == play.mind.recovered
+
+
+def test_given_back_as_the_run_ends() -> None:
+    """It is not sent again, and tells how far each lookup came."""
+    play = Play(a=1)
+    order = play.launch(2)
+    play.hear(order)
+    assert [0, 1] == [query.index for query in play.mind.begun()]
+    play.mind.ending = True
+    play.hear(order, over="back", unfinished=[Progress(0, 2, 5.0), Progress(1, 0, None)])
+    assert ([], []) == (play.again(), list(play.mind.begun()))
+    assert [(2, 95.0), (0, None)] == [(query.attempts, query.asked) for query in order.queries]
+
+
+def test_a_copy_given_back() -> None:
+    """While another worker still has the chunk, or another copy is in the queue, it is not sent a third time."""
+    play = Play(a=1, b=1)
+    order = play.launch(2)
+    play.hear(order)
+    play.hear(order, worker="b")
+    play.hear(order, worker="b", over="back")
+    assert [] == play.again()
+    play.hear(order, over="back")
+    [again] = play.again()
+    play.hear(order, worker="c", over="back")
+    assert ([], [0, 1]) == (play.again(), [result.index for result in play.done(again)])
+
+
+def test_refused() -> None:
+    """By REFUSALS workers in turn, it is given up as ERROR with their sentence."""
+    play = Play(a=1, b=1, c=1)
+    order = play.launch(2)
+    for worker in "abc"[: REFUSALS - 1]:
+        play.hear(order, worker=worker, over="refused", sentence="no such backend here")
+        [order] = play.again()
+    play.hear(order, worker="c", over="refused", sentence="no such backend here")
+    given_up = play.look()
+    assert [
+        (0, Status.ERROR, "no such backend here", "line 0"),
+        (1, Status.ERROR, "no such backend here", "line 1"),
+    ] == [(result.index, result.status, result.error, result.input) for result in given_up]
+    assert (True, []) == (play.mind.idle, play.look())
+
+
+# --- What is lost.
+
+
+def test_a_dead_worker() -> None:
+    """What it had without a result goes to others, when it has been gone for a moment."""
+    play = Play(a=1, b=1)
+    order = play.launch(3)
+    play.hear(order, [found(order.queries[0])])
+    del play.workers["a"]
+    play.look(GRACE - 0.1)
+    assert [] == play.again()
+    play.look(0.2)
+    [again] = play.again()
+    assert [1, 2] == indexes(again)
+    assert [f"chunk {order.number} lost its worker (a); 2 of 3 lookups are sent again"] == play.mind.recovered
+
+
+def test_a_worker_that_was_thought_dead() -> None:
+    """What it finds still counts."""
+    play = Play(a=1)
+    order = play.launch(1)
+    play.hear(order)
+    play.die("a")
+    [again] = play.again()
+    assert [0] == [result.index for result in play.done(order)]
+    assert ([], True) == (play.done(again, "b"), play.mind.idle)
+
+
+def test_lost_on_the_way() -> None:
+    """What nobody began, though the queue is empty, is sent again after GRACE seconds; in the queue it may wait."""
+    play = Play(a=1)
+    order = play.launch(1)
+    play.queued = 1
+    play.look(1000.0)
+    assert [] == play.again()
+    play.queued = 0
+    play.look(0.0)
+    [again] = play.again()
+    assert (order.number, 1) == (again.number, again.copy)
+    play.look(GRACE - 0.1)
+    assert [] == play.again()
+    play.look(0.2)
+    assert [2] == [each.copy for each in play.again()]
+
+
+def test_overtaken() -> None:
+    """Workers take the oldest first: what nobody began though a younger one is in hand for long is lost."""
+    play = Play(a=1)
+    older, younger = play.launch(1), play.launch(1)
+    play.queued = 5
+    play.now += GRACE
+    play.hear(younger)
+    play.look(GRACE - 0.1)
+    assert [] == play.again()
+    play.look(0.2)
+    assert [older.number] == [each.number for each in play.again()]
+
+
+def test_silence() -> None:
+    """A worker that beats, and says nothing of a chunk for long, is not waited for."""
+    play = Play(a=1, b=1)
+    order = play.launch(1)
+    play.hear(order)
+    play.look(SILENCE + 2.0)
+    assert [] == play.again()
+    play.look(0.1)
+    assert [order.number] == [each.number for each in play.again()]

@@ -1,0 +1,173 @@
+"""The coordinator's rules for the end of a run, for what workers die of, and for limits, in its own time."""
+
+import itertools
+
+import pytest
+from play import Play, indexes
+
+from resolver import Policy, Status
+from resolver.distributed.coordinator import (
+    COPIES,
+    DEATHS,
+    FIRST,
+    PIECES,
+    SLOW,
+    TARGET,
+    Order,
+)
+
+# --- The end of a run.
+
+
+def ending(**workers: int) -> tuple[Play, Order]:
+    """A run with one chunk that worker a has in hand; others took a second."""
+    play = Play(None, **workers)
+    for _ in range(5):
+        order = play.launch(10)
+        play.hear(order)
+        play.now += 1.0
+        play.done(order)
+    order = play.launch(10)
+    play.hear(order)
+    play.mind.exhausted = True
+    return play, order
+
+
+def test_idle_workers_at_the_end() -> None:
+    """They get a copy of what takes SLOW times what others took, COPIES are in hand at most, and the first wins."""
+    play, order = ending(a=1, b=1, c=1)
+    play.look(SLOW)
+    assert [] == play.again()
+    play.look(0.1)
+    [copy] = play.again()
+    play.hear(copy, worker="b")
+    play.look(50.0)
+    assert (COPIES, []) == (2, play.again())
+    assert 10 == len(play.done(copy, "b"))
+    assert ([], True) == (play.done(order), play.mind.idle)
+
+
+@pytest.mark.parametrize("why", ["nobody is idle", "more will come", "something is queued", "limits"])
+def test_no_copy(why: str) -> None:
+    """Where it would be of no use, or take more than its share."""
+    play, _ = ending(a=1) if why == "nobody is idle" else ending(a=1, b=1)
+    play.mind.exhausted = why != "more will come"
+    play.queued = int(why == "something is queued")
+    if why == "limits":
+        play = Play(Policy(concurrency=5), a=1, b=1)
+        play.hear(play.launch(5))
+        play.mind.exhausted = True
+    play.look(50.0)
+    assert [] == play.again()
+
+
+# --- Poison.
+
+
+def test_what_workers_die_of() -> None:
+    """What DEATHS - 1 workers died with is cut in pieces, which go out one at a time; what one more dies with is ERROR.
+
+    All others of the chunk have their result.
+    """
+    play = Play(a=1, b=1, c=1, d=1)
+    poison = 19
+    order = play.launch(FIRST)
+    for worker in "ab"[: DEATHS - 1]:
+        play.hear(order, worker=worker)
+        play.die(worker)
+        [order] = play.again()
+    pieces = []
+    while not play.mind.idle:
+        pieces.append(indexes(order))
+        play.hear(order, worker="c")
+        if poison in indexes(order):
+            play.die("c")
+        else:
+            play.done(order, "d")
+        orders = play.again()
+        assert len(orders) <= 1
+        [order] = orders or [order]
+    play.look()
+    assert PIECES == len(pieces)
+    assert list(range(FIRST)) == sorted(itertools.chain.from_iterable(pieces))
+    [condemned] = [piece for piece in pieces if poison in piece]
+    assert list(range(FIRST)) == sorted(result.index for result in play.came)
+    assert condemned == [result.index for result in play.came if result.status is Status.ERROR]
+    assert {f"{DEATHS} workers ended while they looked this up, or another of the same chunk"} == {
+        result.error for result in play.came if result.status is Status.ERROR
+    }
+
+
+def test_copies_that_die_at_once() -> None:
+    """However many die with a chunk between two looks, it is cut first: nothing is condemned for its company."""
+    play = Play(a=1, b=1, c=1, d=1)
+    order = play.launch(FIRST)
+    for worker in "abc":
+        play.hear(order, worker=worker)
+    assert [] == play.die("a", "b", "c")
+    [piece] = play.again()
+    assert (FIRST // PIECES, []) == (len(piece.queries), play.again())
+
+
+def test_no_copy_of_what_workers_die_of() -> None:
+    """A piece that takes long may be about to kill: it is not sent to idle workers as well."""
+    play = Play(a=1, b=1, c=1, d=1)
+    order = play.launch(FIRST)
+    play.mind.exhausted = True
+    for worker in "ab":
+        play.hear(order, worker=worker)
+    play.die("a", "b")
+    [piece] = play.again()
+    play.hear(piece, worker="c")
+    play.look(50.0)
+    assert [] == play.again()
+
+
+def test_the_dead_company() -> None:
+    """A worker that dies while another has the same chunk is not mourned until that one is gone too."""
+    play = Play(a=1, b=1)
+    order = play.launch(2)
+    play.hear(order)
+    play.hear(order, worker="b")
+    play.die("a")
+    assert [] == play.again()
+    assert 2 == len(play.done(order, "b"))
+
+
+# --- Limits.
+
+
+@pytest.mark.parametrize(
+    ("policy", "workers", "shares"),
+    [
+        (Policy(concurrency=10), {"a": 2, "b": 1}, 3),
+        (Policy(concurrency=2), {"a": 2, "b": 1}, 2),
+        (Policy(rate=100.0), {"a": 2, "b": 1}, 3),
+        (Policy(rate=100.0, concurrency=1), {"a": 2, "b": 1}, 1),
+    ],
+)
+def test_limits_are_shared(policy: Policy, workers: dict[str, int], shares: int) -> None:
+    """As many chunks are out as there are shares, each with one of them, and no more."""
+    play = Play(policy, **workers)
+    assert [shares] * shares == [order.parties for order in play.fill()]
+
+
+def test_limits_with_nobody_there() -> None:
+    """Nothing is sent: nobody knows how many will share them."""
+    assert 0 == Play(Policy(rate=10.0)).mind.room()
+
+
+def test_limits_with_more_workers() -> None:
+    """What is out ends first, then they share anew; with fewer, what is left is used no further than it was shared."""
+    play = Play(Policy(rate=1000.0), a=1)
+    [order] = play.fill()
+    play.workers["b"] = 1
+    play.look(1.0)
+    assert [] == play.fill()
+    play.done(order)
+    assert [2, 2] == [order.parties for order in play.fill()]
+
+
+def test_a_rate_bounds_the_size() -> None:
+    """A chunk has no more lookups than its share lets out in TARGET seconds."""
+    assert [int(TARGET * 2), int(TARGET * 2)] == [len(each.queries) for each in Play(Policy(rate=4.0), a=1, b=1).fill()]

@@ -1,0 +1,187 @@
+"""What travels over Redis, from whoever may have written it: it is read or refused, whatever it is."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resolver import Policy, Record, Result, Status
+from resolver.distributed import payload
+from resolver.distributed.payload import Asked, Chunk, Rawly, Refused, Report, decode_chunk, decode_report
+from resolver.distributed.transport import check
+from resolver.engines.chunk import Progress
+
+NAMES = st.sampled_from(["www.example", "a\\.b.example", "\\255.example", "example", "x" * 63 + ".example", ""])
+COUNTS = st.integers(0, (1 << 63) - 1)
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+POLICIES = st.builds(
+    Policy,
+    nameservers=st.sampled_from([(), ("192.0.2.1",), ("[2001:db8::1]:5353", "tls://192.0.2.1#dns.example")]),
+    timeout=st.none() | st.floats(0.001, 1e9),
+    query_timeout=st.floats(0.001, 1e9),
+    tries=st.integers(1, 100),
+    concurrency=st.none() | st.integers(1, 10**6),
+    rate=st.none() | st.floats(0.001, 1e9),
+)
+CHUNKS = st.builds(
+    Chunk,
+    version=st.just(payload.VERSION),
+    run=st.text("0123456789abcdef", min_size=32, max_size=32),
+    number=COUNTS,
+    copy=COUNTS,
+    backend=st.sampled_from(["wire", "system"]),
+    policy=POLICIES,
+    authority=st.none() | st.text(max_size=50),
+    alone=st.booleans(),
+    forgetful=st.booleans(),
+    queries=st.lists(
+        st.builds(Asked, COUNTS, NAMES.filter(bool), st.sampled_from(["A", "MX", "TYPE65280"])), min_size=1
+    ),
+)
+RESULTS = st.builds(
+    Result,
+    index=st.integers(-(1 << 63), (1 << 63) - 1),
+    input=st.text(),
+    name=st.none() | st.text(),
+    type=st.text(),
+    status=st.sampled_from([*Status][:22]) | st.just(Status("RCODE77")),
+    answers=st.lists(st.builds(Record, st.text(), st.text(), st.none() | COUNTS, st.text()), max_size=3),
+    nameserver=st.none() | st.text(),
+    transport=st.none() | st.text(),
+    attempts=st.none() | COUNTS,
+    elapsed=st.none() | st.floats(allow_nan=False),
+    engine=st.text(),
+    backend=st.text(),
+    error=st.none() | st.text(),
+)
+REPORTS = st.builds(
+    Report,
+    chunk=COUNTS,
+    copy=COUNTS,
+    worker=st.text(max_size=20),
+    results=st.lists(RESULTS, max_size=3),
+    taken=st.booleans(),
+    over=st.sampled_from([None, "done", "back", "refused"]),
+    sentence=st.none() | st.text(),
+    unfinished=st.lists(st.builds(Progress, COUNTS, st.none() | COUNTS, st.none() | st.floats(0, 1e9)), max_size=3),
+    sent=COUNTS,
+    failed=COUNTS,
+    reasons=st.lists(st.text(), max_size=2),
+)
+EXAMPLE = Chunk(
+    version=payload.VERSION,
+    run="0" * 32,
+    number=1,
+    copy=0,
+    backend="wire",
+    policy=Policy(nameservers=("192.0.2.1",)),  # type: ignore[arg-type]  # texts are what users give
+    authority=None,
+    alone=False,
+    forgetful=False,
+    queries=[Asked(5, "www.example", "A")],
+)
+
+
+@given(CHUNKS)
+@settings(max_examples=30, deadline=None)
+def test_a_chunk_there_and_back(chunk: Chunk) -> None:
+    """What the coordinator encodes is what the worker gets."""
+    assert chunk == decode_chunk(payload.encode_chunk(chunk))
+
+
+@given(REPORTS)
+@settings(max_examples=30, deadline=None)
+def test_a_report_there_and_back(report: Report) -> None:
+    """What the worker encodes, with its results as octets that were made before, is what the coordinator gets."""
+    fields = {name: getattr(report, name) for name in report.__struct_fields__}
+    raw = Rawly(**{**fields, "results": [msgspec.Raw(payload.encode_result(each)) for each in report.results]})
+    assert report == decode_report(payload.encode_report(raw))
+
+
+def becomes(read: Callable[[Any], object], given: object) -> str:
+    """What comes of it: the name of a type, `refused`, or how long a sentence is that nobody reads to its end."""
+    try:
+        return type(read(given)).__name__
+    except Refused as refused:
+        return "refused" if 0 < len(str(refused)) < 2000 else f"refused in {len(str(refused))} characters"
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, of: bytes) -> bytes:
+    """These octets with some of them changed, gone, or twice there."""
+    octets = bytearray(of)
+    for _ in range(draw(st.integers(1, 4))):
+        at, to = sorted((draw(st.integers(0, len(octets))), draw(st.integers(0, len(octets)))))
+        octets[at:to] = draw(st.binary(max_size=3) | st.just(bytes(octets[at:to]) * 2))
+    return bytes(octets)
+
+
+@given(spoiled(payload.encode_chunk(EXAMPLE).encode()) | st.binary(max_size=50))
+@settings(max_examples=80, deadline=None)
+def test_a_spoiled_chunk(octets: bytes) -> None:
+    """It is read or refused; no other exception is raised."""
+    assert becomes(decode_chunk, octets.decode("latin-1")) in ("Chunk", "refused")
+
+
+@given(st.sampled_from(sorted(EXAMPLE.__struct_fields__)), JSON)
+@settings(max_examples=80, deadline=None)
+def test_a_chunk_with_any_other_value(field: str, value: object) -> None:
+    """A field may hold anything: the chunk is read or refused."""
+    text = json.dumps({**json.loads(payload.encode_chunk(EXAMPLE)), field: value})
+    assert becomes(decode_chunk, text) in ("Chunk", "refused")
+
+
+@given(st.sampled_from(sorted(Policy.__struct_fields__)), JSON)
+@settings(max_examples=80, deadline=None)
+def test_a_policy_with_any_other_value(field: str, value: object) -> None:
+    """Whoever is to be asked how often: it is read or refused."""
+    fields = json.loads(payload.encode_chunk(EXAMPLE))
+    text = json.dumps({**fields, "policy": {**fields["policy"], field: value}})
+    assert becomes(decode_chunk, text) in ("Chunk", "refused")
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_spoiled_report(data: st.DataObject) -> None:
+    """It is read or refused; no other exception is raised."""
+    octets = data.draw(REPORTS.map(payload.encode_report).flatmap(spoiled) | st.binary(max_size=50))
+    assert becomes(decode_report, octets) in ("Report", "refused")
+
+
+@given(JSON | st.dictionaries(st.sampled_from(["body", "content-type", "headers", "properties"]), JSON))
+@settings(max_examples=60, deadline=None)
+def test_any_message(message: object) -> None:
+    """What is not a task as a coordinator sends it is refused; no other exception is raised."""
+    with pytest.raises(Refused):
+        check(message)
+
+
+NESTED = "[" * 200_000 + "]" * 200_000
+
+
+@pytest.mark.parametrize("given", [None, 5, b"x", [], {}, "", "\ud800", NESTED, '{"version": ' + NESTED + "}"])
+def test_what_is_no_chunk(given: object) -> None:
+    """It is refused, whatever type it is of and however deep it goes."""
+    with pytest.raises(Refused):
+        decode_chunk(given)
+
+
+@pytest.mark.parametrize("nested", ['{"x": %s, "version": "1"}', '{"version": "1", "x": %s}'])
+def test_depth_beside_the_version(nested: str) -> None:
+    """What another version's chunk has beside its version may be of any depth."""
+    with pytest.raises(Refused):
+        decode_chunk(nested % NESTED)
+
+
+def test_depth_in_a_report() -> None:
+    """Arrays in arrays, in arrays."""
+    with pytest.raises(Refused, match="it is no report"):
+        decode_report(b"\x84\xa5chunk\x00\xa4copy\x00\xa6worker\xa1x\xa7results" + b"\x91" * 200_000 + b"\xc0")
