@@ -48,9 +48,14 @@ class Play:
         return orders
 
     def look(self, seconds: float = 0.0) -> list[Result]:
-        """So much later, see who is there."""
-        self.now += seconds
-        given_up = self.mind.look(self.workers, self.queued, self.now)
+        """So much later, and each second until then, see who is there."""
+        given_up: list[Result] = []
+        end = self.now + seconds
+        while True:
+            self.now = min(end, self.now + 1.0)
+            given_up += self.mind.look(self.workers, self.queued, self.now)
+            if self.now >= end:
+                break
         self.came += given_up
         return given_up
 

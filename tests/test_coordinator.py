@@ -141,7 +141,7 @@ def test_queries_that_went_out() -> None:
 
 
 def test_given_back() -> None:
-    """What has no result is sent again; how often it is asked in all, nobody knows by then."""
+    """What has no result is sent again; how often it is asked in all, nobody knows, where it was asked before."""
     play = Play(a=1)
     order = play.launch(3)
     play.hear(order, [found(order.queries[0])], over="back", sentence="left", unfinished=[Progress(1, 2, 5.0)])
@@ -179,10 +179,12 @@ def test_a_copy_given_back() -> None:
 
 def test_refused() -> None:
     """By REFUSALS workers in turn, it is given up as ERROR with their sentence."""
-    play = Play(a=1, b=1, c=1)
+    play = Play(a=1, b=1, c=1, d=1)
     order = play.launch(2)
-    for worker in "abc"[: REFUSALS - 1]:
+    for worker in "aabc"[:REFUSALS]:
         play.hear(order, worker=worker, over="refused", sentence="no such backend here")
+        assert [] == play.again()  # not at once: the same worker may take it again
+        play.look(GRACE + 1.0)
         [order] = play.again()
     play.hear(order, worker="c", over="refused", sentence="no such backend here")
     given_up = play.look()
@@ -238,12 +240,20 @@ def test_lost_on_the_way() -> None:
     assert [2] == [each.copy for each in play.again()]
 
 
+def test_refused_by_all_there_are() -> None:
+    """Where fewer workers are there, it is given up when each of them has refused it."""
+    play = Play(a=1)
+    order = play.launch(1)
+    play.hear(order, over="refused", sentence="no such backend here")
+    assert [Status.ERROR] == [result.status for result in play.look()]
+
+
 def test_overtaken() -> None:
     """Workers take the oldest first: what nobody began though a younger one is in hand for long is lost."""
     play = Play(a=1)
     older, younger = play.launch(1), play.launch(1)
     play.queued = 5
-    play.now += GRACE
+    play.look(GRACE)
     play.hear(younger)
     play.look(GRACE - 0.1)
     assert [] == play.again()
@@ -256,7 +266,7 @@ def test_silence() -> None:
     play = Play(a=1, b=1)
     order = play.launch(1)
     play.hear(order)
-    play.look(SILENCE + 2.0)
+    play.look(SILENCE + 2.0 + GRACE)
     assert [] == play.again()
     play.look(0.1)
     assert [order.number] == [each.number for each in play.again()]

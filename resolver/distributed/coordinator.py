@@ -296,11 +296,12 @@ class Coordinator:
     def _back(self, chunk: _Chunk, report: Report, now: float) -> None:
         """A worker leaves it with lookups undone."""
         chunk.holders.pop(report.worker, None)
-        for progress in report.unfinished:
-            query = chunk.open.get(progress.index)
-            if query is not None:
-                query.attempts = progress.attempts if query.attempts == 0 else None
-                query.asked = None if progress.ago is None else now - progress.ago
+        told = {progress.index: progress for progress in report.unfinished}
+        for query in chunk.open.values():
+            progress = told.get(query.index)
+            query.attempts = progress.attempts if progress is not None and query.attempts == 0 else None
+            if progress is not None and progress.ago is not None:
+                query.asked = now - progress.ago
         if report.over == "refused":
             chunk.refused.add(report.worker)
             if len(chunk.refused) >= REFUSALS or chunk.refused.issuperset(self.workers):
