@@ -153,10 +153,12 @@ class Reports:
 
     def begin(self) -> tuple[bool, float | None]:
         """Say that it is begun. Is its run alive, and how many seconds has that (None: as many as it takes)?"""
-        pipe = self._client.pipeline(transaction=False)
-        pipe.get(self._keys.alive)
-        pipe.pttl(self._keys.ends)
-        lease, ends = self._try(pipe.execute) or (None, 0)
+
+        def ask(pipe: Any) -> None:
+            pipe.get(self._keys.alive)
+            pipe.pttl(self._keys.ends)
+
+        lease, ends = self._try(ask) or (None, 0)
         lease = (lease or OVER.encode()).decode(errors="replace")
         if lease == OVER or (lease == TIMED and ends < 0):
             return False, None
@@ -223,18 +225,24 @@ class Reports:
         return Rawly(self._chunk.number, self._chunk.copy, self._worker, **more)
 
     def _send(self, report: Rawly) -> None:
-        pipe = self._client.pipeline(transaction=False)
-        pipe.xadd(self._keys.results, {"report": encode_report(report)})
-        # Where the coordinator is gone, nobody else clears it away.
-        pipe.pexpire(self._keys.results, int(4000 * LEASE))
-        self._try(pipe.execute)
+        octets = encode_report(report)
 
-    def _try(self, send: Any) -> Any:
-        """Do this, however long the Redis is away; None where the worker leaves before."""
+        def add(pipe: Any) -> None:
+            pipe.xadd(self._keys.results, {"report": octets})
+            # Where the coordinator is gone, nobody else clears it away.
+            pipe.pexpire(self._keys.results, int(4000 * LEASE))
+
+        self._try(add)
+
+    def _try(self, fill: Callable[[Any], None]) -> Any:
+        """Send what this puts into a pipeline, however long the Redis is away; None where the worker leaves before."""
         wait = 0.05
         while True:
+            # A new one each time: a pipeline that failed has forgotten its commands, and sends nothing the next time.
+            pipe = self._client.pipeline(transaction=False)
+            fill(pipe)
             try:
-                return send()
+                return pipe.execute()
             except (RedisError, OSError) as error:
                 log.debug("the Redis does not take a report: %s", told(error))
             if self._leaving.wait(wait):
