@@ -5,6 +5,7 @@ is told once a second who is there and how long the queue is, and `again` gives 
 
 A chunk is sent again when
   - the worker that began it is gone: its beats have ended;
+  - the worker that began it has it no more: what it said of its end was lost;
   - a worker gives it back, with whatever it did not finish;
   - nobody began it, and it is not in the queue: Redis lost it, or what a dead worker had just taken;
   - the worker that has it is there but has long said nothing of it;
@@ -28,7 +29,7 @@ from resolver.distributed.payload import MOST
 from resolver.message import Query, Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from resolver.distributed.payload import Report
     from resolver.policy import Policy
@@ -38,6 +39,7 @@ MOST_OUT = 20  # and with those that only wait for their last replies
 FIRST = 64  # lookups in the first chunks, so that a short list is shared
 TARGET = 4.0  # seconds that a chunk should take
 GRACE = 3.0  # seconds in which a chunk that was sent is in the queue or begun, and a worker that began one is seen
+STALE = 6.0  # seconds: more than a beat lasts, so what a worker says of itself is later than what was heard before
 SILENCE = 60.0  # seconds without a word of a chunk, beyond what its queries may wait
 DEATHS = 3  # workers that may die with a chunk
 PIECES = 8  # what two workers died with is cut in so many
@@ -101,6 +103,7 @@ class Coordinator:
         self._limits = policy.concurrency, policy.rate
         self._wait = math.fsum(policy.wait(attempt) for attempt in range(1, policy.tries + 1))
         self._names = engine, backend
+        self._returned = -math.inf  # when the Redis was there again
         self._out: dict[int, _Chunk] = {}
         self._next = 0
         self._handed = 0
@@ -198,19 +201,44 @@ class Coordinator:
             self._back(chunk, report, now)
         return results
 
-    def look(self, workers: Mapping[str, int], queued: int, now: float) -> list[Result]:
+    def returned(self, now: float) -> None:
+        """The Redis was away, or has lost what it held: what is not there may only not be there yet."""
+        self._returned = now
+
+    def look(
+        self,
+        workers: Mapping[str, int],
+        queued: int,
+        now: float,
+        held: Mapping[str, Collection[int]] | None = None,
+        unread: int = 0,
+    ) -> list[Result]:
         """Who is there (slots by name), and how many tasks are in the queue; returns the results of what is given up.
 
+        held: the chunks that each worker says it has in hand. unread: reports that wait to be heard; as long as there
+        are some, nothing is thought lost that they may tell of.
         To be called about once a second while the Redis can be asked, and not while it cannot.
         """
         self.workers = workers
         for chunk in list(self._out.values()):
-            gone = [name for name, heard in chunk.holders.items() if name not in workers and now - heard > GRACE]
+            silent = {name: now - max(heard, self._returned) for name, heard in chunk.holders.items()}
+            gone = [name for name, since in silent.items() if name not in workers and since > GRACE]
             for name in gone:
                 del chunk.holders[name]
                 chunk.deaths += 1
             if gone:
                 self._mourn(chunk, gone, now)
+            elif unread:
+                continue
+            elif rid := [
+                name
+                for name, since in silent.items()
+                if held and name in held and chunk.number not in held[name] and since > STALE
+            ]:
+                for name in rid:
+                    del chunk.holders[name]
+                if not chunk.holders and chunk.sent is None:
+                    self._resend(chunk, now, f"was done, and the word of it was lost ({', '.join(rid)})")
             elif chunk.sent is not None and now - chunk.sent > GRACE and self._vanished(chunk, queued, now):
                 self._resend(chunk, now, "was lost on its way")
             elif chunk.holders and now - max(chunk.holders.values()) > SILENCE + 2 * self._wait:
@@ -287,17 +315,18 @@ class Coordinator:
         """Its worker died, perhaps of it."""
         if chunk.holders:
             return
-        if chunk.deaths >= DEATHS:
+        alone = chunk.size == 1 or self._probe == chunk.number
+        if chunk.deaths >= DEATHS and alone:
             self._condemn(
                 chunk, f"{chunk.deaths} workers ended while they looked this up, or another of the same chunk"
             )
-        elif chunk.deaths == DEATHS - 1 and chunk.size > 1 and self._probe != chunk.number:
+        elif chunk.deaths >= DEATHS - 1 and not alone:
             self._out_no_more(chunk)
             queries = list(chunk.open.values())
             for query in queries:
                 query.attempts = None
             size = -(-len(queries) // PIECES)
-            self._pieces += [(queries[at : at + size], chunk.deaths) for at in range(0, len(queries), size)]
+            self._pieces += [(queries[at : at + size], DEATHS - 1) for at in range(0, len(queries), size)]
             self.recovered.append(f"chunk {chunk.number} lost a second worker; its lookups are sent in pieces, in turn")
         elif chunk.sent is None:
             self._resend(chunk, now, f"lost its worker ({', '.join(gone)})")
@@ -326,6 +355,8 @@ class Coordinator:
         usual = sorted(self._took)[len(self._took) // 2] if self._took else 0.0
         late = max(SLOW * usual, self._wait + 1.0)
         for chunk in self._out.values():
+            if chunk.deaths:
+                continue  # two workers must not die of it at a time
             if idle and chunk.sent is None and chunk.began is not None and len(chunk.holders) < COPIES:
                 since = now - chunk.began
                 if since > late * len(chunk.holders):

@@ -37,18 +37,18 @@ log = logging.getLogger("resolver.distributed")
 
 
 class Tasks:
-    """What a worker does with each task that Celery brings. `done`, `held`: figures of it, for people."""
+    """What a worker does with each task that Celery brings. `done`: lookups, for people."""
 
     def __init__(self, name: str, teams: Teams, client: Any) -> None:
         self.name = name
         self.done = 0
-        self.held = 0
         self.taken = 0  # of those that are held, how many are asked to their end
         self.on_room: Callable[[], None] = lambda: None  # to be called when there is room for other chunks
         self._teams = teams
         self._client = client
         self._leaving = threading.Event()
         self._lock = threading.Lock()
+        self._in_hand: list[tuple[str, int]] = []  # run and number; one that came twice is in it twice
         self._authorities: dict[str, str] = {}
 
     def perform(self, text: object) -> None:
@@ -59,14 +59,27 @@ class Tasks:
             log.warning("a task was refused: %s", refused)
             return
         with self._lock:
-            self.held += 1
+            self._in_hand.append((chunk.run, chunk.number))
         try:
             self._perform(chunk, Reports(chunk, self.name, self._client, self._leaving))
         except Exception:
             log.exception("%s of this worker broke; the coordinator sends it again", _named(chunk))
         finally:
             with self._lock:
-                self.held -= 1
+                self._in_hand.remove((chunk.run, chunk.number))
+
+    @property
+    def held(self) -> int:
+        """How many chunks are in hand."""
+        return len(self._in_hand)
+
+    def has(self) -> dict[str, list[int]]:
+        """The chunks that are in hand, by run."""
+        found: dict[str, list[int]] = {}
+        with self._lock:
+            for run, number in self._in_hand:
+                found.setdefault(run, []).append(number)
+        return found
 
     def leave(self) -> None:
         """The worker ends: a report that Redis does not take now is not tried again."""

@@ -222,7 +222,9 @@ class _Run:
                 now = time.monotonic()
                 if isinstance(item, Look):
                     self._roll_call(item, now)
-                    self._pass_on(mind.look(item.workers, item.queued, now))
+                    if item.returned:
+                        mind.returned(now)
+                    self._pass_on(mind.look(item.workers, item.queued, now, item.held, item.unread))
                 else:
                     for report in item:
                         if self.tally is not None:
@@ -258,8 +260,8 @@ class _Run:
         """The run ends early: nothing more is begun; workers say how far they came, if they say it soon."""
         link, mind = self._link, self._mind
         mind.ending = True
-        link.stop()
-        end = time.monotonic() + (FAREWELL if link.over else AFTER_CANCEL)
+        told = link.stop()
+        end = time.monotonic() + (0.0 if not told else FAREWELL if link.over else AFTER_CANCEL)
         while any(mind.begun()) and (left := end - time.monotonic()) > 0:
             self._gather(min(left, 0.05))
         for query in mind.begun():
