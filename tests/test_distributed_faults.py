@@ -27,6 +27,7 @@ from resolver.lab import Lab
 
 HOSTS = 2000
 LATE = 0.5  # seconds that a run may last beyond its --timeout
+TRIES = 5  # of which the best counts: the machine may be busy with something else, and wakes the run late
 # A worker that dies as soon as it begins a chunk with a certain name, as one might by a fault of its own.
 BRITTLE = """
 import os, signal
@@ -123,7 +124,7 @@ def test_coordinator_killed(server: Server, lab: Lab, tmp_path: Path) -> None:
 
 def test_timeout_with_a_backlog(lab: Lab, tmp_path: Path) -> None:
     """--timeout ends the run in time, each line has its result, and none of the backlog is begun."""
-    for attempt in range(3):  # the best of three: a machine may be busy with something else
+    for attempt in range(TRIES):
         directory = tmp_path / str(attempt)
         with Server(directory) as server, working(server, 1):
             with Coordinator(server, lab, directory, "--timeout", "2") as coordinator:
@@ -158,7 +159,7 @@ def test_interrupted(server: Server, lab: Lab, tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["kill", "hang"])
 def test_redis_stays_away(lab: Lab, tmp_path: Path, how: str) -> None:
     """Whether it is gone or says nothing any more: --timeout holds, and what is done is kept."""
-    for attempt in range(3):  # the best of three
+    for attempt in range(TRIES):
         directory = tmp_path / str(attempt)
         with (
             Server(directory) as server,
