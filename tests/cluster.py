@@ -1,11 +1,12 @@
 """A Redis and workers as users run them: processes of their own, that can be stopped, killed and started again."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,11 @@ class Server:
         for path in sorted(self.directory.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
 
+    def hang(self) -> None:
+        """It is there, and says nothing any more."""
+        assert self._executor.process is not None
+        os.kill(self._executor.process.pid, signal.SIGSTOP)
+
     def client(self) -> Any:
         """A client of redis-py."""
         return redis.Redis.from_url(self.url)
@@ -71,13 +77,20 @@ class Server:
 
 
 class Worker:
-    """`resolve worker` at this Redis. `log` is what it says on standard error."""
+    """`resolve worker` at this Redis. `log` is what it says on standard error. `command`: what runs it."""
 
-    def __init__(self, url: str, *options: str, env: dict[str, str] | None = None, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *options: str,
+        env: dict[str, str] | None = None,
+        log: Path | None = None,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
         self.log = log
         with open(log or os.devnull, "ab") as said:
             self.process = subprocess.Popen(
-                [*COMMAND, "worker", *options],
+                [*command, "worker", *options],
                 env={**(env or environment()), "RESOLVE_REDIS": url},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -110,6 +123,13 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+def beats(server: Server) -> list[dict[str, Any]]:
+    """What each worker says of itself."""
+    with server.client() as client:
+        said = [client.get(worker_key(name)) for name in present(client)]
+    return [json.loads(each) for each in said if each is not None]
 
 
 def present(client: Any) -> list[str]:

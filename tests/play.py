@@ -26,6 +26,8 @@ class Play:
         self.mind = Coordinator(policy or POLICY, "redis", "wire")
         self.workers = workers
         self.queued = 0
+        self.behind = 0.0
+        self.held: dict[str, list[int]] | None = None  # what the workers say of themselves
         self.now = 100.0
         self.next = 0
         self.came: list[Result] = []
@@ -53,7 +55,7 @@ class Play:
         end = self.now + seconds
         while True:
             self.now = min(end, self.now + 1.0)
-            given_up += self.mind.look(self.workers, self.queued, self.now)
+            given_up += self.mind.look(self.workers, self.queued, self.now, self.behind, self.held)
             if self.now >= end:
                 break
         self.came += given_up

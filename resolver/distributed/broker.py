@@ -30,7 +30,6 @@ from redis.retry import Retry
 
 from resolver.distributed.transport import QUEUE as QUEUE
 from resolver.distributed.transport import TASK as TASK
-from resolver.distributed.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -107,7 +106,7 @@ class Broker(NamedTuple):
         """Celery, set up for this broker. It is nobody's current app."""
         app = Celery(name, broker=self.url, set_as_current=False)
         app.conf.update(
-            broker_transport=Transport,
+            broker_transport="resolver.distributed.transport:Transport",
             # Data only, in both directions; no pickle, which would run what it is told.
             accept_content=["json"],
             task_serializer="json",

@@ -5,6 +5,7 @@ is told once a second who is there and how long the queue is, and `again` gives 
 
 A chunk is sent again when
   - the worker that began it is gone: its beats have ended;
+  - the worker that began it has it no more: what it said of its end was lost;
   - a worker gives it back, with whatever it did not finish;
   - nobody began it, and it is not in the queue: Redis lost it, or what a dead worker had just taken;
   - the worker that has it is there but has long said nothing of it;
@@ -28,7 +29,7 @@ from resolver.distributed.payload import MOST
 from resolver.message import Query, Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from resolver.distributed.payload import Report
     from resolver.policy import Policy
@@ -40,6 +41,7 @@ FIRST = 64  # lookups in the first chunks, so that a short list is shared
 TARGET = 4.0  # seconds that a chunk should take,
 CHUNKS = 50  # or, with very many slots, as long that about so many are sent in a second: each costs milliseconds
 GRACE = 3.0  # seconds in which a chunk that was sent is in the queue or begun, and a worker that began one is seen
+STALE = 6.0  # seconds: more than a beat lasts, so what a worker says of itself is later than what was heard before
 SILENCE = 60.0  # seconds without a word of a chunk, beyond what its queries may wait
 DEATHS = 3  # workers that may die with a chunk
 PIECES = 8  # what two workers died with is cut in so many
@@ -215,11 +217,23 @@ class Coordinator:
             self._back(chunk, report, now)
         return results
 
-    def look(self, workers: Mapping[str, int], queued: int, now: float, behind: float = 0.0) -> list[Result]:
+    def returned(self, now: float) -> None:
+        """The Redis was away, or has lost what it held: what is not there may only not be there yet."""
+        self._steady = now
+
+    def look(
+        self,
+        workers: Mapping[str, int],
+        queued: int,
+        now: float,
+        behind: float = 0.0,
+        held: Mapping[str, Collection[int]] | None = None,
+    ) -> list[Result]:
         """Who is there (slots by name), and how many tasks are in the queue; returns the results of what is given up.
 
-        behind: the latest report that was heard is so many seconds older than this. To be called about once a second
-        while the Redis can be asked, and not while it cannot: after that, workers have a while to be seen again.
+        behind: the latest report that was heard is so many seconds older than this. held: the chunks that each worker
+        says it has in hand. To be called about once a second while the Redis can be asked, and not while it cannot:
+        after that, workers have a while to be seen again.
         """
         self.workers = workers
         self.slots = sum(workers.values())
@@ -228,6 +242,7 @@ class Coordinator:
         self._looked = now
         # What happened later than this, and what was not seen since then, means nothing yet.
         settled = now - behind - GRACE
+        stale = now - behind - STALE
         silent = settled - SILENCE - 2 * self._wait
         if not queued:
             self._empty.append(now)
@@ -244,6 +259,15 @@ class Coordinator:
                     del holders[name]
                     chunk.deaths += 1
                 self._mourn(chunk, gone, now)
+            elif rid := [
+                name
+                for name, heard in holders.items()
+                if heard < stale and held and name in held and chunk.number not in held[name]
+            ]:
+                for name in rid:
+                    del holders[name]
+                if not holders and chunk.sent is None:
+                    self._resend(chunk, now, f"was done, and the word of it was lost ({', '.join(rid)})")
             elif chunk.sent is not None and chunk.sent < settled and self._vanished(chunk, settled):
                 self._resend(chunk, now, "was lost on its way")
             elif chunk.sent is None and not holders:
@@ -332,15 +356,16 @@ class Coordinator:
             query.attempts = None
         if chunk.holders:
             return
+        alone = chunk.size == 1 or chunk.number in self._probes
         if chunk.number in self._probes and any(self._company[name] > 1 for name in gone):
             self._one = True
             self._out_no_more(chunk)
             self._pieces.append((self._afresh(chunk), chunk.deaths - len(gone)))
-        elif chunk.deaths >= DEATHS and chunk.number in self._probes:
+        elif chunk.deaths >= DEATHS and alone:
             self._condemn(
                 chunk, f"{chunk.deaths} workers ended while they looked this up, or another of the same chunk"
             )
-        elif chunk.deaths >= DEATHS - 1 and chunk.number not in self._probes:
+        elif chunk.deaths >= DEATHS - 1 and not alone:
             # Copies may have died all at once: what was not alone yet is not condemned, however many did.
             self._out_no_more(chunk)
             queries = self._afresh(chunk)
@@ -374,8 +399,8 @@ class Coordinator:
         usual = sorted(self._took)[len(self._took) // 2] if self._took else 0.0
         late = max(SLOW * usual, self._wait + 1.0)
         for chunk in self._out.values():
-            if chunk.deaths >= DEATHS - 1:
-                continue  # a copy may be one more worker's death
+            if chunk.deaths:
+                continue  # two workers must not die of it at a time
             if idle and chunk.sent is None and chunk.began is not None and len(chunk.holders) < COPIES:
                 since = now - chunk.began
                 if since > late * len(chunk.holders):

@@ -53,22 +53,26 @@ class _Beat(msgspec.Struct):
 
     version: str
     slots: Annotated[int, msgspec.Meta(ge=1, le=4096)]
+    has: dict[str, list[int]] = {}  # chunks in hand, by run
 
 
 _beat = msgspec.json.Decoder(_Beat)
 
 
 class Look(NamedTuple):
-    """What the Redis shows: slots of the workers by name, and the length of the queue.
+    """What the Redis shows: slots of the workers by name, the length of the queue, and what each worker has in hand.
 
     made: when it was looked, on the monotonic clock. behind: the latest report that had been read then was so many
-    seconds older; 0 where there was no other.
+    seconds older; 0 where there was no other. returned: it was away or has lost what it held, as far as can be seen; so
+    it is at the first look.
     """
 
     workers: dict[str, int]
     queued: int
     made: float
     behind: float
+    held: dict[str, frozenset[int]]
+    returned: bool
 
 
 class Link:
@@ -83,6 +87,7 @@ class Link:
         self._keys = Keys.of(run)
         self._seconds = seconds
         self._over = False
+        self._mute = False  # the Redis was too slow for a word of the run's end; it is waited for no more
         self._outgoing: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
         self._ends: float | None = None  # on the monotonic clock
         self._read_to = 0.0  # when the latest report that was read came to the Redis, by its own clock
@@ -115,17 +120,18 @@ class Link:
         """Put a chunk into the queue, as soon as it can be; `what` describes it to people."""
         self._outgoing.put((text, what))
 
-    def stop(self) -> None:
-        """The run ends early: workers leave what they have of it, and say how far they came."""
+    def stop(self) -> bool:
+        """The run ends early: workers leave what they have of it, and say how far they came. Does the Redis know?"""
         self._over = True
-        self._quietly(lambda client: client.set(self._keys.alive, OVER, px=int(1000 * LEASE)))
+        self._mute = not self._quietly(lambda client: client.set(self._keys.alive, OVER, px=int(1000 * LEASE)))
+        return not self._mute
 
     def close(self) -> None:
         """The run is over: nothing of it is left, and nothing of it is begun any more."""
         self._closed.set()
         self._wake.set()
         self._outgoing.put(None)
-        end = time.monotonic() + (GRACE if self.over else CALM)
+        end = time.monotonic() + (0.0 if self._mute else GRACE if self.over else CALM)
         self._quietly(self._clear)
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
@@ -194,6 +200,7 @@ class Link:
 
     def _keep(self) -> None:
         keys = self._keys
+        returned = True
         with self._broker.client() as client:
             while not self._closed.is_set():
                 self._wake.clear()
@@ -202,21 +209,29 @@ class Link:
                     left = self._seconds if self._ends is None else self._ends - time.monotonic()
                     renew.set(keys.ends, "", px=max(1, int(1000 * left)))
                 lease = OVER if self._over else ON if self._seconds is None else TIMED
-                renew.set(keys.alive, lease, px=int(1000 * LEASE))
+                renew.set(keys.alive, lease, px=int(1000 * LEASE), get=True)
                 renew.llen(f"{PREFIX}{QUEUE}")
                 renew.smembers(WORKERS)
                 renew.xlen(keys.results)
                 renew.time()
-                *_, queued, names, unread, (seconds, millionths) = renew.execute()
+                *_, before, queued, names, unread, (seconds, millionths) = renew.execute()
                 made = time.monotonic()
                 behind = max(0.0, seconds + millionths / 1e6 - self._read_to) if unread else 0.0
-                workers = self._roll(client, sorted(name.decode(errors="replace") for name in names))
-                self._deliver(Look(workers, queued, made, behind))
+                workers, held = self._roll(client, sorted(name.decode(errors="replace") for name in names))
+                returned = returned or before is None
+                # Where results are taken slowly there may be no room: the lease must be renewed all the same.
+                with contextlib.suppress(queue.Full):
+                    self.inbox.put_nowait(Look(workers, queued, made, behind, held, returned))
+                    returned = False
                 self._wake.wait(LOOK if workers else LOOK / 10)
 
-    def _roll(self, client: Any, names: list[str]) -> dict[str, int]:
-        """The slots of those that beat; the others are forgotten, and those of another version told."""
+    def _roll(self, client: Any, names: list[str]) -> tuple[dict[str, int], dict[str, frozenset[int]]]:
+        """Those that beat: their slots, and what they have of this run; the others are forgotten.
+
+        Those of another version are told.
+        """
         workers: dict[str, int] = {}
+        held: dict[str, frozenset[int]] = {}
         strangers: dict[str, str] = {}
         for name, beat in zip(names, client.mget([worker_key(name) for name in names]) if names else (), strict=True):
             if beat is None:
@@ -229,6 +244,7 @@ class Link:
                 continue
             if said.version == VERSION:
                 workers[name] = said.slots
+                held[name] = frozenset(said.has.get(self.run, ()))
             else:
                 strangers[name] = said.version[:64]
         if strangers:
@@ -243,7 +259,7 @@ class Link:
                     f"a run of version {VERSION} cannot use this worker: install the same version on both sides",
                     ex=int(_NAG),
                 )
-        return workers
+        return workers, held
 
     # --- Helpers.
 
@@ -262,13 +278,17 @@ class Link:
             except queue.Full:
                 pass
 
-    def _quietly(self, what: Callable[[Any], Any]) -> None:
-        """Do this soon, if the Redis is there; waits for it a moment at most."""
+    def _quietly(self, what: Callable[[Any], Any]) -> bool:
+        """Do this soon, if the Redis is there; waits for it a moment at most. Is it done?"""
+        done = threading.Event()
 
         def work() -> None:
             with contextlib.suppress(RedisError, OSError), self._broker.client() as client:
                 what(client)
+                done.set()
 
         thread = threading.Thread(target=work, name="resolve-redis_end", daemon=True)
         thread.start()
-        thread.join(GRACE)
+        if not self._mute:
+            thread.join(GRACE)
+        return done.is_set()

@@ -37,18 +37,18 @@ log = logging.getLogger("resolver.distributed")
 
 
 class Tasks:
-    """What a worker does with each task that Celery brings. `done`, `held`: figures of it, for people."""
+    """What a worker does with each task that Celery brings. `done`: lookups, for people."""
 
     def __init__(self, name: str, teams: Teams, client: Any) -> None:
         self.name = name
         self.done = 0
-        self.held = 0
         self.taken = 0  # of those that are held, how many are asked to their end
         self.on_room: Callable[[], None] = lambda: None  # to be called when there is room for other chunks
         self._teams = teams
         self._client = client
         self._leaving = threading.Event()
         self._lock = threading.Lock()
+        self._in_hand: list[tuple[str, int]] = []  # run and number; one that came twice is in it twice
         self._authorities: dict[str, str] = {}
 
     def perform(self, text: object) -> None:
@@ -59,14 +59,27 @@ class Tasks:
             log.warning("a task was refused: %s", refused)
             return
         with self._lock:
-            self.held += 1
+            self._in_hand.append((chunk.run, chunk.number))
         try:
             self._perform(chunk, Reports(chunk, self.name, self._client, self._leaving))
         except Exception:
             log.exception("%s of this worker broke; the coordinator sends it again", _named(chunk))
         finally:
             with self._lock:
-                self.held -= 1
+                self._in_hand.remove((chunk.run, chunk.number))
+
+    @property
+    def held(self) -> int:
+        """How many chunks are in hand."""
+        return len(self._in_hand)
+
+    def has(self) -> dict[str, list[int]]:
+        """The chunks that are in hand, by run."""
+        found: dict[str, list[int]] = {}
+        with self._lock:
+            for run, number in self._in_hand:
+                found.setdefault(run, []).append(number)
+        return found
 
     def leave(self) -> None:
         """The worker ends: a report that Redis does not take now is not tried again."""
@@ -153,10 +166,12 @@ class Reports:
 
     def begin(self) -> tuple[bool, float | None]:
         """Say that it is begun. Is its run alive, and how many seconds has that (None: as many as it takes)?"""
-        pipe = self._client.pipeline(transaction=False)
-        pipe.get(self._keys.alive)
-        pipe.pttl(self._keys.ends)
-        lease, ends = self._try(pipe.execute) or (None, 0)
+
+        def ask(pipe: Any) -> None:
+            pipe.get(self._keys.alive)
+            pipe.pttl(self._keys.ends)
+
+        lease, ends = self._try(ask) or (None, 0)
         lease = (lease or OVER.encode()).decode(errors="replace")
         if lease == OVER or (lease == TIMED and ends < 0):
             return False, None
@@ -217,18 +232,24 @@ class Reports:
         return Rawly(self._chunk.number, self._chunk.copy, self._worker, **more)
 
     def _send(self, report: Rawly) -> None:
-        pipe = self._client.pipeline(transaction=False)
-        pipe.xadd(self._keys.results, {"report": encode_report(report)})
-        # Where the coordinator is gone, nobody else clears it away.
-        pipe.pexpire(self._keys.results, int(4000 * LEASE))
-        self._try(pipe.execute)
+        octets = encode_report(report)
 
-    def _try(self, send: Any) -> Any:
-        """Do this, however long the Redis is away; None where the worker leaves before."""
+        def add(pipe: Any) -> None:
+            pipe.xadd(self._keys.results, {"report": octets})
+            # Where the coordinator is gone, nobody else clears it away.
+            pipe.pexpire(self._keys.results, int(4000 * LEASE))
+
+        self._try(add)
+
+    def _try(self, fill: Callable[[Any], None]) -> Any:
+        """Send what this puts into a pipeline, however long the Redis is away; None where the worker leaves before."""
         wait = 0.05
         while True:
+            # A new one each time: a pipeline that failed has forgotten its commands, and sends nothing the next time.
+            pipe = self._client.pipeline(transaction=False)
+            fill(pipe)
             try:
-                return send()
+                return pipe.execute()
             except (RedisError, OSError) as error:
                 log.debug("the Redis does not take a report: %s", told(error))
             if self._leaving.wait(wait):

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from resolver.distributed.broker import Broker
 
 WATCH = 0.2  # seconds between two looks at the leases of runs in hand
-GONE = 3  # looks in a row that find no lease: its coordinator is dead, and not the Redis just restarted
+GONE = 10  # looks in a row that find no lease: its coordinator is dead, and not the Redis just empty for a moment
 LEAVE = 3.0  # seconds that chunks in hand have, on Ctrl-C, to be finished; then they are handed back
 
 log = logging.getLogger("resolver.distributed")
@@ -226,6 +226,7 @@ class Beats:
             "host": socket.gethostname(),
             "engine": self._inner,
             "chunks": self._tasks.held,
+            "has": self._tasks.has(),
             "done": self._tasks.done,
         }
         pipe = self._client.pipeline(transaction=False)

@@ -223,8 +223,11 @@ class _Run:
                 now = time.monotonic()
                 if isinstance(item, Look):
                     self._roll_call(item, now)
+                    if item.returned:
+                        mind.returned(now)
                     # It may have waited here, behind what a slow reader of results held up.
-                    self._pass_on(mind.look(item.workers, item.queued, now, now - item.made + item.behind))
+                    behind = now - item.made + item.behind
+                    self._pass_on(mind.look(item.workers, item.queued, now, behind, item.held))
                 else:
                     for report in item:
                         self._pass_on(mind.hear(report, now))
@@ -261,8 +264,8 @@ class _Run:
         """The run ends early: nothing more is begun; workers say how far they came, if they say it soon."""
         link, mind = self._link, self._mind
         mind.ending = True
-        link.stop()
-        end = time.monotonic() + (FAREWELL if link.over else AFTER_CANCEL)
+        told = link.stop()
+        end = time.monotonic() + (0.0 if not told else FAREWELL if link.over else AFTER_CANCEL)
         while any(mind.begun()) and (left := end - time.monotonic()) > 0:
             self._gather(min(left, 0.05))
         for query in mind.begun():
