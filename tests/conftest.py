@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import trustme
 from cluster import cluster
+from command import environment
 from hypothesis import settings
 
 from resolver import Run, resolve
@@ -112,6 +113,18 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Redis that has one worker."""
     with cluster(tmp_path_factory.mktemp("redis")) as server:
         yield server.url
+
+
+@pytest.fixture
+def elsewhere(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What to tell `resolve` with the test's engine: what needs workers finds some, which is quicker."""
+    return {"redis": request.getfixturevalue("broker")} if request.getfixturevalue("engine") == "redis" else {}
+
+
+@pytest.fixture
+def env(elsewhere: dict[str, Any]) -> dict[str, str]:
+    """The same for the command: its environment."""
+    return environment(**{f"RESOLVE_{name.upper()}": value for name, value in elsewhere.items()})
 
 
 class Ask:

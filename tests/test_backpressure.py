@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
-from command import environment, run, start
+from command import run, start
 
 from resolver.engines import Pair, pairs
 from resolver.lab import Lab
@@ -72,9 +72,9 @@ class Feeder:
             pass
 
 
-def test_a_slow_reader_slows_the_reading_of_hosts(engine: str, lab: Lab) -> None:
+def test_a_slow_reader_slows_the_reading_of_hosts(engine: str, env: dict[str, str], lab: Lab) -> None:
     """Results that are taken at 1,000 lines a second: the hosts are read as slowly, and the memory stays flat."""
-    process = start("-e", engine, "-n", lab.nameserver, "-f", "text", stderr=subprocess.DEVNULL)
+    process = start("-e", engine, "-n", lab.nameserver, "-f", "text", stderr=subprocess.DEVNULL, env=env)
     assert process.stdin
     assert process.stdout
     try:
@@ -141,11 +141,11 @@ def sink() -> Iterator[Sink]:
         opened.close()
 
 
-def test_fire_and_forget(engine: str) -> None:
+def test_fire_and_forget(engine: str, env: dict[str, str]) -> None:
     """--no-wait sends every query once, no faster than --rate, waits for no reply, and reports how many went out."""
     hosts = "".join(f"f{number}.example\n" for number in range(120))
     with sink() as silent:
-        done = run("--no-wait", "-e", engine, "-n", silent.nameserver, "--rate", "400", text=hosts)
+        done = run("--no-wait", "-e", engine, "-n", silent.nameserver, "--rate", "400", text=hosts, env=env)
         expected = f"120 of 120 queries sent to {silent.nameserver}; no reply was awaited\n"
         assert (0, expected, "") == done
         silent.wait(120)
@@ -156,10 +156,10 @@ def test_fire_and_forget(engine: str) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--rate", "1000"]], ids=["unlimited", "rate"])
-def test_fire_and_forget_sleeps_while_its_input_is_silent(engine: str, options: list[str]) -> None:
+def test_fire_and_forget_sleeps_while_its_input_is_silent(engine: str, env: dict[str, str], options: list[str]) -> None:
     """While a pipe gives no hosts, the run uses next to no processor time; what comes then goes out."""
     with sink() as silent:
-        process = start("--no-wait", "-e", engine, "-n", silent.nameserver, *options, env=environment())
+        process = start("--no-wait", "-e", engine, "-n", silent.nameserver, *options, env=env)
         assert process.stdin
         try:
             process.stdin.write(b"a.example\n")

@@ -114,7 +114,7 @@ def test_engine_that_is_not_installed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("through", "engine"), [*(("pipe", engine) for engine in ENGINES), ("file", "threads")])
-def test_lines(at: list[str], tmp_path: Path, engine: str, through: str) -> None:
+def test_lines(at: list[str], tmp_path: Path, engine: str, env: dict[str, str], through: str) -> None:
     """Each line has its result, whatever it holds: BOM, CRLF, bad octets, NUL, long labels, names and lines, blanks."""
     label = "x" * 63
     lines = [
@@ -140,7 +140,7 @@ def test_lines(at: list[str], tmp_path: Path, engine: str, through: str) -> None
     octets = b"\n".join(line for line, _, _ in lines)
     (tmp_path / "list").write_bytes(octets)
     words = [*at, "-e", engine, "-f", "jsonl"]
-    done = run(*words, text=octets) if through == "pipe" else run(*words, tmp_path / "list")
+    done = run(*words, text=octets, env=env) if through == "pipe" else run(*words, tmp_path / "list", env=env)
     assert [1, ""] == [done.status, done.err]
     assert [(text, status) for _, text, status in lines if text is not None] == [
         (result["input"], result["status"]) for result in done.results
@@ -237,10 +237,10 @@ def test_standard_error_that_takes_nothing(at: list[str]) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_closed_pipe(at: list[str], tmp_path: Path, engine: str) -> None:
+def test_closed_pipe(at: list[str], tmp_path: Path, engine: str, env: dict[str, str]) -> None:
     """`resolve list | head -1` ends quietly, and soon."""
     (tmp_path / "list").write_text("".join(f"host-{number}.example\n" for number in range(20_000)))
-    with start(*at, "-e", engine, tmp_path / "list", stdin=subprocess.DEVNULL) as process:
+    with start(*at, "-e", engine, tmp_path / "list", stdin=subprocess.DEVNULL, env=env) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline().startswith(b"host-")

@@ -106,9 +106,9 @@ def test_unreadable_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_json_lines(at: list[str], engine: str) -> None:
+def test_json_lines(at: list[str], engine: str, env: dict[str, str]) -> None:
     """One object a lookup, with the contract's keys in its order; each host and type has its own."""
-    done = run(*at, "-e", engine, "-t", "a", "-t", "Aaaa", "-f", "jsonl", "a.example", "x y", "192.0.2.1")
+    done = run(*at, "-e", engine, "-t", "a", "-t", "Aaaa", "-f", "jsonl", "a.example", "x y", "192.0.2.1", env=env)
     assert [KEYS] * 5 == [list(result) for result in done.results]
     seen = [(one["index"], one["input"], one["type"], one["status"], one["engine"]) for one in done.results]
     assert [

@@ -103,19 +103,19 @@ def child(program: str, *words: str) -> str:
 
 
 @engines
-def test_resolve_example(at: str, engine: str) -> None:
+def test_resolve_example(at: str, engine: str, elsewhere: dict[str, Any]) -> None:
     """`resolve` gives a Run: a list of Result in input order, with addresses."""
-    run = resolve(["slow-50.example", "pypi.org"], engine=engine, timeout=5, nameservers=[at])
+    run = resolve(["slow-50.example", "pypi.org"], engine=engine, **elsewhere, timeout=5, nameservers=[at])
     assert [("slow-50.example", 1), ("pypi.org", 1)] == [(result.input, len(result.addresses)) for result in run]
     assert [True, Run, {Result}] == [isinstance(run, list), type(run), set(map(type, run))]
 
 
 @engines
-def test_stream_example(at: str, tmp_path: Path, engine: str) -> None:
+def test_stream_example(at: str, tmp_path: Path, engine: str, elsewhere: dict[str, Any]) -> None:
     """`stream` gives the results of a list as they come."""
     path = tmp_path / "hosts.txt"
     path.write_text("# a list\nslow-200.example\nnx.example\ntwo words\n")
-    results = list(stream(path, engine=engine, nameservers=[at]))
+    results = list(stream(path, engine=engine, **elsewhere, nameservers=[at]))
     assert [("slow-200.example", "NOERROR"), ("nx.example", "NXDOMAIN"), ("two words", "INVALID")] == told(results)
     assert [ALL_OF_IT, "slow-200.example"] == [{str(result.status) for result in results}, results[-1].input]
 
@@ -203,10 +203,10 @@ def test_file_from_where_it_stands(at: str, tmp_path: Path) -> None:
 
 
 @engines
-def test_input_order(at: str, engine: str) -> None:
+def test_input_order(at: str, engine: str, elsewhere: dict[str, Any]) -> None:
     """`resolve` gives the order of the input, however the replies come."""
     hosts = [f"slow-{milliseconds}.n{number}.example" for number, milliseconds in enumerate([150, 1, 90, 30] * 20)]
-    run = resolve(hosts, engine=engine, nameservers=[at])
+    run = resolve(hosts, engine=engine, **elsewhere, nameservers=[at])
     assert [hosts, list(range(80))] == [[result.input for result in run], [result.index for result in run]]
 
 
@@ -322,39 +322,41 @@ def test_a_host_never_raises(way: Way) -> None:
 
 
 @engines
-def test_inside_an_event_loop(at: str, engine: str) -> None:
+def test_inside_an_event_loop(at: str, engine: str, elsewhere: dict[str, Any]) -> None:
     """`resolve` and `stream` may be called where a loop runs, also `stream`'s engine asyncio."""
 
     async def main() -> list[list[tuple[str, str]]]:
         return [
-            told(resolve(["a.example"], engine=engine, nameservers=[at])),
-            told(list(stream(["a.example"], engine=engine, nameservers=[at]))),
+            told(resolve(["a.example"], engine=engine, **elsewhere, nameservers=[at])),
+            told(list(stream(["a.example"], engine=engine, **elsewhere, nameservers=[at]))),
         ]
 
     assert [[("a.example", "NOERROR")]] * 2 == asyncio.run(main())
 
 
 @engines
-def test_in_another_thread(at: str, engine: str) -> None:
+def test_in_another_thread(at: str, engine: str, elsewhere: dict[str, Any]) -> None:
     """In a thread that is not the main one it does the same, and bad arguments raise there."""
     assert [("a.example", "NOERROR")] == told(
-        in_a_thread(lambda: resolve(["a.example"], engine=engine, nameservers=[at]))
+        in_a_thread(lambda: resolve(["a.example"], engine=engine, **elsewhere, nameservers=[at]))
     )
     assert [("nx.example", "NXDOMAIN")] == told(
-        in_a_thread(lambda: list(stream(["nx.example"], engine=engine, nameservers=[at])))
+        in_a_thread(lambda: list(stream(["nx.example"], engine=engine, **elsewhere, nameservers=[at])))
     )
     with pytest.raises(ValueError, match="no engine"):
         in_a_thread(lambda: resolve([], engine="nope", nameservers=[at]))
 
 
 @engines
-def test_several_at_once(at: str, engine: str) -> None:
+def test_several_at_once(at: str, engine: str, elsewhere: dict[str, Any]) -> None:
     """Runs in several threads at once do not meet."""
     found: dict[int, list[str]] = {}
 
     def work(number: int) -> None:
         hosts = [f"host-{number}-{each}.example" for each in range(200)]
-        found[number] = [result.input for result in resolve(hosts, engine=engine, nameservers=[at]) if result.addresses]
+        found[number] = [
+            result.input for result in resolve(hosts, engine=engine, **elsewhere, nameservers=[at]) if result.addresses
+        ]
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -376,36 +378,37 @@ def test_several_streams_in_one_loop(at: str) -> None:
 
 
 @engines
-def test_again_in_one_process(at: str, engine: str) -> None:
+def test_again_in_one_process(at: str, engine: str, elsewhere: dict[str, Any]) -> None:
     """A second run is like the first."""
-    runs = [told(resolve(["a.example", "nx.example"], engine=engine, nameservers=[at])) for _ in range(2)]
+    runs = [told(resolve(["a.example", "nx.example"], engine=engine, **elsewhere, nameservers=[at])) for _ in range(2)]
     assert [[("a.example", "NOERROR"), ("nx.example", "NXDOMAIN")]] * 2 == runs
 
 
 @pytest.mark.parametrize("patched", [False, True])
 @engines
-def test_in_a_gevent_program(at: str, engine: str, patched: bool) -> None:
+def test_in_a_gevent_program(at: str, engine: str, patched: bool, elsewhere: dict[str, Any]) -> None:
     """In a program with gevent, monkey-patched or not, other green threads go on, and every engine works."""
     program = (
         ("from gevent import monkey; monkey.patch_all()\n" if patched else "")
         + "import sys, gevent, gevent.monkey, gevent.pool\nfrom resolver import resolve, stream\n"
-        "engine, at = sys.argv[1:]\n"
+        "engine, at, *redis = sys.argv[1:]\nmore = {'redis': redis[0]} if redis else {}\n"
         "ticks = 0\n"
         "def tick():\n    global ticks\n    while True: gevent.sleep(0.01); ticks += 1\n"
         "ticking = gevent.spawn(tick)\n"
-        "run = resolve(['slow-200.example'], engine=engine, nameservers=[at])\n"
+        "run = resolve(['slow-200.example'], engine=engine, nameservers=[at], **more)\n"
         "green = ticks\n"
         "ticking.kill()\n"
-        "print(run[0].status, [r.status.value for r in stream(['a.example'], engine=engine, nameservers=[at])])\n"
+        "results = stream(['a.example'], engine=engine, nameservers=[at], **more)\n"
+        "print(run[0].status, [r.status.value for r in results])\n"
         # asyncio knows one running loop a thread, and patched threads are green threads of one.
         "alone = engine == 'asyncio' and gevent.monkey.is_module_patched('threading')\n"
         "pool = gevent.pool.Pool(1 if alone else 3)\n"
-        "ask = lambda name: resolve([name], engine=engine, nameservers=[at])[0]\n"
+        "ask = lambda name: resolve([name], engine=engine, nameservers=[at], **more)[0]\n"
         "found = pool.map(ask, ['h0.example', 'h1.example', 'h2.example'])\n"
         "print(*[f'{one.input} {one.status}' for one in found])\n"
         "print(green >= 5)\n"
     )
-    status, names, green = child(program, engine, at).splitlines()
+    status, names, green = child(program, engine, at, *elsewhere.values()).splitlines()
     assert ["NOERROR ['NOERROR']", " ".join(f"h{n}.example NOERROR" for n in range(3))] == [status, names]
     # The other engines wait in ways that gevent knows only where it has patched them.
     assert green == "True" or not (engine == "gevent" or patched)
@@ -415,11 +418,11 @@ def test_in_a_gevent_program(at: str, engine: str, patched: bool) -> None:
 
 
 @engines
-def test_deadline_of_a_list_and_of_a_generator(silent: str, engine: str) -> None:
+def test_deadline_of_a_list_and_of_a_generator(silent: str, engine: str, elsewhere: dict[str, Any]) -> None:
     """When the run ends early `resolve` still reads all hosts, of a list and of a generator: each has its result."""
     names = [f"host-{number}.example" for number in range(3000)]
     for hosts in (names, (name for name in names)):
-        run = resolve(hosts, engine=engine, nameservers=[silent], timeout=0.2)
+        run = resolve(hosts, engine=engine, **elsewhere, nameservers=[silent], timeout=0.2)
         assert [[(name, "DEADLINE") for name in names], True] == [told(run), run.summary.seconds < 1.8]
         assert ["deadline", True, 3000, 3000] == [run.summary.ended, run.summary.input_complete,
                                                   run.summary.lookups, run.summary.results_written]  # fmt: skip
@@ -441,9 +444,9 @@ def test_deadline_of_a_stream(silent: str, way: Way) -> None:
 
 
 @engines
-def test_summary_of_a_run(at: str, engine: str) -> None:
+def test_summary_of_a_run(at: str, engine: str, elsewhere: dict[str, Any]) -> None:
     """A Run has its figures, and they add up."""
-    run = resolve(["a.example", "nx.example", "x y"], engine=engine, nameservers=[at], types=["A", "MX"])
+    run = resolve(["a.example", "nx.example", "x y"], engine=engine, **elsewhere, nameservers=[at], types=["A", "MX"])
     summary = run.summary
     assert [engine, "wire", 3, 6, 6] == [
         summary.engine, summary.backend, summary.hosts_read, summary.lookups, summary.results_written,
@@ -469,12 +472,12 @@ def endless() -> Iterator[str]:
 
 
 @engines
-def test_leaving_a_stream(at: str, engine: str) -> None:
+def test_leaving_a_stream(at: str, engine: str, elsewhere: dict[str, Any]) -> None:
     """Closing it stops its thread and closes its sockets, also where the input has no end."""
-    for _ in stream(["a.example"], engine=engine, nameservers=[at]):
+    for _ in stream(["a.example"], engine=engine, **elsewhere, nameservers=[at]):
         pass  # what an engine's library keeps for good is there from now on
     before = used()
-    results = stream(endless(), engine=engine, nameservers=[at])
+    results = stream(endless(), engine=engine, **elsewhere, nameservers=[at])
     assert [Status.NOERROR, True] == [next(results).status, used() != before]
     results.close()
     assert before == used()
@@ -490,13 +493,13 @@ def test_leaving_a_stream_with_a_lab() -> None:
 
 
 @engines
-def test_consumer_that_raises(at: str, engine: str) -> None:
+def test_consumer_that_raises(at: str, engine: str, elsewhere: dict[str, Any]) -> None:
     """An exception in the consumer's loop is the consumer's, and ends the run."""
-    list(stream(["a.example"], engine=engine, nameservers=[at]))
+    list(stream(["a.example"], engine=engine, **elsewhere, nameservers=[at]))
     before = used()
 
     def consume() -> None:
-        for result in stream(endless(), engine=engine, nameservers=[at]):
+        for result in stream(endless(), engine=engine, **elsewhere, nameservers=[at]):
             raise ZeroDivisionError(result.input)
 
     with pytest.raises(ZeroDivisionError):
@@ -545,12 +548,12 @@ def test_stream_that_is_never_begun(at: str, tmp_path: Path) -> None:
 
 
 @engines
-def test_nothing_stays_open(at: str, engine: str) -> None:
+def test_nothing_stays_open(at: str, engine: str, elsewhere: dict[str, Any]) -> None:
     """After a run there are as many threads and descriptors as before."""
-    resolve(["a.example"], engine=engine, nameservers=[at])
+    resolve(["a.example"], engine=engine, **elsewhere, nameservers=[at])
     before = used()
     for _ in range(3):
-        resolve(["a.example", "truncated.example"], engine=engine, nameservers=[at])
+        resolve(["a.example", "truncated.example"], engine=engine, **elsewhere, nameservers=[at])
     assert before == used()
 
 

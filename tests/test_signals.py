@@ -59,11 +59,13 @@ def wait_for_a_query(bound: socket.socket) -> None:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_signal(lab: Lab, hosts: Path, tmp_path: Path, engine: str, number: int, status: int) -> None:
+def test_signal(
+    lab: Lab, hosts: Path, tmp_path: Path, engine: str, env: dict[str, str], number: int, status: int
+) -> None:
     """Soon after the signal the run is over; each line has its result, and what was done is kept."""
     output, figures = tmp_path / "results.jsonl", tmp_path / "summary"
     words = ["-e", engine, "-n", lab.nameserver, "--tries", "1", "--query-timeout", "60", "--concurrency", "600"]
-    with start(*words, "-o", output, "--summary", figures, hosts, stdin=subprocess.DEVNULL) as process:
+    with start(*words, "-o", output, "--summary", figures, hosts, stdin=subprocess.DEVNULL, env=env) as process:
         wait_for(lambda: output.exists() and output.stat().st_size, "a result")
         process.send_signal(number)
         sent = time.monotonic()
@@ -79,9 +81,11 @@ def test_signal(lab: Lab, hosts: Path, tmp_path: Path, engine: str, number: int,
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_signal_while_a_pipe_is_silent(lab: Lab, tmp_path: Path, engine: str) -> None:
+def test_signal_while_a_pipe_is_silent(lab: Lab, tmp_path: Path, engine: str, env: dict[str, str]) -> None:
     """What was read of the pipe has its result, reading stops, and the summary says so."""
-    with start("-e", engine, "-n", lab.nameserver, "-f", "jsonl", "--progress", "--summary", tmp_path / "s") as process:
+    with start(
+        "-e", engine, "-n", lab.nameserver, "-f", "jsonl", "--progress", "--summary", tmp_path / "s", env=env
+    ) as process:
         assert process.stdin is not None
         process.stdin.write(b"a.example\nb.example\nhang.example\nno line fe")
         first = [line(process.stdout), line(process.stdout)]
@@ -136,9 +140,9 @@ def _is_blocked(process: subprocess.Popen[bytes]) -> bool:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_slow_pipe(lab: Lab, engine: str) -> None:
+def test_slow_pipe(lab: Lab, engine: str, env: dict[str, str]) -> None:
     """The result of a line is there before the next line is written."""
-    with start("-e", engine, "-n", lab.nameserver, "-f", "text") as process:
+    with start("-e", engine, "-n", lab.nameserver, "-f", "text", env=env) as process:
         assert process.stdin is not None
         for host in ("a.example", "b.example", "x y"):
             process.stdin.write(f"{host}\n".encode())
@@ -147,10 +151,10 @@ def test_slow_pipe(lab: Lab, engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_deadline_on_a_silent_pipe(lab: Lab, tmp_path: Path, engine: str) -> None:
+def test_deadline_on_a_silent_pipe(lab: Lab, tmp_path: Path, engine: str, env: dict[str, str]) -> None:
     """--timeout ends a run whose input has not ended."""
     words = ["-e", engine, "-n", lab.nameserver, "-f", "jsonl", "--timeout", "0.4", "--summary", str(tmp_path / "s")]
-    with start(*words) as process:
+    with start(*words, env=env) as process:
         assert process.stdin is not None
         process.stdin.write(b"a.example\n")
         assert '"NOERROR"' in line(process.stdout)
@@ -162,17 +166,17 @@ def test_deadline_on_a_silent_pipe(lab: Lab, tmp_path: Path, engine: str) -> Non
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_deadline_where_nobody_answers(silent: socket.socket, tmp_path: Path, engine: str) -> None:
+def test_deadline_where_nobody_answers(silent: socket.socket, tmp_path: Path, engine: str, env: dict[str, str]) -> None:
     """--timeout 1 is over within 0.2 s of the deadline and the start-up; each of 2,000 hosts has its result."""
     (tmp_path / "hosts").write_text("".join(f"host-{number}.example\n" for number in range(HOSTS)))
     words = ["-e", engine, "-n", where(silent), "-f", "jsonl"]
     late, results = float("inf"), []
     for _ in range(3):  # the best of three: a machine may be busy with something else
         begun = time.monotonic()
-        run(*words, "--timeout", "0.001", "a.example")
+        run(*words, "--timeout", "0.001", "a.example", env=env)
         startup = time.monotonic() - begun
         begun = time.monotonic()
-        done = run(*words, "--timeout", "1", tmp_path / "hosts")
+        done = run(*words, "--timeout", "1", tmp_path / "hosts", env=env)
         late = min(late, time.monotonic() - begun - startup - 1)
         results = done.results
         assert [3, HOSTS, {"DEADLINE"}] == [done.status, len(results), {result["status"] for result in results}]

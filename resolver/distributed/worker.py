@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from resolver.distributed.broker import Broker
 
-WATCH = 0.2  # seconds between two looks at the leases of runs in hand
-GONE = 10  # looks in a row that find no lease: its coordinator is dead, and not the Redis just empty for a moment
+WATCH = 0.1  # seconds between two looks at the leases of runs in hand
+GONE = 20  # looks in a row that find no lease: its coordinator is dead, and not the Redis just empty for a moment
 LEAVE = 3.0  # seconds that chunks in hand have, on Ctrl-C, to be finished; then they are handed back
 
 log = logging.getLogger("resolver.distributed")

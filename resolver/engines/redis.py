@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ALONE = 10.0  # seconds between two sentences that no worker is there
 # Seconds that workers have, when the run ends early, to say how far they came: its deadline is theirs too; of Ctrl-C
 # they have to learn.
-FAREWELL, AFTER_CANCEL = 0.12, 0.35
+FAREWELL, AFTER_CANCEL = 0.12, 1.0
 READY = 3.0  # seconds after which the run's time begins, whether the Redis has answered or not
 OWN = 15.0  # and where it has a worker of its own, which takes a while to start
 LINGER = 0.05  # seconds that a few hosts wait for more, while others are looked up
