@@ -20,7 +20,8 @@ from command import environment
 from hypothesis import settings
 
 from resolver import Run, resolve
-from resolver.engines import Pair, pairs
+from resolver.engines import Pair, pairs, processes
+from resolver.engines.crew import Spares
 from resolver.lab import Lab
 
 # What a backend, or an engine with it, cannot do or tell, in words that tests use with @pytest.mark.needs: the one
@@ -130,13 +131,15 @@ def env(elsewhere: dict[str, Any]) -> dict[str, str]:
 class Ask:
     """`resolve` on one pair. Where the test names no nameserver it asks the lab, or whomever such a backend asks.
 
-    broker: where workers are found, by an engine that asks for some.
+    broker: where workers are found, by an engine that asks for some. The children of `processes` are kept from one run
+    to the next, as a worker keeps them: starting them would be a tenth of all the time that the tests take.
     """
 
     def __init__(self, pair: Pair, lab: Lab, broker: str | None = None) -> None:
         self.pair = pair
         self.lab = lab
         self._broker = broker
+        self._spares = Spares(8)
         self._patched = Patched() if lacking(pair, "in-process") else None
         self._resolve: Callable[..., Run] = self._patched or resolve
 
@@ -146,10 +149,13 @@ class Ask:
             options["nameservers"] = self.lab.nameserver
         if self._broker is not None:
             options["redis"] = self._broker
-        return self._resolve(hosts, engine=self.pair.engine, backend=self.pair.backend, **options)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(processes, "engine", processes.Processes(spares=self._spares))
+            return self._resolve(hosts, engine=self.pair.engine, backend=self.pair.backend, **options)
 
     def close(self) -> None:
         """End what it started."""
+        self._spares.close()
         if self._patched is not None:
             self._patched.close()
 
