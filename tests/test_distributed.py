@@ -84,10 +84,14 @@ def test_redis_restarted(server: Server, lab: Lab, how: str) -> None:
         assert {Status.NOERROR: 500} == statuses(run.end(stopped))
 
 
-def test_two_runs_at_once(server: Server, lab: Lab) -> None:
-    """Each has its own nameserver and its own type of record, and gets what it asked for."""
+@pytest.mark.parametrize("bounds", [[], ["--concurrency", "100"]], ids=["free", "bounded"])
+def test_two_runs_at_once(server: Server, lab: Lab, bounds: list[str]) -> None:
+    """Each has its own nameserver and its own type of record, and gets what it asked for.
+
+    Workers with limits of their own, which hold for all that they do, take the runs in turn.
+    """
     hosts = [f"n{each}.example" for each in range(2000)]
-    with Lab() as other, working(server, 2, "--quiet"):
+    with Lab() as other, working(server, 2, "--quiet", *bounds):
         runs = [
             Running(hosts, server.url, nameservers=lab.nameserver, types="A"),
             Running(hosts, server.url, nameservers=other.nameserver, types="AAAA"),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SEATS = 2  # chunks for each slot that wait, or are not asked to their end yet
 MOST_SEATS = 16  # and with those that only wait for their last replies
 LOAD = 10.0  # seconds that the first children have to load everything
-IDLE = 5.0  # seconds that a team without a chunk waits for another
+IDLE, IDLE_IN_TURN = 5.0, 0.3  # seconds that a team without a chunk waits for another; where others may want its turn
 LULL = 0.02  # seconds until a chunk that came is seen
 
 
@@ -239,6 +239,8 @@ class Team:
     def add(self, lot: Lot) -> bool | None:
         """Have this looked up too. False: it is in hand already; None: this team has ended."""
         with self._lock:
+            if self._turn is not None and self._turn.crowded(self):
+                self._finishing = True  # others wait for their turn: what comes now has its own, after them
             if self._gone or self._finishing or self._stopped is not None:
                 return None
             if not self._lots.keys().isdisjoint(lot.open):
@@ -280,7 +282,8 @@ class Team:
         """Up to `n` queries; an empty list where there is none just now, None where no more will come."""
         waiting = self._waiting
         with self._lock:
-            if not waiting and not self._lots and not self._lock.wait_for(self._woken, IDLE):
+            idle = IDLE if self._turn is None else IDLE_IN_TURN
+            if not waiting and not self._lots and not self._lock.wait_for(self._woken, idle):
                 self._finishing = True
             if not waiting and self._finishing:
                 return None
@@ -379,6 +382,11 @@ class Turn:
             self._line.append(team)
             while self._line[0] is not team and not over():
                 self._changed.wait(LULL)
+
+    def crowded(self, team: object) -> bool:
+        """Do others wait for this one?"""
+        with self._changed:
+            return len(self._line) > 1 and self._line[0] is team
 
     def leave(self, team: object) -> None:
         """The next one's turn."""
