@@ -51,7 +51,7 @@ class Job:
 
     def run(self, *, order: str | None, strict: bool, progress: bool, quiet: bool) -> int:
         """Look everything up; returns the exit status."""
-        display = _display(self._plan) if progress else None
+        display = _display(self._plan, awaited=True) if progress else None
         report = self._report
         terminal = self._stream.isatty()
 
@@ -128,7 +128,7 @@ class Volley:
 
     def run(self, plan: Plan, *, progress: bool, quiet: bool) -> int:
         """Send everything once; returns the exit status."""
-        display = _display(plan) if progress else None
+        display = _display(plan, awaited=False) if progress else None
         unread: OSError | None = None
         figures: Summary | None = None
         with _signals(plan) as caught, _told(display):
@@ -197,8 +197,18 @@ def _write_summary(file: BinaryIO | None, figures: Summary) -> bool:
     return True
 
 
-def _display(plan: Plan) -> Progress:
-    return Progress(plan.hosts.position, sys.stderr, getattr(plan.engine, "standing", ""))
+def _display(plan: Plan, *, awaited: bool) -> Progress:
+    """awaited: there are results; what was read counts as far as it has some. Workers elsewhere have a lot in hand."""
+    hosts = plan.hosts
+
+    def position() -> tuple[int, int] | None:
+        known = hosts.position()
+        if known is None or not (awaited and hosts.lookups):
+            return known
+        return known[0] * display.done // hosts.lookups, known[1]
+
+    display = Progress(position, sys.stderr, getattr(plan.engine, "standing", ""))
+    return display
 
 
 @contextmanager

@@ -55,6 +55,11 @@ class Progress:
         self._bar: rich.progress.Progress | None = None
         self._console: Console | None = None
 
+    @property
+    def done(self) -> int:
+        """Results so far."""
+        return self._done
+
     def update(self, results: list[Result]) -> None:
         """Count these results."""
         # By list.count, which compares in C: a set or a dict would call Enum's __hash__, in Python, for each result.
