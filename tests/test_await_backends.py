@@ -301,7 +301,8 @@ def test_aiodns_and_connections_that_break(lab: Lab) -> None:
     """A connection that the nameserver closes or resets takes only the name down that made it do so."""
     labels = ["truncated"] * 30 + ["notcp", "resettcp", "resettcp"]
     hosts = [fresh(label) for label in labels]
-    run = resolve(hosts, engine="asyncio", backend="aiodns", nameservers=lab.nameserver, query_timeout=1)
+    # How a connection ends is what counts, not whether a busy machine hears of it within a try.
+    run = resolve(hosts, engine="asyncio", backend="aiodns", nameservers=lab.nameserver, query_timeout=8)
     assert {"NOERROR": 30, "ERROR": 3} == run.summary.statuses
     said = ("closed the connection", "the connection was refused or broken")  # it depends on what c-ares sees first
     assert all(any(sentence in (each.error or "") for sentence in said) for each in run[30:])

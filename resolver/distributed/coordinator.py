@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 WINDOW = 4  # chunks that are out for each slot and not asked to their end: what it is at, and what it will go on with
 MOST_OUT = 20  # and with those that only wait for their last replies
 MOST_OPEN = 1_000_000  # lookups that are out: all that the coordinator and the Redis ever have to hold
-FIRST = 64  # lookups in the first chunks, so that a short list is shared
+FIRST = 128  # lookups in the first chunks, so that a short list is shared
 TARGET = 4.0  # seconds that a chunk should take,
 CHUNKS = 50  # or, with very many slots, as long that about so many are sent in a second: each costs milliseconds
 GRACE = 3.0  # seconds in which a chunk that was sent is in the queue or begun, and a worker that began one is seen
