@@ -26,7 +26,7 @@ from cluster import free_port, present
 from command import COMMAND, environment, line, start, wait_for
 
 from resolver.commands import cli
-from resolver.distributed import broker, coordinator, payload, teams, worker
+from resolver.distributed import broker, coordinator, envelope, payload, teams, worker
 from resolver.distributed.embedded import SETTING, find_server
 from resolver.engines import ENGINES, carries
 from resolver.engines import redis as engine
@@ -182,7 +182,7 @@ def test_keys(manned: Site) -> None:
     keys = broker.Keys.of(run)
     client: Any = redis.Redis(port=manned.port, username="resolve", password="PASSWORD")
     expected = {
-        f"{broker.PREFIX}{broker.QUEUE}", f"{broker.PREFIX}unacked", broker.WORKERS, broker.worker_key(name),
+        f"{broker.PREFIX}{envelope.QUEUE}", f"{broker.PREFIX}unacked", broker.WORKERS, broker.worker_key(name),
         keys.alive, keys.results, "resolve:run:*:alive",
     }  # fmt: skip
     used = set()

@@ -22,7 +22,8 @@ from command import Done, end, environment, in_order, run, start, wait_for
 from running import WORKER, Running, slow, statuses, wait_until_busy, working
 
 from resolver import Status
-from resolver.distributed.broker import LEASE, PREFIX, QUEUE
+from resolver.distributed.broker import LEASE, PREFIX
+from resolver.distributed.envelope import QUEUE
 from resolver.lab import Lab
 
 HOSTS = 2000

@@ -1,5 +1,6 @@
 """What travels over Redis, from whoever may have written it: it is read or refused, whatever it is."""
 
+import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from resolver import Policy, Record, Result, Status
 from resolver.distributed import payload
+from resolver.distributed.broker import Broker
+from resolver.distributed.envelope import TASK, check, wrap
 from resolver.distributed.payload import Asked, Chunk, Rawly, Refused, Report, decode_chunk, decode_report
-from resolver.distributed.transport import check
 from resolver.engines.chunk import Progress
 
 NAMES = st.sampled_from(["www.example", "a\\.b.example", "\\255.example", "example", "x" * 63 + ".example", ""])
@@ -162,6 +164,19 @@ def test_any_message(message: object) -> None:
     """What is not a task as a coordinator sends it is refused; no other exception is raised."""
     with pytest.raises(Refused):
         check(message)
+
+
+def test_an_entry_as_coordinators_write_it() -> None:
+    """It is let in, and is a task message as Celery's own: whatever that has which matters has the same value."""
+    entry = json.loads(wrap("text", "chunk 0"))
+    check(entry)
+    made = (
+        Broker.parse("redis://127.0.0.1").app().amqp.create_task_message("id", TASK, ("text",), {}, argsrepr="chunk 0")
+    )
+    theirs = {name: value for name, value in made.headers.items() if name not in ("id", "root_id", "origin")}
+    ours = {name: value for name, value in entry["headers"].items() if name in theirs}
+    assert ours == {name: theirs[name] for name in ours} | {"kwargsrepr": "{}", "ignore_result": True}
+    assert [["text"], {}] == json.loads(base64.b64decode(entry["body"]))[:2]
 
 
 NESTED = "[" * 200_000 + "]" * 200_000

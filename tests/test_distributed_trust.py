@@ -21,7 +21,8 @@ from command import wait_for
 
 from resolver import Policy, Status, resolve
 from resolver.distributed import payload
-from resolver.distributed.broker import PREFIX, QUEUE, TASK, WORKERS, Keys, worker_key
+from resolver.distributed.broker import PREFIX, WORKERS, Keys, worker_key
+from resolver.distributed.envelope import QUEUE, TASK
 from resolver.lab import Lab
 
 HOSTS = [f"h{n}.example" for n in range(150)]

@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import redis
-from celery import Celery
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from resolver.distributed.transport import QUEUE as QUEUE
-from resolver.distributed.transport import TASK as TASK
+from resolver.distributed.envelope import QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from celery import Celery
 
 PREFIX = "resolve:"
 WORKERS = f"{PREFIX}workers"
@@ -104,6 +104,8 @@ class Broker(NamedTuple):
 
     def app(self, name: str = "resolve") -> Celery:
         """Celery, set up for this broker. It is nobody's current app."""
+        from celery import Celery
+
         app = Celery(name, broker=self.url, set_as_current=False)
         app.conf.update(
             broker_transport="resolver.distributed.transport:Transport",

@@ -15,23 +15,10 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
-from kombu.exceptions import OperationalError
-from kombu.utils.uuid import uuid
 from redis.exceptions import RedisError
 
-from resolver.distributed.broker import (
-    LEASE,
-    ON,
-    OVER,
-    PREFIX,
-    QUEUE,
-    TASK,
-    TIMED,
-    WORKERS,
-    Keys,
-    told,
-    worker_key,
-)
+from resolver.distributed.broker import LEASE, ON, OVER, PREFIX, TIMED, WORKERS, Keys, told, worker_key
+from resolver.distributed.envelope import QUEUE, wrap
 from resolver.distributed.payload import VERSION, Refused, Report, decode_report
 
 if TYPE_CHECKING:
@@ -94,7 +81,6 @@ class Link:
         self._closed = threading.Event()
         self._wake = threading.Event()
         self._told: dict[str, float] = {}  # what was said, and when
-        self._app = broker.app()
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -149,7 +135,7 @@ class Link:
             try:
                 work()
                 return
-            except (RedisError, OperationalError, OSError) as error:
+            except (RedisError, OSError) as error:
                 if self._closed.is_set():
                     return
                 self.say(f"{self._broker.shown} cannot be used ({told(error)}); trying again")
@@ -158,22 +144,10 @@ class Link:
             self._closed.wait(0.2)
 
     def _send(self) -> None:
-        with (
-            self._app.connection_for_write() as connection,
-            # kombu leaves this to the garbage collector.
-            contextlib.closing(connection.transport.cycle.poller),
-            self._app.amqp.Producer(connection, auto_declare=False) as producer,
-        ):
+        with self._broker.client() as client:
             while (item := self._outgoing.get()) is not None and not self._closed.is_set():
-                text, what = item
-                # Not send_task, which opens more than it closes: the same message, straight into the queue.
-                task = self._app.amqp.create_task_message(
-                    uuid(), TASK, args=(text,), kwargs={}, argsrepr=what, kwargsrepr="{}", ignore_result=True
-                )
                 try:
-                    producer.publish(
-                        task.body, exchange="", routing_key=QUEUE, headers=task.headers, retry=False, **task.properties
-                    )
+                    client.lpush(f"{PREFIX}{QUEUE}", wrap(*item))
                 except Exception:
                     # Another copy is harmless. What comes after is younger, and may go first.
                     self._outgoing.put(item)

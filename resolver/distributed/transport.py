@@ -1,8 +1,7 @@
 """Celery's way to the Redis, and what it lets in from there: chunks as our coordinators send them, and nothing else.
 
 Who can write to the Redis can put anything into the queue. Celery and kombu take its entries on trust: what is not
-JSON ends the worker, and a task may name callbacks to be sent on, a time to be held until, or a compression that makes
-gigabytes of a line. So each entry is checked here, before either makes anything of it; what is refused is gone.
+JSON ends the worker. So each is checked (envelope.py) before either makes anything of it; what is refused is gone.
 
 The one thing to know before changing anything here: a message that was let in counts as taken until it is acknowledged.
 One that breaks Celery after that comes back when VISIBILITY has passed, again and again.
@@ -10,112 +9,22 @@ One that breaks Celery after that comes back when VISIBILITY has passed, again a
 
 from __future__ import annotations
 
-import binascii
 import logging
 from queue import Empty
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 from kombu.transport import redis
 
-from resolver.distributed.payload import OCTETS, VERSION, Refused
+from resolver.distributed.envelope import QUEUE, check
+from resolver.distributed.payload import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-QUEUE = f"chunks-{VERSION}"
-TASK = "resolve.chunk"
 
 log = logging.getLogger("resolver.distributed")
 
 # What comes of reading anything; not what the connection raises, which Celery sees to.
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
-
-_Line = Annotated[str, msgspec.Meta(max_length=256)]
-
-
-class _Headers(msgspec.Struct):
-    """Of a task: ours, to be done now, and with no consequences."""
-
-    task: str
-    id: _Line
-    root_id: _Line | None = None
-    parent_id: None = None
-    eta: None = None
-    expires: None = None
-    group: None = None
-    group_index: None = None
-    chord: None = None
-    compression: None = None
-    shadow: None = None
-    timelimit: tuple[None, None] | None = None
-    retries: Literal[0] = 0
-    replaced_task_nesting: Literal[0] = 0
-    stamped_headers: None = None
-    stamps: Annotated[dict[str, None], msgspec.Meta(max_length=0)] | None = None
-    argsrepr: _Line | None = None
-    kwargsrepr: _Line | None = None
-    origin: _Line | None = None
-
-
-class _Address(msgspec.Struct):
-    """Where it goes if the worker hands it back."""
-
-    exchange: str
-    routing_key: str
-
-
-class _Properties(msgspec.Struct):
-    """What kombu keeps of it."""
-
-    delivery_tag: _Line
-    delivery_info: _Address
-    body_encoding: Literal["base64"]
-    correlation_id: _Line | None = None
-    reply_to: _Line | None = None
-
-
-class _Envelope(msgspec.Struct, rename="kebab"):
-    """An entry of the queue."""
-
-    body: str
-    content_type: str
-    content_encoding: Literal["utf-8"]
-    headers: _Headers
-    properties: _Properties
-
-
-class _Embed(msgspec.Struct, forbid_unknown_fields=True):
-    """What Celery would do after the task."""
-
-    callbacks: None = None
-    errbacks: None = None
-    chain: None = None
-    chord: None = None
-
-
-_Body = tuple[tuple[str], Annotated[dict[str, None], msgspec.Meta(max_length=0)], _Embed]
-_of_json = msgspec.json.Decoder(_Body)
-
-
-def check(message: object) -> None:
-    """Raises Refused, with a sentence, for whatever is not a task as a coordinator sends it."""
-    try:
-        envelope = msgspec.convert(message, _Envelope)
-        if envelope.content_type != "application/json":
-            raise Refused(f"it is {envelope.content_type[:64]!r}, and only application/json is read")
-        if envelope.headers.task != TASK:
-            raise Refused(f"it is a task {envelope.headers.task[:64]!r}, and only {TASK} is done")
-        address = envelope.properties.delivery_info
-        if (address.exchange, address.routing_key) != ("", QUEUE):
-            raise Refused("it is for another queue")
-        if len(envelope.body) > 2 * OCTETS:
-            raise Refused(f"it has {len(envelope.body):,} characters; a chunk has {OCTETS:,} at most")
-        _of_json.decode(binascii.a2b_base64(envelope.body, strict_mode=True))
-    except Refused:
-        raise
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Refused(f"it is no task of ours ({error})") from None
 
 
 class Taken(redis.QoS):

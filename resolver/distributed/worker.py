@@ -28,7 +28,8 @@ from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from redis.exceptions import RedisError
 
-from resolver.distributed.broker import BEAT, DEAD, ON, QUEUE, TASK, TIMED, WORKERS, Keys, told, worker_key
+from resolver.distributed.broker import BEAT, DEAD, ON, TIMED, WORKERS, Keys, told, worker_key
+from resolver.distributed.envelope import QUEUE, TASK
 from resolver.distributed.payload import VERSION
 from resolver.distributed.task import Tasks
 from resolver.distributed.teams import MOST_SEATS, SEATS, Bounds, Teams
