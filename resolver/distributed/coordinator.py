@@ -161,7 +161,7 @@ class Coordinator:
         if full:
             return 0
         first = max(FIRST, 4 * (concurrency or 0) // (self._parties or 1))  # a share is for one chunk at a time
-        size = max(min(first, MOST), min(MOST, self._handed // (2 * slots), MOST_OPEN // (2 * slots)))
+        size = max(min(first, MOST), min(MOST, self._handed // slots, MOST_OPEN // (2 * slots)))
         if self._each:
             size = min(size, max(FIRST, int(max(TARGET, slots / CHUNKS) / self._each)))
         if rate:
