@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from resolver.distributed.broker import BEAT, DEAD, VISIBILITY
-from resolver.distributed.coordinator import Order
+from resolver.distributed.outstanding import Order
 from resolver.distributed.payload import Report
 from resolver.distributed.task import LINGER, PART
 from resolver.distributed.teams import MOST_SEATS, SEATS

@@ -19,8 +19,9 @@ import click
 
 from benchmarks.fleet import Clock, Fleet, Redis, Worker, Workers
 from benchmarks.measure import verdict
-from resolver.distributed.coordinator import MOST_OPEN, Coordinator, Order
+from resolver.distributed.coordinator import MOST_OPEN, Coordinator
 from resolver.distributed.link import ENTRIES, LOOK
+from resolver.distributed.outstanding import Order
 from resolver.distributed.payload import Report
 from resolver.message import Query, Result, Status
 from resolver.policy import Policy

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from resolver import Policy, Query, Result, Status
-from resolver.distributed.coordinator import GRACE, Coordinator, Order
+from resolver.distributed.coordinator import GRACE, Coordinator
+from resolver.distributed.outstanding import Order
 from resolver.distributed.payload import Report
 
 POLICY = Policy(tries=1, query_timeout=1.0)

@@ -13,8 +13,8 @@ from resolver.distributed.coordinator import (
     PIECES,
     SLOW,
     TARGET,
-    Order,
 )
+from resolver.distributed.outstanding import Order
 
 # --- The end of a run.
 

@@ -19,7 +19,8 @@ from play import found
 
 from resolver import Policy, Query, Result, Status
 from resolver.distributed.broker import BEAT, DEAD
-from resolver.distributed.coordinator import DEATHS, FIRST, GRACE, MOST_OUT, PIECES, SILENCE, Coordinator, Order
+from resolver.distributed.coordinator import DEATHS, FIRST, GRACE, MOST_OUT, PIECES, SILENCE, Coordinator
+from resolver.distributed.outstanding import Order
 from resolver.distributed.payload import Report
 
 TROUBLE = 60.0  # seconds that it lasts

@@ -4,7 +4,8 @@ import itertools
 from collections.abc import Iterable
 
 from resolver import Policy, Query, Result, Status
-from resolver.distributed.coordinator import FIRST, GRACE, MOST_OPEN, WINDOW, Coordinator, Order
+from resolver.distributed.coordinator import FIRST, GRACE, MOST_OPEN, WINDOW, Coordinator
+from resolver.distributed.outstanding import Order
 from resolver.distributed.payload import Report
 
 WORKER = "w0"

@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from resolver.distributed.outstanding import Order, Outstanding
 from resolver.distributed.payload import MOST
 from resolver.message import Query, Result, Status
 
@@ -51,46 +52,6 @@ SLOW = 3.0  # times what others took: at the end, a chunk is sent to idle worker
 COPIES = 2  # workers that have one chunk in hand at most
 
 
-class Order(NamedTuple):
-    """Send this: the chunk of that number, for the `copy`-th time from 0. `alone`: one of `parties` shares."""
-
-    number: int
-    copy: int
-    queries: list[Query]
-    parties: int | None
-
-
-class _Chunk:
-    """A chunk that is out. `holders`: who has begun it, and when each was last heard of."""
-
-    __slots__ = (
-        "began",
-        "copies",
-        "deaths",
-        "holders",
-        "number",
-        "open",
-        "parties",
-        "refused",
-        "sent",
-        "size",
-        "taken",
-    )
-
-    def __init__(self, number: int, queries: list[Query], parties: int | None, now: float, deaths: int = 0) -> None:
-        self.number = number
-        self.open = {query.index: query for query in queries}
-        self.size = len(queries)
-        self.parties = parties
-        self.sent: float | None = now  # when the copy went out that nobody has begun yet; None: there is none
-        self.copies = 1
-        self.began: float | None = None
-        self.holders: dict[str, float] = {}
-        self.taken = False
-        self.deaths = deaths
-        self.refused: set[str] = set()  # by whom
-
-
 class Coordinator:
     """The chunks of one run.
 
@@ -110,7 +71,7 @@ class Coordinator:
         self._limits = policy.concurrency, policy.rate
         self._wait = math.fsum(policy.wait(attempt) for attempt in range(1, policy.tries + 1))
         self._names = engine, backend
-        self._out: dict[int, _Chunk] = {}
+        self._out: dict[int, Outstanding] = {}
         self._next = 0
         self._handed = 0
         self._parties: int | None = None
@@ -282,16 +243,16 @@ class Coordinator:
 
     # --- One chunk.
 
-    def _new(self, queries: list[Query], now: float, deaths: int = 0) -> _Chunk:
-        chunk = _Chunk(self._next, queries, self._parties, now, deaths)
+    def _new(self, queries: list[Query], now: float, deaths: int = 0) -> Outstanding:
+        chunk = Outstanding(self._next, queries, self._parties, now, deaths)
         self._out[chunk.number] = chunk
         self._next += 1
         return chunk
 
-    def _order(self, chunk: _Chunk) -> Order:
+    def _order(self, chunk: Outstanding) -> Order:
         return Order(chunk.number, chunk.copies - 1, list(chunk.open.values()), chunk.parties)
 
-    def _begun(self, chunk: _Chunk, report: Report, now: float) -> None:
+    def _begun(self, chunk: Outstanding, report: Report, now: float) -> None:
         if report.copy == chunk.copies - 1:
             chunk.sent = None
         if chunk.began is None:
@@ -303,12 +264,12 @@ class Coordinator:
             chunk.taken = True
             self._taken += 1
 
-    def _out_no_more(self, chunk: _Chunk) -> None:
+    def _out_no_more(self, chunk: Outstanding) -> None:
         del self._out[chunk.number]
         self._taken -= chunk.taken
         self._probes.discard(chunk.number)
 
-    def _done(self, chunk: _Chunk, now: float) -> None:
+    def _done(self, chunk: Outstanding, now: float) -> None:
         self._out_no_more(chunk)
         if chunk.began is not None and not chunk.deaths:
             took = now - chunk.began
@@ -317,7 +278,7 @@ class Coordinator:
             each = max(0.0, took - self._wait) / chunk.size or 1e-6
             self._each = each if self._each is None else 0.7 * self._each + 0.3 * each
 
-    def _back(self, chunk: _Chunk, report: Report, now: float) -> None:
+    def _back(self, chunk: Outstanding, report: Report, now: float) -> None:
         """A worker leaves it with lookups undone."""
         chunk.holders.pop(report.worker, None)
         told = {progress.index: progress for progress in report.unfinished}
@@ -334,7 +295,7 @@ class Coordinator:
         if not chunk.holders and chunk.sent is None and not self.ending:
             self._resend(chunk, now, report.sentence or "came back unfinished")
 
-    def _resend(self, chunk: _Chunk, now: float, why: str) -> None:
+    def _resend(self, chunk: Outstanding, now: float, why: str) -> None:
         chunk.sent = now
         chunk.copies += 1
         for query in chunk.open.values():
@@ -343,14 +304,14 @@ class Coordinator:
         self._again.append(self._order(chunk))
         self.recovered.append(f"chunk {chunk.number} {why}; {len(chunk.open)} of {chunk.size} lookups are sent again")
 
-    def _afresh(self, chunk: _Chunk) -> list[Query]:
+    def _afresh(self, chunk: Outstanding) -> list[Query]:
         """What of it has no result. How often that was asked cannot be known any more."""
         queries = list(chunk.open.values())
         for query in queries:
             query.attempts = None
         return queries
 
-    def _mourn(self, chunk: _Chunk, gone: list[str], now: float) -> None:
+    def _mourn(self, chunk: Outstanding, gone: list[str], now: float) -> None:
         """Its worker died, perhaps of it."""
         for query in chunk.open.values():
             query.attempts = None
@@ -375,7 +336,7 @@ class Coordinator:
         elif chunk.sent is None:
             self._resend(chunk, now, f"lost its worker ({', '.join(gone)})")
 
-    def _condemn(self, chunk: _Chunk, error: str) -> None:
+    def _condemn(self, chunk: Outstanding, error: str) -> None:
         engine, backend = self._names
         self._out_no_more(chunk)
         self._open -= len(chunk.open)
@@ -383,7 +344,7 @@ class Coordinator:
             self._lost.append(query.unanswered(Status.ERROR, error, engine, backend))
         self.recovered.append(f"chunk {chunk.number} is given up: {error}")
 
-    def _vanished(self, chunk: _Chunk, settled: float) -> bool:
+    def _vanished(self, chunk: Outstanding, settled: float) -> bool:
         """Nobody began it: is it in the queue no more? Workers take the oldest first."""
         if chunk.sent is not None and chunk.sent < self._emptied - GRACE:
             return True

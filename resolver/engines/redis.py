@@ -22,7 +22,7 @@ from resolver.distributed.payload import VERSION, Asked, Chunk, encode_chunk
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.distributed.coordinator import Order
+    from resolver.distributed.outstanding import Order
     from resolver.engines.base import Backend, Queries
     from resolver.message import Query, Result
     from resolver.policy import Policy
