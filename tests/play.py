@@ -43,11 +43,11 @@ class Play:
         """Send a chunk of so many lookups, or as many as there is room for."""
         return self.mind.launch(self.queries(self.mind.room() if number is None else number), self.now)
 
-    def fill(self) -> list[Order]:
-        """Send while there is room."""
+    def fill(self, number: int | None = None) -> list[Order]:
+        """Send while there is room, chunks of so many lookups."""
         orders = []
         while self.mind.room():
-            orders.append(self.launch())
+            orders.append(self.launch(number))
         return orders
 
     def look(self, seconds: float = 0.0) -> list[Result]:

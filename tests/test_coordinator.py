@@ -7,6 +7,7 @@ from play import Play, found, indexes
 
 from resolver import Status
 from resolver.distributed.coordinator import (
+    A_SLOT,
     FIRST,
     GRACE,
     MOST_OUT,
@@ -15,6 +16,7 @@ from resolver.distributed.coordinator import (
     TARGET,
     WINDOW,
 )
+from resolver.distributed.outstanding import Order
 from resolver.distributed.payload import MOST
 from resolver.engines.chunk import Progress
 
@@ -38,19 +40,29 @@ def test_each_that_ends_makes_room() -> None:
 def test_those_that_only_wait_make_room() -> None:
     """A chunk that is asked to its end is beside the window, up to MOST_OUT for each slot."""
     play = Play(a=1)
-    orders = play.fill()
+    orders = play.fill(10)
     for order in orders:
         play.hear(order, taken=True)
     for order in orders:
         play.hear(order, taken=True)
-    more = play.fill()
+    more = play.fill(10)
     assert WINDOW == len(more)
     while more:
         for order in more:
             play.hear(order, taken=True)
         orders += more
-        more = play.fill()
+        more = play.fill(10)
     assert MOST_OUT == len(orders)
+
+
+def test_lookups_that_are_out() -> None:
+    """However they are spread over chunks, no more of them are out for each slot than A_SLOT."""
+    play = Play(a=2)
+    orders: list[Order] = []
+    while (room := play.mind.room()) and len(orders) < 1000:
+        orders.append(play.launch(room))
+        play.hear(orders[-1], taken=True)
+    assert 2 * A_SLOT - MOST < sum(len(order.queries) for order in orders) <= 2 * A_SLOT
 
 
 def test_sizes_grow() -> None:

@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from resolver.distributed.payload import Report
     from resolver.policy import Policy
 
-WINDOW = 4  # chunks that are out for each slot and not asked to their end: what it is at, and what it will go on with
+WINDOW = 3  # chunks that are out for each slot and not asked to their end: what it is at, and what it will go on with
 MOST_OUT = 20  # and with those that only wait for their last replies
-MOST_OPEN = 1_000_000  # lookups that are out: all that the coordinator and the Redis ever have to hold
+A_SLOT = 10_000  # lookups that are out for each slot: a slow reader of results soon slows the reading of hosts;
+MOST_OPEN = 1_000_000  # and in all: what the coordinator and the Redis ever have to hold
 FIRST = 128  # lookups in the first chunks, so that a short list is shared
 TARGET = 4.0  # seconds that a chunk should take,
 CHUNKS = 50  # or, with very many slots, as long that about so many are sent in a second: each costs milliseconds
@@ -127,7 +128,7 @@ class Coordinator:
             size = min(size, max(FIRST, int(max(TARGET, slots / CHUNKS) / self._each)))
         if rate:
             size = min(size, max(1, int(TARGET * rate / (self._parties or 1))))
-        return size if self._open + size <= MOST_OPEN else 0
+        return size if self._open + size <= min(MOST_OPEN, A_SLOT * slots) else 0
 
     def launch(self, queries: list[Query], now: float) -> Order:
         """Make these a chunk; it counts as sent."""

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 ALONE = 10.0  # seconds between two sentences that no worker is there
 # Seconds that workers have, when the run ends early, to say how far they came: its deadline is theirs too; of Ctrl-C
 # they have to learn.
-FAREWELL, AFTER_CANCEL = 0.12, 1.0
+FAREWELL, AFTER_CANCEL = 0.17, 1.0
 READY = 3.0  # seconds after which the run's time begins, whether the Redis has answered or not
 OWN = 15.0  # and where it has a worker of its own, which takes a while to start
+BATCH = 500  # results that are delivered at once
 LINGER = 0.05  # seconds that a few hosts wait for more, while others are looked up
 
 
@@ -237,8 +238,9 @@ class _Run:
 
     def _pass_on(self, results: list[Result]) -> None:
         if self.tally is None:
-            if results:
-                self._deliver(results)
+            # A report may have thousands; who takes results counts on lists no longer than those of other engines.
+            for at in range(0, len(results), BATCH):
+                self._deliver(results[at : at + BATCH])
             return
         for report in self._mind.went:
             self.tally.add(report.sent, report.failed, report.reasons)
