@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
 
 VAIN = 12  # children in a row that die before any of them gave a result: it is not the lookups' fault then
+AHEAD = 2  # chunks that wait in a child, so that it does not run dry;
+FURTHER_AHEAD = 6  # where other threads keep this process busy meanwhile
 FAREWELL = 0.1  # seconds that children have, when the run ends early, to say how far they came
 
 
@@ -163,11 +165,11 @@ class _Run:
             self._initiate(child)
 
     def _room(self, child: Child, size: int) -> int:
-        """The most queries that a child may have open: what it asks at once, and two chunks so as not to run dry.
+        """The most queries that a child may have open: what it asks at once, and some to go on with.
 
         Of a short list something is left for those that are not ready yet.
         """
-        most = self._shares[child.number].in_flight + 2 * size
+        most = self._shares[child.number].in_flight + (FURTHER_AHEAD if self._engine.packed else AHEAD) * size
         if not self._manned:
             children = self._crew.children
             self._manned = len(children) == len(self._shares) and all(each.ready for each in children)
