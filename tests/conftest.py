@@ -49,7 +49,7 @@ _fresh = itertools.count()
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The same examples at every run: a check of a commit must not depend on chance. HYPOTHESIS_PROFILE=default explores.
-settings.register_profile("steady", derandomize=True, database=None, deadline=None, max_examples=60)
+settings.register_profile("steady", derandomize=True, database=None, deadline=None, max_examples=50)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 

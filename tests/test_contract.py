@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 import pytest
 import trustme
+from command import at_best
 from conftest import Ask, fresh
 
 from resolver import Policy, Result, Run, Status, api, stream
@@ -417,15 +418,23 @@ def closed_port() -> Iterator[str]:
 
 def test_waits_double(ask: Ask) -> None:
     """Each try waits half of the next, and the last one the whole query timeout: here 0.15, 0.3 and 0.6 s."""
-    with Udp(silent) as server:
-        [result] = ask([fresh("www")], nameservers=server.nameserver, query_timeout=0.6)
-    times = [when for when, _, _ in server.seen]
-    gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert 3 == len(times)
-    # The server may be late to note a time, either one.
-    assert [True, True] == [-0.1 < gap - wait < 0.3 for gap, wait in zip(gaps, (0.15, 0.3), strict=True)]
-    assert result.elapsed is not None
-    assert 1.05 <= result.elapsed + 1e-6 < 2
+
+    def look_up() -> tuple[list[float], float]:
+        with Udp(silent) as server:
+            [result] = ask([fresh("www")], nameservers=server.nameserver, query_timeout=0.6)
+        times = [when for when, _, _ in server.seen]
+        assert 3 == len(times)
+        assert result.elapsed is not None
+        assert 1.05 <= result.elapsed + 1e-6
+        late = [later - earlier - wait for (earlier, later), wait in zip(pairwise(times), (0.15, 0.3), strict=True)]
+        return late, result.elapsed
+
+    def close(found: tuple[list[float], float]) -> bool:
+        # The server may be late to note a time, either one.
+        return -0.1 < min(found[0]) <= max(found[0]) < 0.1 and found[1] < 1.3
+
+    found = at_best(look_up, close)
+    assert close(found), found
 
 
 def test_default_waits() -> None:
@@ -496,8 +505,8 @@ def test_a_dead_nameserver_beside_a_live_one(ask: Ask, closed_port: str, dead: s
     """A nameserver that is down costs some lookups a try, and none its answer."""
     with Udp(silent) as mute:
         down = mute.nameserver if dead == "silent" else closed_port
-        run = ask([fresh("www") for _ in range(800)], nameservers=[down, ask.lab.nameserver], query_timeout=1.6)
-    assert {"NOERROR": 800} == run.summary.statuses
+        run = ask([fresh("www") for _ in range(500)], nameservers=[down, ask.lab.nameserver], query_timeout=1.6)
+    assert {"NOERROR": 500} == run.summary.statuses
     assert {ask.lab.nameserver} == {result.nameserver for result in run}
     assert max(result.attempts or 0 for result in run) <= 3
 
@@ -550,9 +559,9 @@ def test_a_nameserver_that_dies_and_comes_back(ask: Ask) -> None:
 def test_ids_are_random_and_ports_several(ask: Ask) -> None:
     """Queries go out under many IDs and from several source ports, and no two in flight share both."""
     with Udp(prompt) as server:
-        run = ask([fresh("www") for _ in range(800)], nameservers=server.nameserver)
-    assert {"NOERROR": 800} == run.summary.statuses
-    assert len({octets[:2] for _, octets, _ in server.seen}) > 700
+        run = ask([fresh("www") for _ in range(400)], nameservers=server.nameserver)
+    assert {"NOERROR": 400} == run.summary.statuses
+    assert len({octets[:2] for _, octets, _ in server.seen}) > 350
     assert len({port for _, _, port in server.seen}) > 1
 
 
@@ -666,7 +675,7 @@ def test_nothing_to_ask(look_up: Ask) -> None:
 def test_tcp_nameserver(ask: Ask) -> None:
     """`tcp://`: everything goes over TCP, and the result says so."""
     # One try: a connection for each lookup takes a busy machine a while.
-    run = ask([fresh("www") for _ in range(500)], nameservers=f"tcp://{ask.lab.nameserver}", tries=1, query_timeout=10)
+    run = ask([fresh("www") for _ in range(300)], nameservers=f"tcp://{ask.lab.nameserver}", tries=1, query_timeout=10)
     assert {("NOERROR", "tcp", ask.lab.nameserver, 1)} == {
         (result.status, result.transport, result.nameserver, result.attempts) for result in run
     }
@@ -768,15 +777,8 @@ def test_ipv6_nameserver(ask: Ask) -> None:
 
 
 def in_time(seconds: float, look_up: Callable[[], Run]) -> Run:
-    """The first of three runs that took less than so many seconds, or the last.
-
-    A bound on time holds for a program that gets the processor; next to other tests, each run may have to wait for it.
-    """
-    for _ in range(2):
-        run = look_up()
-        if run.summary.seconds < seconds:
-            return run
-    return look_up()
+    """The first of several runs that took less than so many seconds, or the last."""
+    return at_best(look_up, lambda run: run.summary.seconds < seconds)
 
 
 def test_deadline(ask: Ask) -> None:
@@ -920,16 +922,16 @@ def test_rate_is_a_bound(ask: Ask) -> None:
 def test_a_slow_nameserver_loses_nothing(ask: Ask) -> None:
     """With the default settings, a nameserver that takes 2,000 queries a second and drops the rest answers all."""
     with Lab(capacity=2000) as slow:
-        run = ask([fresh("www") for _ in range(1200)], nameservers=slow.nameserver)
-    assert {"NOERROR": 1200} == run.summary.statuses
+        run = ask([fresh("www") for _ in range(900)], nameservers=slow.nameserver)
+    assert {"NOERROR": 900} == run.summary.statuses
 
 
 def test_a_lossy_path(ask: Ask) -> None:
     """Lost datagrams cost tries: of those that lose one in ten, all but about one in a thousand are answered."""
     with Lab(loss=0.1, seed=1) as lossy:
-        run = ask([fresh("www") for _ in range(1000)], nameservers=lossy.nameserver, query_timeout=0.6)
+        run = ask([fresh("www") for _ in range(600)], nameservers=lossy.nameserver, query_timeout=0.6)
     assert {Status.NOERROR, Status.TIMEOUT} >= run.summary.statuses.keys()
-    assert run.summary.statuses["NOERROR"] > 985
+    assert run.summary.statuses["NOERROR"] > 590
 
 
 # --- The input.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from command import end, in_order, line, run, start, wait_for
+from command import at_best, end, in_order, line, run, start, wait_for
 
 from resolver import resolve
 from resolver.engines import ENGINES
@@ -170,21 +170,21 @@ def test_deadline_where_nobody_answers(silent: socket.socket, tmp_path: Path, en
     """--timeout 1 is over within 0.2 s of the deadline and the start-up; each of 2,000 hosts has its result."""
     (tmp_path / "hosts").write_text("".join(f"host-{number}.example\n" for number in range(HOSTS)))
     words = ["-e", engine, "-n", where(silent), "-f", "jsonl"]
-    late, results = float("inf"), []
-    for _ in range(3):  # the best of three: a machine may be busy with something else
+
+    def lateness() -> float:
         begun = time.monotonic()
         run(*words, "--timeout", "0.001", "a.example", env=env)
         startup = time.monotonic() - begun
         begun = time.monotonic()
         done = run(*words, "--timeout", "1", tmp_path / "hosts", env=env)
-        late = min(late, time.monotonic() - begun - startup - 1)
+        late = time.monotonic() - begun - startup - 1
         results = done.results
         assert [3, HOSTS, {"DEADLINE"}] == [done.status, len(results), {result["status"] for result in results}]
         assert "No nameserver answered" in done.err
-        if late < 0.2:
-            break
-    assert late < 0.2
-    assert [result["elapsed"] is None for result in results] == [result["attempts"] == 0 for result in results]
+        assert [result["elapsed"] is None for result in results] == [result["attempts"] == 0 for result in results]
+        return late
+
+    assert at_best(lateness, lambda late: late < 0.2) < 0.2
 
 
 def test_deadline_keeps_what_is_done(lab: Lab, hosts: Path) -> None:
