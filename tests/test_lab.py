@@ -27,6 +27,7 @@ import dns.rdatatype
 import dns.reversename
 import pytest
 import trustme
+from command import at_best
 from dns.message import Message
 
 from resolver.lab import SCRIPTS, Address, Lab, Settings, duration, endpoint, share
@@ -329,14 +330,25 @@ class TestProtocol:
         assert 1 == len(answers(ask(lab, name, edns=0)))
 
 
+def on_time(lab: Lab, name: str, expected: float, *, tcp: bool = False) -> bool:
+    """Does the reply come after so many seconds, give or take a few milliseconds?"""
+
+    def seconds() -> float:
+        start = time.monotonic()
+        ask(lab, name, tcp=tcp)
+        taken = time.monotonic() - start
+        assert taken > expected - 0.001
+        return taken
+
+    return at_best(seconds, lambda taken: taken < expected + 0.03) < expected + 0.03
+
+
 class TestSilence:
     """Scripts of delay, silence and error codes."""
 
     def test_slow(self, lab: Lab) -> None:
         """slow-MS answers after so many milliseconds, give or take a few."""
-        start = time.monotonic()
-        ask(lab, "slow-100.example")
-        assert 0.1 == pytest.approx(time.monotonic() - start, abs=0.03)
+        assert on_time(lab, "slow-100.example", 0.1)
 
     def test_slow_does_not_hold_up(self, lab: Lab) -> None:
         """Other queries are answered meanwhile."""
@@ -812,9 +824,7 @@ class TestNetwork:
                 ("slow-50.a", False, 0.1),
                 ("a.example", True, 0.05),
             ):
-                start = time.monotonic()
-                ask(lab, name, tcp=tcp)
-                assert expected == pytest.approx(time.monotonic() - start, abs=0.03)
+                assert on_time(lab, name, expected, tcp=tcp)
 
     def test_jitter(self) -> None:
         """Jitter spreads the replies around the latency, and they overtake each other."""
@@ -847,20 +857,25 @@ class TestNetwork:
 
     def test_capacity(self) -> None:
         """What comes above the capacity is dropped, over UDP and TCP together."""
-        with Lab(capacity=100) as lab:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, connect(lab) as tcp:
-                udp.connect(where(lab))
-                query = make("www.example").to_wire()
-                start = time.monotonic()
-                for _ in range(40):
-                    udp.send(query)
-                    tcp.sendall(framed(query))
-                    time.sleep(0.005)
-                seconds = time.monotonic() - start
-                while (counts := lab.counts()).received < 80 and time.monotonic() < start + 5:
-                    time.sleep(0.01)
-            assert (80, 80) == (counts.received, counts.answered + counts.dropped)
-            assert 16 + 100 * seconds == pytest.approx(counts.answered, abs=6)
+
+        def excess() -> float:
+            with Lab(capacity=100) as lab:
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, connect(lab) as tcp:
+                    udp.connect(where(lab))
+                    query = make("www.example").to_wire()
+                    start = time.monotonic()
+                    for _ in range(40):
+                        udp.send(query)
+                        tcp.sendall(framed(query))
+                        time.sleep(0.005)
+                    seconds = time.monotonic() - start
+                    while (counts := lab.counts()).received < 80 and time.monotonic() < start + 5:
+                        time.sleep(0.01)
+                assert (80, 80) == (counts.received, counts.answered + counts.dropped)
+                return abs(16 + 100 * seconds - counts.answered)
+
+        # A lab that waits for the processor counts in other seconds than we do.
+        assert at_best(excess, lambda number: number <= 6) <= 6
 
 
 class TestProcess:

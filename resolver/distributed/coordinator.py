@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 WINDOW = 3  # chunks that are out for each slot and not asked to their end: what it is at, and what it will go on with
 MOST_OUT = 20  # and with those that only wait for their last replies
-A_SLOT = 20_000  # lookups that are out for each slot: a slow reader of results soon slows the reading of hosts;
+A_SLOT = 15_000  # lookups that are out for each slot: a slow reader of results soon slows the reading of hosts;
 MOST_OPEN = 1_000_000  # and in all: what the coordinator and the Redis ever have to hold
 FIRST = 128  # lookups in the first chunks, so that a short list is shared
 TARGET = 4.0  # seconds that a chunk should take,
