@@ -133,21 +133,32 @@ class Gate:
     """
 
     def __init__(self, policy: Policy, room: Callable[[Query, Nameserver], float]) -> None:
+        self._rate = policy.rate
         self._pace = rule.Pace(policy.rate) if policy.rate else None
         self._room = room
         self._lock = threading.Lock()
+        self._tickets: dict[int, int] = {}  # of those that wait for the rate, by the index of their lookup
+        self._issued = self._called = 0
 
     def delay(self, tries: Tries) -> float:
         """Seconds to wait before asking again whether the next try may begin; 0: it may, and is counted."""
         if tries.target is not None and (delay := self._room(tries.query, tries.target)):
             return delay
-        if self._pace is None:
+        if self._pace is None or self._rate is None:
             return 0.0
+        index = tries.query.index
         with self._lock:
             if self._pace.allowance(time.monotonic()) > 0:
                 self._pace.spend(1)
+                if self._tickets.pop(index, None) is not None:
+                    self._called += 1
                 return 0.0
-            return max(self._pace.wait(), 0.0005)
+            if index not in self._tickets:
+                self._tickets[index] = self._issued
+                self._issued += 1
+            # About when its turn comes: were all to look for each query that may go, looking would be all they do.
+            ahead = max(0, self._tickets[index] - self._called)
+            return max(self._pace.wait() + ahead / self._rate, 0.0005)
 
     def repeated(self, queries: int) -> None:
         """So many repeats belonged to a try: they went out at once, and the queries after them wait the longer."""

@@ -549,7 +549,8 @@ def test_a_nameserver_that_dies_and_comes_back(ask: Ask) -> None:
         lab.stop()
     assert 800 == len(run)
     assert {"NOERROR"} == {result.status for result in run[-50:]}
-    assert {"NOERROR", "ERROR"} >= run.summary.statuses.keys()
+    # A server that is there and does not listen yet is silent.
+    assert {"NOERROR", "ERROR", "TIMEOUT"} >= run.summary.statuses.keys()
 
 
 # --- Trust in a reply.
@@ -907,8 +908,9 @@ def test_rate_is_a_bound(ask: Ask) -> None:
         done.set()
         watcher.join()
     total = ask.lab.counts().received - seen[0][1]
-    # A reply that a busy machine brings late costs a query more.
-    assert run.summary.queries_sent == total >= 50 * 3 + 50 + 50 * 2
+    # A reply that a busy machine brings late costs a query more; and where it comes to a connection too late, the query
+    # that was meant for it is counted and never arrives.
+    assert run.summary.queries_sent >= total >= 50 * 3 + 50 + 50 * 2
     worst = max(
         later_count - count - 600 * (later - when)
         for index, (when, count) in enumerate(seen)

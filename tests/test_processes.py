@@ -16,8 +16,9 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+from command import at_best
 
-from resolver import Policy, Query, Result, Run, Status, resolve, stream
+from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
 from resolver.api import Plan, plan, source
 from resolver.engines.chunk import Frames, FromChild, Left, Progress, ToChild, Work, frame
 from resolver.engines.processes import Processes
@@ -126,6 +127,22 @@ def test_the_command_takes_the_inner_engine() -> None:
     assert (0, "") == (good.returncode, good.stderr)
     wrong = subprocess.run([*command, "--inner", "gevnt"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (2, "") == (wrong.returncode, wrong.stdout)
+
+
+@pytest.mark.parametrize("backend", ["wire", "dnspython"])
+def test_the_rate_is_shared(lab: Lab, backend: str) -> None:
+    """Each child has a share of the rate, and no more of the list than it can send at that: none ends long after."""
+    hosts = [f"h{number}.example" for number in range(200)]
+
+    def seconds() -> float:
+        with ready(lab, hosts, 4, rate=100) as prepared:
+            _, asker = engines.find("processes", backend)
+            summary = prepared._replace(backend=asker).batch(lambda results: None).run()
+        assert {"NOERROR": 200} == summary.statuses
+        return summary.seconds
+
+    # Two seconds at that rate, less what may go out at once, and what starting the children takes.
+    assert 1.9 < at_best(seconds, lambda taken: taken < 2.8) < 2.8
 
 
 @pytest.mark.parametrize(("hosts", "expected"), [(FIRST, 1), (FIRST * 2 + 1, 3), (FIRST * 20, 4)])

@@ -155,6 +155,7 @@ class Child:
 
     ready: it has loaded everything. left: it stopped and said how far it came. dead: its pipe has ended.
     open: the queries that it was given and has not answered. deaths: children that died of what it has at hand.
+    given: how many it was given in this run, and since when, on the monotonic clock.
     """
 
     def __init__(self, number: int, inner: str, backend: str) -> None:
@@ -163,6 +164,8 @@ class Child:
         self.left = False
         self.dead = False
         self.deaths = 0
+        self.given = 0
+        self.since = 0.0
         self.open: dict[int, Query] = {}
         self._frames: Frames[FromChild] = Frames(FromChild)
         self._unsent = bytearray()
@@ -185,6 +188,7 @@ class Child:
         self.number = number
         self.left = False
         self.deaths = 0
+        self.given = 0
         self.open = {}
 
     @property

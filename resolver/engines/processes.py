@@ -23,7 +23,7 @@ from resolver.engines.base import PollBackend
 from resolver.engines.calling import CONCURRENCY
 from resolver.engines.chunk import Begin, Broke, Done, Left, Packed, Packets, Ready, Stop, Went, Work
 from resolver.engines.crew import Crew
-from resolver.engines.supply import DEATHS, FIRST, Supply, shares
+from resolver.engines.supply import CHUNK, DEATHS, FIRST, Supply, shares
 from resolver.message import Status
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 VAIN = 12  # children in a row that die before any of them gave a result: it is not the lookups' fault then
 AHEAD = 2  # chunks that wait in a child, so that it does not run dry;
 FURTHER_AHEAD = 6  # where other threads keep this process busy meanwhile
+SOON = 0.25  # and seconds for which it has something to send, where its rate is bounded
 FAREWELL = 0.1  # seconds that children have, when the run ends early, to say how far they came
 
 
@@ -138,7 +139,10 @@ class _Run:
             size = supply.size(self._shares[child.number], len(self._shares))
             if len(child.open) + size > self._room(child, size):
                 break
-            chunk = supply.chunk(size)
+            if (due := self._due(child)) < 1:
+                able.remove(child)
+                continue
+            chunk = supply.chunk(min(size, due))
             if not chunk:
                 break
             self._give(child, chunk)
@@ -175,7 +179,18 @@ class _Run:
             self._manned = len(children) == len(self._shares) and all(each.ready for each in children)
         return most if self._manned or not self._supply.exhausted else min(most, 2 * FIRST)
 
+    def _due(self, child: Child) -> int:
+        """How many more a child can send soon at its rate: what it cannot may be for another, which can."""
+        share = self._shares[child.number]
+        if share.rate is None:
+            return CHUNK
+        since = time.monotonic() - child.since if child.given else 0.0
+        return int(share.rate * (since + SOON)) + 1 - child.given
+
     def _give(self, child: Child, queries: list[Query], deaths: int = 0) -> None:
+        if not child.given:
+            child.since = time.monotonic()
+        child.given += len(queries)
         child.deaths = deaths
         child.open.update({query.index: query for query in queries})
         self._crew.send(child, Work(max(0.0, self._end - time.monotonic()), queries))
