@@ -777,17 +777,12 @@ def test_ipv6_nameserver(ask: Ask) -> None:
 # --- How a run ends early.
 
 
-def in_time(seconds: float, look_up: Callable[[], Run]) -> Run:
-    """The first of several runs that took less than so many seconds, or the last."""
-    return at_best(look_up, lambda run: run.summary.seconds < seconds)
-
-
 def test_deadline(ask: Ask) -> None:
     """Against a nameserver that never answers, `timeout` ends the run within 0.2 s, with a result for each lookup."""
     with Udp(silent) as server:
-        run = in_time(
-            1.2,
+        run = at_best(
             lambda: ask([fresh("www") for _ in range(3000)], nameservers=server.nameserver, timeout=1, query_timeout=4),
+            lambda run: run.summary.seconds < 1.2,
         )
     assert {"DEADLINE": 3000} == run.summary.statuses
     assert 1 <= run.summary.seconds < 1.2
@@ -802,7 +797,10 @@ def test_deadline(ask: Ask) -> None:
 def test_deadline_keeps_what_is_done(ask: Ask) -> None:
     """Of 10,000 hosts of which some answer, each has one result when the run ends, and the answers are kept."""
     labels = [("www", "hang", "nx", "www")[index % 4] for index in range(10_000)]
-    run = in_time(1.7, lambda: ask(map(fresh, labels), timeout=1.5, query_timeout=20))
+    run = at_best(
+        lambda: ask(map(fresh, labels), timeout=1.5, query_timeout=20),
+        lambda run: run.summary.seconds < 1.7 and run.summary.statuses["NOERROR"] > 200,
+    )
     assert [*range(10_000)] == [result.index for result in run]
     assert 1.5 <= run.summary.seconds < 1.7
     found: dict[str, Counter[str]] = defaultdict(Counter)
