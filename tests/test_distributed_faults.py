@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cluster import Server, Worker, beats, free_port
+from cluster import Server, Worker, beats, free_port, wait_for_workers
 from command import Done, end, environment, in_order, run, start, wait_for
 from running import WORKER, Running, slow, statuses, wait_until_busy, working
 
@@ -267,6 +267,17 @@ def test_worker_interrupted(server: Server, lab: Lab, times: int) -> None:
             assert [0, 130][times - 1] == leaving.process.wait(15)
             print(f"left after {time.monotonic() - sent:.1f} s")
             assert {Status.NOERROR: 200} == statuses(run.end(sent))
+
+
+def test_worker_interrupted_while_celery_hangs(server: Server) -> None:
+    """A Redis that went away as Celery began has it ask for that for ever: a signal ends the worker all the same."""
+    hanging = "from celery.worker.heartbeat import Heart; import time; Heart.start = lambda self: time.sleep(60);"
+    command = [sys.executable, "-c", f"{hanging} from resolver.__main__ import main; main()"]
+    with Worker(server.url, *WORKER, command=command) as worker:
+        wait_for_workers(server)
+        children = psutil.Process(worker.pid).children(recursive=True)
+        assert 0 == worker.end(signal.SIGTERM)
+        assert [[], []] == [psutil.wait_procs(children, 5)[1], beats(server)]
 
 
 @pytest.mark.parametrize("how", ["done", "killed"])

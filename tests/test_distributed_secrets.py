@@ -173,7 +173,7 @@ def test_debugging_tells_no_password(tmp_path: Path) -> None:
             client.config_set("requirepass", "another")
             client.client_kill_filter(_type="normal", skipme=True)
             client.client_kill_filter(_type="pubsub", skipme=True)
-            wait_for(lambda: "invalid username-password pair" in log.read_text(), "a refusal")
+            wait_for(lambda: "it refuses the user or password" in log.read_text(), "a refusal")
             client.config_set("requirepass", SECRET)
             client.delete("resolve:workers")
             wait_for(lambda: client.exists("resolve:workers"), "the worker to be back")

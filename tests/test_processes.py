@@ -141,8 +141,8 @@ def test_the_rate_is_shared(lab: Lab, backend: str) -> None:
         assert {"NOERROR": 200} == summary.statuses
         return summary.seconds
 
-    # Two seconds at that rate, less what may go out at once, and what starting the children takes.
-    assert 1.9 < at_best(seconds, lambda taken: taken < 2.8) < 2.8
+    # Two seconds at that rate, and what starting the children takes; a child that has half of the list takes four.
+    assert 1.9 < at_best(seconds, lambda taken: taken < 3.5) < 3.5
 
 
 @pytest.mark.parametrize(("hosts", "expected"), [(FIRST, 1), (FIRST * 2 + 1, 3), (FIRST * 20, 4)])

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 WATCH = 0.1  # seconds between two looks at the leases of runs in hand
 GONE = 20  # looks in a row that find no lease: its coordinator is dead, and not the Redis just empty for a moment
 LEAVE = 3.0  # seconds that chunks in hand have, on Ctrl-C, to be finished; then they are handed back
+STUCK = 2.0  # seconds that Celery has after that
 
 log = logging.getLogger("resolver.distributed")
 
@@ -80,16 +81,28 @@ def work(
         without_mingle=True,
     )
     controller.freed = tasks.on_room = lambda: _make_room(controller, tasks, slots)
-    leaving = _on_signals(controller, beats, teams, tasks)
-    beats.start()
-    try:
-        controller.start()
-    finally:
+    back = threading.Event()
+
+    def clear() -> None:
         beats.stop()
         tasks.leave()
         teams.close()
         tasks.close()
         beats.bury()
+
+    def left() -> None:
+        # Where the Redis went away at the wrong moment, Celery asks for it again and again, and for nothing else.
+        if not back.wait(STUCK):
+            clear()
+            os._exit(0)
+
+    leaving = _on_signals(controller, teams, tasks, left)
+    beats.start()
+    try:
+        controller.start()
+    finally:
+        back.set()
+        clear()
     if leaving or controller.exitcode in (None, 0):
         return 0
     return int(controller.exitcode or 1)
@@ -273,8 +286,11 @@ class Beats:
             log.warning(sentence)
 
 
-def _on_signals(controller: WorkController, beats: Beats, teams: Teams, tasks: Tasks) -> list[int]:
-    """SIGINT and SIGTERM end the worker in order, the second at once; which came is in the list."""
+def _on_signals(controller: WorkController, teams: Teams, tasks: Tasks, left: Callable[[], None]) -> list[int]:
+    """SIGINT and SIGTERM end the worker in order, the second at once; which came is in the list.
+
+    `left` is called when nothing is in hand any more.
+    """
     caught: list[int] = []
 
     def leave() -> None:
@@ -289,6 +305,7 @@ def _on_signals(controller: WorkController, beats: Beats, teams: Teams, tasks: T
             time.sleep(0.02)
         # Whatever still hangs waits for a Redis that is away.
         tasks.leave()
+        left()
 
     def end(number: int, _frame: FrameType | None) -> None:
         if caught:
