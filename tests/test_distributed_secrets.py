@@ -150,6 +150,16 @@ def test_nobody_there(command: str) -> None:
     assert "wr0ng" not in done.err
 
 
+@pytest.mark.parametrize("rights", ["+@all resetchannels", "+@read +@connection allchannels"])
+def test_a_user_of_few_rights(tmp_path: Path, rights: str) -> None:
+    """A worker whose user may not do what it has to ends with a sentence, status 2."""
+    with Server(tmp_path / "redis") as server, server.client() as client:
+        client.execute_command("ACL", "SETUSER", "ann", "on", f">{SECRET}", "~*", *rights.split())
+        done = run("worker", "--redis", f"redis://ann:{QUOTED}@127.0.0.1:{server.port}/0", "-e", "threads")
+    assert [2, "", False] == [done.status, done.out, "Traceback" in done.err or SECRET in done.err]
+    assert "the Redis cannot be used: this user has no permissions to" in done.err
+
+
 # A worker that says everything: the password is changed under it, and changed back.
 LOUD = """
 import logging, os, sys

@@ -162,7 +162,7 @@ def worker_key(name: str) -> str:
 
 def told(error: BaseException) -> str:
     """What a client's error says, in plain words."""
-    if isinstance(error, redis.exceptions.AuthenticationError | redis.exceptions.NoPermissionError):
+    if isinstance(error, redis.exceptions.AuthenticationError):
         return "it refuses the user or password"
     text = " ".join(str(error).split()).rstrip(".")
     return text or type(error).__name__

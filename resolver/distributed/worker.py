@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 from celery import signals as celery_signals
 from celery.concurrency.base import apply_target
 from celery.concurrency.thread import ApplyResult, TaskPool
+from celery.exceptions import WorkerShutdown
 from celery.worker import WorkController, state
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from resolver.distributed.broker import BEAT, DEAD, ON, TIMED, WORKERS, Keys, told, worker_key
 from resolver.distributed.envelope import QUEUE, TASK
@@ -144,6 +145,13 @@ class Pool(TaskPool):  # type: ignore[misc]  # Celery carries no types
 
 class _Consumer(Consumer):  # type: ignore[misc]  # Celery carries no types
     """Celery's loop, which is to outlive its connection."""
+
+    def start(self) -> None:
+        try:
+            super().start()
+        except NoPermissionError as error:  # nothing that trying again could mend
+            log.error("the Redis cannot be used: %s", told(error))
+            raise WorkerShutdown(2) from None
 
     def on_connection_error_after_connected(self, error: Exception) -> None:
         # What was taken is still in hand. Kombu would put it back, and acknowledge it later, over a connection that is
