@@ -181,7 +181,7 @@ class TestWaiting:
         def taken() -> float:
             (statuses, seconds, _), _ = child(SLOW.format(seconds=0.3, patched=engine == "gevent") + run)
             assert {"NOERROR": 100} == statuses
-            return seconds
+            return float(seconds)
 
         seconds = at_best(taken, lambda seconds: seconds < 2.5)
         assert 0.3 <= seconds < 2.5, "a pool of 10 threads would take 3"
