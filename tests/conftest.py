@@ -4,6 +4,7 @@ A test that looks something up takes `ask` (or `pair`) and thereby runs on each 
 rows that are added there are picked up here by themselves.
 """
 
+import gc
 import itertools
 import os
 import pickle
@@ -56,6 +57,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 def pytest_configure(config: pytest.Config) -> None:
     """Make the mark known; --strict-markers asks for it."""
     config.addinivalue_line("markers", "needs(*abilities): skip backends that cannot do this (CANNOT in conftest.py)")
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays: some tests have the garbage collected, which needs not go through all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
