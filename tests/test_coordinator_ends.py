@@ -47,6 +47,25 @@ def test_idle_workers_at_the_end() -> None:
     assert ([], True) == (play.done(order), play.mind.idle)
 
 
+def test_how_long_others_took() -> None:
+    """A copy took as long as its own worker was at it: of several chunks that a slow worker has, none waits longer."""
+    play = Play(slow=1, b=1)
+    first, *others = [play.launch(10) for _ in range(4)]
+    play.mind.exhausted = True
+    for order in others:
+        play.hear(order, worker="slow")
+    play.done(first, "b")
+    waited = []
+    while not play.mind.idle:
+        play.look(1.0)
+        for order in play.again():
+            waited.append(play.now)
+            play.hear(order, worker="b")
+            play.done(order, "b")
+        assert play.now < 200
+    assert [1.0, 1.0] == [later - earlier for earlier, later in itertools.pairwise(waited)]
+
+
 @pytest.mark.parametrize("why", ["nobody is idle", "more will come", "something is queued", "limits"])
 def test_no_copy(why: str) -> None:
     """Where it would be of no use, or take more than its share."""

@@ -174,7 +174,7 @@ class Coordinator:
             chunk.open.clear()
             self.went.append(report)
         if not chunk.open:
-            self._done(chunk, now)
+            self._done(chunk, report.worker, now)
         elif report.over is not None and report.over != "held":
             self._back(chunk, report, now)
         return results
@@ -260,6 +260,8 @@ class Coordinator:
             chunk.began = now
             if chunk.number > self._youngest[0]:
                 self._youngest = chunk.number, now
+        if report.worker not in chunk.holders:
+            chunk.since[report.worker] = now
         chunk.holders[report.worker] = now
         if report.taken and not chunk.taken:
             chunk.taken = True
@@ -270,11 +272,14 @@ class Coordinator:
         self._taken -= chunk.taken
         self._probes.discard(chunk.number)
 
-    def _done(self, chunk: Outstanding, now: float) -> None:
+    def _done(self, chunk: Outstanding, worker: str, now: float) -> None:
         self._out_no_more(chunk)
-        if chunk.began is not None and not chunk.deaths:
-            took = now - chunk.began
-            self._took.append(took)
+        if chunk.deaths:
+            return
+        # How long a worker takes is told by the one that has done it, however long another was at it before.
+        took = now - chunk.since[worker]
+        self._took.append(took)
+        if chunk.copies == 1:
             # A chunk waits at its end for those that are not answered at all: no smaller one would wait less.
             each = max(0.0, took - self._wait) / chunk.size or 1e-6
             self._each = each if self._each is None else 0.7 * self._each + 0.3 * each
