@@ -273,8 +273,8 @@ def test_worker_interrupted(server: Server, lab: Lab, times: int) -> None:
 
 def test_worker_interrupted_while_celery_hangs(server: Server) -> None:
     """A Redis that went away as Celery began has it ask for that for ever: a signal ends the worker all the same."""
-    hanging = "from celery.worker.heartbeat import Heart; import time; Heart.start = lambda self: time.sleep(60);"
-    command = [sys.executable, "-c", f"{hanging} from resolver.__main__ import main; main()"]
+    hanging = "from celery.worker.heartbeat import Heart; from threading import Event; Heart.start = Event().wait"
+    command = [sys.executable, "-c", f"{hanging}; from resolver.__main__ import main; main()"]
     with Worker(server.url, *WORKER, command=command) as worker:
         wait_for_workers(server)
         children = psutil.Process(worker.pid).children(recursive=True)

@@ -39,6 +39,7 @@ VAIN = 12  # children in a row that die before any of them gave a result: it is 
 AHEAD = 2  # chunks that wait in a child, so that it does not run dry;
 FURTHER_AHEAD = 6  # where other threads keep this process busy meanwhile
 SOON = 0.25  # and seconds for which it has something to send, where its rate is bounded
+EARLY = 0.005  # seconds between two looks whether it is time for more
 FAREWELL = 0.1  # seconds that children have, when the run ends early, to say how far they came
 
 
@@ -91,6 +92,7 @@ class _Run:
         self._supply = Supply(queries)
         self._end = math.inf  # of the run, on our own clock
         self._over = False
+        self._early = False  # what is to be asked may be handed out later only, for the sake of the rate
         self._manned = False  # all children have once been ready
         self._stillborn = 0  # children in a row that died before they were ready
         self._vain = 0  # and before any gave a result
@@ -125,6 +127,7 @@ class _Run:
     def _hand_out(self) -> None:
         """Give each child what it has room for: the one with the least first, suspects alone."""
         supply = self._supply
+        self._early = False
         able = [each for each in self._crew.children if each.ready and not each.left]
         if not able:
             return
@@ -140,6 +143,7 @@ class _Run:
             if len(child.open) + size > self._room(child, size):
                 break
             if (due := self._due(child)) < 1:
+                self._early = True
                 able.remove(child)
                 continue
             chunk = supply.chunk(min(size, due))
@@ -204,6 +208,8 @@ class _Run:
 
     def _gather(self, seconds: float) -> None:
         """Wait so long at most, and take what came."""
+        if self._early:  # more hosts may be there at once, but it is not their time
+            seconds = max(seconds, EARLY)
         for child, messages in self._crew.listen(seconds):
             for message in messages:
                 self._heed(child, message)
