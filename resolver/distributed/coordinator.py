@@ -50,7 +50,7 @@ PIECES = 8  # what two workers died with is cut in so many
 APART = 8  # workers for each piece that is out, so that two seldom meet
 REFUSALS = 3  # workers that may refuse a chunk, where there are as many
 SLOW = 3.0  # times what others took: at the end, a chunk is sent to idle workers too
-COPIES = 2  # workers that have one chunk in hand at most
+COPIES = 4  # workers that have one chunk in hand at most: more than two, since the second may be slow as well
 
 
 class Coordinator:
@@ -174,7 +174,7 @@ class Coordinator:
             chunk.open.clear()
             self.went.append(report)
         if not chunk.open:
-            self._done(chunk, report.worker, now)
+            self._done(chunk, now)
         elif report.over is not None and report.over != "held":
             self._back(chunk, report, now)
         return results
@@ -260,8 +260,6 @@ class Coordinator:
             chunk.began = now
             if chunk.number > self._youngest[0]:
                 self._youngest = chunk.number, now
-        if report.worker not in chunk.holders:
-            chunk.since[report.worker] = now
         chunk.holders[report.worker] = now
         if report.taken and not chunk.taken:
             chunk.taken = True
@@ -272,14 +270,12 @@ class Coordinator:
         self._taken -= chunk.taken
         self._probes.discard(chunk.number)
 
-    def _done(self, chunk: Outstanding, worker: str, now: float) -> None:
+    def _done(self, chunk: Outstanding, now: float) -> None:
         self._out_no_more(chunk)
-        if chunk.deaths:
-            return
-        # How long a worker takes is told by the one that has done it, however long another was at it before.
-        took = now - chunk.since[worker]
-        self._took.append(took)
-        if chunk.copies == 1:
+        # What was sent again tells nothing: of that, somebody had a part, or was slow.
+        if chunk.began is not None and chunk.copies == 1 and not chunk.deaths:
+            took = now - chunk.began
+            self._took.append(took)
             # A chunk waits at its end for those that are not answered at all: no smaller one would wait less.
             each = max(0.0, took - self._wait) / chunk.size or 1e-6
             self._each = each if self._each is None else 0.7 * self._each + 0.3 * each

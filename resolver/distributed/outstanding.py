@@ -18,7 +18,7 @@ class Order(NamedTuple):
 
 
 class Outstanding:
-    """A chunk that is out. `holders`: who has begun it, and when each was last heard of; `since`: and when it began."""
+    """A chunk that is out. `holders`: who has begun it, and when each was last heard of."""
 
     __slots__ = (
         "began",
@@ -30,7 +30,6 @@ class Outstanding:
         "parties",
         "refused",
         "sent",
-        "since",
         "size",
         "taken",
     )
@@ -44,7 +43,6 @@ class Outstanding:
         self.copies = 1
         self.began: float | None = None
         self.holders: dict[str, float] = {}
-        self.since: dict[str, float] = {}
         self.taken = False
         self.deaths = deaths
         self.refused: set[str] = set()  # by whom
