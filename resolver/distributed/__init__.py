@@ -14,9 +14,9 @@ is sent again. A run has a lease that its coordinator renews: where it is gone, 
 
     payload       what travels: a Chunk out, Reports back; checked on arrival
     coordinator   what to send when, what to believe; no I/O, no clock of its own
-    transport     what a worker lets in from the queue
     outstanding   a chunk that is out, as the coordinator sees it
     envelope      a chunk in the queue, as Celery's task message
+    transport     what a worker lets in from the queue
     broker        the Redis: its address, the names of its keys, how Celery is set up
     link          the coordinator's threads that talk to it
     embedded      a server and a worker of a run's own

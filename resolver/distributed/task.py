@@ -147,10 +147,9 @@ class Tasks:
             return path
 
     def close(self) -> None:
-        """Remove the files."""
-        for path in self._authorities.values():
-            os.unlink(path)
-        self._authorities.clear()
+        """Remove the files. Where a worker is slow to end, two threads may come to that."""
+        while self._authorities:
+            os.unlink(self._authorities.popitem()[1])
 
 
 class Reports:
