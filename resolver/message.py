@@ -93,12 +93,14 @@ _RCODES = {
 }
 
 
-class Query(msgspec.Struct, gc=False):
+class Query(msgspec.Struct, gc=False, array_like=True):
     """One lookup: a name and a type, and where in the input it stood.
 
     `attempts` and `asked` are filled in by whoever abandons the lookup before it has a result, so that its DEADLINE
     or CANCELLED result can tell how far it came: queries sent (None: cannot be known), and when the first one was
     sent (seconds on the monotonic clock of this process; None: never).
+
+    `question` is its question section (RFC 1035 section 4.1.2), where somebody has encoded it already.
     """
 
     index: int
@@ -107,6 +109,7 @@ class Query(msgspec.Struct, gc=False):
     type: str
     attempts: int | None = 0
     asked: float | None = None
+    question: bytes | None = None
 
     def unanswered(self, status: Status, error: str, engine: str, backend: str, now: float | None = None) -> Result:
         """The result where no nameserver gave one. `now`: on the clock of `asked`; None: what it took is not told."""

@@ -10,6 +10,7 @@ from resolver.distributed.coordinator import (
     A_SLOT,
     FIRST,
     GRACE,
+    MOST_A_SLOT,
     MOST_OUT,
     REFUSALS,
     SILENCE,
@@ -63,6 +64,19 @@ def test_lookups_that_are_out() -> None:
         orders.append(play.launch(room))
         play.hear(orders[-1], taken=True)
     assert 2 * A_SLOT - MOST < sum(len(order.queries) for order in orders) <= 2 * A_SLOT
+
+
+@pytest.mark.parametrize("done", [2 * 25_000, 2 * 90_000])
+def test_workers_that_are_fast_have_more_out(done: int) -> None:
+    """As many for each slot as have come back, so that none waits for its next chunk; MOST_A_SLOT of them at most."""
+    play = Play(a=2)
+    while play.next < done:
+        play.done(play.launch())
+    most = 2 * min(play.next // 2, MOST_A_SLOT)
+    back = play.next
+    while play.mind.room() and play.next < 3 * done:
+        play.hear(play.launch(), taken=True)
+    assert most - MOST < play.next - back <= most
 
 
 def test_sizes_grow() -> None:

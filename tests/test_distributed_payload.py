@@ -2,6 +2,8 @@
 
 import base64
 import json
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +17,8 @@ from resolver.distributed import payload
 from resolver.distributed.broker import Broker
 from resolver.distributed.envelope import TASK, check, wrap
 from resolver.distributed.payload import Asked, Chunk, Rawly, Refused, Report, decode_chunk, decode_report
-from resolver.engines.chunk import Progress
+from resolver.engines.chunk import Block, Progress, joined
+from resolver.wire import codec
 
 NAMES = st.sampled_from(["www.example", "a\\.b.example", "\\255.example", "example", "x" * 63 + ".example", ""])
 COUNTS = st.integers(0, (1 << 63) - 1)
@@ -96,7 +99,11 @@ EXAMPLE = Chunk(
 @settings(max_examples=30, deadline=None)
 def test_a_chunk_there_and_back(chunk: Chunk) -> None:
     """What the coordinator encodes is what the worker gets."""
-    assert chunk == decode_chunk(payload.encode_chunk(chunk))
+    there, queries = decode_chunk(payload.encode_chunk(chunk))
+    assert chunk == there
+    assert [(each.index, each.name, each.type, codec.question(each.name, each.type)) for each in chunk.queries] == [
+        (query.index, query.name, query.type, query.question) for query in queries
+    ]
 
 
 @given(REPORTS)
@@ -104,8 +111,15 @@ def test_a_chunk_there_and_back(chunk: Chunk) -> None:
 def test_a_report_there_and_back(report: Report) -> None:
     """What the worker encodes, with its results as octets that were made before, is what the coordinator gets."""
     fields = {name: getattr(report, name) for name in report.__struct_fields__}
-    raw = Rawly(**{**fields, "results": [msgspec.Raw(msgspec.msgpack.encode(each)) for each in report.results]})
+    parts = [Block.of(report.results[at : at + 20]) for at in range(0, len(report.results), 20)]
+    raw = Rawly(**{**fields, "results": joined(parts)})
     assert report == decode_report(payload.encode_report(raw))
+
+
+def to_json(chunk: Chunk) -> dict[str, Any]:
+    """The fields of a chunk, as they travel."""
+    fields: dict[str, Any] = json.loads(msgspec.json.encode(chunk))
+    return fields
 
 
 def becomes(read: Callable[[Any], object], given: object) -> str:
@@ -127,27 +141,34 @@ def spoiled(draw: st.DrawFn, of: bytes) -> bytes:
 
 
 @given(spoiled(payload.encode_chunk(EXAMPLE).encode()) | st.binary(max_size=50))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_spoiled_chunk(octets: bytes) -> None:
     """It is read or refused; no other exception is raised."""
-    assert becomes(decode_chunk, octets.decode("latin-1")) in ("Chunk", "refused")
+    assert becomes(decode_chunk, octets.decode("latin-1")) in ("tuple", "refused")
+
+
+@given(spoiled(msgspec.json.encode(EXAMPLE)) | st.binary(max_size=50))
+@settings(max_examples=80, deadline=None)
+def test_a_chunk_spoiled_before_it_was_packed(octets: bytes) -> None:
+    """As before."""
+    assert becomes(decode_chunk, payload.pack(octets)) in ("tuple", "refused")
 
 
 @given(st.sampled_from(sorted(EXAMPLE.__struct_fields__)), JSON)
 @settings(max_examples=80, deadline=None)
 def test_a_chunk_with_any_other_value(field: str, value: object) -> None:
     """A field may hold anything: the chunk is read or refused."""
-    text = json.dumps({**json.loads(payload.encode_chunk(EXAMPLE)), field: value})
-    assert becomes(decode_chunk, text) in ("Chunk", "refused")
+    text = json.dumps({**to_json(EXAMPLE), field: value})
+    assert becomes(decode_chunk, payload.pack(text.encode(errors="surrogatepass"))) in ("tuple", "refused")
 
 
 @given(st.sampled_from(sorted(Policy.__struct_fields__)), JSON)
 @settings(max_examples=80, deadline=None)
 def test_a_policy_with_any_other_value(field: str, value: object) -> None:
     """Whoever is to be asked how often: it is read or refused."""
-    fields = json.loads(payload.encode_chunk(EXAMPLE))
+    fields = to_json(EXAMPLE)
     text = json.dumps({**fields, "policy": {**fields["policy"], field: value}})
-    assert becomes(decode_chunk, text) in ("Chunk", "refused")
+    assert becomes(decode_chunk, payload.pack(text.encode(errors="surrogatepass"))) in ("tuple", "refused")
 
 
 @given(st.data())
@@ -182,18 +203,42 @@ def test_an_entry_as_coordinators_write_it() -> None:
 NESTED = "[" * 200_000 + "]" * 200_000
 
 
-@pytest.mark.parametrize("given", [None, 5, b"x", [], {}, "", "\ud800", NESTED, '{"version": ' + NESTED + "}"])
+@pytest.mark.parametrize("given", [None, 5, b"x", [], {}, "", "\ud800", NESTED, payload.pack(b"")[:-4]])
 def test_what_is_no_chunk(given: object) -> None:
-    """It is refused, whatever type it is of and however deep it goes."""
+    """It is refused, whatever type it is of."""
     with pytest.raises(Refused):
         decode_chunk(given)
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", '"\ud800"', NESTED, '{"version": ' + NESTED + "}"])
+def test_what_is_packed_and_no_chunk(text: str) -> None:
+    """However deep it goes."""
+    with pytest.raises(Refused):
+        decode_chunk(payload.pack(text.encode(errors="surrogatepass")))
+
+
+@pytest.mark.parametrize("size", [payload.OCTETS + 1, 1 << 30])
+def test_a_little_that_becomes_much(size: int) -> None:
+    """What is more than a chunk may have is not unpacked to its end: it takes no more memory than that."""
+    inflate = zlib.compressobj(1)
+    packed = b"".join(inflate.compress(bytes(1 << 20)) for _ in range(size >> 20)) + inflate.compress(
+        bytes(size % (1 << 20))
+    )
+    packed += inflate.flush()
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refused, match="has more than 8,388,608 octets"):
+            decode_chunk(base64.b64encode(packed).decode())
+        assert tracemalloc.get_traced_memory()[1] < 4 * payload.OCTETS
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("nested", ['{"x": %s, "version": "1"}', '{"version": "1", "x": %s}'])
 def test_depth_beside_the_version(nested: str) -> None:
     """What another version's chunk has beside its version may be of any depth."""
     with pytest.raises(Refused):
-        decode_chunk(nested % NESTED)
+        decode_chunk(payload.pack((nested % NESTED).encode()))
 
 
 def test_depth_in_a_report() -> None:

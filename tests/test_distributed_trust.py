@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from cluster import Server, Worker, wait_for_workers
 from command import wait_for
@@ -68,7 +69,7 @@ def chunk(**changes: Any) -> dict[str, Any]:
         forgetful=False,
         queries=[payload.Asked(0, "www.example", "A")],
     )
-    return {**json.loads(payload.encode_chunk(good)), **changes}
+    return {**json.loads(msgspec.json.encode(good)), **changes}
 
 
 def task(*args: Any, embed: object = None, kwargs: object = None, **changes: Any) -> dict[str, Any]:
@@ -109,9 +110,14 @@ class Trap:
 NESTED = "[" * 200_000 + "]" * 200_000  # deeper than any reader goes
 
 
+def packed(value: object) -> str:
+    """JSON as chunks travel."""
+    return payload.pack(json.dumps(value).encode())
+
+
 def told(**changes: Any) -> dict[str, Any]:
     """A message with a chunk that has these changes."""
-    return task(json.dumps(chunk(**changes)))
+    return task(packed(chunk(**changes)))
 
 
 def asking(name: str, type_: str) -> dict[str, Any]:
@@ -144,8 +150,10 @@ GARBAGE: dict[str, tuple[object, str]] = {
     "two arguments": (task("x", "y"), "no task of ours"),
     "a named argument": (task("x", kwargs={"text": "y"}), "no task of ours"),
     "a number as argument": (task(5), "no task of ours"),
-    "an argument of no chunk": (task("x"), "it is no chunk (JSON is malformed"),
-    "a nested argument": (task(NESTED), "it is no chunk"),
+    "an argument of no chunk": (task("x"), "it is no chunk ("),
+    "packed, and no chunk": (task(packed("x")), "it is no chunk (Expected `object`, got `str`"),
+    "a nested argument": (task(payload.pack(NESTED.encode())), "it is no chunk"),
+    "much in little": (task(payload.pack(bytes(payload.OCTETS + 1))), "has more than 8,388,608 octets"),
     "huge": (task("x" * (payload.OCTETS + 1)), "characters; a chunk has 8,388,608 at most"),
     "huge in vain": (task(body="A" * 2 * payload.OCTETS + "AAAA"), "characters; a chunk has 8,388,608 at most"),
     "another version": (told(version="0.0.0"), "of version 0.0.0, and this is"),

@@ -3,14 +3,18 @@
 Nothing here waits for a fixed time for something to happen: `until` looks again and again, and gives up late.
 """
 
+import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
@@ -20,7 +24,8 @@ from command import at_best
 
 from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
 from resolver.api import Plan, plan, source
-from resolver.engines.chunk import Frames, FromChild, Left, Progress, ToChild, Work, frame
+from resolver.engines.child import HUNGRY, LARGE, Feed, Pipe
+from resolver.engines.chunk import Block, Frames, FromChild, Left, Progress, ToChild, Work, frame, joined
 from resolver.engines.processes import Processes
 from resolver.engines.supply import FIRST, shares
 from resolver.forget import send_all
@@ -399,6 +404,69 @@ def test_frames_come_through_in_any_pieces() -> None:
     at_once: Frames[FromChild] = Frames(FromChild)
     left = Left([Progress(1, None, None), Progress(2, 1, 0.25)])
     assert [left, left] == list(at_once.feed(bytes(frame(left) * 2)))
+
+
+@contextmanager
+def piped() -> Iterator[tuple[Feed, socket.socket]]:
+    """The feed of a child whose results are packed, and the parent's end of its pipe."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        pipe = Pipe(theirs.detach())
+        try:
+            yield Feed(pipe, None, packed=True), ours
+        finally:
+            pipe._socket.close()
+
+
+def test_a_child_with_nothing_in_hand_waits_for_its_pipe() -> None:
+    """It goes on as soon as there is something to ask, and not when its sockets have been silent for long enough."""
+    query = Query(3, "", "a.example", "A")
+    with piped() as (feed, parent):
+        sender = threading.Timer(0.02, parent.sendall, [frame(Work(math.inf, [query]))])
+        sender.start()
+        assert 0.0 == feed.patience()
+        until(lambda: not sender.is_alive())
+        assert [query] == feed.take(5)
+        assert HUNGRY == feed.patience()
+
+
+def test_large_results_come_in_parts() -> None:
+    """A report to the coordinator is bounded; so are the packed results that it is made of, unless it is only one."""
+    results = [
+        Query(index, "", "a.example", "A").unanswered(Status.ERROR, "x" * 5000, "e", "b") for index in range(600)
+    ]
+    results[300].error = "x" * (2 * LARGE)
+    messages: list[FromChild] = []
+
+    def read(parent: socket.socket) -> None:
+        frames: Frames[FromChild] = Frames(FromChild)
+        while not (messages and isinstance(messages[-1], Left)):
+            messages.extend(frames.feed(parent.recv(1 << 16)))
+
+    with piped() as (feed, parent):
+        reader = threading.Thread(target=read, args=[parent])
+        reader.start()
+        feed.deliver(results)
+        feed.leave()
+        reader.join(PATIENCE)
+    blocks = [message for message in messages if isinstance(message, Block)]
+    assert results == [result for block in blocks for result in block.unpack()]
+    assert len(blocks) > 5
+    assert [300] == [block.indices[0] for block in blocks if len(memoryview(block.results)) > LARGE]
+    assert {"ERROR": 600} == sum((Counter(block.statuses) for block in blocks), Counter())
+
+
+def test_packed_results_are_joined_and_taken_apart() -> None:
+    """However many they are; MessagePack writes their number in three ways."""
+    for sizes in ([], [1], [3, 12], [15, 1], [20, 70_000]):
+        results = [
+            Query(index, "", "a.example", "A").unanswered(Status.DEADLINE, "x", "e", "b") for index in range(sum(sizes))
+        ]
+        ends = list(accumulate(sizes))
+        blocks = [Block.of(results[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+        assert results == msgspec.msgpack.decode(joined(blocks), type=list[Result])
+    some = blocks[0].only({3, 5, 700})
+    assert ([3, 5], {"DEADLINE": 2}, [results[3], results[5]]) == (some.indices, some.statuses, some.unpack())
 
 
 def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str) -> None:

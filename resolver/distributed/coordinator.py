@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from resolver.distributed.payload import Report
     from resolver.policy import Policy
 
-WINDOW = 3  # chunks that are out for each slot and not asked to their end: what it is at, and what it will go on with
+WINDOW = 6  # chunks that are out for each slot and not asked to their end: what it is at, and what it will go on with
 MOST_OUT = 20  # and with those that only wait for their last replies
 A_SLOT = 15_000  # lookups that are out for each slot: a slow reader of results soon slows the reading of hosts;
+MOST_A_SLOT = 40_000  # where as many have come back: workers that are so fast must not wait for the next chunk
 MOST_OPEN = 1_000_000  # and in all: what the coordinator and the Redis ever have to hold
 FIRST = 128  # lookups in the first chunks, so that a short list is shared
 TARGET = 4.0  # seconds that a chunk should take,
@@ -128,7 +129,8 @@ class Coordinator:
             size = min(size, max(FIRST, int(max(TARGET, slots / CHUNKS) / self._each)))
         if rate:
             size = min(size, max(1, int(TARGET * rate / (self._parties or 1))))
-        return size if self._open + size <= min(MOST_OPEN, A_SLOT * slots) else 0
+        done = (self._handed - self._open) // slots
+        return size if self._open + size <= min(MOST_OPEN, max(A_SLOT, min(done, MOST_A_SLOT)) * slots) else 0
 
     def launch(self, queries: list[Query], now: float) -> Order:
         """Make these a chunk; it counts as sent."""

@@ -8,6 +8,8 @@ any name, and a coordinator believe any answer: docs/distributed.md.)
 
 from __future__ import annotations
 
+import binascii
+import zlib
 from importlib import metadata
 from typing import Annotated, Literal
 
@@ -34,7 +36,7 @@ class Refused(ValueError):
     """A message that is none of ours, or of another version; the sentence says why."""
 
 
-class Asked(msgspec.Struct, frozen=True, array_like=True):
+class Asked(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A query, as far as a worker needs it: what the line said stays with the coordinator."""
 
     index: _Count
@@ -62,10 +64,6 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     alone: bool
     forgetful: bool
     queries: Annotated[list[Asked], msgspec.Meta(min_length=1, max_length=MOST)]
-
-    def to_ask(self) -> list[Query]:
-        """The queries, for an engine."""
-        return [Query(asked.index, "", asked.name, asked.type) for asked in self.queries]
 
 
 class _Version(msgspec.Struct):
@@ -98,12 +96,12 @@ class Report(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 
 class Rawly(msgspec.Struct, omit_defaults=True):
-    """A Report whose results are encoded already: their octets are counted before they are sent."""
+    """A Report whose results are encoded already."""
 
     chunk: int
     copy: int
     worker: str
-    results: list[msgspec.Raw] = []
+    results: msgspec.Raw = msgspec.Raw(b"\x90")
     taken: bool = False
     over: str | None = None
     sentence: str | None = None
@@ -122,17 +120,36 @@ _of_msgpack = msgspec.msgpack.Decoder(Report)
 
 def encode_chunk(chunk: Chunk) -> str:
     """The text that is a task's one argument."""
-    return _to_json.encode(chunk).decode()
+    return pack(_to_json.encode(chunk))
 
 
-def decode_chunk(given: object) -> Chunk:
-    """The chunk that a task brought. Raises Refused for whatever is none, or cannot be asked."""
+def pack(octets: bytes) -> str:
+    """A chunk's JSON as it travels: names have much in common, and what is wrapped around them copies them often."""
+    return binascii.b2a_base64(zlib.compress(octets, 1), newline=False).decode()
+
+
+def _unpack(text: str) -> bytes:
+    """What `pack` packed. Raises ValueError for what is too large or was never packed."""
+    try:
+        inflate = zlib.decompressobj()
+        octets = inflate.decompress(binascii.a2b_base64(text, strict_mode=True), OCTETS)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if not inflate.eof or inflate.unused_data:
+        raise ValueError(f"it is not whole, or has more than {OCTETS:,} octets")
+    return octets
+
+
+def decode_chunk(given: object) -> tuple[Chunk, list[Query]]:
+    """The chunk that a task brought, and its queries for an engine. Raises Refused for whatever is none, or cannot be
+    asked.
+    """
     if not isinstance(given, str):
         raise Refused(f"it is a {type(given).__name__}, not a text")
     if len(given) > OCTETS:
         raise Refused(f"it has {len(given):,} characters; a chunk has {OCTETS:,} at most")
-    octets = given.encode(errors="replace")
     try:
+        octets = _unpack(given)
         version = _of_version.decode(octets).version
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Refused(f"it is no chunk ({error})") from None
@@ -148,10 +165,13 @@ def decode_chunk(given: object) -> Chunk:
         for text in {asked.type for asked in chunk.queries}:
             if codec.rdtype(text) != text:
                 raise ValueError(f"{text!r} is not how {codec.rdtype(text)} is written")
-        codec.questions(chunk.to_ask())
+        queries = [Query(asked.index, "", asked.name, asked.type) for asked in chunk.queries]
+        # What shows whether it can be asked is what will be sent: the children need not encode it again.
+        for query, question in zip(queries, codec.questions(queries), strict=True):
+            query.question = question
     except ValueError as error:
         raise Refused(f"it holds what cannot be asked ({error})") from None
-    return chunk
+    return chunk, queries
 
 
 def decode_report(octets: bytes) -> Report:

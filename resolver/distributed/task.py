@@ -16,18 +16,20 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from redis.exceptions import RedisError
 
 from resolver.distributed.broker import LEASE, OVER, TIMED, Keys, told
 from resolver.distributed.payload import Rawly, Refused, decode_chunk, encode_report
 from resolver.distributed.teams import Ended, Taken, Unable
+from resolver.engines.chunk import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.distributed.payload import Chunk
     from resolver.distributed.teams import Lot, Teams
+    from resolver.engines.chunk import Block
+    from resolver.message import Query
 
 PART = 2000  # results that make a report full,
 PART_OCTETS = 1 << 20  # or so many octets,
@@ -54,14 +56,14 @@ class Tasks:
     def perform(self, text: object) -> None:
         """Look a chunk up, and report. Returns when it is done, or is another's again."""
         try:
-            chunk = decode_chunk(text)
+            chunk, queries = decode_chunk(text)
         except Refused as refused:
             log.warning("a task was refused: %s", refused)
             return
         with self._lock:
             self._in_hand.append((chunk.run, chunk.number))
         try:
-            self._perform(chunk, Reports(chunk, self.name, self._client, self._leaving))
+            self._perform(chunk, queries, Reports(chunk, self.name, self._client, self._leaving))
         except Exception:
             log.exception("%s of this worker broke; the coordinator sends it again", _named(chunk))
         finally:
@@ -85,14 +87,14 @@ class Tasks:
         """The worker ends: a report that Redis does not take now is not tried again."""
         self._leaving.set()
 
-    def _perform(self, chunk: Chunk, reports: Reports) -> None:
+    def _perform(self, chunk: Chunk, queries: list[Query], reports: Reports) -> None:
         began = time.monotonic()
         lives, seconds = reports.begin()
         if not lives:
             log.info("%s: its run is over; dropped", _named(chunk))
             return
         try:
-            lot = self._teams.take(chunk, self._certificates(chunk.authority), seconds)
+            lot = self._teams.take(chunk, queries, self._certificates(chunk.authority), seconds)
         except Unable as unable:
             log.warning("%s is refused: %s", _named(chunk), unable)
             # To one that leaves it is no fault of the chunk's.
@@ -183,27 +185,27 @@ class Reports:
         `taken` is called when all of it is being asked.
         """
         counts: Counter[str] = Counter()
-        held: list[msgspec.Raw] = []
-        octets = 0
+        held: list[Block] = []
+        size = octets = 0
         sent = 0.0
         while True:
             try:
                 item = lot.found.get(timeout=max(0.0, sent + LINGER - time.monotonic()) if held else None)
             except queue.Empty:
-                item = []
+                item = None
             if isinstance(item, Ended):
                 break
             if isinstance(item, Taken):
                 taken()
-            else:
-                for result in item:
-                    counts[result.status] += 1
-                    held.append(msgspec.Raw(result.octets))
-                    octets += len(result.octets)
-            full = len(held) >= PART or octets >= PART_OCTETS
+            elif item is not None:
+                counts.update(item.statuses)
+                held.append(item)
+                size += len(item)
+                octets += len(memoryview(item.results))
+            full = size >= PART or octets >= PART_OCTETS
             if full or isinstance(item, Taken) or time.monotonic() - sent >= LINGER:
-                self._send(self._report(results=held, taken=isinstance(item, Taken)))
-                held, octets, sent = [], 0, time.monotonic()
+                self._send(self._report(results=joined(held), taken=isinstance(item, Taken)))
+                held, size, octets, sent = [], 0, 0, time.monotonic()
         self.sentence = item.sentence
         if item.sent:
             counts["sent"] = item.sent
@@ -211,7 +213,7 @@ class Reports:
             counts["failed"] = item.failed
         self._send(
             self._report(
-                results=held,
+                results=joined(held),
                 over="done" if item.sentence is None else "refused" if item.broke else "back",
                 sentence=item.sentence,
                 unfinished=item.unfinished,

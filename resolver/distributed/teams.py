@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from resolver.distributed.payload import Chunk
     from resolver.engines.base import Backend, Engine
-    from resolver.engines.chunk import Packed
+    from resolver.engines.chunk import Block
     from resolver.message import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
@@ -60,12 +60,12 @@ class Taken:
 
 
 class Lot:
-    """One chunk in hand. `found`: lists of packed results as they come, a Taken between them, then an Ended."""
+    """One chunk in hand. `found`: blocks of results as they come, a Taken between them, then an Ended."""
 
     def __init__(self, queries: list[Query]) -> None:
         self.open = {query.index: query for query in queries}
         self.waiting = len(queries)
-        self.found: queue.SimpleQueue[list[Packed] | Taken | Ended] = queue.SimpleQueue()
+        self.found: queue.SimpleQueue[Block | Taken | Ended] = queue.SimpleQueue()
 
     def leave(self, sentence: str, *, broke: bool) -> None:
         """It is left undone."""
@@ -120,13 +120,13 @@ class Teams:
         self._lock = threading.Lock()
         self._closed = False
 
-    def take(self, chunk: Chunk, certificates: str | None, seconds: float | None) -> Lot | None:
+    def take(self, chunk: Chunk, queries: list[Query], certificates: str | None, seconds: float | None) -> Lot | None:
         """Have a chunk looked up, by the run's end at the latest (in so many seconds); None: it is in hand already.
 
-        certificates: the file that holds the chunk's authority. Raises Unable with a sentence.
+        queries: those of the chunk. certificates: the file that holds its authority. Raises Unable with a sentence.
         """
         key = (chunk.run, chunk.number, chunk.copy) if chunk.alone else (chunk.run, None, None)
-        lot = Lot(chunk.to_ask())
+        lot = Lot(queries)
         while True:
             with self._lock:
                 if self._closed:
@@ -317,19 +317,21 @@ class Team:
         left = LULL if self._ends is None else self._ends - time.monotonic()
         return max(0.0, min(LULL, left))
 
-    def _deliver(self, results: list[Any]) -> None:
-        """Each to its lot. They are packed."""
-        by_lot: dict[Lot, list[Packed]] = {}
-        with self._lock:
-            for result in results:
-                lot = self._lots.pop(result.index, None)
-                if lot is not None:
-                    del lot.open[result.index]
-                    by_lot.setdefault(lot, []).append(result)
-        for lot, its in by_lot.items():
-            lot.found.put(its)
-            if not lot.open:
-                lot.found.put(Ended(None, []))
+    def _deliver(self, blocks: list[Any]) -> None:
+        """To each lot what is its."""
+        block: Block
+        for block in blocks:
+            by_lot: dict[Lot, list[int]] = {}
+            with self._lock:
+                for index in block.indices:
+                    lot = self._lots.pop(index, None)
+                    if lot is not None:
+                        del lot.open[index]
+                        by_lot.setdefault(lot, []).append(index)
+            for lot, its in by_lot.items():
+                lot.found.put(block if len(its) == len(block) else block.only(set(its)))
+                if not lot.open:
+                    lot.found.put(Ended(None, []))
 
     def _count(self, tally: Sent) -> None:
         """Of queries whose replies nobody awaits: the first lots are done when as many went out as they had."""

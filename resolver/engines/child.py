@@ -24,10 +24,9 @@ from resolver.engines.chunk import (
     Begin,
     Broke,
     Done,
+    Found,
     Frames,
     Left,
-    Packed,
-    Packets,
     Progress,
     Ready,
     Stop,
@@ -43,9 +42,12 @@ if TYPE_CHECKING:
     from resolver.message import Query, Result
     from resolver.wire.volley import Sent
 
-LULL = 0.05  # seconds: the longest that a stop goes unseen
-LINGER = 0.005  # seconds that results wait for more of them,
-FULL = 256  # unless they are so many
+LULL = 0.05  # seconds: the longest that a stop goes unseen,
+HUNGRY = 0.01  # and queries that came, where there are no others
+LOOK = 0.005  # seconds between two looks for one, where there is much to do
+LINGER = 0.010  # seconds that results wait for more of them,
+FULL = 512  # unless they are so many
+LARGE = 1 << 18  # octets of results in a message
 _READ = 1 << 16  # octets: a larger buffer would be mapped and unmapped by each call
 
 
@@ -108,6 +110,7 @@ class Feed:
         self._open: dict[int, Query] = {}
         self._results: list[Result] = []
         self._since = 0.0  # when the first of them came
+        self._received = 0.0  # when we looked what the parent sent
         self._end = float("inf")
         self._stopped = False
 
@@ -117,9 +120,7 @@ class Feed:
         if len(waiting) < n:
             self._receive()
         if not waiting and not self._open:
-            # The engine has nothing that it could wait for, so it may as well wait here.
-            self._flush()
-            self._receive(LULL)
+            self._rest()
         queries = [waiting.popleft() for _ in range(min(n, len(waiting)))]
         if self._tally is None:
             self._open.update({query.index: query for query in queries})
@@ -128,15 +129,20 @@ class Feed:
     @property
     def over(self) -> bool:
         """The run ends now."""
-        if not self._stopped:
+        now = time.monotonic()
+        if not self._stopped and now - self._received >= LOOK:
             self._receive()
-        return self._stopped or time.monotonic() >= self._end
+        return self._stopped or now >= self._end
 
     def patience(self) -> float:
         """Seconds that an engine may wait at most before it asks again."""
+        longest = LULL if self._waiting else HUNGRY
         if self._tally is not None:
             self._report(self._tally)
-        patience = max(0.0, min(LULL, self._end - time.monotonic()))
+        elif not self._open and not self._waiting:
+            self._rest()
+            longest = 0.0
+        patience = max(0.0, min(longest, self._end - time.monotonic()))
         if self._results:
             held = time.monotonic() - self._since
             if held < LINGER:
@@ -170,9 +176,15 @@ class Feed:
             )
         )
 
+    def _rest(self) -> None:
+        """The engine has nothing that it could wait for: it may as well wait here, and go on as soon as more comes."""
+        self._flush()
+        self._receive(LULL)
+
     def _receive(self, wait: float = 0.0) -> None:
         """Take in what the parent sent; wait so many seconds at most where there is nothing."""
         self.heed(self._pipe.receive(wait))
+        self._received = time.monotonic()
 
     def heed(self, messages: list[ToChild]) -> None:
         """The parent sent these."""
@@ -186,7 +198,17 @@ class Feed:
     def _flush(self) -> None:
         if self._results:
             results, self._results = self._results, []
-            self._pipe.send(Packets(list(map(Packed.of, results))) if self._packed else Done(results))
+            if self._packed:
+                self._pack(results)
+            else:
+                self._pipe.send(Done(results))
+
+    def _pack(self, results: list[Result]) -> None:
+        """Send these, in parts where they are too many octets to be one report of a worker's."""
+        if not self._pipe.send(Found.of(results), LARGE if len(results) > 1 else None):
+            half = len(results) // 2
+            self._pack(results[:half])
+            self._pack(results[half:])
 
     def _report(self, tally: Sent) -> None:
         (sent,), (failed,) = tally.sent, tally.failed
@@ -206,12 +228,16 @@ class Pipe:
         self._ready = poll()
         self._ready.register(fd, POLLIN)
 
-    def send(self, message: FromChild) -> None:
-        """Send this; waits where the pipe is full."""
+    def send(self, message: FromChild | Found, most: int | None = None) -> bool:
+        """Send this; waits where the pipe is full. False: it has more than so many octets, and was not sent."""
+        octets = frame(message)
+        if most is not None and len(octets) > most:
+            return False
         try:
-            self._socket.sendall(frame(message))
+            self._socket.sendall(octets)
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)
+        return True
 
     def receive(self, wait: float = 0.0) -> list[ToChild]:
         """What has come; waits so many seconds at most where there is nothing."""

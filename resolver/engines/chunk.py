@@ -4,28 +4,29 @@ The one thing to know before changing anything here: both ends are the same vers
 messages may change as they need to; but no timestamp may travel, only seconds that remain or that have passed, since
 clocks are each process's own.
 
-Maps instead of arrays cost the parent next to nothing (msgspec reads a Result in a microsecond either way), and they
-are the very messages that everything else knows.
+Results are maps: arrays would save the parent next to nothing (msgspec reads one in a microsecond either way), and
+these are the very messages that everything else knows.
 """
 
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from resolver.message import Query, Result
+from resolver.message import Query, Result, Status
 from resolver.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 
 class Begin(msgspec.Struct, tag="begin"):
     """To a child, first: its share of the policy, how many there are, and is no reply awaited (wire/volley.py)?
 
-    packed: results are to be sent on elsewhere, so they come as Packets.
+    packed: results are to be sent on elsewhere, so they come as Blocks.
     """
 
     policy: Policy
@@ -55,27 +56,60 @@ class Done(msgspec.Struct, tag="done"):
     results: list[Result]
 
 
-class Packed(msgspec.Struct, array_like=True, gc=False):
-    """A result that nobody here has to look into: its octets are a Result in MessagePack."""
+class Found(msgspec.Struct, tag="block"):
+    """From a child where results are packed: results, which acknowledge their queries; it arrives as a Block."""
 
-    index: int
-    status: str
-    octets: bytes
+    indices: list[int]
+    statuses: dict[str, int]  # how many there are of each
+    results: list[Result]
 
     @classmethod
-    def of(cls, result: Result) -> Packed:
-        """Pack it."""
-        return cls(result.index, result.status, _encoder.encode(result))
+    def of(cls, results: list[Result]) -> Found:
+        """These."""
+        statuses = [result.status for result in results]
+        if statuses.count(Status.NOERROR) == len(statuses):  # as nearly always
+            counts = {str(Status.NOERROR): len(statuses)}
+        else:
+            counts = Counter(map(str, statuses))
+        return cls([result.index for result in results], counts, results)
 
-    def unpack(self) -> Result:
-        """The result."""
-        return _of_octets.decode(self.octets)
+
+class Block(msgspec.Struct, tag="block"):
+    """Results that nobody here has to look into: a list of them in MessagePack."""
+
+    indices: list[int]
+    statuses: dict[str, int]
+    results: msgspec.Raw
+
+    @classmethod
+    def of(cls, results: list[Result]) -> Block:
+        """Pack these."""
+        found = Found.of(results)
+        return cls(found.indices, found.statuses, msgspec.Raw(_encoder.encode(results)))
+
+    def unpack(self) -> list[Result]:
+        """The results."""
+        return _results.decode(self.results)
+
+    def only(self, indices: Collection[int]) -> Block:
+        """What it has of these."""
+        return Block.of([result for result in self.unpack() if result.index in indices])
+
+    def __len__(self) -> int:
+        return len(self.indices)
 
 
-class Packets(msgspec.Struct, tag="packets"):
-    """From a child: results, which acknowledge their queries."""
+def joined(blocks: list[Block]) -> msgspec.Raw:
+    """The results of all of them, as one list in MessagePack."""
+    bodies = [memoryview(block.results)[len(_array(len(block))) :] for block in blocks]
+    return msgspec.Raw(b"".join([_array(sum(map(len, blocks))), *bodies]))
 
-    results: list[Packed]
+
+def _array(size: int) -> bytes:
+    """How MessagePack begins an array of so many."""
+    if size < 16:
+        return bytes((0x90 | size,))
+    return b"\xdc" + size.to_bytes(2, "big") if size < 1 << 16 else b"\xdd" + size.to_bytes(4, "big")
 
 
 class Went(msgspec.Struct, tag="went"):
@@ -107,15 +141,15 @@ class Broke(msgspec.Struct, tag="broke"):
 
 
 ToChild = Begin | Work | Stop
-FromChild = Ready | Done | Packets | Went | Left | Broke
+FromChild = Ready | Done | Block | Went | Left | Broke
 
 _Message = TypeVar("_Message")
 _LENGTH = struct.Struct("!I")
 _encoder = msgspec.msgpack.Encoder()
-_of_octets = msgspec.msgpack.Decoder(Result)
+_results = msgspec.msgpack.Decoder(list[Result])
 
 
-def frame(message: ToChild | FromChild) -> bytearray:
+def frame(message: ToChild | FromChild | Found) -> bytearray:
     """The octets of a message."""
     buffer = bytearray(_LENGTH.size)
     _encoder.encode_into(message, buffer, _LENGTH.size)
@@ -139,9 +173,8 @@ class Frames(Generic[_Message]):
             end = start + _LENGTH.size + _LENGTH.unpack_from(held, start)[0]
             if len(held) < end:
                 break
-            # The view is given back before the buffer is cut: nothing decoded refers to it.
-            with memoryview(held)[start + _LENGTH.size : end] as view:
-                message = self._decoder.decode(view)
+            # A copy: what is decoded may refer to it (a Block does), and the buffer is cut.
+            message = self._decoder.decode(bytes(memoryview(held)[start + _LENGTH.size : end]))
             start = end
             yield message
         del held[:start]

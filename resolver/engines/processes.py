@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resolver.engines.base import PollBackend
 from resolver.engines.calling import CONCURRENCY
-from resolver.engines.chunk import Begin, Broke, Done, Left, Packed, Packets, Ready, Stop, Went, Work
+from resolver.engines.chunk import Begin, Block, Broke, Done, Left, Ready, Stop, Went, Work
 from resolver.engines.crew import Crew
 from resolver.engines.supply import CHUNK, DEATHS, FIRST, Supply, shares
 from resolver.message import Status
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 VAIN = 12  # children in a row that die before any of them gave a result: it is not the lookups' fault then
 AHEAD = 2  # chunks that wait in a child, so that it does not run dry;
-FURTHER_AHEAD = 6  # where other threads keep this process busy meanwhile
+FURTHER_AHEAD = 4  # where other threads keep this process busy meanwhile
 SOON = 0.25  # and seconds for which it has something to send, where its rate is bounded
 EARLY = 0.005  # seconds between two looks whether it is time for more
 FAREWELL = 0.1  # seconds that children have, when the run ends early, to say how far they came
@@ -47,7 +47,7 @@ class Processes(NamedTuple):
     """Children that each run the engine `inner`; as many as there are cores to run on, or `children`.
 
     spares: where children come from, and are kept for another run; None: they end with this one.
-    packed: deliver what can be sent on as it is (chunk.Packed) in place of results.
+    packed: deliver what can be sent on as it is, Blocks in place of results (engines/chunk.py).
     """
 
     inner: str = "threads"
@@ -217,12 +217,19 @@ class _Run:
                 self._mourn(child)
 
     def _heed(self, child: Child, message: FromChild) -> None:
-        if isinstance(message, Done | Packets):
+        if isinstance(message, Done):
             self._vain = 0
             opened = child.open
-            came: list[Any] = list(message.results)
-            results = [result for result in came if opened.pop(result.index, None) is not None]
-            self._deliver([_uncounted(result) for result in results] if child.deaths else results)
+            results = [result for result in message.results if opened.pop(result.index, None) is not None]
+            self._deliver(_uncounted(results) if child.deaths else results)
+        elif isinstance(message, Block):
+            self._vain = 0
+            opened = child.open
+            known = opened.keys() & message.indices
+            for index in known:
+                del opened[index]
+            block = message if len(known) == len(message) else message.only(known)
+            self._pass_on(Block.of(_uncounted(block.unpack())) if child.deaths else block)
         elif isinstance(message, Went):
             self._vain = 0
             for index in list(child.open)[: message.sent + message.failed]:
@@ -271,8 +278,14 @@ class _Run:
             return
         name, backend = self._engine.name, self._backend.name
         results = [query.unanswered(Status.ERROR, error, name, backend) for query in queries]
-        given_up: list[Any] = [Packed.of(result) for result in results] if self._engine.packed else results
-        self._deliver(given_up)
+        if self._engine.packed:
+            self._pass_on(Block.of(results))
+        else:
+            self._deliver(results)
+
+    def _pass_on(self, block: Block) -> None:
+        blocks: list[Any] = [block]
+        self._deliver(blocks)
 
     def _wind_up(self) -> None:
         """The run ends early: ask each child how far it came, and wait a moment for the answer."""
@@ -287,11 +300,11 @@ class _Run:
             self._gather(seconds)
 
 
-def _uncounted(result: Any) -> Any:
-    """It was asked before, by a child that died: nobody knows how often."""
-    plain = result.unpack() if isinstance(result, Packed) else result
-    plain.attempts = None
-    return Packed.of(plain) if isinstance(result, Packed) else plain
+def _uncounted(results: list[Result]) -> list[Result]:
+    """These were asked before, by a child that died: nobody knows how often."""
+    for result in results:
+        result.attempts = None
+    return results
 
 
 def cores() -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
 
 FIRST = 16  # queries in a chunk at first, so that a short list is spread
-CHUNK = 256  # and later
+CHUNK = 512  # and later
 DEATHS = 3  # children that a chunk may take with it
 
 

@@ -132,7 +132,9 @@ def question(name: str, type: str) -> bytes:
 
 
 def questions(queries: list[Query]) -> list[bytes]:
-    """`question` of each of these queries. Raises as it does."""
+    """`question` of each of these queries, where it does not have it. Raises as it does."""
+    if queries and queries[0].question is not None:
+        return [query.question or question(query.name, query.type) for query in queries]
     text = "".join([query.name for query in queries])
     if "\\" in text or not text.isascii():
         return [question(query.name, query.type) for query in queries]
