@@ -574,6 +574,10 @@ def test_questions_by_the_batch(asked: list[tuple[str, str]]) -> None:
     codec._TAILS.clear()
     queries = [Query(0, "", name, type) for name, type in asked]
     assert [codec.question(name, type) for name, type in asked] == codec.questions(queries)
+    for query in queries[::2]:
+        query.question = b"encoded"
+    expected = [query.question or codec.question(query.name, query.type) for query in queries]
+    assert expected == codec.questions(queries)
 
 
 @pytest.mark.parametrize("bad", ["", "a..com.", ".com.", "a" * 64 + ".com.", "ab." * 86, "ü.com.", r"\999.com."])

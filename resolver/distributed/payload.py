@@ -141,9 +141,7 @@ def _unpack(text: str) -> bytes:
 
 
 def decode_chunk(given: object) -> tuple[Chunk, list[Query]]:
-    """The chunk that a task brought, and its queries for an engine. Raises Refused for whatever is none, or cannot be
-    asked.
-    """
+    """The chunk that a task brought, and its queries. Raises Refused for whatever is none, or cannot be asked."""
     if not isinstance(given, str):
         raise Refused(f"it is a {type(given).__name__}, not a text")
     if len(given) > OCTETS:

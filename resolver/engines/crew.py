@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _READ = 1 << 16  # octets: a larger buffer would be mapped and unmapped by each call
 REST = 0.2  # seconds that children have to stop, at the end of a run, where they may be kept
 _REAP_SECONDS = 1.0
-# glibc gives what it can of the heap back to the system, and a batch of results is enough to make it do so: each then
-# takes its pages anew. A child keeps these octets instead, which saves it a fortieth of its time.
+# glibc gives what it can of the heap back to the system, and what a batch of results takes is enough for it to do so:
+# 25,000 page faults in 200,000 lookups. A child keeps these octets instead. Other C libraries do not read this.
 _MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(32 << 20), "MALLOC_MMAP_THRESHOLD_": str(8 << 20)}
 
 
