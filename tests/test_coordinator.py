@@ -8,6 +8,7 @@ from play import Play, found, indexes
 from resolver import Status
 from resolver.distributed.coordinator import (
     A_SLOT,
+    BRISK,
     FIRST,
     GRACE,
     MOST_A_SLOT,
@@ -34,8 +35,26 @@ def test_each_that_ends_makes_room() -> None:
     """For one other."""
     play = Play(a=1)
     first, *_ = play.fill()
+    play.hear(first)
+    play.now += 2.0
     play.done(first)
     assert 1 == len(play.fill())
+
+
+def test_more_are_out_where_they_are_brief() -> None:
+    """Of those that take no half second, as many as BRISK; when they take longer, no more are sent than otherwise."""
+    play = Play(a=1)
+    play.done(play.launch())
+    orders = play.fill(FIRST)
+    assert BRISK == len(orders)
+    for order in orders[:2]:
+        play.hear(order)
+        play.now += 3.0
+        play.done(order)
+    assert 0 == play.mind.room()
+    for order in orders[2:4]:
+        play.done(order)
+    assert 1 == len(play.fill(FIRST))
 
 
 def test_those_that_only_wait_make_room() -> None:

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from resolver.distributed.payload import Report
     from resolver.policy import Policy
 
-WINDOW = 6  # chunks that are out for each slot and not asked to their end: what it is at, and what it will go on with
+WINDOW = 3  # chunks that are out for each slot and not asked to their end: what it is at, and what it will go on with;
+BRISK, BRIEF = 6, 0.5  # and where one takes less than so many seconds, of which its way there is a good part
 MOST_OUT = 20  # and with those that only wait for their last replies
 A_SLOT = 15_000  # lookups that are out for each slot: a slow reader of results soon slows the reading of hosts;
 MOST_A_SLOT = 40_000  # where as many have come back: workers that are so fast must not wait for the next chunk
@@ -117,12 +118,6 @@ class Coordinator:
             if self._parties is None or share > self._parties:
                 return 0  # nobody is there; or more than before: what is out ends first
         slots = max(1, self.slots)
-        if self._parties is not None:
-            full = len(self._out) >= self._parties
-        else:
-            full = len(self._out) - self._taken >= WINDOW * slots or len(self._out) >= MOST_OUT * slots
-        if full:
-            return 0
         first = max(FIRST, 4 * (concurrency or 0) // (self._parties or 1))  # a share is for one chunk at a time
         size = max(min(first, MOST), min(MOST, self._handed // slots, MOST_OPEN // (2 * slots)))
         if self._each:
@@ -130,7 +125,16 @@ class Coordinator:
         if rate:
             size = min(size, max(1, int(TARGET * rate / (self._parties or 1))))
         done = (self._handed - self._open) // slots
-        return size if self._open + size <= min(MOST_OPEN, max(A_SLOT, min(done, MOST_A_SLOT)) * slots) else 0
+        most = min(MOST_OPEN, max(A_SLOT, min(done, MOST_A_SLOT)) * slots)
+        return size if self._open + size <= most and not self._full(size, slots) else 0
+
+    def _full(self, size: int, slots: int) -> bool:
+        """Are enough chunks out, where the next one has this size?"""
+        out = len(self._out)
+        if self._parties is not None:
+            return out >= self._parties
+        window = BRISK if self._each is not None and self._each * size < BRIEF else WINDOW
+        return out - self._taken >= window * slots or out >= MOST_OUT * slots
 
     def launch(self, queries: list[Query], now: float) -> Order:
         """Make these a chunk; it counts as sent."""
