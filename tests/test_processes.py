@@ -24,8 +24,8 @@ from command import at_best
 
 from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
 from resolver.api import Plan, plan, source
-from resolver.engines.child import HUNGRY, LARGE, Feed, Pipe
-from resolver.engines.chunk import Block, Frames, FromChild, Left, Progress, ToChild, Work, frame, joined
+from resolver.engines.child import HUNGRY, LARGE, LULL, SATED, Feed, Pipe
+from resolver.engines.chunk import Block, Frames, FromChild, Left, Progress, Stop, ToChild, Work, frame, joined
 from resolver.engines.processes import Processes
 from resolver.engines.supply import FIRST, shares
 from resolver.forget import send_all
@@ -421,13 +421,38 @@ def piped() -> Iterator[tuple[Feed, socket.socket]]:
 def test_a_child_with_nothing_in_hand_waits_for_its_pipe() -> None:
     """It goes on as soon as there is something to ask, and not when its sockets have been silent for long enough."""
     query = Query(3, "", "a.example", "A")
-    with piped() as (feed, parent):
-        sender = threading.Timer(0.02, parent.sendall, [frame(Work(math.inf, [query]))])
-        sender.start()
-        assert 0.0 == feed.patience()
-        until(lambda: not sender.is_alive())
-        assert [query] == feed.take(5)
-        assert HUNGRY == feed.patience()
+
+    def attempt() -> list[Query] | None:
+        with piped() as (feed, parent):
+            sender = threading.Timer(0.01, parent.sendall, [frame(Work(math.inf, [query]))])
+            sender.start()
+            assert 0.0 == feed.patience()
+            came = list(feed._waiting)
+            sender.join()
+            until(lambda: feed.take(5))
+            assert HUNGRY == feed.patience()  # it has one in hand, and more may come
+            time.sleep(SATED)
+            assert LULL == feed.patience()
+            return came
+
+    assert [query] == at_best(attempt, bool)
+
+
+def test_a_child_that_was_stopped_waits_no_more() -> None:
+    """Neither for queries nor for the end of a wait."""
+
+    def attempt() -> float:
+        with piped() as (feed, parent):
+            parent.sendall(frame(Stop()))
+            feed.patience()
+            assert feed.over
+            began = time.monotonic()
+            for _ in range(5):
+                assert [] == feed.take(5)
+                assert 0.0 == feed.patience()
+            return time.monotonic() - began
+
+    assert at_best(attempt, lambda seconds: seconds < LULL / 2) < LULL / 2
 
 
 def test_large_results_come_in_parts() -> None:
@@ -467,6 +492,8 @@ def test_packed_results_are_joined_and_taken_apart() -> None:
         assert results == msgspec.msgpack.decode(joined(blocks), type=list[Result])
     some = blocks[0].only({3, 5, 700})
     assert ([3, 5], {"DEADLINE": 2}, [results[3], results[5]]) == (some.indices, some.statuses, some.unpack())
+    twice = Block.of([results[3], results[5], results[3]]).only({3})
+    assert ([3], {"DEADLINE": 1}, [results[3]]) == (twice.indices, twice.statuses, twice.unpack())
 
 
 def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str) -> None:

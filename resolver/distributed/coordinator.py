@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
 
 WINDOW = 3  # chunks that are out for each slot and not asked to their end: what it is at, and what it will go on with;
-BRISK, BRIEF = 6, 0.5  # and where one takes less than so many seconds, of which its way there is a good part
+BRISK, BRIEF = 6, 1.0  # and where one takes less than so many seconds, of which its way there is a good part
 MOST_OUT = 20  # and with those that only wait for their last replies
 A_SLOT = 15_000  # lookups that are out for each slot: a slow reader of results soon slows the reading of hosts;
 MOST_A_SLOT = 40_000  # where as many have come back: workers that are so fast must not wait for the next chunk

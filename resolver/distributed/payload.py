@@ -164,9 +164,11 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query]]:
             if codec.rdtype(text) != text:
                 raise ValueError(f"{text!r} is not how {codec.rdtype(text)} is written")
         queries = [Query(asked.index, "", asked.name, asked.type) for asked in chunk.queries]
-        # What shows whether it can be asked is what will be sent: the children need not encode it again.
-        for query, question in zip(queries, codec.questions(queries), strict=True):
-            query.question = question
+        questions = codec.questions(queries)
+        if chunk.backend == "wire":
+            # What shows that it can be asked is what will be sent: the children need not encode it again.
+            for query, question in zip(queries, questions, strict=True):
+                query.question = question
     except ValueError as error:
         raise Refused(f"it holds what cannot be asked ({error})") from None
     return chunk, queries

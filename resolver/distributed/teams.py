@@ -64,7 +64,7 @@ class Lot:
 
     def __init__(self, queries: list[Query]) -> None:
         self.open = {query.index: query for query in queries}
-        self.waiting = len(queries)
+        self.waiting = len(self.open)
         self.found: queue.SimpleQueue[Block | Taken | Ended] = queue.SimpleQueue()
 
     def leave(self, sentence: str, *, broke: bool) -> None:

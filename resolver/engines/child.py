@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 LULL = 0.05  # seconds: the longest that a stop goes unseen,
 HUNGRY = 0.01  # and queries that came, where there are no others
+SATED = 0.2  # for so many seconds after the last; then it is likely that none will come soon
 LOOK = 0.005  # seconds between two looks for one, where there is much to do
 LINGER = 0.010  # seconds that results wait for more of them,
 FULL = 512  # unless they are so many
@@ -110,7 +111,8 @@ class Feed:
         self._open: dict[int, Query] = {}
         self._results: list[Result] = []
         self._since = 0.0  # when the first of them came
-        self._received = 0.0  # when we looked what the parent sent
+        self._received = 0.0  # when we looked what the parent sent,
+        self._taken = 0.0  # and when the engine took queries
         self._end = float("inf")
         self._stopped = False
 
@@ -122,6 +124,8 @@ class Feed:
         if not waiting and not self._open:
             self._rest()
         queries = [waiting.popleft() for _ in range(min(n, len(waiting)))]
+        if queries:
+            self._taken = time.monotonic()
         if self._tally is None:
             self._open.update({query.index: query for query in queries})
         return queries
@@ -135,8 +139,9 @@ class Feed:
         return self._stopped or now >= self._end
 
     def patience(self) -> float:
-        """Seconds that an engine may wait at most before it asks again."""
-        longest = LULL if self._waiting else HUNGRY
+        """Seconds that an engine may wait at most before it asks again; where it has nothing in hand, waits here."""
+        hungry = not self._waiting and time.monotonic() < self._taken + SATED
+        longest = HUNGRY if hungry else LULL
         if self._tally is not None:
             self._report(self._tally)
         elif not self._open and not self._waiting:
@@ -179,7 +184,8 @@ class Feed:
     def _rest(self) -> None:
         """The engine has nothing that it could wait for: it may as well wait here, and go on as soon as more comes."""
         self._flush()
-        self._receive(LULL)
+        if not self._stopped:
+            self._receive(LULL)
 
     def _receive(self, wait: float = 0.0) -> None:
         """Take in what the parent sent; wait so many seconds at most where there is nothing."""

@@ -111,8 +111,8 @@ class Volley:
         self._send(
             self._servers[self._turn % len(self._servers)],
             [
-                idents[2 * at : 2 * at + 2] + codec.HEADER + codec.question(query.name, query.type) + codec.OPT
-                for at, query in enumerate(queries)
+                idents[2 * at : 2 * at + 2] + codec.HEADER + asked + codec.OPT
+                for at, asked in enumerate(codec.questions(queries))
             ],
         )
         self._turn += 1
