@@ -212,7 +212,10 @@ def test_options_of_a_worker() -> None:
     [
         f"of {coordinator.FIRST} lookups at first",
         f"about {coordinator.TARGET:.0f} seconds, {payload.MOST:,} at most",
-        f"{coordinator.WINDOW} chunks for each slot that are not asked to their end, and {coordinator.MOST_OUT} with",
+        f"for each slot {coordinator.WINDOW} chunks that are not asked to their end, {coordinator.BRISK} where",
+        f"they take less than {({1.0: 'a second'})[coordinator.BRIEF]}, and {coordinator.MOST_OUT} with those that",
+        f"{coordinator.A_SLOT:,} lookups for each slot, or as many as have come back",
+        f"as many as have come back, up to {coordinator.MOST_A_SLOT:,}",
         f"takes {teams.SEATS} chunks for each slot",
         f"not been heard of for {broker.DEAD:.0f} seconds",
         f"of {broker.LEASE:.0f} seconds, which its coordinator renews",
