@@ -25,7 +25,7 @@ from command import at_best
 from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
 from resolver.api import Plan, plan, source
 from resolver.engines.child import HUNGRY, LARGE, LULL, SATED, Feed, Pipe
-from resolver.engines.chunk import Block, Frames, FromChild, Left, Progress, Stop, ToChild, Work, frame, joined
+from resolver.engines.chunk import Begin, Block, Frames, FromChild, Left, Progress, Stop, ToChild, Work, frame, joined
 from resolver.engines.processes import Processes
 from resolver.engines.supply import FIRST, shares
 from resolver.forget import send_all
@@ -455,6 +455,19 @@ def test_a_child_that_was_stopped_waits_no_more() -> None:
     assert at_best(attempt, lambda seconds: seconds < LULL / 2) < LULL / 2
 
 
+def test_a_child_that_left_at_the_deadline_is_stopped_once() -> None:
+    """The word to stop may come after it left; it is not taken for the next run's, and what comes behind it is kept."""
+    begin = Begin(Policy(), 1, forgetful=False, packed=False)
+    with piped() as (feed, parent):
+        parent.sendall(frame(Work(0.0, [Query(3, "", "a.example", "A")])))
+        assert at_best(lambda: feed.over, bool)
+        parent.sendall(frame(Work(0.0, [])) + frame(Stop()) + frame(begin) + frame(Work(1.0, [])))
+        feed.leave()
+        assert [begin, Work(1.0, [])] == feed._pipe.first()
+        frames: Frames[FromChild] = Frames(FromChild)
+        assert [Left([Progress(3, 0, None)])] == list(frames.feed(parent.recv(1 << 16)))
+
+
 def test_large_results_come_in_parts() -> None:
     """A report to the coordinator is bounded; so are the packed results that it is made of, unless it is only one."""
     results = [
@@ -472,6 +485,7 @@ def test_large_results_come_in_parts() -> None:
         reader = threading.Thread(target=read, args=[parent])
         reader.start()
         feed.deliver(results)
+        parent.sendall(frame(Stop()))
         feed.leave()
         reader.join(PATIENCE)
     blocks = [message for message in messages if isinstance(message, Block)]

@@ -180,6 +180,15 @@ class Feed:
                 ]
             )
         )
+        # Every run has one Stop and one Left. At a deadline this may be back before it was told to stop; were it to
+        # take the word of that for the next run's, it would leave that.
+        while not self._stopped:
+            messages = self._pipe.receive(60.0)
+            for at, message in enumerate(messages):
+                if isinstance(message, Stop):
+                    self._stopped = True
+                    self._pipe.put_back(messages[at + 1 :])
+                    break
 
     def _rest(self) -> None:
         """The engine has nothing that it could wait for: it may as well wait here, and go on as soon as more comes."""
@@ -231,6 +240,7 @@ class Pipe:
         self.fd = fd
         self._socket = socket(fileno=fd)
         self._frames: Frames[ToChild] = Frames(ToChild)
+        self._back: list[ToChild] = []
         self._ready = poll()
         self._ready.register(fd, POLLIN)
 
@@ -247,6 +257,9 @@ class Pipe:
 
     def receive(self, wait: float = 0.0) -> list[ToChild]:
         """What has come; waits so many seconds at most where there is nothing."""
+        if self._back:
+            messages, self._back = self._back, []
+            return messages
         if wait:
             self._ready.poll(1000 * wait)
         try:
@@ -258,6 +271,10 @@ class Pipe:
         if not octets:
             os._exit(0)
         return list(self._frames.feed(octets))
+
+    def put_back(self, messages: list[ToChild]) -> None:
+        """These are for whoever asks next."""
+        self._back = messages
 
     def first(self) -> list[ToChild]:
         """What comes first; waits for it as long as it takes."""

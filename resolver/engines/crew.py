@@ -85,12 +85,17 @@ class Crew:
         for child in self.children:
             child.bury()
 
+    def stop(self, child: Child) -> None:
+        """Have it stop, and say how far it came: once in each run, also where it has left by itself, at a deadline."""
+        if not child.stopped:
+            child.stopped = True
+            self.send(child, Stop())
+
     def _rest(self, spares: Spares) -> None:
         """Have the children stop, and keep those that say that they have."""
         resting = [child for child in self.children if child.ready and not child.dead]
         for child in resting:
-            if not child.left:
-                self.send(child, Stop())
+            self.stop(child)
         end = time.monotonic() + REST
         while not all(child.left or child.dead for child in resting) and (left := end - time.monotonic()) > 0:
             for child, messages in self.listen(left):
@@ -156,7 +161,8 @@ class Spares:
 class Child:
     """A child that is starting or running.
 
-    ready: it has loaded everything. left: it stopped and said how far it came. dead: its pipe has ended.
+    ready: it has loaded everything. stopped: it was told to. left: it stopped and said how far it came. dead: its pipe
+    has ended.
     open: the queries that it was given and has not answered. deaths: children that died of what it has at hand.
     given: how many it was given in this run, and since when, on the monotonic clock.
     """
@@ -164,6 +170,7 @@ class Child:
     def __init__(self, number: int, inner: str, backend: str) -> None:
         self.number = number
         self.ready = False
+        self.stopped = False
         self.left = False
         self.dead = False
         self.deaths = 0
@@ -189,6 +196,7 @@ class Child:
     def renew(self, number: int) -> None:
         """It was kept, and is another run's now."""
         self.number = number
+        self.stopped = False
         self.left = False
         self.deaths = 0
         self.given = 0

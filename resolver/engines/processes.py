@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resolver.engines.base import PollBackend
 from resolver.engines.calling import CONCURRENCY
-from resolver.engines.chunk import Begin, Block, Broke, Done, Left, Ready, Stop, Went, Work
+from resolver.engines.chunk import Begin, Block, Broke, Done, Left, Ready, Went, Work
 from resolver.engines.crew import Crew
 from resolver.engines.supply import CHUNK, DEATHS, FIRST, Supply, shares
 from resolver.message import Status
@@ -292,7 +292,7 @@ class _Run:
         self._over = True
         busy = [each for each in self._crew.children if each.open and not each.left]
         for child in busy:
-            self._crew.send(child, Stop())
+            self._crew.stop(child)
         end = time.monotonic() + FAREWELL
         while any(each.open and not (each.left or each.dead) for each in busy):
             if (seconds := end - time.monotonic()) <= 0:
