@@ -560,8 +560,11 @@ def test_children_that_die_of_everything_end_the_run(lab: Lab, tmp_path: Path, m
 
 def test_the_deadline_begins_when_a_child_is_up(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long children take to start, a lookup has the time that the run was given."""
-    python(tmp_path, monkeypatch, "time.sleep(0.7)")
+    gate = tmp_path / "gate"
+    python(tmp_path, monkeypatch, f'while not os.path.exists("{gate}"): time.sleep(0.01)')
     with ready(lab, ["a.example"], timeout=0.5) as prepared:
+        opener = threading.Timer(0.6, gate.touch)  # when the run would be over, were its time to begin before
+        opener.start()
         summary = prepared.batch(lambda results: None).run()
     assert ({"NOERROR": 1}, "complete") == (summary.statuses, summary.ended)
 

@@ -93,9 +93,8 @@ class Block(msgspec.Struct, tag="block"):
 
     def only(self, indices: Collection[int]) -> Block:
         """What it has of these."""
-        return Block.of(
-            [result for result in {each.index: each for each in self.unpack()}.values() if result.index in indices]
-        )
+        found = {result.index: result for result in self.unpack() if result.index in indices}
+        return Block.of(list(found.values()))
 
     def __len__(self) -> int:
         return len(self.indices)
