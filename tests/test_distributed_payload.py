@@ -17,6 +17,7 @@ from resolver.distributed import payload
 from resolver.distributed.broker import Broker
 from resolver.distributed.envelope import TASK, check, wrap
 from resolver.distributed.payload import Asked, Chunk, Rawly, Refused, Report, decode_chunk, decode_report
+from resolver.distributed.teams import Lot
 from resolver.engines.chunk import Block, Progress, joined
 from resolver.wire import codec
 
@@ -106,6 +107,13 @@ def test_a_chunk_there_and_back(chunk: Chunk) -> None:
     ]
     questions = [codec.question(each.name, each.type) if chunk.backend == "wire" else None for each in chunk.queries]
     assert questions == [query.question for query in queries]
+
+
+def test_an_index_that_is_twice_in_a_chunk() -> None:
+    """It is asked once, and waited for once: the worker would not be done with the chunk, nor take the next in time."""
+    twice = msgspec.structs.replace(EXAMPLE, queries=[Asked(5, "www.example", "A"), Asked(5, "other.example", "A")])
+    lot = Lot(decode_chunk(payload.encode_chunk(twice))[1])
+    assert 1 == lot.waiting == len(lot.open)
 
 
 @given(REPORTS)
