@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from resolver import Policy, Query, Result, Status
 from resolver.nameserver import Nameserver
 from resolver.wire.exchange import FREE, Exchange
-from resolver.wire.flight import Path
+from resolver.wire.inflight import Flow
 
 ANSWERED = {Status.NOERROR, Status.NODATA, Status.NXDOMAIN}
 
@@ -44,10 +44,12 @@ class Fate(enum.Enum):
     FAILED = enum.auto()
     CLOSED = enum.auto()
     UNSENT = enum.auto()
+    REFUSED = enum.auto()  # by the kernel, which does not send it
+    UNREACHABLE = enum.auto()  # sent, and an error about it comes back
 
 
 FINAL = {Fate.ANSWER, Fate.LATE, Fate.NXDOMAIN, Fate.TWICE}  # those that end a lookup
-Decide = Callable[[Path, bytes, int], tuple[Fate, float]]
+Decide = Callable[[Flow, bytes, int], tuple[Fate, float]]
 
 
 def reply(query: bytes, rcode: int = 0, *, truncated: bool = False) -> bytes:
@@ -59,7 +61,7 @@ def reply(query: bytes, rcode: int = 0, *, truncated: bool = False) -> bytes:
 
 
 class Net:
-    """An exchange with its network. `decide(path, query, number)` says what becomes of a query, and when."""
+    """An exchange with its network. `decide(flow, query, number)` says what becomes of a query, and when."""
 
     def __init__(self, policy: Policy, decide: Decide, *, begins: float = 1000.0, dry: int = 0, seed: int = 0) -> None:
         self.exchange = Exchange(policy, policy.nameservers, "by hand", random.Random(seed).randbytes)
@@ -68,14 +70,14 @@ class Net:
         self.results: list[Result] = []
         self.times: list[float] = []
         self.sends: Counter[bytes] = Counter()  # by question
-        self.sent: list[tuple[float, Path, bytes]] = []
+        self.sent: list[tuple[float, Flow, bytes]] = []
         self.peak = 0
-        self.closes: Counter[Path] = Counter()  # connections that the other side closed
-        self._closing: set[Path] = set()  # and those about to be
+        self.closes: Counter[Flow] = Counter()  # connections that the other side closed
+        self._closing: set[Flow] = set()  # and those about to be
         self._decide = decide
         self._dry = dry  # so many times the input has nothing just now
         self._lull = False  # it had nothing
-        self._coming: list[tuple[float, int, Path, bytes | None]] = []
+        self._coming: list[tuple[float, int, Flow, bytes | Fate]] = []
         self._order = itertools.count()
         self._waiting: list[Query] = []
 
@@ -95,9 +97,8 @@ class Net:
         exchange.flush(self.now, self._take)
         while exchange.outbox:
             outbox, exchange.outbox = exchange.outbox, []
-            failed: set[Path] = set()
-            for path, messages in outbox:
-                self._send(path, messages, failed)
+            for flow, messages in outbox:
+                self._send(flow, messages)
         self._collect()
         self.check()
         if exchange.idle:
@@ -129,10 +130,11 @@ class Net:
         """What holds in the end: nothing is left anywhere."""
         exchange = self.exchange
         assert 0 == exchange.in_flight
-        assert [] == [path for path in self.paths if path.flights]
-        assert [] == list(exchange._waiting)
+        assert [] == [flow for flow in self.flows if flow.in_flight]
+        assert [] == list(exchange._timers)
         assert not exchange._paused
-        assert [] == [flight for server in exchange.servers for flight in server.ready if not flight.ended]
+        queues = [queue for server in exchange.servers for queue in server.queues()]
+        assert [] == [lookup for queue in queues for lookup in queue if not lookup.ended]
         # What was sent and never answered is presumed lost before long, and fills no window any more.
         for seconds in (0.0, 1.0, 10.0, 100.0):
             for server in exchange.servers:
@@ -140,9 +142,9 @@ class Net:
         assert {0} == {server.window.outstanding for server in exchange.servers}
 
     @property
-    def paths(self) -> set[Path]:
+    def flows(self) -> set[Flow]:
         """All that were ever sent on."""
-        return {path for _, path, _ in self.sent}
+        return {flow for _, flow, _ in self.sent}
 
     def _take(self, n: int) -> list[Query] | None:
         assert n > 0
@@ -155,33 +157,41 @@ class Net:
         taken, self._waiting = self._waiting[:n], self._waiting[n:]
         return taken
 
-    def _send(self, path: Path, messages: list[bytes], failed: set[Path]) -> None:
-        ends: Fate | None = None
+    def _send(self, flow: Flow, messages: list[bytes]) -> None:
+        if not flow.in_flight:
+            return  # it failed since these were queued
+        refused = []
+        failed = False
         for at, message in enumerate(messages):
             assert 0 < len(message) < 512
-            # A path that failed a moment ago has no flights any more, and still gets what was to be sent on it.
-            assert path in failed or path.flights.get(message[:2]) is not None
-            fate, after = self._decide(path, message, len(self.sent))
-            if fate is Fate.UNSENT and not path.stream:
-                self.exchange.unsent(path, messages[at:])
-                return
+            assert flow.in_flight.get(message[:2]) is not None
+            fate, after = self._decide(flow, message, len(self.sent))
+            if fate is Fate.UNSENT and not flow.stream:
+                self.exchange.unsent(flow, messages[at:])
+                break
+            if fate is Fate.REFUSED and not flow.stream:
+                refused.append(message)
+                continue
             self.sends[message[12:]] += 1
-            self.sent.append((self.now, path, message))
-            if path in self._closing:
+            self.sent.append((self.now, flow, message))
+            if flow in self._closing:
                 continue  # into a connection that nobody reads any more
             if fate is Fate.FAILED:
-                ends = fate
-            elif fate is Fate.CLOSED and path.stream:
-                self._closing.add(path)
-                self._later(self.now + 0.01, path, None)
+                failed = True
+            elif fate is Fate.UNREACHABLE and not flow.stream:
+                self._later(self.now + after, flow, Fate.UNREACHABLE)
+            elif fate is Fate.CLOSED and flow.stream:
+                self._closing.add(flow)
+                self._later(self.now + 0.01, flow, Fate.CLOSED)
             else:
-                for when, octets in self._replies(path, fate, message, after):
-                    self._later(self.now + when, path, octets)
-        if ends is Fate.FAILED:
-            failed.add(path)
-            self.exchange.failed(path, "the port is closed", self.now)
+                for when, octets in self._replies(flow, fate, message, after):
+                    self._later(self.now + when, flow, octets)
+        if refused:
+            self.exchange.refused(flow, refused, "operation not permitted", self.now)
+        if failed:
+            self.exchange.failed(flow, "the port is closed", self.now)
 
-    def _replies(self, path: Path, fate: Fate, query: bytes, after: float) -> list[tuple[float, bytes]]:
+    def _replies(self, flow: Flow, fate: Fate, query: bytes, after: float) -> list[tuple[float, bytes]]:
         right = reply(query)
         forged = right[:-4] + b"\xcb\0\x71\x42"
         match fate:
@@ -196,7 +206,7 @@ class Net:
             case Fate.FORMERR:
                 return [(after, reply(query, 1))]
             case Fate.TRUNCATED:
-                return [(after, right if path.stream else reply(query, truncated=True))]
+                return [(after, right if flow.stream else reply(query, truncated=True))]
             case Fate.WRONG_ID:
                 return [(after, bytes((query[0] ^ 1, query[1])) + forged[2:])]
             case Fate.WRONG_NAME:
@@ -210,23 +220,26 @@ class Net:
             case _:
                 return []
 
-    def _later(self, when: float, path: Path, octets: bytes | None) -> None:
-        heapq.heappush(self._coming, (when, next(self._order), path, octets))
+    def _later(self, when: float, flow: Flow, octets: bytes | Fate) -> None:
+        heapq.heappush(self._coming, (when, next(self._order), flow, octets))
 
     def _deliver(self) -> None:
-        came: dict[Path, list[bytes]] = {}
+        came: dict[Flow, list[bytes]] = {}
         while self._coming and self._coming[0][0] <= self.now:
-            _, _, path, octets = heapq.heappop(self._coming)
-            if octets is None:
-                if path in came:
-                    self.exchange.receive(path, came.pop(path), self.now)
-                self._closing.discard(path)
-                self.closes[path] += 1
-                self.exchange.closed(path, "it closed the connection", self.now)
+            _, _, flow, octets = heapq.heappop(self._coming)
+            if isinstance(octets, Fate):
+                if flow in came:
+                    self.exchange.receive(flow, came.pop(flow), self.now)
+                if octets is Fate.UNREACHABLE:
+                    self.exchange.unreachable(flow, "the port is closed", self.now)
+                else:
+                    self._closing.discard(flow)
+                    self.closes[flow] += 1
+                    self.exchange.closed(flow, "it closed the connection", self.now)
             else:
-                came.setdefault(path, []).append(octets)
-        for path, messages in came.items():
-            self.exchange.receive(path, messages, self.now)
+                came.setdefault(flow, []).append(octets)
+        for flow, messages in came.items():
+            self.exchange.receive(flow, messages, self.now)
         self._collect()
 
     def _collect(self) -> None:
@@ -243,7 +256,7 @@ def policy(nameservers: int = 1, transport: str = "udp", **fields: Any) -> Polic
 
 def always(fate: Fate, after: float = 0.01) -> Decide:
     """The same fate for all."""
-    return lambda path, query, number: (fate, after)
+    return lambda flow, query, number: (fate, after)
 
 
 # --- Whatever happens.
@@ -264,13 +277,13 @@ def test_whatever_happens(data: st.DataObject) -> None:
     )
     chance = random.Random(data.draw(st.integers(0, 1 << 32), "seed"))
     # What stays unsent for ever is a full socket that never drains; that one waits for, it does not end.
-    unsent = Counter[Path]()
+    unsent = Counter[int]()
 
-    def decide(path: Path, query: bytes, number: int) -> tuple[Fate, float]:
+    def decide(flow: Flow, query: bytes, number: int) -> tuple[Fate, float]:
         fate = chance.choice(choices)
-        if fate is Fate.UNSENT:
-            unsent[path] += 1
-            if unsent[path] > 20 or asked.rate:
+        if fate in (Fate.UNSENT, Fate.REFUSED):
+            unsent[flow.server.number] += 1
+            if unsent[flow.server.number] > 20 or asked.rate:
                 fate = Fate.LOSS
         return fate, chance.choice([0.0, 0.001, 0.02, 0.02, 0.3, 1.5])
 
@@ -281,8 +294,8 @@ def test_whatever_happens(data: st.DataObject) -> None:
 
     assert [*range(hosts)] == [result.index for result in results]
     assert net.exchange.queries_sent == sum(result.attempts or 0 for result in results)
-    if not {Fate.FAILED, Fate.UNSENT} <= {*choices}:
-        # With both, one may fail of which the socket would have said that it took it not.
+    if not {Fate.FAILED, Fate.UNREACHABLE, Fate.REFUSED} & {*choices}:
+        # A local failure is a query to whoever counts tries, though nothing went out.
         assert net.exchange.queries_sent == sum(net.sends.values())
     for result in results:
         assert result.attempts is not None
@@ -308,7 +321,7 @@ def test_any_order(seed: int, servers: int, loss: float) -> None:
     chance = random.Random(seed)
     answered: set[bytes] = set()
 
-    def decide(path: Path, query: bytes, number: int) -> tuple[Fate, float]:
+    def decide(flow: Flow, query: bytes, number: int) -> tuple[Fate, float]:
         if chance.random() < loss:
             return Fate.LOSS, 0.0
         answered.add(query[12:22])
@@ -348,24 +361,23 @@ def test_silence_ends(begins: float, timeout: float, tries: int, rate: float | N
 
 
 def test_ids_are_unique_on_a_path() -> None:
-    """However poor the entropy, no two flights of a path share an ID."""
+    """However poor the entropy, no two lookups on a flow share an ID."""
     net = Net(policy(concurrency=600), always(Fate.LOSS))
     poor = random.Random(1)
-    net.exchange._entropy = net.exchange._paths._entropy = lambda n: bytes(
+    net.exchange._entropy = net.exchange._flows._entropy = lambda n: bytes(
         poor.choice((0, poor.randrange(256))) for _ in range(n)
     )
     net._waiting = [Query(index, "h", f"host{index}.example.", "A") for index in range(600)]
     net.step()
-    sent = [(path, message[:2]) for _, path, message in net.sent]
+    sent = [(flow, message[:2]) for _, flow, message in net.sent]
     assert len({*sent}) == len(sent)
 
 
-def test_a_repeat_keeps_its_place() -> None:
-    """A query that is repeated to the same nameserver has the same ID and path, so that a late reply counts."""
+def test_each_try_leaves_from_another_flow() -> None:
+    """What fails may belong to a port: no two tries at one nameserver leave from the same."""
     net = Net(policy(), always(Fate.LOSS))
     [result] = net.run(1)
-    assert 1 == len({(path, message) for _, path, message in net.sent})
-    assert 3 == result.attempts
+    assert [3, 3] == [result.attempts, len({flow for _, flow, _ in net.sent})]
 
 
 def test_a_late_reply_ends_it() -> None:
@@ -379,8 +391,8 @@ def test_a_late_reply_ends_it() -> None:
 def test_a_late_reply_of_another_nameserver_ends_it() -> None:
     """What the first nameserver says while the second is asked counts, and it is the first that is named."""
 
-    def decide(path: Path, query: bytes, number: int) -> tuple[Fate, float]:
-        return (Fate.ANSWER, 0.7) if path.server.number == 0 else (Fate.LOSS, 0.0)
+    def decide(flow: Flow, query: bytes, number: int) -> tuple[Fate, float]:
+        return (Fate.ANSWER, 0.7) if flow.server.number == 0 else (Fate.LOSS, 0.0)
 
     net = Net(policy(2, query_timeout=2), decide)
     [result] = net.run(1)
@@ -408,7 +420,7 @@ def test_a_late_reply_of_another_nameserver_ends_it() -> None:
 )
 def test_what_outranks_what(fates: list[Fate], expected: tuple[str, str | None]) -> None:
     """An rcode outranks silence, silence a local failure, whatever their order; an answer ends it."""
-    net = Net(policy(3, query_timeout=1), lambda path, query, number: (fates[path.server.number], 0.01))
+    net = Net(policy(3, query_timeout=1), lambda flow, query, number: (fates[flow.server.number], 0.01))
     [result] = net.run(1)
     net.settle()
     assert expected == (result.status, result.nameserver)
@@ -420,7 +432,7 @@ def test_free_repeats_are_free() -> None:
     net = Net(policy(tries=1), always(Fate.TRUNCATED))
     [result] = net.run(1)
     assert [Status.NOERROR, 2, "tcp"] == [result.status, result.attempts, result.transport]
-    net = Net(policy(tries=1), lambda path, query, number: (Fate.FORMERR if query[11] else Fate.ANSWER, 0.01))
+    net = Net(policy(tries=1), lambda flow, query, number: (Fate.FORMERR if query[11] else Fate.ANSWER, 0.01))
     [result] = net.run(1)
     assert [Status.NOERROR, 2, "udp"] == [result.status, result.attempts, result.transport]
     assert [(0, 1), (0, 0)] == [(message[10], message[11]) for _, _, message in net.sent]
@@ -437,10 +449,10 @@ def test_free_repeats_end() -> None:
 @pytest.mark.parametrize("answered", [1, 3, 10])
 def test_a_connection_that_closes_after_some_replies(answered: int) -> None:
     """A nameserver may close each connection after a few replies: all that it left is asked again, until all are in."""
-    on: Counter[tuple[Path, int]] = Counter()
+    on: Counter[tuple[Flow, int]] = Counter()
 
-    def decide(path: Path, query: bytes, number: int) -> tuple[Fate, float]:
-        connection = path, net.closes[path]
+    def decide(flow: Flow, query: bytes, number: int) -> tuple[Fate, float]:
+        connection = flow, net.closes[flow]
         on[connection] += 1
         return (Fate.CLOSED if on[connection] > answered else Fate.ANSWER), 0.001
 
@@ -463,7 +475,7 @@ def test_unsent_is_not_a_query() -> None:
     """What the socket did not take counts nowhere until it goes, and goes first."""
     state = {"full": 3}
 
-    def decide(path: Path, query: bytes, number: int) -> tuple[Fate, float]:
+    def decide(flow: Flow, query: bytes, number: int) -> tuple[Fate, float]:
         if state["full"]:
             state["full"] -= 1
             return Fate.UNSENT, 0.0
@@ -491,7 +503,7 @@ def test_rate_is_kept_by_tries_too() -> None:
     """In no stretch of time are more queries sent than the rate allows, whatever they are for."""
     chance = random.Random(5)
     fates = [Fate.ANSWER, Fate.LOSS, Fate.SERVFAIL, Fate.TRUNCATED, Fate.FORMERR]
-    net = Net(policy(2, rate=100, query_timeout=0.5), lambda path, query, number: (chance.choice(fates), 0.02))
+    net = Net(policy(2, rate=100, query_timeout=0.5), lambda flow, query, number: (chance.choice(fates), 0.02))
     net.run(200)
     net.settle()
     times = [when for when, _, _ in net.sent]
@@ -515,14 +527,14 @@ def test_no_growth() -> None:
     chance = random.Random(3)
     net = Net(
         policy(2, query_timeout=0.4),
-        lambda path, query, number: (Fate.LOSS if chance.random() < 0.02 else Fate.ANSWER, 0.001),
+        lambda flow, query, number: (Fate.LOSS if chance.random() < 0.02 else Fate.ANSWER, 0.001),
     )
     results = net.run(15_000)
     net.settle()
     assert 15_000 == len(results)
-    assert 8 >= sum(len(server.lanes) for server in net.exchange.servers)
+    assert 8 >= sum(len(server.flows) for server in net.exchange.servers)
     assert 64 > sum(len(server.window._rounds) for server in net.exchange.servers)
-    assert 2 < len(net.paths) < 40
+    assert 2 < len(net.flows) < 40
 
 
 def test_abandoning_notes_how_far_each_came() -> None:
@@ -543,7 +555,7 @@ def test_wakes_only_for_something() -> None:
     """With as much in flight as allowed, it sleeps until a try runs out, and does not wake over and over."""
     net = Net(
         policy(concurrency=40, query_timeout=2),
-        lambda path, query, number: (Fate.ANSWER if number < 300 else Fate.LOSS, 0.01),
+        lambda flow, query, number: (Fate.ANSWER if number < 300 else Fate.LOSS, 0.01),
     )
     net._waiting = [Query(index, "h", f"host{index}.example.", "A") for index in range(400)]
     turns = 0
@@ -558,7 +570,7 @@ def test_a_short_list_goes_to_all_nameservers(hosts: int, expected: list[int]) -
     """They share what there is to ask, however much each has room for."""
     net = Net(policy(3), always(Fate.ANSWER))
     net.run(hosts)
-    assert expected == sorted(Counter(path.server for _, path, _ in net.sent).values(), reverse=True)
+    assert expected == sorted(Counter(flow.server for _, flow, _ in net.sent).values(), reverse=True)
 
 
 def test_one_by_one_goes_to_all_nameservers() -> None:
@@ -569,6 +581,6 @@ def test_one_by_one_goes_to_all_nameservers() -> None:
     for index in range(6):
         waiting.append(Query(index, "h", f"host{index}.example.", "A"))
         exchange.flush(index / 100, lambda n: [waiting.pop()] if waiting else [])
-        asked += [path.server.number for path, _ in exchange.outbox]
+        asked += [flow.server.number for flow, _ in exchange.outbox]
         exchange.outbox.clear()
     assert [0, 1, 2, 0, 1, 2] == asked

@@ -18,7 +18,7 @@ import pytest
 from resolver import Policy, Query, Result, Status
 from resolver.nameserver import Nameserver
 from resolver.wire.exchange import Exchange
-from resolver.wire.flight import Path
+from resolver.wire.inflight import Flow
 from resolver.wire.window import FIRST, Window
 
 COST = 3e-6  # seconds that each datagram costs the engine, out or in
@@ -125,7 +125,7 @@ class Run:
             for server in self.exchange.servers:
                 server.window = Unlimited(policy.in_flight, 4.0)
         self._queries = [Query(index, "", f"h{index:06d}.example.", "A") for index in range(hosts)][::-1]
-        self._coming: list[tuple[float, int, Path, bytes]] = []
+        self._coming: list[tuple[float, int, Flow, bytes]] = []
         self._order = itertools.count()
         while not self._turn():
             assert self.now < 1000, f"{len(self.results)} results after {self.now} s"
@@ -167,7 +167,7 @@ class Run:
         if until > self.now:
             exchange.idled += until - self.now
             self.now = until
-        came: dict[Path, list[bytes]] = {}
+        came: dict[Flow, list[bytes]] = {}
         while self._coming and self._coming[0][0] <= self.now:
             _, _, path, message = heapq.heappop(self._coming)
             came.setdefault(path, []).append(message)

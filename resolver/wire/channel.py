@@ -8,14 +8,16 @@ closed. This is the shape of c-ares' and libcurl's multi interface, and for thei
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import ssl
 import time
 from typing import TYPE_CHECKING
 
-from resolver.wire.datagram import Datagram
-from resolver.wire.exchange import Exchange
-from resolver.wire.stream import Closed, Stream
+from resolver.wire.exchange import SOCKETS, Exchange
+from resolver.wire.tcp import Closed, Stream
+from resolver.wire.udp import UNREACHABLE, Datagram
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
     from resolver.engines.base import Queries
     from resolver.message import Result
     from resolver.policy import Policy
-    from resolver.wire.flight import Path
+    from resolver.wire.inflight import Flow
 
-SWEEP = 0.25  # seconds between looks for sockets that are no longer needed
+RESERVE = 16  # descriptors, or an eighth of all, that are left to the rest of the program
 
 
 class Channel:
@@ -44,12 +46,13 @@ class Channel:
         self._policy = policy
         self._watch = watch
         self._clock = clock
-        self._exchange = Exchange(policy, policy.nameservers, engine, clock=clock, parties=parties)
-        self._sockets: dict[Path, Datagram | Stream] = {}
+        self._exchange = Exchange(
+            policy, policy.nameservers, engine, clock=clock, parties=parties, sockets=sockets_allowed()
+        )
+        self._sockets: dict[Flow, Datagram | Stream] = {}
         self._by_fd: dict[int, Datagram | Stream] = {}
         self._wanted: dict[int, bool] = {}  # by descriptor: also for writing?
         self._context: ssl.SSLContext | None = None
-        self._swept = 0.0
         self._waiting: float | None = None  # since when the engine has waited
 
     def __enter__(self) -> Channel:
@@ -78,18 +81,17 @@ class Channel:
         exchange = self._exchange
         now = self._clock()
         self._waited(now)
-        if exchange.due() <= now:
+        for flow in exchange.overdue(now):
             # In a busy process the reply may have come, with no turn to read it: not silence, then.
-            for fd, link in list(self._by_fd.items()):
-                if isinstance(link, Datagram):
-                    self.drain(fd)
+            if link := self._sockets.get(flow):
+                self.drain(link.fd)
         exchange.flush(now, self._queries.take)
         while exchange.outbox:
             outbox, exchange.outbox = exchange.outbox, []
-            for path, messages in outbox:
-                self._send(path, messages, now)
-        if now - self._swept > SWEEP:
-            self._sweep(now)
+            for flow, messages in outbox:
+                self._close_dropped()
+                self._send(flow, messages, now)
+        self._close_dropped()
         results, exchange.results = exchange.results, []
         return results
 
@@ -104,13 +106,13 @@ class Channel:
         if isinstance(link, Stream):
             self._progress(link, now)
             return
-        try:
-            messages = link.receive()
-        except OSError as error:
-            self._exchange.failed(link.path, _reason(error, link.path), now)
-            return
+        messages, error = link.receive()
         self._want(link, write=False)
-        self._exchange.receive(link.path, messages, now)
+        if messages:
+            self._exchange.receive(link.flow, messages, now)
+        if error is not None:
+            self._exchange.unreachable(link.flow, _reason(error, link.flow), now)
+            self._close_dropped()
 
     def close(self) -> None:
         """Abandon what is in flight and close every socket."""
@@ -123,48 +125,59 @@ class Channel:
             self._exchange.idled += now - self._waiting
             self._waiting = None
 
-    def _send(self, path: Path, messages: list[bytes], now: float) -> None:
-        link = self._sockets.get(path)
-        try:
-            if link is None:
-                link = self._open(path)
-            if isinstance(link, Stream):
-                link.send(messages)
-                self._progress(link, now)
+    def _send(self, flow: Flow, messages: list[bytes], now: float) -> None:
+        link = self._sockets.get(flow)
+        if link is None:
+            if not flow.in_flight:
+                return  # it failed since these were queued, and they go elsewhere
+            try:
+                link = self._open(flow)
+            except OSError as error:
+                none_left = error.errno in (errno.EMFILE, errno.ENFILE)
+                reason = _reason(error, flow)
+                if none_left:
+                    self._exchange.no_socket(flow, messages, reason, now)
+                else:
+                    self._exchange.failed(flow, reason, now)
                 return
-            unsent = link.send(messages)
-        except OSError as error:
-            self._exchange.failed(path, _reason(error, path), now)
+        if isinstance(link, Stream):
+            link.send(messages)
+            self._progress(link, now)
             return
-        if unsent:
-            self._exchange.unsent(path, unsent)
+        outcome = link.send(messages)
+        if outcome.refused:
+            assert outcome.error is not None
+            self._exchange.refused(flow, outcome.refused, _reason(outcome.error, flow), now)
+        if outcome.unsent:
+            self._exchange.unsent(flow, outcome.unsent)
             self._want(link, write=True)
+        if outcome.error is not None and outcome.error.errno in UNREACHABLE:
+            self._exchange.unreachable(flow, _reason(outcome.error, flow), now)
 
-    def _open(self, path: Path) -> Datagram | Stream:
-        link = Stream(path, self._tls(path)) if path.stream else Datagram(path)
-        self._sockets[path] = self._by_fd[link.fd] = link
-        self._want(link, write=path.stream)
+    def _open(self, flow: Flow) -> Datagram | Stream:
+        link = Stream(flow, self._tls(flow)) if flow.stream else Datagram(flow)
+        self._sockets[flow] = self._by_fd[link.fd] = link
+        self._want(link, write=flow.stream)
         return link
 
     def _progress(self, link: Stream, now: float) -> None:
         try:
             while messages := link.progress():
-                self._exchange.receive(link.path, messages, now)
+                self._exchange.receive(link.flow, messages, now)
         except Closed:
-            self._drop(link)
-            self._exchange.closed(link.path, f"{link.path.server.text} closed the connection", now)
+            self._exchange.closed(link.flow, f"{link.flow.server.text} closed the connection", now)
         except OSError as error:
-            self._drop(link)
             broke = self._exchange.closed if link.established else self._exchange.failed
-            broke(link.path, _reason(error, link.path), now)
+            broke(link.flow, _reason(error, link.flow), now)
         else:
             self._want(link, write=link.wants_write)
+            return
+        self._close_dropped()
 
-    def _sweep(self, now: float) -> None:
-        """Close the sockets of lanes that were renewed, once nothing is awaited there."""
-        self._swept = now
-        for path, link in list(self._sockets.items()):
-            if not path.flights and not path.stream and path not in path.server.lanes:
+    def _close_dropped(self) -> None:
+        dropped = self._exchange.dropped
+        while dropped:
+            if link := self._sockets.get(dropped.pop()):
                 self._drop(link)
 
     def _want(self, link: Datagram | Stream, *, write: bool) -> None:
@@ -175,22 +188,31 @@ class Channel:
 
     def _drop(self, link: Datagram | Stream) -> None:
         self._watch(link.fd, False, False)
-        del self._sockets[link.path], self._by_fd[link.fd], self._wanted[link.fd]
+        del self._sockets[link.flow], self._by_fd[link.fd], self._wanted[link.fd]
         link.close()
 
-    def _tls(self, path: Path) -> ssl.SSLContext | None:
-        if path.transport != "tls":
+    def _tls(self, flow: Flow) -> ssl.SSLContext | None:
+        if flow.transport != "tls":
             return None
         if self._context is None:
             self._context = ssl.create_default_context(cafile=self._policy.tls_ca)
         return self._context
 
 
-def _reason(error: OSError, path: Path) -> str:
+def sockets_allowed() -> int:
+    """How many sockets this process may still open, with some descriptors left to the rest of the program."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return SOCKETS
+    used = len(os.listdir("/dev/fd"))
+    return max(1, soft - used - max(RESERVE, soft // 8))
+
+
+def _reason(error: OSError, flow: Flow) -> str:
     """What failed, as a sentence for `error`."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{path.server.text} showed a certificate that does not fit: {error.verify_message}"
+        return f"{flow.server.text} showed a certificate that does not fit: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS with {path.server.text} failed: {error.reason or error}"
+        return f"TLS with {flow.server.text} failed: {error.reason or error}"
     what = error.strerror or (os.strerror(error.errno) if error.errno else type(error).__name__)
-    return f"{path.transport} to {path.server.text} failed: {what.lower()}"
+    return f"{flow.transport} to {flow.server.text} failed: {what.lower()}"

@@ -1,44 +1,59 @@
 """The state of the wire backend: what is in flight, and what each reply, silence or failure means for it.
 
-Theory of operation. A *flight* is one lookup on its way. It is launched on a *path* (one socket's worth of message
-IDs), and stands in two places until it ends: among its path's flights, by ID, where replies find it, and among those
-that wait (waiting.py), where silence finds it. A try that fails goes to the next nameserver in turn; the earlier places
-stay open, so that a late reply still counts. When the last try has failed, the best of what was heard is the result.
+Theory of operation. A lookup that was taken is *in flight* until it has its result. It is sent on a *flow* (one socket
+with its message IDs), and stands in two places: with the flow, by ID, where replies find it, and with the timers
+(timers.py), where silence finds it. A try that fails goes to the next nameserver in turn, or leaves from another flow to
+the same one: what fails belongs to a flow, and the tries of a lookup must not. Earlier queries keep their place on the
+flow that they left from, so that a late reply still counts. When the last try has failed, the best of what was heard is
+the result.
 
-Nothing here touches a socket or a clock: `flush` fills `outbox` with what to send, `receive` takes what came,
-`failed`, `closed` and `unsent` tell of sockets. All rules that move a flight stand in this file; how much may be sent
-is the window's (window.py), whose turn it is the roster's (roster.py), what octets mean the codec's (codec.py), how
-often is asked the policy's (policy.py).
+Repeats that are nobody's fault use up no try, within bounds: over TCP after truncation, without EDNS, after the kernel
+refused to send, and after a connection that was shared ended.
+
+A port that refuses is a local failure, told at once, where the nameserver has answered nothing in this run. One that
+answered before restarts, or has neighbours behind one address: its queries run out as in silence. Where there is nobody
+else to ask, lookups then wait until a query that looks for it finds the port open again, for as long as their tries
+would take.
+
+Nothing here touches a socket or a clock: `flush` fills `outbox` with what to send, `receive` takes what came, `failed`,
+`unreachable`, `closed`, `refused` and `unsent` tell of sockets. All rules that move a lookup stand in this file; how
+much may be sent is the window's (window.py) and the connections' (connections.py), whose turn it is the rotation's
+(servers.py), what octets mean the codec's (codec.py), how often is asked the policy's (policy.py).
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
 import os
-from collections import deque
 from typing import TYPE_CHECKING
 
 from resolver import policy as rule
 from resolver.message import ANSWERED, Query, Record, Result, Status
 from resolver.wire import codec
-from resolver.wire.flight import NOWHERE, Flight, Path, Server
-from resolver.wire.paths import Paths
-from resolver.wire.roster import Roster
+from resolver.wire.connections import Connection
+from resolver.wire.flows import Flows
+from resolver.wire.inflight import NOWHERE, Flow, InFlight, Sent
 from resolver.wire.rounds import Round
-from resolver.wire.waiting import Waiting
+from resolver.wire.servers import PROBE, Server, ServerRotation
+from resolver.wire.timers import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 
-BATCH = 128  # queries that go out on one lane at once: their replies fit into a socket buffer of Linux' default size
+BATCH = 128  # queries that go out on one flow at once: their replies fit into a socket buffer of Linux' default size
 RECEIVE = 1280  # octets read of a datagram: more than the 1,232 we ask for; one that fills it was cut off
 PAUSE = 0.25  # seconds before a nameserver that failed locally (port closed) is asked again
+REFUSED = 0.005  # seconds before a query that the kernel refused to send goes again, doubled each time
 BLOCKED = 0.01  # seconds until a socket that took no more is tried again, should nobody say that it is ready
-SOLO = 64  # queries that a nameserver answers one at a time after a connection broke
-FREE = 6  # queries of one lookup that use up no try: over TCP, without EDNS, after a connection was closed
+FREE = 6  # queries of one lookup that use up no try
+PROBES = 16  # new queries of which one may look whether a nameserver that rests is back
+SWEEP = 0.25  # seconds between looks for sockets that are no longer needed
+SOCKETS = 1 << 30  # no limit of sockets
 
 _NOERROR = Status.NOERROR  # on Python 3.11 each look at an Enum's member costs as much as a record
 _TRUNCATED: tuple[Status | None, list[Record], str | None] = (None, [], None)
@@ -47,8 +62,9 @@ _TRUNCATED: tuple[Status | None, list[Record], str | None] = (None, [], None)
 class Exchange:
     """Everything in flight over UDP, TCP and TLS, for one run.
 
-    `results` and `outbox` are taken and emptied by the channel after each call. `clock` tells the time after queries
-    were taken; None: it is still that of the call. `parties`: processes that share the run's nameservers (window.py).
+    `results`, `outbox` and `dropped` (sockets to close) are taken and emptied by the channel after each call. `clock`
+    tells the time after queries were taken; None: it is still that of the call. `parties`: processes that share the
+    run's nameservers (window.py). `sockets`: the most that may be open.
     """
 
     def __init__(
@@ -59,11 +75,12 @@ class Exchange:
         entropy: Callable[[int], bytes] = os.urandom,
         clock: Callable[[], float] | None = None,
         parties: int = 1,
+        sockets: int = SOCKETS,
     ) -> None:
         self.policy = policy
         self.engine = engine
         self.results: list[Result] = []
-        self.outbox: list[tuple[Path, list[bytes]]] = []
+        self.outbox: list[tuple[Flow, list[bytes]]] = []
         self.in_flight = 0
         self.queries_sent = 0
         self.idled = 0.0  # seconds that the engine spent waiting for sockets
@@ -71,13 +88,16 @@ class Exchange:
         self._entropy = entropy
         self._clock = clock
         self._pace = rule.Pace(policy.rate) if policy.rate else None
-        self._waiting = Waiting(policy)
-        self.due = self._waiting.due  # when the next try runs out
-        self._roster = Roster(policy, nameservers, parties, self._waiting)
-        self.servers = self._roster.servers
-        self._paths = Paths(policy.in_flight, len(self.servers), entropy)
-        self._paused: deque[tuple[float, Flight]] = deque()
+        self._timers = Timers(policy)
+        self._flows = Flows(policy.in_flight, len(nameservers), entropy, sockets)
+        self.dropped = self._flows.dropped
+        self._rotation = ServerRotation(policy, nameservers, parties, self._flows)
+        self.servers = self._rotation.servers
+        self._all_tries = sum(policy.wait(number) for number in range(1, policy.tries + 1))  # seconds
+        self._paused: list[tuple[float, int, InFlight]] = []
+        self._count = itertools.count()
         self._wake = 0.0
+        self._swept = 0.0
         self._blocked = False  # a socket took no more
 
     # --- Time passes.
@@ -89,17 +109,27 @@ class Exchange:
         """
         self._expire(now)
         while self._paused and self._paused[0][0] <= now:
-            flight = self._paused.popleft()[1]
-            flight.path.server.ready.append(flight)
+            self._queue(heapq.heappop(self._paused)[2])
+        if now - self._swept > SWEEP:
+            self._swept = now
+            self._flows.sweep()
+        self._flows.searched()
         grant = self._pace.allowance(now) if self._pace else 1 << 30
-        for server in self.servers:
+        in_use = self._rotation.in_use
+        for server in list(in_use):
             server.window.tick(now, self.idled)
-            if server.ready:
+            if server.waiting:
                 grant -= self._relaunch(server, grant, now)
+            elif server.window.idle:
+                del in_use[server]
         if not self.exhausted:
             self._take(grant, now, take)
         self._wake = self._due(now)
         self._blocked = False
+
+    def overdue(self, now: float) -> set[Flow]:
+        """The flows on which a query has run out."""
+        return {lookup.flow for lookup in self._timers.overdue(now)}
 
     def timeout(self, now: float) -> float:
         """Seconds until `flush` has something to do by itself; infinite where only a reply can bring that."""
@@ -113,67 +143,71 @@ class Exchange:
 
     def abandon(self) -> None:
         """The run ends early: write into each unfinished query how far it came."""
-        flights = list(self._waiting)
-        flights += [flight for server in self.servers for flight in server.ready]
-        flights += [flight for _, flight in self._paused]
-        for flight in flights:
-            if flight.sends and not flight.ended:
-                flight.query.attempts, flight.query.asked = flight.sends, flight.first
+        lookups = list(self._timers)
+        lookups += [lookup for server in self._rotation.in_use for queue in server.queues() for lookup in queue]
+        lookups += [lookup for _, _, lookup in self._paused]
+        for lookup in lookups:
+            if lookup.sends and not lookup.ended:
+                lookup.query.attempts, lookup.query.asked = lookup.sends, lookup.first
 
     # --- Something came.
 
-    def receive(self, path: Path, messages: list[bytes], now: float) -> None:
-        """Take what came in on a path; what matches no flight or cannot be parsed is dropped and waited past."""
-        flights, window, waiting = path.flights, path.server.window, self._waiting.tries[0]
-        text, transport, engine = path.server.text, path.transport, self.engine
+    def receive(self, flow: Flow, messages: list[bytes], now: float) -> None:
+        """Take what came in on a flow; what matches no lookup or cannot be parsed is dropped and waited past."""
+        in_flight, server, timers = flow.in_flight, flow.server, self._timers.tries[0]
+        window, text, transport, engine = server.window, server.text, flow.transport, self.engine
         one_address, match, read, results = codec.one_address, codec.match, codec.read, self.results
         counted: Round = NOWHERE
-        answered = 0
-        trip = first = elapsed = -1.0
+        replies = in_round = before = 0
+        sent = first = elapsed = -1.0
+        before = len(results)
         status: Status | None
         answers: list[Record] | None
         error: str | None
         for message in messages:
-            flight = flights.get(message[:2])
-            if flight is None:
+            lookup = in_flight.get(message[:2])
+            if lookup is None:
                 continue
-            query = flight.query
-            answers = one_address(message, flight.question, query)
+            query = lookup.query
+            answers = one_address(message, lookup.question, query)
             if answers is not None:
                 status, error = _NOERROR, None
             else:
-                start = match(message, flight.question)
+                start = match(message, lookup.question)
                 if start is None:
                     continue
-                if (message[2] & 2 or len(message) >= RECEIVE) and not path.stream:
+                if (message[2] & 2 or len(message) >= RECEIVE) and not flow.stream:
                     status, answers, error = _TRUNCATED
                 else:
                     try:
                         status, answers, error = read(message, start, query)
                     except codec.Malformed:
                         continue
-            if flight.path is path:
-                if flight.round is not counted:
-                    window.answered(counted, answered, now)
-                    counted, answered = flight.round, 0
-                answered += 1
-                if flight.sends == 1:
-                    trip = now - flight.sent
+            if lookup.earlier is None or lookup.ident == message[:2]:
+                round_, sent = lookup.round, lookup.sent
+            else:
+                round_, sent = lookup.earlier_query(flow, message[:2])
+            if round_ is not counted:
+                window.answered(counted, in_round, now)
+                replies += in_round
+                counted, in_round = round_, 0
+            in_round += 1
             if status is not _NOERROR and status not in ANSWERED:
-                self._unanswered(flight, path, status, now)
+                del in_flight[message[:2]]
+                self._unanswered(lookup, flow, message[:2], status, now)
                 continue
-            if flight.earlier is None and flight.attempt == 1:
+            if lookup.earlier is None and lookup.tries == 1:
                 # The way of nearly every lookup; what _end does, without the call.
-                del flights[flight.ident]
-                waiting.pop(query.index, None)
-                flight.ended = True
+                del in_flight[lookup.ident]
+                timers.pop(query.index, None)
+                lookup.ended = True
                 self.in_flight -= 1
             else:
-                self._end(flight)
-            if not flight.edns:
-                path.server.edns = False
-            if flight.first != first:
-                first = flight.first
+                self._end(lookup)
+            if not lookup.edns:
+                server.edns = False
+            if lookup.first != first:
+                first = lookup.first
                 elapsed = round(now - first, 6)
             results.append(
                 Result(
@@ -185,137 +219,227 @@ class Exchange:
                     answers,
                     text,
                     transport,
-                    flight.sends,
+                    lookup.sends,
                     elapsed,
                     engine,
                     "wire",
                     error,
                 )
             )
-        if path.stream:
-            path.answered += answered
-            path.server.solo = max(0, path.server.solo - answered)
-        window.answered(counted, answered, now)
-        if trip >= 0.0:
-            window.trip(trip)
-
-    def failed(self, path: Path, reason: str, now: float) -> None:
-        """The local side of a path failed (port closed, no route, no socket): so did what was on its way there."""
-        for flight in self._strand(path):
-            path.server.window.failed(flight.round, now)
-            self._try_failed(flight, Status.ERROR, reason, path, now)
-
-    def closed(self, path: Path, reason: str, now: float) -> None:
-        """A connection broke after it was made. What it left unanswered is asked again (RFC 7766 section 6.2.4).
-
-        That uses up no try where several were left, for only one of them can have been the cause, nor where the
-        connection had answered something: servers may limit the queries of one. From then on the nameserver gets one
-        query a connection at a time, until it has answered `SOLO` of them, so that a cause takes no other down.
-        """
-        progressed, path.answered = path.answered > 0, 0
-        stranded = self._strand(path)
-        if len(stranded) > 1 or path.server.solo:
-            path.server.solo = SOLO
-        for flight in stranded:
-            path.server.window.failed(flight.round, now)
-            if (progressed or len(stranded) > 1) and flight.free < FREE:
-                flight.free += 1
-                path.server.ready.append(flight)
-            else:
-                self._try_failed(flight, Status.ERROR, reason, path, now)
-
-    def unsent(self, path: Path, messages: list[bytes]) -> None:
-        """The socket takes no more for now: these did not go out after all, and are the next to go."""
-        # Where the path failed a moment ago, what was still to go out on it has other plans by now.
-        self._blocked = True
-        taken_back = [path.flights.pop(message[:2]) for message in messages if message[:2] in path.flights]
-        self.queries_sent -= len(taken_back)
-        if self._pace:
-            self._pace.spend(-len(taken_back))
-        for flight in reversed(taken_back):
-            self._waiting.remove(flight)
-            flight.sends -= 1
-            path.server.ready.appendleft(flight)
-        path.server.window.unsent(len(taken_back))
-
-    # --- How a flight ends, or goes on.
-
-    def _unanswered(self, flight: Flight, path: Path, status: Status | None, now: float) -> None:
-        """A reply that is not the end: truncated (None), or an rcode that tells of an error."""
-        current = flight.path is path and flight in self._waiting
-        if not current:
-            # Late: this lookup is being asked elsewhere by now. An rcode may still be the best that it hears.
-            if status is not None and rule.outranks(status, flight.status):
-                flight.status, flight.teller = status, path
+        window.answered(counted, in_round, now)
+        replies += in_round
+        if not replies:
             return
-        flight.round = NOWHERE
-        repeat = flight.free < FREE and (status is None or (status is Status.FORMERR and flight.edns))
-        if repeat:
-            self._waiting.remove(flight)
-            flight.free += 1
-            if status is None:
-                flight.stream = True
+        flow.replies += replies
+        flow.last_reply = now
+        flow.refused = server.refused_since = None
+        if len(results) > before:
+            self._rotation.answer(server, len(results) - before, now)
+        if isinstance(flow, Connection):
+            self._rotation.connections(server).replied(flow, replies, now - sent, now)
+        elif sent >= 0.0:
+            window.trip(now - sent)
+
+    def failed(self, flow: Flow, reason: str, now: float) -> None:
+        """The local side of a flow failed (port closed, no route, no socket): so did what was on its way there."""
+        server = flow.server
+        server.forget(flow)
+        self._flows.drop(flow)
+        restarts = server.answered and self._rotation.sole(server)
+        for lookup in self._strand(flow):
+            server.window.failed(lookup.round, now)
+            if restarts:
+                server.refused_since = server.refused_since or now
+                if lookup.sends > 1:  # it did not go out
+                    lookup.sends -= 1
+                    self.queries_sent -= 1
+                self._hear(lookup, Status.ERROR, reason, flow)
+                self._queue(lookup)
             else:
-                flight.edns = False
-            path.server.ready.append(flight)
+                self._try_failed(lookup, Status.ERROR, reason, flow, now)
+
+    def unreachable(self, flow: Flow, reason: str, now: float) -> None:
+        """An error was reported about a datagram that went out earlier (ICMP); nobody says which."""
+        server = flow.server
+        if not server.answered:
+            self.failed(flow, reason, now)
+            return
+        flow.refused = reason
+        if server.refused_since is None:
+            server.refused_since = now
+
+    def closed(self, flow: Flow, reason: str, now: float) -> None:
+        """A connection ended after it was made. What it left unanswered is asked again (RFC 7766 section 6.2.4).
+
+        That uses up no try of a lookup that shared it, for only one of them can have been the cause, or none: servers
+        may limit the queries of one connection. One that may have been the cause is asked alone from then on.
+        """
+        stranded = self._strand(flow)
+        self._rotation.connections(flow.server).closed(flow, len(stranded))
+        self._flows.drop(flow)
+        for lookup in stranded:
+            if not self._shared(lookup, flow):
+                self._try_failed(lookup, Status.ERROR, reason, flow, now)
+
+    def refused(self, flow: Flow, messages: Iterable[bytes], reason: str, now: float) -> None:
+        """The kernel refused to send these (a full table, a filter's rule): each goes again in a moment."""
+        for lookup in self._take_back(flow, messages):
+            if lookup.free < FREE:
+                lookup.free += 1
+                self._pause(lookup, now + min(math.ldexp(REFUSED, lookup.free), self.policy.wait(1)))
+            else:
+                lookup.sends += 1  # of that try
+                self.queries_sent += 1
+                self._try_failed(lookup, Status.ERROR, reason, flow, now)
+
+    def unsent(self, flow: Flow, messages: Iterable[bytes]) -> None:
+        """The socket takes no more for now: these did not go out after all, and are the next to go."""
+        self._blocked = True
+        for lookup in reversed(self._take_back(flow, messages)):
+            self._queue(lookup, first=True)
+
+    def no_socket(self, flow: Flow, messages: Iterable[bytes], reason: str, now: float) -> None:
+        """There is no descriptor left for this flow: what was to leave there waits until one is given back."""
+        flow.server.forget(flow)
+        if self._flows.lessen(flow):
+            self.unsent(flow, messages)
         else:
-            self._try_failed(flight, status or Status.ERROR, None, path, now)
+            self.failed(flow, reason, now)
+
+    # --- How a lookup ends, or goes on.
+
+    def _unanswered(self, lookup: InFlight, flow: Flow, ident: bytes, status: Status | None, now: float) -> None:
+        """A reply that is not the end: truncated (None), or an rcode that tells of an error."""
+        server = flow.server
+        late = lookup.flow is not flow or lookup.ident != ident or lookup not in self._timers
+        if late and status is not None:
+            # This lookup is being asked elsewhere by now. An rcode may still be the best that it hears.
+            self._hear(lookup, status, None, flow)
+        elif late and lookup not in self._timers:
+            pass  # its next query goes out in a moment
+        elif lookup.free < FREE and (status is None or (status is Status.FORMERR and lookup.edns)):
+            self._timers.remove(lookup)
+            lookup.free += 1
+            if status is None:
+                lookup.stream = True
+            else:
+                lookup.edns = False
+            self._queue(lookup, server)
+        else:
+            self._rotation.failure(server, now, silence=False)
+            self._try_failed(lookup, status or Status.ERROR, None, flow, now)
 
     def _expire(self, now: float) -> None:
-        for flight in self._waiting.overdue(now):
-            flight.path.server.window.silent(now)
-            self._try_failed(flight, Status.TIMEOUT, None, flight.path, now)
+        for lookup in self._timers.overdue(now):
+            flow = lookup.flow
+            server = flow.server
+            quiet = now - flow.last_reply > (now - lookup.sent) / 2
+            if isinstance(flow, Connection):
+                if quiet and self._rotation.connections(server).silent(flow) and self._shared(lookup, flow):
+                    continue
+            else:
+                server.window.silent(now)
+                if quiet:
+                    self._flows.silent(flow)
+            self._rotation.failure(server, now, silence=True)
+            status = Status.ERROR if flow.refused else Status.TIMEOUT
+            self._try_failed(lookup, status, flow.refused, flow, now)
 
-    def _strand(self, path: Path) -> list[Flight]:
-        """Take every flight off a path, and return those that wait for a reply there."""
+    def _shared(self, lookup: InFlight, flow: Flow) -> bool:
+        """Ask a lookup again, at no try's cost, whose connection ended under several; False where it was not so."""
+        if flow.sent == 1 or lookup.free >= FREE:
+            return False
+        lookup.free += 1
+        lookup.alone = lookup.broke or not flow.replies
+        lookup.broke = True
+        self._timers.remove(lookup)
+        self._queue(lookup)
+        return True
+
+    def _strand(self, flow: Flow) -> list[InFlight]:
+        """Take every lookup off a flow, and return those that wait for a reply there."""
         stranded = []
-        for ident, flight in path.flights.items():
-            if flight.path is not path:
-                flight.earlier = [place for place in flight.earlier or () if place != (path, ident)] or None
-            elif self._waiting.remove(flight):
-                stranded.append(flight)
-        path.flights.clear()
+        for ident, lookup in flow.in_flight.items():
+            if lookup.flow is not flow or lookup.ident != ident:
+                lookup.earlier = [sent for sent in lookup.earlier or () if sent.flow is not flow] or None
+            elif self._timers.remove(lookup):
+                stranded.append(lookup)
+        flow.in_flight.clear()
         return stranded
 
-    def _try_failed(self, flight: Flight, status: Status, error: str | None, path: Path, now: float) -> None:
-        self._waiting.remove(flight)
-        if rule.outranks(status, flight.status):
-            flight.status, flight.error, flight.teller = status, error, path
-        if flight.attempt >= self.policy.tries:
-            self._end(flight)
-            self.results.append(flight.verdict(self.engine, now))
+    def _take_back(self, flow: Flow, messages: Iterable[bytes]) -> list[InFlight]:
+        """Undo the sending of these messages, as far as their lookups are not elsewhere by now."""
+        lookups = [flow.in_flight.pop(message[:2]) for message in messages if message[:2] in flow.in_flight]
+        self.queries_sent -= len(lookups)
+        flow.sent -= len(lookups)
+        if self._pace:
+            self._pace.spend(-len(lookups))
+        for lookup in lookups:
+            self._timers.remove(lookup)
+            lookup.sends -= 1
+        if not flow.stream:
+            flow.server.window.unsent(len(lookups))
+        return lookups
+
+    def _hear(self, lookup: InFlight, status: Status, error: str | None, flow: Flow) -> None:
+        if rule.outranks(status, lookup.status):
+            lookup.status, lookup.error, lookup.teller = status, error, flow
+
+    def _try_failed(self, lookup: InFlight, status: Status, error: str | None, flow: Flow, now: float) -> None:
+        self._timers.remove(lookup)
+        self._hear(lookup, status, error, flow)
+        if lookup.tries >= self.policy.tries:
+            self._give_up(lookup, now)
             return
-        flight.attempt += 1
-        server = self._roster.after(path.server)
-        if server is not path.server:
-            flight.stream, flight.edns = False, server.edns
-            server.ready.append(flight)
-        elif status is Status.ERROR:
-            self._paused.append((now + min(PAUSE, self.policy.wait(1)), flight))
-        else:
-            server.ready.append(flight)
+        lookup.tries += 1
+        server = self._rotation.after(flow.server)
+        if server is not flow.server:
+            lookup.stream, lookup.alone, lookup.edns = False, False, server.edns
+        elif status is Status.ERROR and not self._rotation.held(server):
+            self._pause(lookup, now + min(PAUSE, self.policy.wait(1)))
+            return
+        self._queue(lookup, server)
 
-    def _end(self, flight: Flight) -> None:
-        flight.ended = True
+    def _give_up(self, lookup: InFlight, now: float) -> None:
+        self._end(lookup)
+        self.results.append(lookup.verdict(self.engine, now))
+
+    def _end(self, lookup: InFlight) -> None:
+        lookup.ended = True
         self.in_flight -= 1
-        self._waiting.remove(flight)
-        for path, ident in [(flight.path, flight.ident), *(flight.earlier or ())]:
-            if path.flights.get(ident) is flight:
-                del path.flights[ident]
+        self._timers.remove(lookup)
+        lookup.flow.in_flight.pop(lookup.ident, None)
+        for sent in lookup.earlier or ():
+            sent.flow.in_flight.pop(sent.ident, None)
 
-    # --- How a flight is sent.
+    def _pause(self, lookup: InFlight, until: float) -> None:
+        heapq.heappush(self._paused, (until, next(self._count), lookup))
+
+    def _queue(self, lookup: InFlight, server: Server | None = None, *, first: bool = False) -> None:
+        """Have a lookup sent to a nameserver, or once more to the one that was asked last, when there is room."""
+        server = server or lookup.flow.server
+        queue = server.ready
+        if lookup.stream or server.stream:
+            connections = self._rotation.connections(server)
+            queue = connections.suspects if lookup.alone else connections.waiting
+        if first:
+            queue.appendleft(lookup)
+        else:
+            queue.append(lookup)
+        self._rotation.in_use[server] = None
+
+    # --- How a lookup is sent.
 
     def _take(self, grant: int, now: float, take: Callable[[int], list[Query] | None]) -> None:
-        """Launch new queries as far as windows, pace and concurrency allow.
-
-        All nameservers get their turn; dead ones only where all are, or one query at times to see whether it is back.
-        """
+        """Launch new queries as far as windows, pace and concurrency allow."""
         room = min(grant, self.policy.in_flight - self.in_flight)
-        for server in self._roster.to_probe():
-            if room > 0 and server.window.probe(now):
-                room -= self._draw([(1, server)], 1, now, take)
+        for _ in range(-(-room // PROBES)):
+            server = self._rotation.to_probe(now)
+            if server is None:
+                break
+            room -= self._draw([(1, server)], 1, now, take)
         while room > 0 and not self.exhausted:
-            drawn = self._draw(self._roster.rooms(BATCH, now), room, now, take)
+            drawn = self._draw(self._rotation.rooms(room, BATCH, now), room, now, take)
             if not drawn:
                 break
             room -= drawn
@@ -333,67 +457,127 @@ class Exchange:
         if self._clock is not None:
             # Reading hosts takes its time, a hundredth of a second where a name is the first to need a library.
             now = self._clock()
-        for server, share in self._roster.shares(queries, rooms):
+        for server, share in self._rotation.shares(queries, rooms):
             self._launch(server, share, now)
         return len(queries)
 
     def _launch(self, server: Server, queries: list[Query], now: float) -> None:
-        path = self._paths.next(server)
-        flights, waiting = path.flights, self._waiting.tries[0]
-        round_ = server.window.sent(len(queries), now)
+        questions = codec.questions(queries)
+        self.in_flight += len(queries)
+        at = 0
+        while at < len(queries):
+            most = len(queries)
+            flow: Flow | None
+            if server.stream:
+                connection = flow = self._rotation.connections(server).choose()
+                most = at + connection.room if connection else at
+            else:
+                flow = self._flows.next(server)
+            if flow is None:
+                flow = Flow(server, "udp")  # there is none to be had; these go as soon as there is
+                for query, question in zip(queries[at:], questions[at:], strict=True):
+                    self._queue(InFlight(query, question, b"", flow, NOWHERE, now, now, server.edns, sends=0))
+                return
+            self._launch_on(flow, queries[at:most], questions[at:most], now)
+            at = most
+
+    def _launch_on(self, flow: Flow, queries: list[Query], questions: list[bytes], now: float) -> None:
+        in_flight, timers, server = flow.in_flight, self._timers.tries[0], flow.server
+        round_ = NOWHERE if flow.stream else server.window.sent(len(queries), now)
         edns = server.edns
         head, tail = (codec.HEADER, codec.OPT) if edns else (codec.PLAIN_HEADER, b"")
         idents, at = self._entropy(2 * len(queries)), 0
         messages = []
-        for query, asked in zip(queries, codec.questions(queries), strict=True):
+        for query, question in zip(queries, questions, strict=True):
             ident = idents[at : at + 2]
             at += 2
-            if ident in flights:
-                ident = self._paths.unused(path)
-            flights[ident] = waiting[query.index] = Flight(query, asked, ident, path, round_, now, now, edns)
-            messages.append(ident + head + asked + tail)
-        self._post(path, messages)
-        self.in_flight += len(messages)
+            if ident in in_flight:
+                ident = self._flows.unused(flow)
+            in_flight[ident] = timers[query.index] = InFlight(query, question, ident, flow, round_, now, now, edns)
+            messages.append(ident + head + question + tail)
+        flow.sent += len(messages)
+        server.probe_at = now + PROBE
+        self._post(flow, messages)
 
     def _relaunch(self, server: Server, grant: int, now: float) -> int:
-        """Send what is ready for this nameserver, as far as allowed; returns how many."""
-        allowed = min(grant, server.window.allowance(now))
+        """Send what waits for this nameserver, as far as allowed; returns how many."""
+        held = self._rotation.held(server)
+        if held:
+            self._end_held(server, now)
+            grant = min(grant, int(now >= server.probe_at))
         count = 0
-        held = []
-        while server.ready and count < allowed:
-            flight = server.ready.popleft()
-            if flight.ended:
-                continue
-            if server.streams(flight) and self._roster.occupied(server):
-                held.append(flight)
-                continue
-            path = self._paths.place(flight, server)
-            if not flight.sends:
-                flight.first = now
-            flight.sends += 1
-            flight.sent = now
-            flight.round = server.window.sent(1, now)
-            self._waiting.add(flight)
-            head, tail = (codec.HEADER, codec.OPT) if flight.edns else (codec.PLAIN_HEADER, b"")
-            self._post(path, [flight.ident + head + flight.question + tail])
-            count += 1
-        server.ready.extendleft(reversed(held))
+        posts: dict[Flow, list[bytes]] = {}
+        for queue in server.queues():
+            allowed = grant - count
+            if queue is server.ready and not held:
+                allowed = min(allowed, server.window.allowance(now))
+            while queue and allowed > 0:
+                lookup = queue[0]
+                if not lookup.ended:
+                    flow = self._flow_for(lookup, server)
+                    if flow is None:
+                        break
+                    posts.setdefault(flow, []).append(self._send(lookup, flow, now))
+                    count += 1
+                    allowed -= 1
+                queue.popleft()
+        for flow, messages in posts.items():
+            self._post(flow, messages)
+        if count:
+            server.probe_at = now + PROBE
         return count
 
-    def _post(self, path: Path, messages: list[bytes]) -> None:
-        path.sent += len(messages)
+    def _flow_for(self, lookup: InFlight, server: Server) -> Flow | None:
+        if not (lookup.stream or server.stream):
+            return self._flows.further(server, lookup)
+        connections = self._rotation.connections(server)
+        return connections.choose_alone() if lookup.alone else connections.choose()
+
+    def _send(self, lookup: InFlight, flow: Flow, now: float) -> bytes:
+        """Move a lookup to this flow; returns the message that leaves there. What it left keeps its place."""
+        if lookup.flow.in_flight.get(lookup.ident) is lookup:
+            lookup.earlier = [*(lookup.earlier or ()), Sent(lookup.flow, lookup.ident, lookup.round, lookup.sent)]
+        if not lookup.sends:
+            lookup.first = now
+        lookup.flow, lookup.ident = flow, self._flows.unused(flow)
+        flow.in_flight[lookup.ident] = lookup
+        flow.sent += 1
+        lookup.sends += 1
+        lookup.sent = now
+        lookup.round = NOWHERE if flow.stream else flow.server.window.sent(1, now)
+        self._timers.add(lookup)
+        head, tail = (codec.HEADER, codec.OPT) if lookup.edns else (codec.PLAIN_HEADER, b"")
+        return lookup.ident + head + lookup.question + tail
+
+    def _end_held(self, server: Server, now: float) -> None:
+        """Give up on what has waited for a closed port for as long as all its tries would take."""
+        for queue in server.queues():
+            for _ in range(len(queue)):
+                lookup = queue.popleft()
+                if lookup.ended:
+                    continue
+                if now >= lookup.first + self._all_tries:
+                    self._give_up(lookup, now)
+                else:
+                    queue.append(lookup)
+
+    def _post(self, flow: Flow, messages: list[bytes]) -> None:
         self.queries_sent += len(messages)
         if self._pace:
             self._pace.spend(len(messages))
-        self.outbox.append((path, messages))
+        self.outbox.append((flow, messages))
 
     def _due(self, now: float) -> float:
         """When `flush` next has something to do by itself."""
-        due = min(self._waiting.due(), self._paused[0][0] if self._paused else math.inf)
-        for server in self.servers:
-            if server.ready or not self.exhausted:
+        due = min(self._timers.due(), self._paused[0][0] if self._paused else math.inf)
+        wanted = not self.exhausted
+        for server in self._rotation.in_use:
+            if self._rotation.held(server):
+                if server.probe_at > now and (wanted or server.waiting):  # else something other holds it back
+                    due = min(due, server.probe_at)
+            elif server.ready or wanted:
                 due = min(due, now + server.window.wait(now))
-        if self._pace and (not self.exhausted or any(server.ready for server in self.servers)):
+        if self._pace and (wanted or any(server.waiting for server in self._rotation.in_use)):
             # With tokens left something else holds the queries back.
             due = min(due, now + (self._pace.wait() or math.inf))
         return due

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from resolver import wire
 from resolver.policy import Pace
 from resolver.wire import codec
-from resolver.wire.datagram import Datagram
 from resolver.wire.exchange import BATCH
-from resolver.wire.flight import Path, Server
-from resolver.wire.paths import RENEWED
+from resolver.wire.flows import RENEWED
+from resolver.wire.inflight import Flow
+from resolver.wire.servers import Server
+from resolver.wire.udp import Datagram
 from resolver.wire.window import Window
 
 if TYPE_CHECKING:
@@ -135,24 +136,30 @@ class Volley:
     def _send(self, server: Server, messages: list[bytes]) -> None:
         try:
             link = self._link(server)
-            unsent = link.send(messages)
         except OSError as error:
             self._tally.failed[0] += len(messages)
-            self._tally.reasons[:] = [f"{server.text}: {(error.strerror or str(error)).lower()}"]
+            self._reason(server, error)
             return
-        self._tally.sent[0] += len(messages) - len(unsent)
-        link.path.sent += len(messages)
-        if unsent:
-            self._blocked = server, link, unsent
+        outcome = link.send(messages)
+        self._tally.failed[0] += len(outcome.refused)
+        self._tally.sent[0] += len(messages) - len(outcome.unsent) - len(outcome.refused)
+        link.flow.sent += len(messages)
+        if outcome.error is not None:
+            self._reason(server, outcome.error)
+        if outcome.unsent:
+            self._blocked = server, link, outcome.unsent
             self._watch(link.fd, False, True)
+
+    def _reason(self, server: Server, error: OSError) -> None:
+        self._tally.reasons[:] = [f"{server.text}: {(error.strerror or str(error)).lower()}"]
 
     def _link(self, server: Server) -> Datagram:
         link = self._links.get(server)
-        if link is not None and link.path.sent >= RENEWED:
+        if link is not None and link.flow.sent >= RENEWED:
             link.close()
             link = None
         if link is None:
-            link = self._links[server] = Datagram(Path(server, "udp"))
+            link = self._links[server] = Datagram(Flow(server, "udp"))
         return link
 
     def _unblock(self) -> None:

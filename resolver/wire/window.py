@@ -218,6 +218,11 @@ class Window:
                 seconds = min(seconds, max(missing / self.rate, INSTANT))
         return seconds
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way, and nothing is left to judge."""
+        return not (self.outstanding or self._rounds or self.round or self.dark)
+
     def _span(self) -> float:
         return max(LEAST_ROUND, min(self._trip.usual, 0.5))
 

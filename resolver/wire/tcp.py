@@ -13,7 +13,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from resolver.wire.flight import Path
+    from resolver.wire.inflight import Flow
 
 CHUNK = 65536  # octets
 
@@ -23,15 +23,15 @@ class Closed(Exception):
 
 
 class Stream:
-    """The connection of a path. `context`: for TLS; the certificate must be the nameserver's name or address.
+    """The connection of a flow. `context`: for TLS; the certificate must be the nameserver's name or address.
 
     Raises OSError where no connection can be begun; `progress` raises what the connection fails of later.
     """
 
-    def __init__(self, path: Path, context: ssl.SSLContext | None) -> None:
-        nameserver = path.server.nameserver
+    def __init__(self, flow: Flow, context: ssl.SSLContext | None) -> None:
+        nameserver = flow.server.nameserver
         family, address = nameserver.address()
-        self.path = path
+        self.flow = flow
         self._out = bytearray()
         self._in = bytearray()
         self._connected = False

@@ -1,0 +1,192 @@
+"""The connections to one nameserver (RFC 7766, 7858): which one the next query goes on, and how many at once. No I/O.
+
+Theory of operation. Queries are pipelined on one connection, and on a few more where one is not enough. Each has a
+*depth*, the queries that may wait on it at once: nothing is lost in a connection, so delay alone says when it is too
+much. A failure belongs to the connection:
+
+* one that says nothing while a query runs out is given no more; one that closes is gone. Either way, what it answered
+  until then is the *limit*: how much this nameserver, or what stands before it, takes on one connection. The next ones
+  carry no more than that, the more of them side by side; now and then one more is tried, for the limit may be chance.
+* one that closes with nothing answered has met a query that it does not survive: each that was on it is asked *alone*,
+  on a connection of its own, many of them side by side. That is both safe and fast.
+* a nameserver none of whose connections says anything is dead: nothing is held back, so that its lookups run out
+  together instead of in single file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING
+
+from resolver.wire.inflight import Flow, InFlight
+
+if TYPE_CHECKING:
+    from resolver.wire.flows import Flows
+    from resolver.wire.servers import Server
+
+DEPTH = 32  # queries that may wait on a new connection
+LEAST_DEPTH = 4
+FEW = 4  # connections side by side
+MANY = 100  # connections side by side where each takes little
+TOGETHER = 128  # queries that should be under way together, however few a connection takes
+LATER = 0.1  # seconds above the quickest reply: a queue at the other end
+RARELY = 16  # connections of which one tries to go beyond the limit
+
+
+class Connection(Flow):
+    """One TCP or TLS connection. `most`: queries that it may carry in all; `quickest`: seconds of a reply."""
+
+    __slots__ = ("alone", "depth", "most", "quickest", "slowed")
+
+    def __init__(self, server: Server, transport: str, depth: float, most: float, alone: bool) -> None:
+        super().__init__(server, transport)
+        self.depth = depth
+        self.most = most
+        self.alone = alone
+        self.quickest = math.inf
+        self.slowed = -math.inf
+
+    @property
+    def room(self) -> int:
+        """How many more queries may go on it now."""
+        return int(max(0, min(self.depth - len(self.in_flight), self.most - self.sent)))
+
+    @property
+    def busy(self) -> bool:
+        """Has it queries to come, or waits for more than the last few of all that it carries?"""
+        return self.sent < self.most or 4 * len(self.in_flight) >= self.most
+
+
+class Connections:
+    """The connections to one nameserver, and the lookups that wait for one.
+
+    `most_in_flight`: lookups of the run; `wait`: seconds that the shortest try waits.
+    """
+
+    def __init__(self, server: Server, flows: Flows, most_in_flight: int, wait: float) -> None:
+        self.open: list[Connection] = []  # those that may be given queries
+        self.waiting: deque[InFlight] = deque()
+        self.suspects: deque[InFlight] = deque()  # to be asked alone
+        self._server = server
+        self._transport = "tls" if server.nameserver.transport == "tls" else "tcp"
+        self._flows = flows
+        self._alone: set[Connection] = set()
+        self._most_in_flight = most_in_flight
+        self._later = min(LATER, wait / 4)
+        self._answered = False
+        self._silent = 0  # connections that were given up since something was answered
+        self._limit = math.inf
+        self._carried = 0  # connections that answered as many as the limit, since one tried more
+        self._rarely = RARELY
+
+    @property
+    def dead(self) -> bool:
+        """Nothing comes back on any connection."""
+        return self._silent > (FEW if self._answered else 0)
+
+    def room(self) -> int:
+        """How many new queries may go on connections now."""
+        if self.waiting or self.suspects:
+            return 0
+        return sum(each.room for each in self.open) + self._may_open() * int(min(self._depth(), self._limit))
+
+    def choose(self) -> Connection | None:
+        """The connection for the next queries, as many as it has room for; None where none has any for now."""
+        for connection in self.open:
+            if connection.room:
+                return connection
+        return self._begin(self._depth(), self._limit) if self._may_open() else None
+
+    def choose_alone(self) -> Connection | None:
+        """A connection for one suspect; None where there are as many as may be."""
+        if len(self._alone) + len(self.open) >= MANY:
+            return None
+        return self._begin(1, 1, alone=True)
+
+    def replied(self, connection: Connection, replies: int, seconds: float, now: float) -> None:
+        """Count replies on a connection, of which the last took so many seconds."""
+        self._answered = True
+        self._silent = 0
+        if connection.replies > self._limit:
+            self._limit *= 2
+        if connection.alone:
+            return
+        connection.quickest = min(connection.quickest, seconds)
+        late = seconds - connection.quickest
+        if late <= self._later:
+            connection.depth = min(self._most_in_flight, connection.depth + replies)
+        elif late > 2 * self._later and now - connection.slowed > seconds:
+            connection.depth = max(LEAST_DEPTH, min(connection.depth, len(connection.in_flight) + replies) / 2)
+            connection.slowed = now
+        if connection.sent >= connection.most and not connection.in_flight:
+            self._was_carried(connection)
+
+    def silent(self, connection: Connection) -> bool:
+        """Give no more queries to a connection on which one ran out, with nothing received for long.
+
+        Returns whether the connection is to blame, since others have answered.
+        """
+        blamed = self._answered and not self.dead
+        if connection in self.open:
+            self.open.remove(connection)
+            self._silent += 1
+            self._learn(connection)
+        self._alone.discard(connection)
+        return blamed
+
+    def closed(self, connection: Connection, stranded: int) -> None:
+        """Forget a connection that ended, with so many queries unanswered."""
+        self.forget(connection)
+        if stranded:
+            self._learn(connection)
+
+    def forget(self, connection: Flow) -> None:
+        """Give no more queries to a connection."""
+        if isinstance(connection, Connection):
+            if connection in self.open:
+                self.open.remove(connection)
+            self._alone.discard(connection)
+
+    def uses(self, connection: Flow) -> bool:
+        """May this connection get more queries?"""
+        return connection in self.open and isinstance(connection, Connection) and connection.sent < connection.most
+
+    def _may_open(self) -> int:
+        """How many more connections may be opened."""
+        if not self._answered:
+            return 0 if self.open else 1
+        most = max(FEW, min(MANY, math.ceil(TOGETHER / self._limit)))
+        if self._limit == math.inf and not all(each.replies for each in self.open):
+            return 0  # how much one connection takes is soon known
+        return max(0, min(most - sum(each.busy for each in self.open), MANY - len(self.open) - len(self._alone)))
+
+    def _begin(self, depth: float, most: float, *, alone: bool = False) -> Connection | None:
+        connection = Connection(self._server, self._transport, depth, most, alone)
+        if self._flows.add(connection) is None:
+            return None
+        if alone:
+            self._alone.add(connection)
+        else:
+            self.open.append(connection)
+        return connection
+
+    def _depth(self) -> float:
+        return self._most_in_flight if self.dead else DEPTH
+
+    def _learn(self, connection: Connection) -> None:
+        """It took so many, and no more."""
+        if connection.alone or not connection.replies:
+            return
+        if connection.most > self._limit:
+            self._rarely = min(4096, 2 * self._rarely)  # it was this one that tried more
+        self._limit = max(1, min(self._limit, connection.replies))
+
+    def _was_carried(self, connection: Connection) -> None:
+        """A connection answered as many queries as one is thought to take, and is still there."""
+        self._carried += 1
+        if self._carried >= self._rarely:
+            self._carried = 0
+            connection.most += 1
+        elif connection in self.open:
+            self.open.remove(connection)

@@ -1,0 +1,152 @@
+"""Where a query leaves from: which UDP socket, under which ID, and how many sockets there may be.
+
+IDs are random, and source ports are several and renewed as the run goes (RFC 5452 section 9.2), so that a forger off
+the way has both to guess. What fails on a network often belongs to one port: a balancer or NAT has pinned it to a dead
+backend, or forgotten it. So a flow on which a query ran out, with nothing received since, gets no new query, and a
+further try of a lookup leaves from another flow: one that was answered meanwhile, or a new one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resolver.wire.inflight import Flow, InFlight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resolver.wire.servers import Server
+
+FLOWS = 4  # UDP flows of a nameserver, where there are few nameservers
+SHARE = 250  # queries in flight for each flow: their replies fit into its socket buffer
+RENEWED = 8192  # queries: then a flow's source port is renewed
+LEAST_RENEWED = 16  # queries that a flow carries at least, though others fell silent sooner
+FURTHER = 16  # queries that a flow for further tries carries
+GROWTH = 64  # renewals after which flows may carry twice as many queries as before
+CROWDED = 30_000  # lookups on a flow that make unused IDs hard to find
+
+
+class Flows:
+    """All flows of a run, connections too. `entropy(n)` gives n random octets; `limit`: the most sockets."""
+
+    def __init__(self, in_flight: int, servers: int, entropy: Callable[[int], bytes], limit: int) -> None:
+        self.limit = self._most = limit
+        self.dropped: list[Flow] = []  # to be closed; taken and emptied by the channel
+        self._each = max(1, min(FLOWS if servers <= 16 else 1, limit // (2 * servers)))
+        if servers <= 16:
+            self._each = max(self._each, min(64, in_flight // SHARE, limit // (2 * servers)))
+        self._entropy = entropy
+        self._open: set[Flow] = set()
+        self._searched = False  # since the last `sweep`, for sockets that can be given back
+
+    # --- Which flow.
+
+    def next(self, server: Server) -> Flow | None:
+        """Choose the flow for a batch of new queries: one after the other, each renewed after some thousand queries.
+
+        None: there are no more sockets for now.
+        """
+        flows = server.flows
+        server.turn += 1
+        if len(flows) < self._each and (flow := self._new(server)):
+            flows.append(flow)
+            return flow
+        if not flows:
+            return None
+        at = server.turn % len(flows)
+        flow = flows[at]
+        if (flow.sent >= server.renew_after or len(flow.in_flight) > CROWDED) and (renewed := self._new(server)):
+            server.renewals += 1
+            if server.renewals % GROWTH == 0:
+                server.renew_after = min(RENEWED, 2 * server.renew_after)
+            flow = flows[at] = renewed
+        return flow
+
+    def further(self, server: Server, lookup: InFlight) -> Flow | None:
+        """Choose the flow for a further try: one that was answered since the lookup's last query, or a new one.
+
+        Which of the two works depends on what is wrong with the ports, so a third try takes the kind that the second
+        did not. Where sockets are short, one that the lookup has used already. None: there are none at all.
+        """
+        if not lookup.sends or lookup.flow.server is not server:
+            return self.next(server)
+        used = {sent.flow for sent in lookup.earlier or ()} | {lookup.flow}
+        others = [flow for flow in server.flows if flow not in used]
+        works = max(others, key=lambda flow: flow.last_reply, default=None)
+        if works is not None and works.last_reply <= lookup.sent:
+            works = None
+        if works is not None and not (lookup.tries > 2 and lookup.flow.replies):
+            return works
+        fresh = server.further
+        if fresh is None or fresh in used or fresh.sent >= FURTHER:
+            fresh = self._new(server)
+            server.further = fresh or server.further
+        return fresh or works or next(iter(others), None) or self.next(server)
+
+    def silent(self, flow: Flow) -> None:
+        """Give a flow no more new queries: one ran out on it, and nothing was received since."""
+        server = flow.server
+        if flow is server.further:
+            server.further = None
+        if flow not in server.flows:
+            return
+        server.flows.remove(flow)
+        if flow.replies:
+            # Twice in a row: ports there are good for so many queries. Once may be the nameserver's own silence.
+            if server.went_silent:
+                server.renew_after = max(LEAST_RENEWED, min(server.renew_after, server.went_silent, flow.replies))
+            server.went_silent = flow.replies
+
+    def unused(self, flow: Flow) -> bytes:
+        """Return a random ID that nothing in flight on this flow has."""
+        ident = self._entropy(2)
+        while ident in flow.in_flight:
+            ident = self._entropy(2)
+        return ident
+
+    # --- How many.
+
+    def add(self, flow: Flow) -> Flow | None:
+        """Count a new flow; None where there may be no more, after idle ones were given back."""
+        if len(self._open) >= self.limit and not self._searched:
+            self._searched = True
+            for idle in [each for each in self._open if not each.in_flight]:
+                self.drop(idle)
+        if len(self._open) >= self.limit:
+            return None
+        self._open.add(flow)
+        return flow
+
+    @property
+    def short(self) -> bool:
+        """There are as many sockets as may be."""
+        return len(self._open) >= self.limit
+
+    def lessen(self, flow: Flow) -> bool:
+        """There is no descriptor for this flow: have no more than there are. False where there are none at all."""
+        self._open.discard(flow)
+        if not self._open:
+            return False
+        self.limit = len(self._open)
+        return True
+
+    def drop(self, flow: Flow) -> None:
+        """Have the socket of a flow closed on which nothing is awaited, and forget it."""
+        if flow in self._open:
+            self._open.remove(flow)
+            self.dropped.append(flow)
+            flow.server.forget(flow)
+
+    def sweep(self) -> None:
+        """Have the sockets closed of flows that get no more queries, once nothing is awaited there."""
+        self._searched = False
+        self.limit = min(self._most, self.limit + 1)
+        for flow in [each for each in self._open if not each.in_flight and not each.server.uses(each)]:
+            self.drop(flow)
+
+    def searched(self) -> None:
+        """Let `add` look for idle sockets once more: something has changed."""
+        self._searched = False
+
+    def _new(self, server: Server) -> Flow | None:
+        return self.add(Flow(server, "udp"))

@@ -1,0 +1,103 @@
+"""What is in flight, and where: state only; the rules that move it stand in exchange.py.
+
+An `InFlight` is one lookup that has no result yet. Each of its queries left on a `Flow`, one socket's 5-tuple with a
+space of message IDs of its own: UDP, or a `Connection` (connections.py). Since each try leaves from another flow, the
+flow alone tells which query a reply belongs to: its `Sent`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from resolver.message import Query, Result, Status
+from resolver.wire.rounds import Round
+
+if TYPE_CHECKING:
+    from resolver.wire.servers import Server
+
+# Where a query is counted once its reply was: a second reply to the same query must not count as another.
+NOWHERE = Round(0.0)
+NOWHERE.judged = True
+
+
+class Flow:
+    """One socket's 5-tuple towards one nameserver. `stream`: TCP or TLS. Times are on the exchange's clock."""
+
+    __slots__ = ("in_flight", "last_reply", "refused", "replies", "sent", "server", "stream", "transport")
+
+    def __init__(self, server: Server, transport: str) -> None:
+        self.server = server
+        self.transport = transport
+        self.stream = transport != "udp"
+        self.in_flight: dict[bytes, InFlight] = {}  # by message ID: where replies find their lookup
+        self.sent = 0  # queries
+        self.replies = 0
+        self.last_reply = -math.inf
+        self.refused: str | None = None  # the local failure that was reported since the last reply
+
+
+class Sent(NamedTuple):
+    """One query of a lookup: where a late reply to it may come in, and what that reply then counts for."""
+
+    flow: Flow
+    ident: bytes
+    round: Round
+    when: float
+
+
+class InFlight(msgspec.Struct):
+    """One lookup in flight. Times are seconds on the exchange's clock."""
+
+    query: Query
+    question: bytes
+    # The latest query of it.
+    ident: bytes
+    flow: Flow
+    round: Round
+    first: float  # when the first query went out, and the latest
+    sent: float
+    edns: bool
+    tries: int = 1  # begun, of the policy's
+    sends: int = 1  # queries that went out
+    free: int = 0  # repeats that used up no try
+    stream: bool = False  # the present nameserver is asked over TCP, after truncation
+    alone: bool = False  # asked on a connection of its own, after it may have broken one that it shared
+    broke: bool = False  # a connection that it shared has ended under it
+    ended: bool = False
+    earlier: list[Sent] | None = None
+    # The best of what was heard so far, and from where.
+    status: Status | None = None
+    error: str | None = None
+    teller: Flow | None = None
+
+    def earlier_query(self, flow: Flow, ident: bytes) -> tuple[Round, float]:
+        """The round of an earlier query that left from this flow under this ID, and when it was sent."""
+        for sent in self.earlier or ():
+            if sent.flow is flow and sent.ident == ident:
+                return sent.round, sent.when
+        return NOWHERE, self.sent
+
+    def verdict(self, engine: str, now: float) -> Result:
+        """The result when every try has failed: the best of what was heard."""
+        query, status, error = self.query, self.status or Status.TIMEOUT, self.error
+        teller = self.teller if status not in (Status.TIMEOUT, Status.ERROR) else None
+        if status is Status.TIMEOUT:
+            error = f"no valid reply in {self.tries} {'try' if self.tries == 1 else 'tries'}"
+        return Result(
+            query.index,
+            query.input,
+            query.name,
+            query.type,
+            status,
+            [],
+            teller.server.text if teller else None,
+            teller.transport if teller else None,
+            self.sends,
+            round(now - self.first, 6),
+            engine,
+            "wire",
+            error,
+        )

@@ -1,0 +1,261 @@
+"""The nameservers of a run, and whose turn it is.
+
+All get their turn, as far as their windows allow. One that is of no use rests: it has never answered and a query to it
+ran out, or it fails or refuses nearly everything. It is asked only where all are so, or with one query at times to see
+whether that is over. A short list goes to all of them: shares follow from what there is to ask, not from what there is
+room for. Looking costs by the nameservers in use, not by all of them: there may be thousands.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from typing import TYPE_CHECKING
+
+from resolver.wire.connections import Connections
+from resolver.wire.flows import RENEWED
+from resolver.wire.inflight import Flow, InFlight
+from resolver.wire.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from resolver.message import Query
+    from resolver.nameserver import Nameserver
+    from resolver.policy import Policy
+    from resolver.wire.flows import Flows
+
+PROBE = 0.1  # seconds between the queries that look whether a closed port is open again
+USELESS = 3  # tries that fail at a nameserver which never answered, until it rests
+FAILING = 0.9  # share of the latest tries that fail at one which has answered, until it rests
+MEMORY = 1 / 16  # weight of one try in that share
+REST = 16.0  # times the first rest: the longest
+LOOK = 64  # nameservers that are looked at for one with room, or for the next try
+
+
+class Server:
+    """One nameserver: its window, its flows, and the lookups that wait to be sent to it (again)."""
+
+    __slots__ = (
+        "answered",
+        "connections",
+        "edns",
+        "failing",
+        "failures",
+        "flows",
+        "further",
+        "nameserver",
+        "number",
+        "probe_at",
+        "ready",
+        "refused_since",
+        "renew_after",
+        "renewals",
+        "rest",
+        "rested",
+        "stream",
+        "text",
+        "turn",
+        "went_silent",
+        "window",
+    )
+
+    def __init__(self, number: int, nameserver: Nameserver, window: Window) -> None:
+        self.number = number
+        self.nameserver = nameserver
+        self.text = str(nameserver)
+        self.window = window
+        self.stream = nameserver.transport != "udp"
+        self.edns = True  # until it refuses a query with EDNS, and answers well without
+        self.ready: deque[InFlight] = deque()  # lookups that wait to be sent over UDP
+        self.flows: list[Flow] = []  # UDP; those that get new queries
+        self.further: Flow | None = None  # the latest one for further tries
+        self.turn = 0
+        self.renew_after = RENEWED  # queries
+        self.renewals = 0
+        self.went_silent = 0  # replies of the last flow that fell silent
+        self.connections: Connections | None = None
+        self.answered = False  # ever, in this run
+        self.failures = 0  # tries that failed before its first answer
+        self.failing = 0.0  # share of the latest tries that failed since
+        self.refused_since: float | None = None  # the port is closed, though it has answered before
+        self.probe_at = 0.0  # when one query may look whether it is open again
+        self.rest = 0.0  # seconds of the present rest; 0: none
+        self.rested = 0.0  # until when
+
+    def uses(self, flow: Flow) -> bool:
+        """May this flow get more queries?"""
+        if flow.stream:
+            return self.connections is not None and self.connections.uses(flow)
+        return flow in self.flows or flow is self.further
+
+    def forget(self, flow: Flow) -> None:
+        """Give no more queries to a flow."""
+        if flow in self.flows:
+            self.flows.remove(flow)
+        if flow is self.further:
+            self.further = None
+        if self.connections is not None:
+            self.connections.forget(flow)
+
+    @property
+    def waiting(self) -> bool:
+        """Do lookups wait to be sent to it?"""
+        return bool(self.ready or (self.connections and (self.connections.waiting or self.connections.suspects)))
+
+    def queues(self) -> list[deque[InFlight]]:
+        """All that wait to be sent to it."""
+        connections = self.connections
+        return [self.ready, *((connections.suspects, connections.waiting) if connections else ())]
+
+
+class ServerRotation:
+    """The `servers` of a run. `parties`: see window.py."""
+
+    def __init__(self, policy: Policy, nameservers: Sequence[Nameserver], parties: int, flows: Flows) -> None:
+        self._patience = max(2 * policy.query_timeout, 1.0)
+        self.servers = [
+            Server(number, nameserver, Window(policy.in_flight, self._patience, parties))
+            for number, nameserver in enumerate(nameservers)
+        ]
+        self.in_use: dict[Server, None] = {}  # those with something under way, or of which something is wanted
+        self._policy = policy
+        self._flows = flows
+        self._turn = deque(self.servers)
+        self._awake = len(self.servers)  # those that do not rest
+        self._resting: list[tuple[float, int, Server]] = []  # by the end of the rest; not in turn
+
+    def connections(self, server: Server) -> Connections:
+        """The connections of a nameserver."""
+        if server.connections is None:
+            server.connections = Connections(server, self._flows, self._policy.in_flight, self._policy.wait(1))
+        return server.connections
+
+    # --- What became of a try.
+
+    def answer(self, server: Server, answers: int, now: float) -> None:
+        """Count answers of a nameserver."""
+        if not server.answered:
+            server.answered = True
+        elif server.failing:
+            server.failing *= (1 - MEMORY) ** answers
+        if server.rest:
+            server.rest = server.failing = 0.0
+            self._awake += 1
+            if server not in self._turn:
+                self._turn.append(server)
+
+    def failure(self, server: Server, now: float, *, silence: bool) -> None:
+        """Count a try that failed at a nameserver; `silence`: nothing came."""
+        if not server.answered:
+            server.failures += USELESS if silence else 1
+            useless = server.failures >= USELESS
+        else:
+            server.failing += MEMORY * (1 - server.failing)
+            useless = server.failing > FAILING or server.window.dead
+        if not useless:
+            return
+        if not server.rest:
+            server.rest = self._patience
+            server.rested = now + server.rest
+            self._awake -= 1
+            if not self._awake:
+                self._turn.extend(each for _, _, each in self._resting)
+                self._resting.clear()
+        elif now >= server.rested:
+            server.rest = min(REST * self._patience, 2 * server.rest)
+            server.rested = now + server.rest
+
+    def sole(self, server: Server) -> bool:
+        """Is there no other that could be asked in its place?"""
+        return self._awake - (not server.rest) <= 0
+
+    def held(self, server: Server) -> bool:
+        """Do lookups wait until its port is open again? It was, and there is nobody else to ask."""
+        return server.refused_since is not None and self.sole(server)
+
+    # --- Who is asked.
+
+    def to_probe(self, now: float) -> Server | None:
+        """The next one whose rest is over: one query may look whether it is back."""
+        if not (self._awake and self._resting and self._resting[0][0] <= now):
+            return None
+        server = self._resting[0][2]
+        if server.rest:
+            server.rested = now + server.rest
+            heapq.heapreplace(self._resting, (server.rested, server.number, server))
+            return server
+        heapq.heappop(self._resting)
+        return None
+
+    def rooms(self, wanted: int, most: int, now: float) -> list[tuple[int, Server]]:
+        """How many new queries may go to whom just now, `most` at each, in turn; only those that may get some."""
+        turn, found = self._turn, []
+        fruitless = 0
+        for _ in range(len(turn)):
+            server = turn[0]
+            if server.rest and self._awake:
+                turn.popleft()
+                heapq.heappush(self._resting, (server.rested, server.number, server))
+                continue
+            turn.rotate(-1)
+            room = min(most, self._room(server, now))
+            if room > 0:
+                found.append((room, server))
+                if len(found) >= wanted:
+                    break
+            else:
+                self.in_use[server] = None  # woken when it has room
+                fruitless += 1
+                if fruitless >= LOOK:
+                    break
+        return found
+
+    def shares(self, queries: list[Query], rooms: list[tuple[int, Server]]) -> Iterator[tuple[Server, list[Query]]]:
+        """Who is asked which of these queries. They fit into the rooms, and are shared as evenly as these allow."""
+        most, at = _share(len(queries), [room for room, _ in rooms]), 0
+        given = 0
+        for room, server in rooms:
+            if share := queries[at : at + min(room, most)]:
+                at += len(share)
+                given += 1
+                self.in_use[server] = None
+                yield server, share
+        self._turn.rotate(len(rooms) - given)  # those that got none are the next
+
+    def after(self, server: Server) -> Server:
+        """Whom to ask after this one: the next that has answered and does not rest, or the next that does not rest."""
+        servers = self.servers
+        count = len(servers)
+        others = [servers[(server.number + step) % count] for step in range(1, min(count, LOOK + 1))]
+        awake = [each for each in others if not each.rest]
+        proven = next((each for each in awake if each.answered), None)
+        if proven is None and count > LOOK:
+            proven = next((each for each in self._turn if each.answered and not each.rest), None)
+        if proven or awake:
+            return proven or awake[0]
+        return others[0] if others and server.rest else server
+
+    def _room(self, server: Server, now: float) -> int:
+        if server.waiting:
+            return 0
+        if self.held(server):
+            return int(now >= server.probe_at)
+        if server.stream:
+            return self.connections(server).room()
+        if self._flows.short and not server.flows:
+            return 0
+        return server.window.allowance(now)
+
+
+def _share(queries: int, rooms: list[int]) -> int:
+    """The most that one of several may get, so that these queries, which fit into the rooms, are shared evenly."""
+    for number, room in enumerate(sorted(rooms)):
+        share = -(-queries // (len(rooms) - number))
+        if room >= share:
+            return share
+        queries -= room
+    return queries
+
+
