@@ -1,0 +1,115 @@
+"""The only nameserver restarts in the middle of a run: its port is closed for a while, and the kernel says so.
+
+One that has answered and now refuses is away, as one that is silent is: a try takes as long. One that has never
+answered is told at once (test_kernel_errors.py).
+"""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Ask, row
+from scripted import Scripted, Stream, names
+
+from resolver import Policy, Run, Status, resolve
+from resolver.engines import pairs
+
+WIRE = [each for each in pairs() if each.backend == "wire"]
+TRIES = 0.8 * 1.75  # seconds that three tries take whose last waits 0.8
+
+
+class Restart(threading.Thread):
+    """Closes the port of a nameserver once it has answered, opens it again after some seconds, or never."""
+
+    def __init__(self, server: Scripted, away: float | None) -> None:
+        super().__init__()
+        self._server, self._away = server, away
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Wait until it has answered for a while; then close."""
+        while not self._ended.wait(0.01):
+            counts = self._server.counts()
+            if counts.udp + counts.stream >= 200:
+                self._server.close()
+                if self._away is not None:
+                    self._ended.wait(self._away)
+                    self._server.open()
+                return
+
+    def __enter__(self) -> "Restart":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
+
+
+def restarted(ask: Any, away: float | None, number: int, transport: str = "udp", **fields: Any) -> Run:
+    """So many lookups, 1,000 a second, of a nameserver that goes away for so many seconds after 200 of them."""
+    stream = Stream(certificate=fields.pop("certificate", None))
+    with Scripted(stream=stream) as server, Restart(server, away):
+        nameservers: Any = (server.over(transport),)
+        policy = Policy(nameservers=nameservers, rate=1000, query_timeout=0.8, timeout=15, **fields)
+        run: Run = ask(names(number), policy=policy)
+    return run
+
+
+@pytest.mark.parametrize("pair", WIRE, ids=row, indirect=True)
+def test_a_restart_fails_no_lookup(ask: Ask) -> None:
+    """A port that is closed for less than the last try waits costs no lookup its answer."""
+    run = restarted(ask, 0.5, 1500)
+    assert {"NOERROR": 1500} == run.summary.statuses
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+def test_a_restart_over_streams(secure: tuple[Path, Path], transport: str) -> None:
+    """The same over TCP and TLS, where connections are reset and new ones refused."""
+    options = {"certificate": str(secure[0]), "tls_ca": str(secure[1])} if transport == "tls" else {}
+    run = restarted(resolve, 0.5, 1500, transport, **options)
+    assert {"NOERROR": 1500} == run.summary.statuses
+
+
+@pytest.mark.parametrize("away", [0.05, 1.2])
+def test_no_error_after_a_restart(away: float) -> None:
+    """However long it was away, within the time of the tries, no lookup is an ERROR."""
+    run = restarted(resolve, away, 2500)
+    assert 0 == run.summary.statuses.get("ERROR", 0)
+    assert {"NOERROR"} == {each.status for each in run[-100:]}
+
+
+def test_restarts_again_and_again() -> None:
+    """Short absences that follow each other are no different."""
+    with Scripted() as server:
+        ended = threading.Event()
+
+        def restart() -> None:
+            while not ended.wait(0.3):
+                server.close()
+                ended.wait(0.1)
+                server.open()
+
+        thread = threading.Thread(target=restart)
+        thread.start()
+        try:
+            run = resolve(names(2000), nameservers=[server.udp], rate=1000, query_timeout=0.8)
+        finally:
+            ended.set()
+            thread.join()
+    assert {"NOERROR": 2000} == run.summary.statuses
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_closed_for_good(transport: str) -> None:
+    """A nameserver that answered and is gone is reported in the time of the tries, in one sentence that names it."""
+    run = restarted(resolve, None, 700, transport)
+    gone = [each for each in run if each.status != Status.NOERROR]
+    assert len(gone) >= 300
+    assert {Status.ERROR, Status.TIMEOUT} >= {each.status for each in gone}
+    assert [] == [each.elapsed for each in gone if not 0 < (each.elapsed or 0) < TRIES + 0.5]
+    # One sentence for all of them, with the nameserver and what it said in it.
+    [sentence] = {each.error for each in gone}
+    assert sentence is not None
+    assert "refused" in sentence

@@ -1,0 +1,276 @@
+"""Nameservers whose connections misbehave: over tcp://, over tls://, and over TCP after truncated datagrams (`udp`).
+
+A failure belongs to the connection that it befell. The nameservers are scripted (scripted.py); what stands in the
+docstring of a test is all that is wrong with one.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import Any, NamedTuple
+
+import pytest
+from command import environment, second_look, start
+from conftest import Ask, row
+from scripted import FATES, Counts, Scripted, Stream, Udp, names, plain_client
+
+from resolver import Policy, Run, Status, resolve
+from resolver.engines import pairs
+
+TRANSPORTS = ["udp", "tcp", "tls"]
+TRUNCATING = Udp(reply="truncated")
+WIRE = [each for each in pairs() if each.backend == "wire"]
+SHORT = 1.0  # seconds of the last try where tries must run out
+TRIES = SHORT * 1.75  # what three tries take then
+
+
+class Seen(NamedTuple):
+    """A run, and what the nameserver saw of it."""
+
+    run: Run
+    counts: Counts
+
+
+class Way:
+    """How a scripted nameserver is asked: over `transport`."""
+
+    def __init__(self, transport: str, secure: tuple[Path, Path]) -> None:
+        self.transport = transport
+        self.certificate = str(secure[0]) if transport == "tls" else None
+        self.authority = str(secure[1]) if transport == "tls" else None
+
+    def server(self, udp: Udp = TRUNCATING, **faults: Any) -> Scripted:
+        """A nameserver whose connections have these faults."""
+        return Scripted(udp, Stream(certificate=self.certificate, **faults))
+
+    def policy(self, server: Scripted, **fields: Any) -> Policy:
+        """What asks it."""
+        return Policy(nameservers=(server.over(self.transport),), tls_ca=self.authority, **fields)  # type: ignore[arg-type]  # texts are fine
+
+    def ask(
+        self, hosts: list[str], udp: Udp = TRUNCATING, look_up: Callable[..., Run] = resolve, /, **options: Any
+    ) -> Seen:
+        """Ask such a nameserver for these hosts; `options` are fields of the policy or faults."""
+        fields = {name: options.pop(name) for name in ("query_timeout", "tries", "timeout") if name in options}
+        with self.server(udp, **options) as server:
+            return Seen(look_up(hosts, policy=self.policy(server, **fields)), server.counts())
+
+
+@pytest.fixture(params=TRANSPORTS)
+def way(request: pytest.FixtureRequest, secure: tuple[Path, Path]) -> Way:
+    """Each of the three ways."""
+    return Way(request.param, secure)
+
+
+@pytest.fixture
+def tcp(secure: tuple[Path, Path]) -> Way:
+    """The plain one."""
+    return Way("tcp", secure)
+
+
+@pytest.fixture
+def truncated(secure: tuple[Path, Path]) -> Way:
+    """The one that plain UDP runs come to."""
+    return Way("udp", secure)
+
+
+# --- (a) Connections that fall silent and stay open.
+
+
+@pytest.mark.parametrize(
+    "answers", [(1,), (50,), (100,), (0, 100), (0, 0, 299), (3, 70, 1)], ids=lambda each: "-".join(map(str, each))
+)
+def test_connections_that_fall_silent(way: Way, answers: tuple[int, ...]) -> None:
+    """Each connection answers so many queries, then reads on and says nothing: all are answered in time."""
+
+    def look() -> Seen:
+        return way.ask(names(300), answers=answers, query_timeout=SHORT)
+
+    seen = second_look(look, lambda seen: seen.run.summary.seconds < TRIES)
+    assert {"NOERROR": 300} == seen.run.summary.statuses
+    assert seen.run.summary.seconds < TRIES
+
+
+@pytest.mark.parametrize("pair", WIRE, ids=row, indirect=True)
+def test_connections_that_fall_silent_on_every_engine(ask: Ask, truncated: Way) -> None:
+    """A run over UDP whose replies are truncated loses nothing to connections that answer 50 queries, then nothing."""
+    seen = truncated.ask(names(300), TRUNCATING, ask, answers=(50,), query_timeout=SHORT)
+    assert {"NOERROR": 300} == seen.run.summary.statuses
+
+
+def test_a_connection_that_is_silent_is_given_no_more(tcp: Way) -> None:
+    """Connections that answer 20 queries each are asked little more than that once they are known."""
+    seen = tcp.ask(names(400), answers=(20,), query_timeout=SHORT)
+    assert {"NOERROR": 400} == seen.run.summary.statuses
+    assert seen.counts.connections >= 20
+    assert seen.counts.stream <= 400 * 3
+
+
+# --- (b) Connections that are closed after some queries.
+
+
+@pytest.mark.parametrize(
+    ("number", "faults", "seconds"),
+    [
+        (1500, {"queries": (100,), "latency": 0.02}, 2.0),
+        (1500, {"queries": (100,), "latency": 0.02, "lost": 0.01}, 6.0),
+        (400, {"queries": (1,), "latency": 0.005}, 4.0),
+        (400, {"queries": (7, 1, 30), "latency": 0.005}, 4.0),
+    ],
+    ids=["after-100", "after-100-and-lossy", "after-1", "after-some"],
+)
+def test_connections_that_are_closed(way: Way, number: int, faults: dict[str, Any], seconds: float) -> None:
+    """A connection that is closed after some answers is opened anew and costs next to nothing."""
+    seen = second_look(
+        lambda: way.ask(names(number), timeout=20, **faults), lambda seen: seen.run.summary.seconds < seconds
+    )
+    assert {"NOERROR": number} == seen.run.summary.statuses
+    assert seen.run.summary.seconds < seconds
+
+
+def test_connections_that_are_closed_after_100_queries(tcp: Way) -> None:
+    """With 20 ms to the nameserver, 3,000 lookups over connections of 100 queries take less than 2 s."""
+    seen = second_look(
+        lambda: tcp.ask(names(3000), queries=(100,), latency=0.02, timeout=20),
+        lambda seen: seen.run.summary.seconds < 2,
+    )
+    assert {"NOERROR": 3000} == seen.run.summary.statuses
+    assert seen.run.summary.seconds < 2
+
+
+def test_what_a_connection_takes_is_learnt(tcp: Way) -> None:
+    """Nameservers that close after 10 queries are not sent many times what they answer."""
+    seen = tcp.ask(names(500), queries=(10,), latency=0.005, timeout=20)
+    assert {"NOERROR": 500} == seen.run.summary.statuses
+    assert 50 <= seen.counts.connections <= 150
+    assert seen.run.summary.queries_sent <= 500 * 2
+
+
+@pytest.mark.parametrize("pair", WIRE, ids=row, indirect=True)
+def test_connections_that_are_closed_on_every_engine(ask: Ask, truncated: Way) -> None:
+    """A run over UDP whose replies are truncated loses nothing to connections that are closed after 20 queries."""
+    seen = truncated.ask(names(300), TRUNCATING, ask, queries=(20,), latency=0.005, timeout=20)
+    assert {"NOERROR": 300} == seen.run.summary.statuses
+
+
+# --- (c) Connections that are served slowly.
+
+
+def test_connections_served_one_query_after_the_other(way: Way) -> None:
+    """Queries that are served one after the other, 5 ms each, wait for their turn and not for their tries to run out.
+
+    In three tries' time one connection serves 140 of them.
+    """
+    seen = way.ask(names(400), service=0.005, query_timeout=0.4, timeout=20)
+    assert {"NOERROR": 400} == seen.run.summary.statuses
+
+
+@pytest.mark.parametrize("pair", WIRE, ids=row, indirect=True)
+def test_connections_served_one_query_after_the_other_on_every_engine(ask: Ask, truncated: Way) -> None:
+    """Truncated replies are fetched at the pace at which TCP is served."""
+    seen = truncated.ask(names(300), TRUNCATING, ask, service=0.005, query_timeout=0.4, timeout=20)
+    assert {"NOERROR": 300} == seen.run.summary.statuses
+
+
+def test_a_nameserver_that_limits_its_replies(truncated: Way) -> None:
+    """Beyond so many replies a second a nameserver says TC: what it says over TCP, 10 ms a query, is waited for."""
+    limited = Udp(whole_a_second=40, latency=0.01)
+    seen = truncated.ask(names(300), limited, service=0.01, query_timeout=0.4, timeout=20)
+    assert {"NOERROR": 300} == seen.run.summary.statuses
+
+
+# --- (d) Messages that are overlooked.
+
+
+def test_only_the_first_message_of_a_read_is_answered(way: Way) -> None:
+    """A nameserver that looks at one message of each read answers everything in the end."""
+    seen = way.ask(names(200), first_of_read=True, query_timeout=SHORT, timeout=20)
+    assert {"NOERROR": 200} == seen.run.summary.statuses
+
+
+# --- (e) Connections that are never read.
+
+
+def test_connections_that_are_never_read(way: Way) -> None:
+    """A nameserver that accepts and never reads, or never ends its handshake, is TIMEOUT in the time of the tries."""
+
+    def look() -> Seen:
+        return way.ask(names(300), unread=True, query_timeout=0.4)
+
+    seen = second_look(look, lambda seen: seen.run.summary.seconds < 0.7 + 1)
+    assert {"TIMEOUT": 300} == seen.run.summary.statuses
+    assert seen.run.summary.seconds < 0.7 + 1
+    assert [] == [each.elapsed for each in seen.run if not 0 < (each.elapsed or 0) < 0.7 + 1]
+
+
+def peak(*words: str | Path) -> int:
+    """The most octets of memory that `resolve WORDS` had."""
+    process = start(*words, env=environment(), stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
+    _, _, usage = os.wait4(process.pid, 0)
+    process.returncode = 0
+    return usage.ru_maxrss * 1024
+
+
+def test_memory_is_bounded_where_nothing_is_read(way: Way, tmp_path: Path) -> None:
+    """Ten times the lookups take no more memory."""
+    lists = [tmp_path / "few", tmp_path / "many"]
+    for path, number in zip(lists, (2000, 20_000), strict=True):
+        path.write_text("\n".join(names(number)))
+    ca = [] if way.authority is None else ["--tls-ca", way.authority]
+    with way.server(unread=True) as server:
+        options = ["-n", server.over(way.transport), *ca, "--tries", "1", "--query-timeout", "0.1", "-f", "jsonl"]
+        few, many = (peak(path, *options) for path in lists)
+    assert many < few + 12_000_000
+
+
+# --- (f) Everything at random.
+
+
+def test_each_name_meets_its_own_fate(way: Way) -> None:
+    """With one try, names that have their connection closed or get no reply take no other down."""
+    hosts = names(300, "ok", "close", "ok", "reset", "broken", "ok", "silent")
+    run = way.ask(hosts, by_name=True, query_timeout=SHORT, tries=1, timeout=20).run
+    expected = {
+        "ok": Status.NOERROR,
+        "close": Status.ERROR,
+        "reset": Status.ERROR,
+        "broken": Status.TIMEOUT,
+        "silent": Status.TIMEOUT,
+    }
+    assert [(host, expected[host.partition("-")[0]]) for host in hosts] == [(each.input, each.status) for each in run]
+
+
+@pytest.mark.parametrize("fate", ["close", "reset", "mute", "short", "broken", "silent"])
+def test_one_bad_name_among_many(way: Way, fate: str) -> None:
+    """A single name that ends or silences its connection, whenever it comes, has its fate alone, and soon."""
+    hosts = names(300)
+    hosts[150] = f"{fate}-150.example"
+    run = way.ask(hosts, by_name=True, query_timeout=SHORT, timeout=20).run
+    assert {hosts[150]} == {each.input for each in run if each.status != Status.NOERROR}
+    assert run.summary.seconds < TRIES * 2
+
+
+def compare_with_a_plain_client(way: Way, hosts: list[str], **faults: Any) -> None:
+    """Nearly as many are answered as by a client with a connection for each question, in nearly its time."""
+    with way.server(**faults) as server:
+        answered, plainly = plain_client(hosts, server.port, SHORT)
+
+    def look() -> Seen:
+        return way.ask(hosts, query_timeout=SHORT, tries=1, timeout=30, **faults)
+
+    seen = second_look(look, lambda seen: seen.run.summary.seconds < 1.2 * plainly + 0.5)
+    assert seen.run.summary.statuses.get("NOERROR", 0) > 0.9 * answered["NOERROR"]
+    assert seen.run.summary.seconds < 1.2 * plainly + 0.5
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_chance_at_the_pace_of_a_plain_client(transport: str, secure: tuple[Path, Path]) -> None:
+    """A mix of closes, silence and broken messages by chance is met as fast as with a connection for each question."""
+    compare_with_a_plain_client(Way(transport, secure), names(500), mixed=True)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_fates_at_the_pace_of_a_plain_client(transport: str, secure: tuple[Path, Path]) -> None:
+    """The same where it is the name that decides."""
+    compare_with_a_plain_client(Way(transport, secure), names(500, *FATES), by_name=True)
