@@ -24,12 +24,20 @@ FLOWS = {
 
 @pytest.mark.parametrize("number", [1, 30, 1000])
 @pytest.mark.parametrize("flows", FLOWS)
-@pytest.mark.parametrize("pair", WIRE, ids=row, indirect=True)
-def test_a_dead_flow_takes_no_lookup_down(ask: Ask, flows: str, number: int) -> None:
+def test_a_dead_flow_takes_no_lookup_down(flows: str, number: int) -> None:
     """Whichever ports are ignored, a lookup's next try leaves from one that is not."""
     with Scripted(FLOWS[flows]) as server:
-        run = ask(names(number), nameservers=server.udp, query_timeout=SHORT)
+        run = resolve(names(number), nameservers=[server.udp], query_timeout=SHORT)
     assert {"NOERROR": number} == run.summary.statuses
+
+
+@pytest.mark.parametrize("flows", ["first", "after-20"])
+@pytest.mark.parametrize("pair", WIRE, ids=row, indirect=True)
+def test_a_dead_flow_on_every_engine(ask: Ask, flows: str) -> None:
+    """The same on every engine, though some ask from several processes."""
+    with Scripted(FLOWS[flows]) as server:
+        run = ask(names(300), nameservers=server.udp, query_timeout=SHORT)
+    assert {"NOERROR": 300} == run.summary.statuses
 
 
 @pytest.mark.parametrize("number", [1, 30, 1000])

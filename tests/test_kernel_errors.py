@@ -6,20 +6,18 @@ matter by which call a datagram goes.
 """
 
 import errno
-import shutil
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from command import Done, environment, run, second_look
 from conftest import Ask, row
+from refusals import compile_into, settings
 from scripted import Counts, Scripted, Udp, names
 
 from resolver import Result
 from resolver.engines import pairs
 
-SOURCE = Path(__file__).with_name("refusals.c")
 WIRE = [each for each in pairs() if each.backend == "wire"]
 NUMBER = 2000
 
@@ -27,16 +25,10 @@ NUMBER = 2000
 @pytest.fixture(scope="session")
 def refusals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("there is no C compiler that could make what refuses sends and reads")
-    library = tmp_path_factory.mktemp("refusals") / "refusals.so"
-    made = subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O1", "-o", library, SOURCE, "-ldl"], capture_output=True, text=True
-    )
-    if made.returncode != 0:
-        pytest.skip(f"the C compiler makes nothing that can be loaded before Linux' C library: {made.stderr[:200]}")
-    return library
+    try:
+        return compile_into(tmp_path_factory.mktemp("refusals"))
+    except OSError as error:
+        pytest.skip(str(error))
 
 
 class Seen(NamedTuple):
@@ -69,13 +61,7 @@ class Kernel:
     def __call__(self, *words: str, sends: tuple[int, float] = (0, 0), reads: tuple[int, float] = (0, 0)) -> Seen:
         # A little far, so that each socket has many queries in flight when one call fails.
         with Scripted(Udp(latency=0.02)) as server:
-            env = environment(
-                LD_PRELOAD=str(self._library),
-                REFUSE_PORT=str(server.port),
-                REFUSE_SENDS="{}:{}".format(*sends),
-                REFUSE_READS="{}:{}".format(*reads),
-                REFUSE_LOG=str(self._log),
-            )
+            env = environment(**settings(self._library, server.port, sends, reads, self._log))
             done = run(self._list, "-n", server.udp, "-f", "jsonl", *words, env=env)
             return Seen(done, server.counts(), self._log.stat().st_size if self._log.exists() else 0)
 

@@ -10,41 +10,13 @@ from typing import Any
 
 import pytest
 from conftest import Ask, row
-from scripted import Scripted, Stream, names
+from scripted import Restart, Scripted, Stream, names
 
 from resolver import Policy, Run, Status, resolve
 from resolver.engines import pairs
 
 WIRE = [each for each in pairs() if each.backend == "wire"]
 TRIES = 0.8 * 1.75  # seconds that three tries take whose last waits 0.8
-
-
-class Restart(threading.Thread):
-    """Closes the port of a nameserver once it has answered, opens it again after some seconds, or never."""
-
-    def __init__(self, server: Scripted, away: float | None) -> None:
-        super().__init__()
-        self._server, self._away = server, away
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        """Wait until it has answered for a while; then close."""
-        while not self._ended.wait(0.01):
-            counts = self._server.counts()
-            if counts.udp + counts.stream >= 200:
-                self._server.close()
-                if self._away is not None:
-                    self._ended.wait(self._away)
-                    self._server.open()
-                return
-
-    def __enter__(self) -> "Restart":
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self.join()
 
 
 def restarted(ask: Any, away: float | None, number: int, transport: str = "udp", **fields: Any) -> Run:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 from command import environment, second_look, start
 from conftest import Ask, row
-from scripted import FATES, Counts, Scripted, Stream, Udp, names, plain_client
+from plain_client import plain_client
+from scripted import FATES, Counts, Scripted, Stream, Udp, names
 
 from resolver import Policy, Run, Status, resolve
 from resolver.engines import pairs
@@ -117,8 +118,9 @@ def test_a_connection_that_is_silent_is_given_no_more(tcp: Way) -> None:
         (1500, {"queries": (100,), "latency": 0.02, "lost": 0.01}, 6.0),
         (400, {"queries": (1,), "latency": 0.005}, 4.0),
         (400, {"queries": (7, 1, 30), "latency": 0.005}, 4.0),
+        (400, {"queries": (20,), "latency": 0.005, "reset": True}, 4.0),
     ],
-    ids=["after-100", "after-100-and-lossy", "after-1", "after-some"],
+    ids=["after-100", "after-100-and-lossy", "after-1", "after-some", "reset-after-20"],
 )
 def test_connections_that_are_closed(way: Way, number: int, faults: dict[str, Any], seconds: float) -> None:
     """A connection that is closed after some answers is opened anew and costs next to nothing."""
