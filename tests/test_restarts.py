@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import Ask, row
-from scripted import Restart, Scripted, Stream, names
+from scripted import Restart, Scripted, Stream, Udp, names
 
 from resolver import Policy, Run, Status, resolve
 from resolver.engines import pairs
@@ -21,8 +21,9 @@ TRIES = 0.8 * 1.75  # seconds that three tries take whose last waits 0.8
 
 def restarted(ask: Any, away: float | None, number: int, transport: str = "udp", **fields: Any) -> Run:
     """So many lookups, 1,000 a second, of a nameserver that goes away for so many seconds after 200 of them."""
-    stream = Stream(certificate=fields.pop("certificate", None))
-    with Scripted(stream=stream) as server, Restart(server, away):
+    # A little far, so that some queries are on their way when it goes.
+    stream = Stream(certificate=fields.pop("certificate", None), latency=0.02)
+    with Scripted(Udp(latency=0.02), stream) as server, Restart(server, away):
         nameservers: Any = (server.over(transport),)
         policy = Policy(nameservers=nameservers, rate=1000, query_timeout=0.8, timeout=15, **fields)
         run: Run = ask(names(number), policy=policy)
