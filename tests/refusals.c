@@ -16,7 +16,7 @@
 
 static int log_file = -1, port, send_errno, read_errno;
 static double send_share, read_share;
-static __thread unsigned short state[3];
+static __thread unsigned short state[3] = {1, 2, 3}; /* the same chance in every run */
 
 __attribute__((constructor)) static void begin(void) {
     const char *text;
@@ -43,10 +43,6 @@ static int ours(int fd) {
 static int refused(int fd, int number, double share) {
     int before = errno;
     if (share <= 0.0 || !ours(fd)) return errno = before, 0;
-    if (!state[0] && !state[1]) {
-        state[0] = (unsigned short)(getpid() | 1);
-        state[1] = (unsigned short)syscall(SYS_gettid);
-    }
     if (erand48(state) >= share) return errno = before, 0;
     if (log_file >= 0) syscall(SYS_write, log_file, ".", 1);
     errno = number;

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import heapq
 import itertools
 import json
@@ -38,6 +39,12 @@ def reply_to(query: bytes, rcode: int = 0, truncated: bool = False) -> bytes:
     answer = b"" if empty else b"\xc0\x0c\0\1\0\1\0\0\1\x2c\0\4\xc0\0\2\1"
     flags = bytes((0x81 | 2 * truncated, 0x80 | rcode))
     return query[:2] + flags + bytes((0, 1, 0, not empty, 0, 0, 0, 0)) + question + answer
+
+
+@functools.cache
+def chance(address: bytes) -> float:
+    """Return a number from 0 to 1 as if by chance, and the same for an address in every run."""
+    return random.Random(address).random()
 
 
 class Loop:
@@ -120,7 +127,7 @@ class Datagrams:
     def _reply(self, query: bytes, port: int, to: bytes) -> bytes | None:
         settings = self._settings
         if to:
-            number = (int.from_bytes(to[1:]) * 2654435761 >> 8) % 1000 / 1000  # as if by chance, and each time the same
+            number = chance(to)
             if number < settings.silent:
                 return None
             return reply_to(query, 5 if number < settings.silent + settings.refused else 0)

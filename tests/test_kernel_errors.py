@@ -19,7 +19,7 @@ from resolver import Result
 from resolver.engines import pairs
 
 WIRE = [each for each in pairs() if each.backend == "wire"]
-NUMBER = 2000
+NUMBER = 1500
 
 
 @pytest.fixture(scope="session")
@@ -78,11 +78,12 @@ def test_a_kernel_that_refuses_nothing(kernel: Kernel) -> None:
     assert [0, NUMBER, NUMBER] == [seen.refused, seen.attempts, seen.counts.udp]
 
 
-@pytest.mark.parametrize("share", [0.005, 0.02, 0.1])
-@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.ENOBUFS], ids=errno.errorcode.get)
+@pytest.mark.parametrize(
+    ("number", "share"), [(errno.EPERM, 0.02), (errno.EPERM, 0.1), (errno.EACCES, 0.05), (errno.ENOBUFS, 0.1)]
+)
 def test_refused_sends(kernel: Kernel, number: int, share: float) -> None:
     """A send that is refused is made again: all lookups are answered, with hardly a query more."""
-    # One by one (--rate gives out a few at a time), so that there are calls enough for the smallest share.
+    # A few at a time, so that there are calls enough for the smallest share.
     seen = kernel("--rate", "4000", sends=(number, share))
     assert seen.refused > 0
     assert [] == seen.unlike
@@ -96,8 +97,9 @@ def test_refused_batches(kernel: Kernel) -> None:
     assert [] == seen.unlike
 
 
-@pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
-@pytest.mark.parametrize("number", [errno.ECONNREFUSED, errno.EHOSTUNREACH], ids=errno.errorcode.get)
+@pytest.mark.parametrize(
+    ("number", "share"), [(errno.ECONNREFUSED, 0.01), (errno.ECONNREFUSED, 0.1), (errno.EHOSTUNREACH, 0.05)]
+)
 def test_refused_reads(kernel: Kernel, number: int, share: float) -> None:
     """An ICMP error that a read tells of takes none of the lookups down whose replies come all the same."""
     seen = kernel("--rate", "4000", reads=(number, share))
@@ -119,7 +121,7 @@ def test_refused_sends_and_reads(kernel: Kernel) -> None:
     assert [] == seen.unlike
 
 
-@pytest.mark.parametrize("engine", [each.engine for each in WIRE if each.engine != "gevent"])
+@pytest.mark.parametrize("engine", ["asyncio", "threads", "twisted", "processes"])  # workers run one of these
 def test_refusals_on_every_engine(kernel: Kernel, engine: str) -> None:
     """It is the same on every engine, processes of its own included."""
     seen = kernel("-e", engine, "--rate", "4000", sends=(errno.EPERM, 0.02), reads=(errno.ECONNREFUSED, 0.02))

@@ -81,10 +81,10 @@ def test_more_nameservers_than_descriptors(
 
 
 def test_ten_thousand_nameservers(limited: Limited, everywhere: Scripted) -> None:
-    """A list of 10,000 works with 256 descriptors, and most of them are asked."""
-    done = limited(everywhere, 10_000, 10_000, 256, 256)
-    assert {("NOERROR", None): 10_000} == statuses(done)
-    assert len({each["nameserver"] for each in done.results}) > 3000
+    """A list of 10,000 works with 256 descriptors, and more of them are asked than fit into those at once."""
+    done = limited(everywhere, 10_000, 5000, 256, 256)
+    assert {("NOERROR", None): 5000} == statuses(done)
+    assert len({each["nameserver"] for each in done.results}) > 256
 
 
 @pytest.mark.parametrize("engine", WIRE)

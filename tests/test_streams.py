@@ -194,11 +194,12 @@ def test_only_the_first_message_of_a_read_is_answered(way: Way) -> None:
 # --- (e) Connections that are never read.
 
 
-def test_connections_that_are_never_read(way: Way) -> None:
-    """A nameserver that accepts and never reads, or never ends its handshake, is TIMEOUT in the time of the tries."""
+@pytest.mark.parametrize("faults", [{"unread": True}, {"answers": (0,)}], ids=["unread", "unanswered"])
+def test_connections_that_say_nothing(way: Way, faults: dict[str, Any]) -> None:
+    """A nameserver that accepts and never reads, never ends its handshake or never answers is TIMEOUT in time."""
 
     def look() -> Seen:
-        return way.ask(names(300), unread=True, query_timeout=0.4)
+        return way.ask(names(300), query_timeout=0.4, timeout=20, **faults)
 
     seen = second_look(look, lambda seen: seen.run.summary.seconds < 0.7 + 1)
     assert {"TIMEOUT": 300} == seen.run.summary.statuses
@@ -215,15 +216,15 @@ def peak(*words: str | Path) -> int:
 
 
 def test_memory_is_bounded_where_nothing_is_read(way: Way, tmp_path: Path) -> None:
-    """Ten times the lookups take no more memory."""
+    """Seven times the lookups take no more memory: not two kilobytes for each that was given up."""
     lists = [tmp_path / "few", tmp_path / "many"]
-    for path, number in zip(lists, (2000, 20_000), strict=True):
+    for path, number in zip(lists, (1500, 10_000), strict=True):
         path.write_text("\n".join(names(number)))
     ca = [] if way.authority is None else ["--tls-ca", way.authority]
     with way.server(unread=True) as server:
         options = ["-n", server.over(way.transport), *ca, "--tries", "1", "--query-timeout", "0.1", "-f", "jsonl"]
         few, many = (peak(path, *options) for path in lists)
-    assert many < few + 12_000_000
+    assert many < few + 8500 * 2000
 
 
 # --- (f) Everything at random.
@@ -256,10 +257,10 @@ def test_one_bad_name_among_many(way: Way, fate: str) -> None:
 def compare_with_a_plain_client(way: Way, hosts: list[str], **faults: Any) -> None:
     """Nearly as many are answered as by a client with a connection for each question, in nearly its time."""
     with way.server(**faults) as server:
-        answered, plainly = plain_client(hosts, server.port, SHORT)
+        answered, plainly = plain_client(hosts, server.port, 0.5)
 
     def look() -> Seen:
-        return way.ask(hosts, query_timeout=SHORT, tries=1, timeout=30, **faults)
+        return way.ask(hosts, query_timeout=0.5, tries=1, timeout=15, **faults)
 
     seen = second_look(look, lambda seen: seen.run.summary.seconds < 1.2 * plainly + 0.5)
     assert seen.run.summary.statuses.get("NOERROR", 0) > 0.9 * answered["NOERROR"]
