@@ -7,6 +7,8 @@ much. A failure belongs to the connection:
 * one that says nothing while a query runs out is given no more; one that closes is gone. Either way, what it answered
   until then is the *limit*: how much this nameserver, or what stands before it, takes on one connection. The next ones
   carry no more than that, the more of them side by side; now and then one more is tried, for the limit may be chance.
+* one that loses queries while it answers others takes no pipelining: from then on one at a time, on many connections.
+  Where these run out as well, it was the names.
 * one that closes with nothing answered has met a query that it does not survive: each that was on it is asked *alone*,
   on a connection of its own, many of them side by side. That is both safe and fast.
 * a nameserver none of whose connections says anything is dead: nothing is held back, so that its lookups run out
@@ -27,23 +29,26 @@ if TYPE_CHECKING:
 
 DEPTH = 32  # queries that may wait on a new connection
 LEAST_DEPTH = 4
+TRIAL = 4  # queries that wait on a new one until it says something, where another has fallen silent
 FEW = 4  # connections side by side
 MANY = 100  # connections side by side where each takes little
 TOGETHER = 128  # queries that should be under way together, however few a connection takes
 LATER = 0.1  # seconds above the quickest reply: a queue at the other end
+LOST = 4  # queries that ran out, before a pattern is seen in it
 RARELY = 16  # connections of which one tries to go beyond the limit
 
 
 class Connection(Flow):
     """One TCP or TLS connection. `most`: queries that it may carry in all; `quickest`: seconds of a reply."""
 
-    __slots__ = ("alone", "depth", "most", "quickest", "slowed")
+    __slots__ = ("alone", "depth", "lost", "most", "quickest", "slowed")
 
     def __init__(self, server: Server, transport: str, depth: float, most: float, alone: bool) -> None:
         super().__init__(server, transport)
         self.depth = depth
         self.most = most
         self.alone = alone
+        self.lost = 0  # queries that ran out
         self.quickest = math.inf
         self.slowed = -math.inf
 
@@ -76,6 +81,10 @@ class Connections:
         self._later = min(LATER, wait / 4)
         self._answered = False
         self._silent = 0  # connections that were given up since something was answered
+        self._deepest = most_in_flight  # the most that waits on any connection
+        self._one_by_one = 0  # answered less lost, since it is one at a time
+        self._by_name = False  # queries run out that were alone, too
+        self._distrusted = False  # one has fallen silent
         self._limit = math.inf
         self._carried = 0  # connections that answered as many as the limit, since one tried more
         self._rarely = RARELY
@@ -83,7 +92,7 @@ class Connections:
     @property
     def dead(self) -> bool:
         """Nothing comes back on any connection."""
-        return self._silent > (FEW if self._answered else 0)
+        return self._silent > (FEW if self._answered else 1)
 
     def room(self) -> int:
         """How many new queries may go on connections now."""
@@ -93,13 +102,21 @@ class Connections:
 
     def choose(self) -> Connection | None:
         """The connection for the next queries, as many as it has room for; None where none has any for now."""
+        found = None
         for connection in self.open:
             if connection.room:
-                return connection
-        return self._begin(self._depth(), self._limit) if self._may_open() else None
+                if connection.replies:
+                    return connection
+                found = found or connection
+        return found or (self._begin(self._depth(), self._limit) if self._may_open() else None)
 
     def choose_alone(self) -> Connection | None:
-        """A connection for one suspect; None where there are as many as may be."""
+        """A connection for one suspect: an idle one that works, or a new one; None where there are as many as may be."""
+        for connection in self.open:
+            if connection.replies and connection.room and not connection.in_flight:
+                self.open.remove(connection)
+                self._alone.add(connection)
+                return connection
         if len(self._alone) + len(self.open) >= MANY:
             return None
         return self._begin(1, 1, alone=True)
@@ -110,30 +127,46 @@ class Connections:
         self._silent = 0
         if connection.replies > self._limit:
             self._limit *= 2
-        if connection.alone:
-            return
+        if self._deepest == 1:
+            self._one_by_one += replies
+        if connection in self._alone:
+            self._alone.remove(connection)
+            if connection.alone:
+                return
+            self.open.append(connection)
         connection.quickest = min(connection.quickest, seconds)
         late = seconds - connection.quickest
         if late <= self._later:
-            connection.depth = min(self._most_in_flight, connection.depth + replies)
+            connection.depth = min(self._deepest, connection.depth + replies)
         elif late > 2 * self._later and now - connection.slowed > seconds:
             connection.depth = max(LEAST_DEPTH, min(connection.depth, len(connection.in_flight) + replies) / 2)
             connection.slowed = now
         if connection.sent >= connection.most and not connection.in_flight:
             self._was_carried(connection)
 
-    def silent(self, connection: Connection) -> bool:
-        """Give no more queries to a connection on which one ran out, with nothing received for long.
+    def ran_out(self, connection: Connection, quiet: bool) -> bool:
+        """Count a query that ran out; `quiet`: nothing has been received on its connection for long.
 
-        Returns whether the connection is to blame, since others have answered.
+        Returns whether the connection may be to blame, since others have answered.
         """
         blamed = self._answered and not self.dead
-        if connection in self.open:
-            self.open.remove(connection)
-            self._silent += 1
-            self._learn(connection)
-        self._alone.discard(connection)
-        return blamed
+        connection.lost += 1
+        if quiet:
+            if connection in self.open:
+                self._silent += 1
+                self._distrusted = True
+                self._learn(connection)
+            self.forget(connection)
+            return blamed
+        if self._deepest == 1:
+            self._one_by_one -= 1
+            if self._one_by_one < -LOST:
+                self._deepest, self._by_name = self._most_in_flight, True
+        elif connection.lost >= LOST and 4 * connection.lost > connection.replies and not self._by_name:
+            self._deepest = 1
+            for each in self.open:
+                each.depth = 1
+        return self._deepest == 1 and connection.lost > 1
 
     def closed(self, connection: Connection, stranded: int) -> None:
         """Forget a connection that ended, with so many queries unanswered."""
@@ -156,8 +189,8 @@ class Connections:
         """How many more connections may be opened."""
         if not self._answered:
             return 0 if self.open else 1
-        most = max(FEW, min(MANY, math.ceil(TOGETHER / self._limit)))
-        if self._limit == math.inf and not all(each.replies for each in self.open):
+        most = max(FEW, min(MANY, math.ceil(TOGETHER / min(self._limit, self._deepest))))
+        if self._limit == math.inf and self._deepest > 1 and not all(each.replies for each in self.open):
             return 0  # how much one connection takes is soon known
         return max(0, min(most - sum(each.busy for each in self.open), MANY - len(self.open) - len(self._alone)))
 
@@ -172,7 +205,9 @@ class Connections:
         return connection
 
     def _depth(self) -> float:
-        return self._most_in_flight if self.dead else DEPTH
+        if self.dead:
+            return self._most_in_flight
+        return min(self._deepest, TRIAL if self._distrusted else DEPTH)
 
     def _learn(self, connection: Connection) -> None:
         """It took so many, and no more."""

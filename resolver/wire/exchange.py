@@ -93,7 +93,6 @@ class Exchange:
         self.dropped = self._flows.dropped
         self._rotation = ServerRotation(policy, nameservers, parties, self._flows)
         self.servers = self._rotation.servers
-        self._all_tries = sum(policy.wait(number) for number in range(1, policy.tries + 1))  # seconds
         self._paused: list[tuple[float, int, InFlight]] = []
         self._count = itertools.count()
         self._wake = 0.0
@@ -245,18 +244,15 @@ class Exchange:
         server = flow.server
         server.forget(flow)
         self._flows.drop(flow)
-        restarts = server.answered and self._rotation.sole(server)
+        if server.answered and self._rotation.sole(server):
+            # It may restart: its queries run out as if they had gone out.
+            flow.refused = reason
+            server.refused_since = server.refused_since or now
+            flow.in_flight.clear()
+            return
         for lookup in self._strand(flow):
             server.window.failed(lookup.round, now)
-            if restarts:
-                server.refused_since = server.refused_since or now
-                if lookup.sends > 1:  # it did not go out
-                    lookup.sends -= 1
-                    self.queries_sent -= 1
-                self._hear(lookup, Status.ERROR, reason, flow)
-                self._queue(lookup)
-            else:
-                self._try_failed(lookup, Status.ERROR, reason, flow, now)
+            self._try_failed(lookup, Status.ERROR, reason, flow, now)
 
     def unreachable(self, flow: Flow, reason: str, now: float) -> None:
         """An error was reported about a datagram that went out earlier (ICMP); nobody says which."""
@@ -275,10 +271,15 @@ class Exchange:
         may limit the queries of one connection. One that may have been the cause is asked alone from then on.
         """
         stranded = self._strand(flow)
+        assert isinstance(flow, Connection)
         self._rotation.connections(flow.server).closed(flow, len(stranded))
         self._flows.drop(flow)
         for lookup in stranded:
-            if not self._shared(lookup, flow):
+            if flow.sent > 1 and self._repeated(lookup, FREE):
+                lookup.alone = lookup.broke or not flow.replies
+                lookup.broke = True
+                self._queue(lookup)
+            else:
                 self._try_failed(lookup, Status.ERROR, reason, flow, now)
 
     def refused(self, flow: Flow, messages: Iterable[bytes], reason: str, now: float) -> None:
@@ -335,7 +336,13 @@ class Exchange:
             server = flow.server
             quiet = now - flow.last_reply > (now - lookup.sent) / 2
             if isinstance(flow, Connection):
-                if quiet and self._rotation.connections(server).silent(flow) and self._shared(lookup, flow):
+                blamed = self._rotation.connections(server).ran_out(flow, quiet)
+                # One that was alone may have met a connection that was dead from the start, as others were.
+                free = FREE if flow.sent > 1 else FREE - 2
+                if blamed and not flow.refused and self._repeated(lookup, free):
+                    lookup.alone = quiet and lookup.broke
+                    lookup.broke = True
+                    self._queue(lookup)
                     continue
             else:
                 server.window.silent(now)
@@ -345,15 +352,12 @@ class Exchange:
             status = Status.ERROR if flow.refused else Status.TIMEOUT
             self._try_failed(lookup, status, flow.refused, flow, now)
 
-    def _shared(self, lookup: InFlight, flow: Flow) -> bool:
-        """Ask a lookup again, at no try's cost, whose connection ended under several; False where it was not so."""
-        if flow.sent == 1 or lookup.free >= FREE:
+    def _repeated(self, lookup: InFlight, most: int) -> bool:
+        """May a lookup be asked once more at no try's cost? Then it is counted, and waits no longer."""
+        if lookup.free >= most:
             return False
         lookup.free += 1
-        lookup.alone = lookup.broke or not flow.replies
-        lookup.broke = True
         self._timers.remove(lookup)
-        self._queue(lookup)
         return True
 
     def _strand(self, flow: Flow) -> list[InFlight]:
@@ -556,7 +560,7 @@ class Exchange:
                 lookup = queue.popleft()
                 if lookup.ended:
                     continue
-                if now >= lookup.first + self._all_tries:
+                if now >= lookup.first + self._rotation.all_tries:
                     self._give_up(lookup, now)
                 else:
                     queue.append(lookup)

@@ -119,6 +119,7 @@ class ServerRotation:
             Server(number, nameserver, Window(policy.in_flight, self._patience, parties))
             for number, nameserver in enumerate(nameservers)
         ]
+        self.all_tries = sum(policy.wait(number) for number in range(1, policy.tries + 1))  # seconds
         self.in_use: dict[Server, None] = {}  # those with something under way, or of which something is wanted
         self._policy = policy
         self._flows = flows
@@ -172,7 +173,7 @@ class ServerRotation:
         return self._awake - (not server.rest) <= 0
 
     def held(self, server: Server) -> bool:
-        """Do lookups wait until its port is open again? It was, and there is nobody else to ask."""
+        """Do lookups that it refused wait until its port is open again? It was, and there is nobody else to ask."""
         return server.refused_since is not None and self.sole(server)
 
     # --- Who is asked.
@@ -240,7 +241,7 @@ class ServerRotation:
     def _room(self, server: Server, now: float) -> int:
         if server.waiting:
             return 0
-        if self.held(server):
+        if self.held(server) and now - (server.refused_since or now) < self.all_tries:
             return int(now >= server.probe_at)
         if server.stream:
             return self.connections(server).room()
