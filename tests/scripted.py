@@ -57,10 +57,10 @@ class Stream:
 
     certificate: PEM file of a certificate and its key, for TLS. latency: seconds. lost: share of queries never
     answered. answers: queries of a connection that are answered; the next are read in silence. queries: after so many
-    it is closed, or reset with `reset`. Both are taken in turn by the connections; without any there is no end.
-    service: seconds that each query takes, one after the other. first_of_read: of the messages that one read brings
-    only the first is answered. unread: accepted and never read, so that no handshake of TLS ends either. by_name,
-    mixed: see the module.
+    it is closed, or reset with `reset`. The first number is the first connection's, the last that of all that follow;
+    none is no end. service: seconds that each query takes, one after the other. first_of_read: of the messages that
+    one read brings only the first is answered. unread: accepted and never read, so that no handshake of TLS ends
+    either. by_name, mixed: see the module.
     """
 
     certificate: str | None = None

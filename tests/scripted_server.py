@@ -219,12 +219,14 @@ class Connection:
         self._replies = 0
         self._free = 0.0  # when the query before is done
         self._mute = self._closed = False
-        turn = owner.counts.connections - 1
-        self._answers, self._most = (
-            each[turn % len(each)] if each else None for each in (self._settings.answers, self._settings.queries)
-        )
+        self._answers = self._own(self._settings.answers)
+        self._most = self._own(self._settings.queries)
         if not self._settings.unread:
             owner.loop.add(self._fd, self._ready)
+
+    def _own(self, numbers: tuple[int, ...]) -> int | None:
+        """What this connection has of numbers of which the last is that of all that follow."""
+        return numbers[min(self._owner.counts.connections, len(numbers)) - 1] if numbers else None
 
     def close(self, reset: bool = False) -> None:
         if self._closed:

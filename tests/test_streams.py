@@ -80,7 +80,7 @@ def truncated(secure: tuple[Path, Path]) -> Way:
 
 
 @pytest.mark.parametrize(
-    "answers", [(1,), (50,), (100,), (0, 100), (0, 299), (3, 70, 1)], ids=lambda each: "-".join(map(str, each))
+    "answers", [(1,), (50,), (100,), (0, 100), (0, 0, 300), (3, 70, 1)], ids=lambda each: "-".join(map(str, each))
 )
 def test_connections_that_fall_silent(way: Way, answers: tuple[int, ...]) -> None:
     """Each connection answers so many queries, then reads on and says nothing: all are answered in time."""
@@ -146,7 +146,7 @@ def test_what_a_connection_takes_is_learnt(tcp: Way) -> None:
     seen = tcp.ask(names(500), queries=(10,), latency=0.005, timeout=20)
     assert {"NOERROR": 500} == seen.run.summary.statuses
     assert 50 <= seen.counts.connections <= 150
-    assert seen.run.summary.queries_sent <= 500 * 2
+    assert seen.run.summary.queries_sent <= 500 * 3
 
 
 @pytest.mark.parametrize("pair", WIRE, ids=row, indirect=True)
