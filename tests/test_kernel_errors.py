@@ -31,6 +31,11 @@ def refusals(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(str(error))
 
 
+def name(value: float) -> str:
+    """An errno or a share, as tests are named."""
+    return errno.errorcode[value] if isinstance(value, int) else str(value)
+
+
 class Seen(NamedTuple):
     """How the command ended, what the nameserver saw, and how many calls were refused."""
 
@@ -79,7 +84,9 @@ def test_a_kernel_that_refuses_nothing(kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "share"), [(errno.EPERM, 0.02), (errno.EPERM, 0.1), (errno.EACCES, 0.05), (errno.ENOBUFS, 0.1)]
+    ("number", "share"),
+    [(errno.EPERM, 0.02), (errno.EPERM, 0.1), (errno.EACCES, 0.05), (errno.ENOBUFS, 0.1)],
+    ids=name,
 )
 def test_refused_sends(kernel: Kernel, number: int, share: float) -> None:
     """A send that is refused is made again: all lookups are answered, with hardly a query more."""
@@ -98,7 +105,9 @@ def test_refused_batches(kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "share"), [(errno.ECONNREFUSED, 0.01), (errno.ECONNREFUSED, 0.1), (errno.EHOSTUNREACH, 0.05)]
+    ("number", "share"),
+    [(errno.ECONNREFUSED, 0.01), (errno.ECONNREFUSED, 0.1), (errno.EHOSTUNREACH, 0.05)],
+    ids=name,
 )
 def test_refused_reads(kernel: Kernel, number: int, share: float) -> None:
     """An ICMP error that a read tells of takes none of the lookups down whose replies come all the same."""

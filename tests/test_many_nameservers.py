@@ -55,7 +55,10 @@ class Limited:
 
         arguments = self.words(server, nameservers, lookups)
         with start(*arguments, *words, env=environment(), preexec_fn=limit, stdin=DEVNULL) as process:
-            return end(process)
+            try:
+                return end(process)
+            finally:
+                process.kill()
 
 
 @pytest.fixture

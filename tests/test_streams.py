@@ -80,7 +80,7 @@ def truncated(secure: tuple[Path, Path]) -> Way:
 
 
 @pytest.mark.parametrize(
-    "answers", [(1,), (50,), (100,), (0, 100), (0, 0, 300), (3, 70, 1)], ids=lambda each: "-".join(map(str, each))
+    "answers", [(1,), (50,), (100,), (0, 100), (3, 70, 1)], ids=lambda each: "-".join(map(str, each))
 )
 def test_connections_that_fall_silent(way: Way, answers: tuple[int, ...]) -> None:
     """Each connection answers so many queries, then reads on and says nothing: all are answered in time."""
