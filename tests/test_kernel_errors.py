@@ -119,7 +119,7 @@ def test_refused_reads(kernel: Kernel, number: int, share: float) -> None:
 
 def test_refused_reads_at_full_speed(kernel: Kernel) -> None:
     """The same where hundreds are in flight."""
-    seen = kernel(reads=(errno.ECONNREFUSED, 0.05))
+    seen = kernel(reads=(errno.ECONNREFUSED, 0.2))
     assert seen.refused > 0
     assert [] == seen.unlike
 
