@@ -208,10 +208,11 @@ def test_connections_that_say_nothing(way: Way, faults: dict[str, Any]) -> None:
 
 
 def peak(*words: str | Path) -> int:
-    """The most octets of memory that `resolve WORDS` had."""
+    """The most octets of memory that `resolve WORDS` had, by which nothing was answered."""
     process = start(*words, env=environment(), stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
-    _, _, usage = os.wait4(process.pid, 0)
-    process.returncode = 0
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert 1 == process.returncode
     return usage.ru_maxrss * 1024
 
 
