@@ -554,13 +554,17 @@ class Exchange:
         return lookup.ident + head + lookup.question + tail
 
     def _end_held(self, server: Server, now: float) -> None:
-        """Give up on what has waited for a closed port for as long as all its tries would take."""
+        """Give up on what has met or waited for a closed port for as long as all its tries would take."""
+        since = now - self._rotation.all_tries
+        for lookup in [each for each in self._timers if each.first <= since and each.flow.refused]:
+            self._hear(lookup, Status.ERROR, lookup.flow.refused, lookup.flow)
+            self._give_up(lookup, now)
         for queue in server.queues():
             for _ in range(len(queue)):
                 lookup = queue.popleft()
                 if lookup.ended:
                     continue
-                if now >= lookup.first + self._rotation.all_tries:
+                if lookup.first <= since:
                     self._give_up(lookup, now)
                 else:
                     queue.append(lookup)
