@@ -89,7 +89,7 @@ class Exchange:
         self._clock = clock
         self._pace = rule.Pace(policy.rate) if policy.rate else None
         self._timers = Timers(policy)
-        self._flows = Flows(policy.in_flight, len(nameservers), entropy, sockets)
+        self._flows = Flows(policy.in_flight, len(nameservers), entropy, sockets, self._timers.__contains__)
         self.dropped = self._flows.dropped
         self._rotation = ServerRotation(policy, nameservers, parties, self._flows)
         self.servers = self._rotation.servers

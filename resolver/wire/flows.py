@@ -27,16 +27,27 @@ CROWDED = 30_000  # lookups on a flow that make unused IDs hard to find
 
 
 class Flows:
-    """All flows of a run, connections too. `entropy(n)` gives n random octets; `limit`: the most sockets."""
+    """All flows of a run, connections too.
 
-    def __init__(self, in_flight: int, servers: int, entropy: Callable[[int], bytes], limit: int) -> None:
+    `entropy(n)` gives n random octets; `limit`: the most sockets; `waits(lookup)`: is a reply to its last query awaited?
+    """
+
+    def __init__(
+        self,
+        in_flight: int,
+        servers: int,
+        entropy: Callable[[int], bytes],
+        limit: int,
+        waits: Callable[[InFlight], bool],
+    ) -> None:
         self.limit = self._most = limit
         self.dropped: list[Flow] = []  # to be closed; taken and emptied by the channel
         self._each = max(1, min(FLOWS if servers <= 16 else 1, limit // (2 * servers)))
         if servers <= 16:
             self._each = max(self._each, min(64, in_flight // SHARE, limit // (2 * servers)))
         self._entropy = entropy
-        self._open: set[Flow] = set()
+        self._waits = waits
+        self._open: dict[Flow, None] = {}  # in the order in which they were opened
         self._searched = False  # since the last `sweep`, for sockets that can be given back
 
     # --- Which flow.
@@ -107,15 +118,28 @@ class Flows:
     # --- How many.
 
     def add(self, flow: Flow) -> Flow | None:
-        """Count a new flow; None where there may be no more, after idle ones were given back."""
+        """Count a new flow; None where there may be no more, after those were given back that can be spared."""
         if len(self._open) >= self.limit and not self._searched:
             self._searched = True
-            for idle in [each for each in self._open if not each.in_flight]:
-                self.drop(idle)
+            spare = [each for each in self._open if not each.in_flight] or self._late()
+            for each in spare:
+                self.drop(each)
         if len(self._open) >= self.limit:
             return None
-        self._open.add(flow)
+        self._open[flow] = None
         return flow
+
+    def _late(self) -> list[Flow]:
+        """The oldest flows on which nothing but late replies could come in; these are given up for the sockets."""
+        late = []
+        for flow in self._open:
+            if not any(each.flow is flow and self._waits(each) for each in flow.in_flight.values()):
+                late.append(flow)
+                if 4 * len(late) >= self.limit:
+                    break
+        for flow in late:
+            flow.in_flight.clear()
+        return late
 
     @property
     def short(self) -> bool:
@@ -124,7 +148,7 @@ class Flows:
 
     def lessen(self, flow: Flow) -> bool:
         """There is no descriptor for this flow: have no more than there are. False where there are none at all."""
-        self._open.discard(flow)
+        self._open.pop(flow, None)
         if not self._open:
             return False
         self.limit = len(self._open)
@@ -133,7 +157,7 @@ class Flows:
     def drop(self, flow: Flow) -> None:
         """Have the socket of a flow closed on which nothing is awaited, and forget it."""
         if flow in self._open:
-            self._open.remove(flow)
+            del self._open[flow]
             self.dropped.append(flow)
             flow.server.forget(flow)
 
