@@ -117,7 +117,7 @@ class Exchange:
         in_use = self._rotation.in_use
         for server in list(in_use):
             server.window.tick(now, self.idled)
-            if server.waiting:
+            if server.waiting or self._rotation.held(server):
                 grant -= self._relaunch(server, grant, now)
             elif server.window.idle:
                 del in_use[server]
@@ -231,7 +231,9 @@ class Exchange:
             return
         flow.replies += replies
         flow.last_reply = now
-        flow.refused = server.refused_since = None
+        flow.refused = None
+        if server.refused_since is not None:
+            self._opened(server, now)
         if len(results) > before:
             self._rotation.answer(server, len(results) - before, now)
         if isinstance(flow, Connection):
@@ -275,7 +277,7 @@ class Exchange:
         self._rotation.connections(flow.server).closed(flow, len(stranded))
         self._flows.drop(flow)
         for lookup in stranded:
-            if flow.sent > 1 and self._repeated(lookup, FREE):
+            if flow.sent > 1 and self._repeated(lookup):
                 lookup.alone = lookup.broke or not flow.replies
                 lookup.broke = True
                 self._queue(lookup)
@@ -337,9 +339,7 @@ class Exchange:
             quiet = now - flow.last_reply > (now - lookup.sent) / 2
             if isinstance(flow, Connection):
                 blamed = self._rotation.connections(server).ran_out(flow, quiet)
-                # One that was alone may have met a connection that was dead from the start, as others were.
-                free = FREE if flow.sent > 1 else FREE - 2
-                if blamed and not flow.refused and self._repeated(lookup, free):
+                if blamed and not flow.refused and flow.sent > 1 and self._repeated(lookup):
                     lookup.alone = quiet and lookup.broke
                     lookup.broke = True
                     self._queue(lookup)
@@ -352,9 +352,9 @@ class Exchange:
             status = Status.ERROR if flow.refused else Status.TIMEOUT
             self._try_failed(lookup, status, flow.refused, flow, now)
 
-    def _repeated(self, lookup: InFlight, most: int) -> bool:
+    def _repeated(self, lookup: InFlight) -> bool:
         """May a lookup be asked once more at no try's cost? Then it is counted, and waits no longer."""
-        if lookup.free >= most:
+        if lookup.free >= FREE:
             return False
         lookup.free += 1
         self._timers.remove(lookup)
@@ -509,6 +509,7 @@ class Exchange:
         if held:
             self._end_held(server, now)
             grant = min(grant, int(now >= server.probe_at))
+            server.probe_at = max(server.probe_at, now + PROBE * grant)
         count = 0
         posts: dict[Flow, list[bytes]] = {}
         for queue in server.queues():
@@ -527,8 +528,6 @@ class Exchange:
                 queue.popleft()
         for flow, messages in posts.items():
             self._post(flow, messages)
-        if count:
-            server.probe_at = now + PROBE
         return count
 
     def _flow_for(self, lookup: InFlight, server: Server) -> Flow | None:
@@ -552,6 +551,15 @@ class Exchange:
         self._timers.add(lookup)
         head, tail = (codec.HEADER, codec.OPT) if lookup.edns else (codec.PLAIN_HEADER, b"")
         return lookup.ident + head + lookup.question + tail
+
+    def _opened(self, server: Server, now: float) -> None:
+        """A closed port is open again: what it had refused is asked at once, at no try's cost."""
+        since, server.refused_since = server.refused_since, None
+        if since is None or now - since < PROBE:
+            return  # an error about one of several behind this address
+        for lookup in [each for each in self._timers if each.flow.server is server and each.flow.refused]:
+            if self._repeated(lookup):
+                self._queue(lookup)
 
     def _end_held(self, server: Server, now: float) -> None:
         """Give up on what has met or waited for a closed port for as long as all its tries would take."""
@@ -581,7 +589,7 @@ class Exchange:
         wanted = not self.exhausted
         for server in self._rotation.in_use:
             if self._rotation.held(server):
-                if server.probe_at > now and (wanted or server.waiting):  # else something other holds it back
+                if server.probe_at > now:  # else something other holds it back
                     due = min(due, server.probe_at)
             elif server.ready or wanted:
                 due = min(due, now + server.window.wait(now))
