@@ -231,9 +231,9 @@ class Exchange:
             return
         flow.replies += replies
         flow.last_reply = now
-        flow.refused = None
         if server.refused_since is not None:
             self._opened(server, now)
+        flow.refused = None
         if len(results) > before:
             self._rotation.answer(server, len(results) - before, now)
         if isinstance(flow, Connection):
@@ -509,7 +509,6 @@ class Exchange:
         if held:
             self._end_held(server, now)
             grant = min(grant, int(now >= server.probe_at))
-            server.probe_at = max(server.probe_at, now + PROBE * grant)
         count = 0
         posts: dict[Flow, list[bytes]] = {}
         for queue in server.queues():
@@ -528,6 +527,8 @@ class Exchange:
                 queue.popleft()
         for flow, messages in posts.items():
             self._post(flow, messages)
+        if count:
+            server.probe_at = now + PROBE
         return count
 
     def _flow_for(self, lookup: InFlight, server: Server) -> Flow | None:
@@ -589,8 +590,7 @@ class Exchange:
         wanted = not self.exhausted
         for server in self._rotation.in_use:
             if self._rotation.held(server):
-                if server.probe_at > now:  # else something other holds it back
-                    due = min(due, server.probe_at)
+                due = min(due, server.probe_at if server.probe_at > now else now + PROBE)
             elif server.ready or wanted:
                 due = min(due, now + server.window.wait(now))
         if self._pace and (wanted or any(server.waiting for server in self._rotation.in_use)):
