@@ -24,13 +24,13 @@ from command import at_best
 
 from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
 from resolver.api import Plan, plan, source
+from resolver.congestion import window
 from resolver.engines.child import HUNGRY, LARGE, LULL, SATED, Feed, Pipe
 from resolver.engines.chunk import Begin, Block, Frames, FromChild, Left, Progress, Stop, ToChild, Work, frame, joined
 from resolver.engines.processes import Processes
 from resolver.engines.supply import FIRST, shares
 from resolver.forget import send_all
 from resolver.lab import Lab
-from resolver.wire import window
 from resolver.wire.volley import Forgetful, Sent
 
 PATIENCE = 20.0  # seconds until a test that waits for something fails
@@ -584,7 +584,7 @@ def test_a_window_of_several_parties_is_a_part() -> None:
     """The first window and the largest on a short path are divided, and never less than the smallest there is."""
     assert window.FIRST == window.Window(1000, 1.0).size
     assert window.FIRST / 4 == window.Window(1000, 1.0, 4).size
-    assert window.LEAST == window.Window(1000, 1.0, 1000).size
+    assert window.SMALLEST == window.Window(1000, 1.0, 1000).size
 
 
 def test_the_environment_s_inner_engine_is_for_runs_that_have_one(lab: Lab) -> None:

@@ -3,12 +3,14 @@
 Theory of operation. A *flight* is one lookup on its way. It is launched on a *path* (one socket's worth of message
 IDs), and stands in two places until it ends: among its path's flights, by ID, where replies find it, and among those
 that wait (waiting.py), where silence finds it. A try that fails goes to the next nameserver in turn; the earlier places
-stay open, so that a late reply still counts. When the last try has failed, the best of what was heard is the result.
+stay open, so that a late reply still counts, and each keeps the round of its query and the time when it went out, for
+its reply is about those. When the last try has failed, the best of what was heard is the result. A try that our own
+sending lost, as its window sees it, is none of the lookup's: it is repeated, `REPEATS` times at most.
 
 Nothing here touches a socket or a clock: `flush` fills `outbox` with what to send, `receive` takes what came,
 `failed`, `closed` and `unsent` tell of sockets. All rules that move a flight stand in this file; how much may be sent
-is the window's (window.py), whose turn it is the roster's (roster.py), what octets mean the codec's (codec.py), how
-often is asked the policy's (policy.py).
+is the window's (congestion/window.py), whose turn it is the roster's (roster.py), what octets mean the codec's
+(codec.py), how often is asked the policy's (policy.py).
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from resolver import policy as rule
+from resolver.congestion import Round, TokenBucket
 from resolver.message import ANSWERED, Query, Record, Result, Status
 from resolver.wire import codec
-from resolver.wire.flight import NOWHERE, Flight, Path, Server
+from resolver.wire.flight import NOWHERE, Flight, Path, Place, Server
 from resolver.wire.paths import Paths
 from resolver.wire.roster import Roster
-from resolver.wire.rounds import Round
 from resolver.wire.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ RECEIVE = 1280  # octets read of a datagram: more than the 1,232 we ask for; one
 PAUSE = 0.25  # seconds before a nameserver that failed locally (port closed) is asked again
 BLOCKED = 0.01  # seconds until a socket that took no more is tried again, should nobody say that it is ready
 SOLO = 64  # queries that a nameserver answers one at a time after a connection broke
+REPEATS = 3  # of a lookup, for tries that our own sending lost
 FREE = 6  # queries of one lookup that use up no try: over TCP, without EDNS, after a connection was closed
 
 _NOERROR = Status.NOERROR  # on Python 3.11 each look at an Enum's member costs as much as a record
@@ -48,7 +51,8 @@ class Exchange:
     """Everything in flight over UDP, TCP and TLS, for one run.
 
     `results` and `outbox` are taken and emptied by the channel after each call. `clock` tells the time after queries
-    were taken; None: it is still that of the call. `parties`: processes that share the run's nameservers (window.py).
+    were taken; None: it is still that of the call. `parties`: processes that share the run's nameservers
+    (congestion/window.py).
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class Exchange:
         self.exhausted = False
         self._entropy = entropy
         self._clock = clock
-        self._pace = rule.Pace(policy.rate) if policy.rate else None
+        self._bucket = TokenBucket(policy.rate) if policy.rate else None
         self._waiting = Waiting(policy)
         self.due = self._waiting.due  # when the next try runs out
         self._roster = Roster(policy, nameservers, parties, self._waiting)
@@ -91,7 +95,7 @@ class Exchange:
         while self._paused and self._paused[0][0] <= now:
             flight = self._paused.popleft()[1]
             flight.path.server.ready.append(flight)
-        grant = self._pace.allowance(now) if self._pace else 1 << 30
+        grant = self._bucket.allowance(now) if self._bucket else 1 << 30
         for server in self.servers:
             server.window.tick(now, self.idled)
             if server.ready:
@@ -134,7 +138,8 @@ class Exchange:
         answers: list[Record] | None
         error: str | None
         for message in messages:
-            flight = flights.get(message[:2])
+            ident = message[:2]
+            flight = flights.get(ident)
             if flight is None:
                 continue
             query = flight.query
@@ -152,15 +157,18 @@ class Exchange:
                         status, answers, error = read(message, start, query)
                     except codec.Malformed:
                         continue
-            if flight.path is path:
+            place: Flight | Place = flight
+            if flight.earlier is None or (flight.ident == ident and flight.path is path):
                 if flight.round is not counted:
                     window.answered(counted, answered, now)
                     counted, answered = flight.round, 0
                 answered += 1
-                if flight.sends == 1:
+                if counted is not NOWHERE:
                     trip = now - flight.sent
+            else:
+                place = self._answered_late(flight, path, ident, now)
             if status is not _NOERROR and status not in ANSWERED:
-                self._unanswered(flight, path, status, now)
+                self._unanswered(flight, place, path, status, now)
                 continue
             if flight.earlier is None and flight.attempt == 1:
                 # The way of nearly every lookup; what _end does, without the call.
@@ -169,7 +177,7 @@ class Exchange:
                 flight.ended = True
                 self.in_flight -= 1
             else:
-                self._end(flight)
+                self._end(flight, place.sent)
             if not flight.edns:
                 path.server.edns = False
             if flight.first != first:
@@ -197,7 +205,7 @@ class Exchange:
             path.server.solo = max(0, path.server.solo - answered)
         window.answered(counted, answered, now)
         if trip >= 0.0:
-            window.trip(trip)
+            window.record_rtt(trip)
 
     def failed(self, path: Path, reason: str, now: float) -> None:
         """The local side of a path failed (port closed, no route, no socket): so did what was on its way there."""
@@ -230,20 +238,29 @@ class Exchange:
         self._blocked = True
         taken_back = [path.flights.pop(message[:2]) for message in messages if message[:2] in path.flights]
         self.queries_sent -= len(taken_back)
-        if self._pace:
-            self._pace.spend(-len(taken_back))
+        if self._bucket:
+            self._bucket.spend(-len(taken_back))
         for flight in reversed(taken_back):
             self._waiting.remove(flight)
+            flight.ident = b""
             flight.sends -= 1
             path.server.ready.appendleft(flight)
         path.server.window.unsent(len(taken_back))
 
     # --- How a flight ends, or goes on.
 
-    def _unanswered(self, flight: Flight, path: Path, status: Status | None, now: float) -> None:
+    def _answered_late(self, flight: Flight, path: Path, ident: bytes, now: float) -> Place:
+        """Count a reply to an earlier query of a flight; returns the place of that query."""
+        place = next(each for each in flight.earlier or () if each.path is path and each.ident == ident)
+        if place.round is not NOWHERE:
+            path.server.window.answered_late(place.round, 1, now)
+            path.server.window.record_rtt(now - place.sent)
+            place.round = NOWHERE
+        return place
+
+    def _unanswered(self, flight: Flight, place: Flight | Place, path: Path, status: Status | None, now: float) -> None:
         """A reply that is not the end: truncated (None), or an rcode that tells of an error."""
-        current = flight.path is path and flight in self._waiting
-        if not current:
+        if place is not flight or flight not in self._waiting:
             # Late: this lookup is being asked elsewhere by now. An rcode may still be the best that it hears.
             if status is not None and rule.outranks(status, flight.status):
                 flight.status, flight.teller = status, path
@@ -252,6 +269,7 @@ class Exchange:
         repeat = flight.free < FREE and (status is None or (status is Status.FORMERR and flight.edns))
         if repeat:
             self._waiting.remove(flight)
+            flight.leave()
             flight.free += 1
             if status is None:
                 flight.stream = True
@@ -263,29 +281,37 @@ class Exchange:
 
     def _expire(self, now: float) -> None:
         for flight in self._waiting.overdue(now):
-            flight.path.server.window.silent(now)
-            self._try_failed(flight, Status.TIMEOUT, None, flight.path, now)
+            window = flight.path.server.window
+            window.expired(flight.round, now)
+            ours = flight.congested < REPEATS and window.congested(flight.round, flight.sent)
+            flight.congested += ours
+            self._try_failed(flight, Status.TIMEOUT, None, flight.path, now, counts=not ours)
 
     def _strand(self, path: Path) -> list[Flight]:
         """Take every flight off a path, and return those that wait for a reply there."""
         stranded = []
         for ident, flight in path.flights.items():
-            if flight.path is not path:
-                flight.earlier = [place for place in flight.earlier or () if place != (path, ident)] or None
+            if flight.path is not path or flight.ident != ident:
+                others = [each for each in flight.earlier or () if each.path is not path or each.ident != ident]
+                flight.earlier = others or None
             elif self._waiting.remove(flight):
                 stranded.append(flight)
         path.flights.clear()
         return stranded
 
-    def _try_failed(self, flight: Flight, status: Status, error: str | None, path: Path, now: float) -> None:
+    def _try_failed(
+        self, flight: Flight, status: Status, error: str | None, path: Path, now: float, *, counts: bool = True
+    ) -> None:
+        """Go on with the next try, or end. `counts`: this try was one of the lookup's."""
         self._waiting.remove(flight)
+        flight.leave()
         if rule.outranks(status, flight.status):
             flight.status, flight.error, flight.teller = status, error, path
-        if flight.attempt >= self.policy.tries:
+        if flight.attempt >= self.policy.tries and counts:
             self._end(flight)
             self.results.append(flight.verdict(self.engine, now))
             return
-        flight.attempt += 1
+        flight.attempt += counts
         server = self._roster.after(path.server)
         if server is not path.server:
             flight.stream, flight.edns = False, server.edns
@@ -295,13 +321,18 @@ class Exchange:
         else:
             server.ready.append(flight)
 
-    def _end(self, flight: Flight) -> None:
+    def _end(self, flight: Flight, answered: float = math.inf) -> None:
+        """End a flight. `answered`: when the query went out whose reply is the end; later ones say nothing of loss."""
         flight.ended = True
         self.in_flight -= 1
-        self._waiting.remove(flight)
-        for path, ident in [(flight.path, flight.ident), *(flight.earlier or ())]:
-            if path.flights.get(ident) is flight:
-                del path.flights[ident]
+        waited = self._waiting.remove(flight)
+        flight.leave()
+        for place in flight.earlier or ():
+            if place.path.flights.get(place.ident) is flight:
+                del place.path.flights[place.ident]
+            if place.sent > answered:
+                latest = waited and place.sent == flight.sent
+                place.path.server.window.withdrawn(place.round, int(latest))
 
     # --- How a flight is sent.
 
@@ -383,8 +414,8 @@ class Exchange:
     def _post(self, path: Path, messages: list[bytes]) -> None:
         path.sent += len(messages)
         self.queries_sent += len(messages)
-        if self._pace:
-            self._pace.spend(len(messages))
+        if self._bucket:
+            self._bucket.spend(len(messages))
         self.outbox.append((path, messages))
 
     def _due(self, now: float) -> float:
@@ -393,7 +424,7 @@ class Exchange:
         for server in self.servers:
             if server.ready or not self.exhausted:
                 due = min(due, now + server.window.wait(now))
-        if self._pace and (not self.exhausted or any(server.ready for server in self.servers)):
+        if self._bucket and (not self.exhausted or any(server.ready for server in self.servers)):
             # With tokens left something else holds the queries back.
-            due = min(due, now + (self._pace.wait() or math.inf))
+            due = min(due, now + (self._bucket.wait() or math.inf))
         return due

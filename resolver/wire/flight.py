@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from resolver.congestion import Round, Window
 from resolver.message import Query, Result, Status
-from resolver.wire.rounds import Round
-from resolver.wire.window import Window
 
 if TYPE_CHECKING:
     from resolver.nameserver import Nameserver
@@ -57,8 +56,21 @@ class Server:
         return flight.stream or self.nameserver.transport != "udp"
 
 
+class Place(msgspec.Struct):
+    """Where a query went out, under which ID, in which round of its window, and when: what its reply is about."""
+
+    path: Path
+    ident: bytes
+    round: Round
+    sent: float
+
+
 class Flight(msgspec.Struct):
-    """One lookup on its way. Times are seconds on the exchange's clock."""
+    """One lookup on its way. Times are seconds on the exchange's clock.
+
+    `path`, `ident`, `round` and `sent` are the place of its latest query, until its try is over. Then there is none,
+    and `ident` is empty, until the next goes out; `path` still says where it was.
+    """
 
     query: Query
     question: bytes
@@ -73,12 +85,19 @@ class Flight(msgspec.Struct):
     free: int = 0  # repeats that used up no try
     stream: bool = False  # the present nameserver is asked over TCP, after truncation
     ended: bool = False
+    congested: int = 0  # tries that were none, since our own sending lost their queries
     # Places of earlier queries, where a late reply may still come in.
-    earlier: list[tuple[Path, bytes]] | None = None
+    earlier: list[Place] | None = None
     # The best of what was heard so far, and from where.
     status: Status | None = None
     error: str | None = None
     teller: Path | None = None
+
+    def leave(self) -> None:
+        """Leave the place of the latest query, which stays open for a late reply, where it stands at all."""
+        if self.path.flights.get(self.ident) is self:
+            self.earlier = [*(self.earlier or ()), Place(self.path, self.ident, self.round, self.sent)]
+        self.ident = b""
 
     def verdict(self, engine: str, now: float) -> Result:
         """The result when every try has failed: the best of what was heard."""

@@ -1,8 +1,8 @@
 """Where a query goes out: which socket, and under which ID.
 
 IDs are random, and source ports are several and renewed as the run goes (RFC 5452 section 9.2), so that a forger off
-the path has both to guess. A query that is repeated to the same nameserver keeps its place, so that a late reply to
-the first still counts.
+the path has both to guess. A further query of a lookup goes out by another path and under another ID, so that each
+reply tells which query it answers; the earlier places stay open, so that a late reply to them still counts.
 """
 
 from __future__ import annotations
@@ -47,21 +47,11 @@ class Paths:
         return server.stream
 
     def place(self, flight: Flight, server: Server) -> Path:
-        """Where a further query goes: where one stands already to the same nameserver in the same way, or anew.
-
-        The other places stay open; a flight knows them as `earlier`.
-        """
-        stream = server.streams(flight)
-        places = [(flight.path, flight.ident), *(flight.earlier or ())]
-        standing = [place for place in places if place[0].flights.get(place[1]) is flight]
-        here = next((place for place in standing if place[0].server is server and place[0].stream == stream), None)
-        if here is None:
-            path = self.stream(server) if stream else self.next(server)
-            here = path, self.unused(path)
-            path.flights[here[1]] = flight
-        flight.path, flight.ident = here
-        flight.earlier = [place for place in standing if place != here] or None
-        return flight.path
+        """Give a flight a new place for a further query, and return its path."""
+        path = flight.path = self.stream(server) if server.streams(flight) else self.next(server)
+        flight.ident = self.unused(path)
+        path.flights[flight.ident] = flight
+        return path
 
     def unused(self, path: Path) -> bytes:
         """A random ID that nothing in flight on this path has."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from resolver.congestion import Window
 from resolver.wire.flight import Server
-from resolver.wire.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Roster:
-    """The `servers` of a run. `parties`: see window.py; `waiting`: the flights that wait for a reply."""
+    """The `servers` of a run. `parties`: see congestion/window.py; `waiting`: the flights that wait for a reply."""
 
     def __init__(self, policy: Policy, nameservers: Sequence[Nameserver], parties: int, waiting: Waiting) -> None:
         patience = max(2 * policy.query_timeout, 1.0)
