@@ -25,6 +25,7 @@ from resolver.wire.flight import Path
 
 COST = 3e-6  # seconds that each datagram costs the engine, out or in
 TURN = 1e-6  # seconds that each turn of its loop costs
+WAKE = 0.1  # seconds: an engine looks at least so often whether the run is over
 TICK = 1e-3  # seconds: the steps in which poll and epoll wait
 LOOPBACK, NEARBY, FAR = 1e-4, 0.02, 0.1  # seconds of round trip
 
@@ -178,6 +179,7 @@ class Client:
         due = self._coming[0][0] if self._coming else math.inf
         until = min(due, self.now + math.ceil(wait / TICK) * TICK if wait < math.inf else math.inf)
         assert until < math.inf, "nothing is on its way, and nothing will wake it"
+        until = min(until, self.now + WAKE)
         if until > self.now:
             exchange.idled += until - self.now
             self.now = until

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 
 BETTER = 1.15  # times the replies a second: growing has brought something
-LONG = 0.05  # seconds of round trip: a long path, on which each round trip counts
+LONG = 0.05  # seconds of round trip: a long path, on which each round trip counts,
+LONG_SHARED = 0.3  # where the shortest may be that of a queue which others fill
 FACTOR, LONG_FACTOR = 2.0, 4.0  # by which a window grows at once
 STANDING, LONGEST_STANDING = 1.0, 16.0  # seconds that it stands, at first and at most
 
@@ -18,10 +19,10 @@ STANDING, LONGEST_STANDING = 1.0, 16.0  # seconds that it stands, at first and a
 class Growth:
     """Whether a window may grow. `grown`: when it last changed size: rounds from before say nothing of it."""
 
-    __slots__ = ("_alone", "_best", "_standing", "_stood", "grown")
+    __slots__ = ("_best", "_long", "_standing", "_stood", "grown")
 
     def __init__(self, *, alone: bool) -> None:
-        self._alone = alone  # or the shortest round trip may be that of a queue which others fill
+        self._long = LONG if alone else LONG_SHARED
         self.grown = -math.inf
         self._best = 0.0  # replies a second at the size before this one
         self._stood = -math.inf  # since when it stands,
@@ -40,7 +41,7 @@ class Growth:
         if now - self._stood < self._standing:
             return 1.0
         self.grown = now
-        factor = LONG_FACTOR if trip > LONG and self._alone else FACTOR
+        factor = LONG_FACTOR if trip > self._long else FACTOR
         if through > BETTER * self._best:
             self._best, self._standing = through, STANDING
             return factor

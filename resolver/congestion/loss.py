@@ -38,7 +38,7 @@ class Round:
         self.answered = 0
         self.in_flight = 0  # neither answered, nor presumed lost
         self.judged = False
-        self.congested = True  # its loss may be our doing
+        self.congested = False  # it was as much as was allowed: its loss may be our doing
 
     @property
     def span(self) -> float:

@@ -44,7 +44,7 @@ import math
 from collections import deque
 
 from resolver.congestion.blackout import Blackout
-from resolver.congestion.growth import Growth
+from resolver.congestion.growth import LONG, Growth
 from resolver.congestion.loss import SHORTEST_ROUND, SLOWEST, TOLERATED, DeliveryRate, LossAccount, Round
 from resolver.congestion.rtt import RttEstimator
 from resolver.congestion.token_bucket import TokenBucket
@@ -133,7 +133,9 @@ class Window:
         self.in_flight += queries
         if self._blackout.since is not None:
             self._blackout.probed = now
-        if queries >= self._room:
+        self._room -= queries
+        if self._room <= 0:
+            current.congested = True
             self._pressed = now
             self._held |= self._limited
             self._full |= not self._limited
@@ -198,8 +200,8 @@ class Window:
     def congested(self, round_: Round, since: float) -> bool:
         """Is a query of that round, sent at `since` and not answered, likely to be lost by our own doing?
 
-        It is where a rate holds us back that loss has set, at a nameserver that has answered others since; and where
-        some loss is accepted, for it is not our doing, only in a round with more than that.
+        It is where its round was as much as was allowed, and a rate holds us back that loss has set, at a nameserver
+        that has answered others since. Where some loss is accepted, for it is not our doing, only in a round with more.
         """
         ours = round_.congested and self.rate < ENOUGH and not self.dead
         return ours and self._heard is not None and self._heard > since
@@ -286,13 +288,15 @@ class Window:
             if self._loss.trial is None:
                 self._reduce(round_, lost, now)
             return
-        round_.congested = not self._loss.accepted
+        round_.congested &= not self._loss.accepted
         self._loss.follow(lost / round_.sent)
         if held:
             self.rate *= 1 + self._delivery.growth(self.rate, round_.span + self._overdue()) * min(round_.span, 0.25)
         # Who was busy all the time would not be served by more replies at once.
         if full and round_.opened >= self._growth.grown and round_.idle > IDLE * round_.span:
-            self._grow(round_.answered / round_.span, now)
+            # On a long path a round may be a whole window, or a part of it: the window is what a round trip brings.
+            long = self.rtt.srtt > LONG
+            self._grow(self.size / self.rtt.srtt if long else round_.answered / round_.span, now)
 
     def _reduce(self, round_: Round, lost: int, now: float) -> None:
         later = sum(each.answered for each in self._rounds) + (self.round.answered if self.round else 0)
