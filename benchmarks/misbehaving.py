@@ -189,7 +189,9 @@ def cases(full: bool) -> Iterator[Case]:
     yield from flows()
     yield from many()
     yield Case("7 closed for 3 s", 30_000, Limit(0, ("ERROR",)), words=("--rate", "4000"), away=3.0)
-    yield Case("7 closed for good", 8_000, Limit(0, (), 2 + 4.5 * (1 + 6), slowest=4.0), words=("--rate", "4000"), away=None)
+    yield Case(
+        "7 closed for good", 8_000, Limit(0, (), 2 + 4.5 * (1 + 6), slowest=4.0), words=("--rate", "4000"), away=None
+    )
 
 
 def streams(full: bool) -> Iterator[Case]:

@@ -121,36 +121,6 @@ class Deadline:
         return max(0.0, self._end - self._clock())
 
 
-_ULPS = 1e-9  # summed floats fall short of a whole token by so little
-
-
-class Pace:
-    """At most `rate` queries a second, evenly: a token bucket that holds a fiftieth of a second's worth."""
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
-        self._depth = max(1.0, rate / 50)
-        self._tokens = 1.0
-        self._filled: float | None = None
-
-    def allowance(self, now: float) -> int:
-        """How many queries may be sent at `now` (seconds, monotonic)."""
-        if self._filled is not None:
-            self._tokens = min(self._depth, self._tokens + (now - self._filled) * self._rate)
-        self._filled = now
-        return int(self._tokens + _ULPS)
-
-    def spend(self, queries: int) -> None:
-        """So many were sent."""
-        self._tokens -= queries
-
-    def wait(self) -> float:
-        """Seconds until the next query may be sent, counted from the last `allowance`."""
-        missing = 1.0 - self._tokens
-        # Never so short that a clock in seconds since long ago would stand still.
-        return max(missing / self._rate, 1e-5) if missing > _ULPS else 0.0
-
-
 def _check_number(name: str, value: object, kinds: tuple[type, ...], *, optional: bool) -> None:
     if value is None and optional:
         return

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from resolver import policy as rule
+from resolver.congestion import TokenBucket
 from resolver.message import Query, Record, Result, Status
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Gate:
 
     def __init__(self, policy: Policy, room: Callable[[Query, Nameserver], float]) -> None:
         self._rate = policy.rate
-        self._pace = rule.Pace(policy.rate) if policy.rate else None
+        self._bucket = TokenBucket(policy.rate) if policy.rate else None
         self._room = room
         self._lock = threading.Lock()
         self._tickets: dict[int, int] = {}  # of those that wait for the rate, by the index of their lookup
@@ -144,12 +145,12 @@ class Gate:
         """Seconds to wait before asking again whether the next try may begin; 0: it may, and is counted."""
         if tries.target is not None and (delay := self._room(tries.query, tries.target)):
             return delay
-        if self._pace is None or self._rate is None:
+        if self._bucket is None or self._rate is None:
             return 0.0
         index = tries.query.index
         with self._lock:
-            if self._pace.allowance(time.monotonic()) > 0:
-                self._pace.spend(1)
+            if self._bucket.allowance(time.monotonic()) > 0:
+                self._bucket.spend(1)
                 if self._tickets.pop(index, None) is not None:
                     self._called += 1
                 return 0.0
@@ -158,13 +159,13 @@ class Gate:
                 self._issued += 1
             # About when its turn comes: were all to look for each query that may go, looking would be all they do.
             ahead = max(0, self._tickets[index] - self._called)
-            return max(self._pace.wait() + ahead / self._rate, 0.0005)
+            return max(self._bucket.wait() + ahead / self._rate, 0.0005)
 
     def repeated(self, queries: int) -> None:
         """So many repeats belonged to a try: they went out at once, and the queries after them wait the longer."""
-        if self._pace is not None and queries:
+        if self._bucket is not None and queries:
             with self._lock:
-                self._pace.spend(queries)
+                self._bucket.spend(queries)
 
 
 def ask(tries: Tries, session: Session, gate: Gate) -> None:

@@ -450,14 +450,13 @@ def test_default_waits() -> None:
 
 @pytest.mark.needs("attempts")
 def test_tries_go_over_the_nameservers_in_turn(ask: Ask) -> None:
-    """Each try of a lookup goes to the next nameserver; a query that is repeated to the same one keeps its ID."""
+    """Each try of a lookup goes to the next nameserver."""
     with Udp(failing) as first, Udp(failing) as second:
         run = ask([fresh("www") for _ in range(4)], nameservers=[first.nameserver, second.nameserver], tries=4)
     assert {("SERVFAIL", 4)} == {(result.status, result.attempts) for result in run}
     for server in (first, second):
         asked = Counter(octets[12:] for _, octets, _ in server.seen)
         assert {2} == {*asked.values()}
-        assert 4 == len({octets for _, octets, _ in server.seen})
 
 
 @pytest.mark.needs("attempts")

@@ -48,6 +48,7 @@ CHUNKS = st.builds(
     authority=st.none() | st.text(max_size=50),
     alone=st.booleans(),
     forgetful=st.booleans(),
+    parties=st.integers(1, 1 << 31),
     queries=st.lists(
         st.builds(Asked, COUNTS, NAMES.filter(bool), st.sampled_from(["A", "MX", "TYPE65280"])), min_size=1
     ),
@@ -92,6 +93,7 @@ EXAMPLE = Chunk(
     authority=None,
     alone=False,
     forgetful=False,
+    parties=1,
     queries=[Asked(5, "www.example", "A")],
 )
 

@@ -67,6 +67,7 @@ def chunk(**changes: Any) -> dict[str, Any]:
         authority=None,
         alone=False,
         forgetful=False,
+        parties=1,
         queries=[payload.Asked(0, "www.example", "A")],
     )
     return {**json.loads(msgspec.json.encode(good)), **changes}

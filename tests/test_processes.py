@@ -24,13 +24,13 @@ from command import at_best
 
 from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
 from resolver.api import Plan, plan, source
+from resolver.congestion import window
 from resolver.engines.child import HUNGRY, LARGE, LULL, SATED, Feed, Pipe
 from resolver.engines.chunk import Begin, Block, Frames, FromChild, Left, Progress, Stop, ToChild, Work, frame, joined
 from resolver.engines.processes import Processes
 from resolver.engines.supply import FIRST, shares
 from resolver.forget import send_all
 from resolver.lab import Lab
-from resolver.wire import window
 from resolver.wire.volley import Forgetful, Sent
 
 PATIENCE = 20.0  # seconds until a test that waits for something fails
@@ -66,10 +66,10 @@ def gone(processes: list[psutil.Process]) -> bool:
     return not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes)
 
 
-def ready(lab: Lab, hosts: list[str], children: int = 2, **policy: object) -> Plan:
+def ready(lab: Lab, hosts: list[str], children: int = 2, parties: int = 1, **policy: object) -> Plan:
     asked = Policy(nameservers=(lab.nameserver,), **policy)  # type: ignore[arg-type]  # a text, and keywords
     prepared = plan([source(hosts)], "processes", "wire", ("A",), asked)
-    return prepared._replace(engine=Processes(children=children))
+    return prepared._replace(engine=Processes(children=children, parties=parties))
 
 
 class Running:
@@ -569,22 +569,23 @@ def test_the_deadline_begins_when_a_child_is_up(lab: Lab, tmp_path: Path, monkey
     assert ({"NOERROR": 1}, "complete") == (summary.statuses, summary.ended)
 
 
-def test_the_children_share_the_nameserver(lab: Lab) -> None:
-    """Together they have no more in flight at first than one process would: the nameserver's socket buffer is one."""
+@pytest.mark.parametrize(("parties", "each"), [(1, window.FIRST // 4), (16, window.FIRST // 16)])
+def test_the_children_share_the_nameserver(lab: Lab, parties: int, each: int) -> None:
+    """Together they have no more in flight at first than one process would, nor with others that are elsewhere."""
     before = lab.counts().received
     hosts = [f"hang.w{number}.example" for number in range(1000)]
-    with ready(lab, hosts, 4, timeout=0.8, query_timeout=30.0, tries=1) as prepared:
+    with ready(lab, hosts, 4, parties, timeout=0.8, query_timeout=30.0, tries=1) as prepared:
         summary = prepared.batch(lambda results: None).run()
     assert {"DEADLINE": 1000} == summary.statuses
     # Those that are up by then: all of them, unless the machine is very busy.
-    assert lab.counts().received - before in {window.FIRST // 4 * children for children in (1, 2, 3, 4)}
+    assert lab.counts().received - before in {each * children for children in (1, 2, 3, 4)}
 
 
 def test_a_window_of_several_parties_is_a_part() -> None:
     """The first window and the largest on a short path are divided, and never less than the smallest there is."""
     assert window.FIRST == window.Window(1000, 1.0).size
     assert window.FIRST / 4 == window.Window(1000, 1.0, 4).size
-    assert window.LEAST == window.Window(1000, 1.0, 1000).size
+    assert window.SMALLEST == window.Window(1000, 1.0, 1000).size
 
 
 def test_the_environment_s_inner_engine_is_for_runs_that_have_one(lab: Lab) -> None:

@@ -16,13 +16,16 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from resolver import Policy, Query, Result, Status
+from resolver.congestion import TokenBucket
+from resolver.congestion.rtt import INITIAL, MARGIN, RttEstimator
+from resolver.congestion.window import FIRST, Window
 from resolver.nameserver import Nameserver
-from resolver.wire.exchange import Exchange
+from resolver.wire.exchange import REPEATS, Exchange
 from resolver.wire.inflight import Flow
-from resolver.wire.window import FIRST, Window
 
 COST = 3e-6  # seconds that each datagram costs the engine, out or in
 TURN = 1e-6  # seconds that each turn of its loop costs
+WAKE = 0.1  # seconds: an engine looks at least so often whether the run is over
 TICK = 1e-3  # seconds: the steps in which poll and epoll wait
 LOOPBACK, NEARBY, FAR = 1e-4, 0.02, 0.1  # seconds of round trip
 
@@ -34,7 +37,7 @@ class Link:
 
     `trip`: seconds of round trip. `gate`: what lets queries through. `service`: seconds that it takes for one query.
     `buffer`: how many it holds that wait for that. `stalled`: from when to when it answers nothing. `mute`: hosts that
-    it never answers for.
+    it never answers for. `jitter`: seconds that a reply may come sooner or later. `closed`: nobody listens on its port.
     """
 
     def __init__(
@@ -46,8 +49,15 @@ class Link:
         buffer: float = math.inf,
         stalled: tuple[float, float] = (0.0, 0.0),
         mute: Iterable[int] = (),
+        jitter: float = 0.0,
+        closed: bool = False,
+        seed: int = 4,
     ) -> None:
         self.dropped = 0
+        self.received = 0
+        self.closed = closed
+        self._jitter = jitter
+        self._chance = random.Random(seed)
         self._trip = trip
         self._gate = gate
         self._service = service
@@ -58,6 +68,7 @@ class Link:
 
     def reply(self, now: float, host: int) -> float | None:
         """When the reply to a query sent now is back; None where there is none."""
+        self.received += 1
         arrival = now + self._trip / 2
         waiting = (self._free - arrival) / self._service if self._service else 0.0
         if (self._gate and not self._gate(arrival)) or waiting > self._buffer:
@@ -68,7 +79,8 @@ class Link:
         if self._stalled[0] < arrival < self._stalled[1]:
             arrival = self._stalled[1]
         self._free = max(self._free, arrival) + self._service
-        return (self._free if self._service else arrival) + self._trip / 2
+        late = self._chance.uniform(-self._jitter, self._jitter) if self._jitter else 0.0
+        return (self._free if self._service else arrival) + self._trip / 2 + late
 
 
 def bucket(rate: float, depth: float) -> Gate:
@@ -98,9 +110,9 @@ def by_the_second(rate: int, phase: float) -> Gate:
     return gate
 
 
-def losing(share: float) -> Gate:
+def losing(share: float, seed: int = 3) -> Gate:
     """A path that loses that share of the queries, at random."""
-    chance = random.Random(3)
+    chance = random.Random(seed)
     return lambda now: chance.random() >= share
 
 
@@ -109,27 +121,134 @@ def nobody(now: float) -> bool:
     return False
 
 
-class Run:
-    """What became of so many hosts, asked over these links with the default policy."""
+class Client:
+    """One exchange on a core of its own, whose clock is the time of its next turn.
 
-    def __init__(self, hosts: int, *links: Link, unlimited: bool = False) -> None:
+    `take`: where its queries come from. `parties`: what it was told of how many there are.
+    """
+
+    def __init__(
+        self,
+        links: tuple[Link, ...],
+        policy: Policy,
+        take: Callable[[int], list[Query] | None],
+        parties: int,
+        seed: int,
+    ) -> None:
         self.links = links
         self.results: list[Result] = []
         self.times: list[float] = []
         self.rates: list[float] = []  # of the first link's window, as time went by
         self.widest = 0.0
         self.now = 0.0
-        policy = Policy(nameservers=tuple(Nameserver("udp", f"192.0.2.{n + 1}", 53) for n in range(len(links))))
-        self.exchange = Exchange(policy, policy.nameservers, "simulated", random.Random(1).randbytes)
-        if unlimited:
-            for server in self.exchange.servers:
-                server.window = Unlimited(policy.in_flight, 4.0)
-        self._queries = [Query(index, "", f"h{index:06d}.example.", "A") for index in range(hosts)][::-1]
-        self._coming: list[tuple[float, int, Flow, bytes]] = []
+        self.exchange = Exchange(
+            policy, policy.nameservers, "simulated", random.Random(seed).randbytes, parties=parties
+        )
+        self._take = take
+        self._coming: list[tuple[float, int, Flow, bytes | None]] = []
         self._order = itertools.count()
-        while not self._turn():
-            assert self.now < 1000, f"{len(self.results)} results after {self.now} s"
-        self.seconds = self.now
+
+    @property
+    def windows(self) -> list[Window]:
+        """Those of the links."""
+        return [server.window for server in self.exchange.servers]
+
+    def turn(self) -> bool:
+        """One turn of the engine's loop: take what came, send what may be sent. Says whether all is done."""
+        exchange = self.exchange
+        self._receive()
+        self.now += TURN
+        exchange.flush(self.now, self._take)
+        outbox, exchange.outbox = exchange.outbox, []
+        for flow, messages in outbox:
+            for message in messages:
+                self.now += COST
+                link = self.links[flow.server.number]
+                back = link.reply(self.now, int(message[14:20]))
+                if back is not None:
+                    reply = None if link.closed else answer(message)
+                    heapq.heappush(self._coming, (back, next(self._order), flow, reply))
+        self._collect()
+        self.rates.append(self.windows[0].rate)
+        self.widest = max(self.widest, self.windows[0].size)
+        for window in self.windows:
+            assert window.in_flight >= 0
+        if exchange.idle:
+            return True
+        wait = exchange.timeout(self.now)
+        due = self._coming[0][0] if self._coming else math.inf
+        until = min(due, self.now + math.ceil(wait / TICK) * TICK if wait < math.inf else math.inf)
+        assert until < math.inf, "nothing is on its way, and nothing will wake it"
+        until = min(until, self.now + WAKE)
+        if until > self.now:
+            exchange.idled += until - self.now
+            self.now = until
+        return False
+
+    def _receive(self) -> None:
+        came: dict[Flow, list[bytes]] = {}
+        while self._coming and self._coming[0][0] <= self.now:
+            _, _, flow, message = heapq.heappop(self._coming)
+            if message is None:
+                self.exchange.failed(flow, "connection refused", self.now)
+            else:
+                came.setdefault(flow, []).append(message)
+        for flow, messages in came.items():
+            self.now += COST * len(messages)
+            self.exchange.receive(flow, messages, self.now)
+        self._collect()
+
+    def _collect(self) -> None:
+        results, self.exchange.results = self.exchange.results, []
+        self.results += results
+        self.times += [self.now] * len(results)
+
+
+class Run:
+    """What became of so many hosts, asked over these links: by one exchange with the default policy, or by several.
+
+    `clients`: exchanges that know nothing of each other. `parties`: how many each believes that there are.
+    """
+
+    def __init__(
+        self,
+        hosts: int,
+        *links: Link,
+        unlimited: bool = False,
+        clients: int = 1,
+        parties: int | None = None,
+        query_timeout: float = 2.0,
+        seed: int = 1,
+    ) -> None:
+        self.links = links
+        policy = Policy(
+            nameservers=tuple(Nameserver("udp", f"192.0.2.{n + 1}", 53) for n in range(len(links))),
+            query_timeout=query_timeout,
+        )
+        self._queries = [Query(index, "", f"h{index:06d}.example.", "A") for index in range(hosts)][::-1]
+        self.clients = [
+            Client(links, policy, self._take, parties or clients, 1000 * seed + number) for number in range(clients)
+        ]
+        if unlimited:
+            for client in self.clients:
+                for server in client.exchange.servers:
+                    server.window = Unlimited(policy.in_flight, 4.0)
+        chance = random.Random(seed)
+        for client in self.clients[1:]:  # they are not ready at the same time
+            client.now = chance.random() * 0.3
+        active = self.clients[:]
+        while active:
+            client = min(active, key=lambda each: each.now)
+            if client.turn():
+                active.remove(client)
+            assert client.now < 1000, f"{len(client.results)} results after {client.now} s"
+        self.results = [result for client in self.clients for result in client.results]
+        self.times = sorted(when for client in self.clients for when in client.times)
+        self.rates = [rate for client in self.clients for rate in client.rates]
+        self.widest = max(client.widest for client in self.clients)
+        self.windows = [window for client in self.clients for window in client.windows]
+        self.queries_sent = sum(client.exchange.queries_sent for client in self.clients)
+        self.seconds = max(client.now for client in self.clients)
         self.statuses = Counter(result.status for result in self.results)
         assert [*range(hosts)] == sorted(result.index for result in self.results)
 
@@ -137,57 +256,12 @@ class Run:
         """How many results there were by then."""
         return sum(when <= seconds for when in self.times)
 
-    @property
-    def windows(self) -> list[Window]:
-        """Those of the links."""
-        return [server.window for server in self.exchange.servers]
-
-    def _turn(self) -> bool:
-        exchange = self.exchange
-        self.now += TURN
-        exchange.flush(self.now, self._take)
-        outbox, exchange.outbox = exchange.outbox, []
-        for path, messages in outbox:
-            for message in messages:
-                self.now += COST
-                back = self.links[path.server.number].reply(self.now, int(message[14:20]))
-                if back is not None:
-                    heapq.heappush(self._coming, (back, next(self._order), path, answer(message)))
-        self._collect()
-        self.rates.append(self.windows[0].rate)
-        self.widest = max(self.widest, self.windows[0].size)
-        for window in self.windows:
-            assert window.outstanding >= 0
-        if exchange.idle:
-            return True
-        wait = exchange.timeout(self.now)
-        due = self._coming[0][0] if self._coming else math.inf
-        until = min(due, self.now + math.ceil(wait / TICK) * TICK if wait < math.inf else math.inf)
-        assert until < math.inf, "nothing is on its way, and nothing will wake it"
-        if until > self.now:
-            exchange.idled += until - self.now
-            self.now = until
-        came: dict[Flow, list[bytes]] = {}
-        while self._coming and self._coming[0][0] <= self.now:
-            _, _, path, message = heapq.heappop(self._coming)
-            came.setdefault(path, []).append(message)
-        for path, messages in came.items():
-            self.now += COST * len(messages)
-            exchange.receive(path, messages, self.now)
-        self._collect()
-        return False
-
     def _take(self, n: int) -> list[Query] | None:
         if not self._queries:
             return None
         taken = self._queries[-n:][::-1]
         del self._queries[-n:]
         return taken
-
-    def _collect(self) -> None:
-        results, self.exchange.results = self.exchange.results, []
-        self.results += results
-        self.times += [self.now] * len(results)
 
 
 class Unlimited(Window):
@@ -326,6 +400,70 @@ def test_silence_at_the_end() -> None:
     assert run.seconds < 3.5 + 2.5
 
 
+# --- Far away.
+
+
+@pytest.mark.parametrize("servers", [1, 3])
+@pytest.mark.parametrize(
+    ("trip", "query_timeout"),
+    [
+        *[(trip, 2.0) for trip in (0.45, 0.55, 0.8, 1.0, 1.2, 2.5)],  # a first try waits half a second then,
+        *[(trip, 0.3) for trip in (0.0675, 0.0825, 0.1, 0.15)],  # or 0.075 s
+    ],
+)
+def test_far_is_not_lossy(trip: float, query_timeout: float, servers: int) -> None:
+    """A round trip about as long as a try waits, or longer, is no loss: at most twice the time without a window."""
+    links = [Link(trip) for _ in range(servers)]
+    run, free = (Run(3000, *links, query_timeout=query_timeout, unlimited=which) for which in (False, True))
+    assert [{Status.NOERROR: 3000}, {math.inf}] == [run.statuses, {*run.rates}]
+    assert run.seconds < 2 * free.seconds
+
+
+# --- Several at one nameserver.
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("clients", [1, 2, 4, 8])
+def test_processes_share_a_nameserver(clients: int, seed: int) -> None:
+    """600 queries a second, of which 100 wait: none of 3,000 lookups is lost, however many ask; few are repeated."""
+    run = Run(3000, Link(0.01, service=1 / 600, buffer=100), clients=clients, seed=seed)
+    assert {Status.NOERROR: 3000} == run.statuses
+    assert run.queries_sent <= 1.25 * 3000
+    assert run.seconds <= 1.5 * 3000 / 600
+
+
+@pytest.mark.parametrize("clients", [1, 4])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_path_as_people_have_it(clients: int, seed: int) -> None:
+    """Three nameservers that can take less than is asked, jitter, a little loss, and a fourth that is closed."""
+    links = [
+        Link(0.02, losing(0.01, 10 * seed + number), service=1 / 3000, buffer=100, jitter=0.01, seed=10 * seed + number)
+        for number in range(3)
+    ]
+    run = Run(20_000, *links, Link(0.02, closed=True), clients=clients, seed=seed)
+    assert {Status.NOERROR: 20_000} == run.statuses
+    assert run.queries_sent <= 1.25 * 20_000
+
+
+def test_a_nameserver_that_falls_silent_is_not_congested() -> None:
+    """Where loss has set a rate, and then nothing is answered at all, tries count."""
+    gate = bucket(600, 100)
+    run = Run(1500, Link(0.01, lambda now: now < 1 and gate(now)))
+    assert {Status.NOERROR, Status.TIMEOUT} == {*run.statuses}
+    attempts = Counter(result.attempts for result in run.results if result.status is Status.TIMEOUT)
+    assert attempts[3] > 0.9 * attempts.total()
+    assert run.seconds < 1 + 2 * 3.5 + 2
+
+
+def test_a_name_that_nobody_answers_at_a_busy_nameserver() -> None:
+    """Tries that our own sending may have lost are repeated, and not for ever."""
+    mute = range(0, 3000, 100)
+    run = Run(3000, Link(NEARBY, bucket(2000, 50), mute=mute))
+    lost = [result for result in run.results if result.status is Status.TIMEOUT]
+    assert {*mute} == {result.index for result in lost}
+    assert {*range(3, 3 + REPEATS + 1)} >= {result.attempts for result in lost}
+
+
 # --- Nameservers that are down, for a while or for good.
 
 
@@ -407,7 +545,7 @@ def test_what_was_unsent_is_not_lost() -> None:
     window.unsent(50)
     for now in (1.5, 2.0, 3.0):
         window.tick(now, now)
-    assert [0, math.inf] == [window.outstanding, window.rate]
+    assert [0, math.inf] == [window.in_flight, window.rate]
     assert window.size >= FIRST
 
 
@@ -425,4 +563,47 @@ def test_a_small_limit_is_kept(limit: int) -> None:
                 window.answered(round_, allowed, now + 0.01)
         now += 0.05
         window.tick(now, now)
-        assert 0 <= window.outstanding <= limit
+        assert 0 <= window.in_flight <= limit
+
+
+def test_a_try_that_ran_out_fills_the_window_no_more() -> None:
+    """A query whose try ran out makes room for the next, and its reply still counts for its round."""
+    window = Window(1000, 4.0)
+    round_ = window.sent(FIRST, 0.0)
+    window.answered(round_, FIRST - 1, 0.01)
+    window.expired(round_, 0.5)
+    assert [0, FIRST - 1] == [window.in_flight, round_.answered]
+    window.answered_late(round_, 1, 0.6)
+    assert [0, FIRST] == [window.in_flight, round_.answered]
+
+
+def test_a_query_that_was_withdrawn_is_not_lost() -> None:
+    """Where an earlier query was answered, nobody waits for the later one, which says nothing of loss."""
+    window = Window(1000, 4.0)
+    first = window.sent(1, 0.0)
+    window.expired(first, 0.5)
+    second = window.sent(1, 0.5)
+    window.answered_late(first, 1, 0.6)
+    window.withdrawn(second, 1)
+    assert [0, 0] == [window.in_flight, second.sent - second.answered]
+
+
+def test_nothing_is_presumed_lost_before_the_first_sample() -> None:
+    """A new estimator waits the second of RFC 6298, and later at least a little more than the usual round trip."""
+    estimator = RttEstimator()
+    assert INITIAL == estimator.rto
+    for _ in range(100):
+        estimator.record(2.5)
+    assert 2.5 + MARGIN <= estimator.rto < 2.6
+
+
+def test_a_token_bucket() -> None:
+    """A bucket holds a fiftieth of a second's worth, and at least one; what is put back may be spent again."""
+    bucket = TokenBucket(500.0)
+    assert [1, 10] == [bucket.allowance(1.0), bucket.allowance(2.0)]
+    bucket.spend(10)
+    assert [0, 0.002] == [bucket.allowance(2.0), bucket.wait()]
+    bucket.spend(-3)
+    assert [3, 0.0] == [bucket.allowance(2.0), bucket.wait()]
+    bucket.drain(2.0)
+    assert [0, 1] == [bucket.allowance(2.0), bucket.allowance(2.002)]

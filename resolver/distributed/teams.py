@@ -185,7 +185,11 @@ class Teams:
         except (ValueError, LookupError, OSError) as error:
             raise Unable(str(error)) from None
         children = 1 if chunk.alone else min(self.slots, policy.in_flight)
-        engine = engine._replace(children=children, spares=self._spares, packed=True)  # type: ignore[attr-defined]  # Processes
+        # Where each worker asks nameservers of its own, the others' processes are at other ones.
+        parties = chunk.parties if chunk.policy.nameservers and not self._bounds.nameservers else 1
+        engine = engine._replace(  # type: ignore[attr-defined]  # Processes
+            children=children, spares=self._spares, packed=True, parties=parties
+        )
         team = Team(engine, policy, backend, seconds, tally, self._turn, once=chunk.alone)
         key = (chunk.run, chunk.number, chunk.copy) if chunk.alone else (chunk.run, None, None)
         team.start(lambda: self._forget(key, team))

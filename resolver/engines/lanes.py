@@ -1,8 +1,8 @@
 """Queries at hand, in a lane for each nameserver that is to be asked first, and when the next try of a lookup may go.
 
-What a nameserver takes at once is judged by the same window as that of the wire backend (wire/window.py), fed with what
-becomes of each try. The one thing to know before changing anything: further tries pass it too, and before new lookups.
-Those of queries that were lost together run out together; sent so, they would be lost together again.
+What a nameserver takes at once is judged by the same window as that of the wire backend (congestion/window.py), fed
+with what becomes of each try. The one thing to know before changing anything: further tries pass it too, and before new
+lookups. Those of queries that were lost together run out together; sent so, they would be lost together again.
 
 A try is granted first and sent a little later, by a thread that has its turn then, or when the rate lets it: what was
 granted and is not sent yet counts against the window. Any number of threads may call.
@@ -16,17 +16,17 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from resolver.congestion import Window
 from resolver.message import Status
-from resolver.wire.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from resolver.congestion import Round
     from resolver.message import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
     from resolver.tries import Reply
-    from resolver.wire.rounds import Round
 
 LOOKED = 0.005  # seconds that the time spent waiting may be old
 NAP, SLEEP = 0.005, 0.1  # seconds after which it is asked again whether a try may go, at least and at most
@@ -108,13 +108,13 @@ class Lanes:
         window, now = self._windows[nameserver], time.monotonic()
         with self._lock:
             if reply.status is Status.TIMEOUT:
-                window.silent(now)
+                window.expired(round_, now)
             elif reply.status is Status.ERROR:
                 window.failed(round_, now)
             else:
                 window.answered(round_, 1, now)
-                if query.attempts == reply.queries == 1:
-                    window.trip(seconds)
+                if reply.queries == 1:
+                    window.record_rtt(seconds)
 
     def _grant(self, query: Query, nameserver: Nameserver) -> bool:
         window, granted, now = self._windows[nameserver], self._granted[nameserver], time.monotonic()

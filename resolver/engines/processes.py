@@ -48,12 +48,14 @@ class Processes(NamedTuple):
 
     spares: where children come from, and are kept for another run; None: they end with this one.
     packed: deliver what can be sent on as it is, Blocks in place of results (engines/chunk.py).
+    parties: processes of the run at its nameservers, in all places, as far as is known; at least the children are.
     """
 
     inner: str = "threads"
     children: int | None = None
     spares: Spares | None = None
     packed: bool = False
+    parties: int = 1
     name: str = "processes"
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
@@ -200,9 +202,8 @@ class _Run:
         self._crew.send(child, Work(max(0.0, self._end - time.monotonic()), queries))
 
     def _initiate(self, child: Child) -> None:
-        self._crew.send(
-            child, Begin(self._shares[child.number], len(self._shares), self._tally is not None, self._engine.packed)
-        )
+        parties = max(len(self._shares), self._engine.parties)
+        self._crew.send(child, Begin(self._shares[child.number], parties, self._tally is not None, self._engine.packed))
 
     # --- In.
 

@@ -209,6 +209,7 @@ class _Run:
             authority=self._authority,
             alone=order.parties is not None,
             forgetful=self.tally is not None,
+            parties=order.parties or max(1, self._mind.slots),
             queries=[Asked(query.index, query.name, query.type) for query in order.queries],
         )
         self._link.send(encode_chunk(chunk), f"chunk {order.number} of run {self._link.run}")

@@ -111,7 +111,7 @@ class Connections:
         return found or (self._begin(self._depth(), self._limit) if self._may_open() else None)
 
     def choose_alone(self) -> Connection | None:
-        """A connection for one suspect: an idle one that works, or a new one; None where there are as many as may be."""
+        """A connection for one suspect: an idle one that works, or a new one; None where there may be no more."""
         for connection in self.open:
             if connection.replies and connection.room and not connection.in_flight:
                 self.open.remove(connection)

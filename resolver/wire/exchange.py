@@ -2,13 +2,14 @@
 
 Theory of operation. A lookup that was taken is *in flight* until it has its result. It is sent on a *flow* (one socket
 with its message IDs), and stands in two places: with the flow, by ID, where replies find it, and with the timers
-(timers.py), where silence finds it. A try that fails goes to the next nameserver in turn, or leaves from another flow to
-the same one: what fails belongs to a flow, and the tries of a lookup must not. Earlier queries keep their place on the
-flow that they left from, so that a late reply still counts. When the last try has failed, the best of what was heard is
-the result.
+(timers.py), where silence finds it. A try that fails goes to the next nameserver in turn, or leaves from another flow
+to the same one: what fails belongs to a flow, and the tries of a lookup must not. Earlier queries keep their place on
+the flow that they left from, so that a late reply still counts. When the last try has failed, the best of what was
+heard is the result.
 
-Repeats that are nobody's fault use up no try, within bounds: over TCP after truncation, without EDNS, after the kernel
-refused to send, and after a connection that was shared ended.
+Repeats that are no fault of the lookup's use up no try, within bounds: over TCP after truncation, without EDNS, after
+the kernel refused to send, after a connection that was shared ended, and after our own sending lost a query, as the
+window sees it.
 
 A port that refuses is a local failure, told at once, where the nameserver has answered nothing in this run. One that
 answered before restarts, or has neighbours behind one address: its queries run out as in silence. Where there is nobody
@@ -17,8 +18,8 @@ would take.
 
 Nothing here touches a socket or a clock: `flush` fills `outbox` with what to send, `receive` takes what came, `failed`,
 `unreachable`, `closed`, `refused` and `unsent` tell of sockets. All rules that move a lookup stand in this file; how
-much may be sent is the window's (window.py) and the connections' (connections.py), whose turn it is the rotation's
-(servers.py), what octets mean the codec's (codec.py), how often is asked the policy's (policy.py).
+much may be sent is the window's (congestion/window.py) and the connections' (connections.py), whose turn it is the
+rotation's (servers.py), what octets mean the codec's (codec.py), how often is asked the policy's (policy.py).
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ import os
 from typing import TYPE_CHECKING
 
 from resolver import policy as rule
+from resolver.congestion import Round, TokenBucket
 from resolver.message import ANSWERED, Query, Record, Result, Status
 from resolver.wire import codec
 from resolver.wire.connections import Connection
 from resolver.wire.flows import Flows
-from resolver.wire.inflight import NOWHERE, Flow, InFlight, Sent
-from resolver.wire.rounds import Round
+from resolver.wire.inflight import NOWHERE, Flow, InFlight
 from resolver.wire.servers import PROBE, Server, ServerRotation
 from resolver.wire.timers import Timers
 
@@ -50,7 +51,8 @@ RECEIVE = 1280  # octets read of a datagram: more than the 1,232 we ask for; one
 PAUSE = 0.25  # seconds before a nameserver that failed locally (port closed) is asked again
 REFUSED = 0.005  # seconds before a query that the kernel refused to send goes again, doubled each time
 BLOCKED = 0.01  # seconds until a socket that took no more is tried again, should nobody say that it is ready
-FREE = 6  # queries of one lookup that use up no try
+REPEATS = 3  # of a lookup, for tries that our own sending lost
+FREE = 6  # queries of one lookup that use up no try for other reasons
 PROBES = 16  # new queries of which one may look whether a nameserver that rests is back
 SWEEP = 0.25  # seconds between looks for sockets that are no longer needed
 SOCKETS = 1 << 30  # no limit of sockets
@@ -64,7 +66,7 @@ class Exchange:
 
     `results`, `outbox` and `dropped` (sockets to close) are taken and emptied by the channel after each call. `clock`
     tells the time after queries were taken; None: it is still that of the call. `parties`: processes that share the
-    run's nameservers (window.py). `sockets`: the most that may be open.
+    run's nameservers (congestion/window.py). `sockets`: the most that may be open.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class Exchange:
         self.exhausted = False
         self._entropy = entropy
         self._clock = clock
-        self._pace = rule.Pace(policy.rate) if policy.rate else None
+        self._bucket = TokenBucket(policy.rate) if policy.rate else None
         self._timers = Timers(policy)
         self._flows = Flows(policy.in_flight, len(nameservers), entropy, sockets, self._timers.__contains__)
         self.dropped = self._flows.dropped
@@ -113,7 +115,7 @@ class Exchange:
             self._swept = now
             self._flows.sweep()
         self._flows.searched()
-        grant = self._pace.allowance(now) if self._pace else 1 << 30
+        grant = self._bucket.allowance(now) if self._bucket else 1 << 30
         in_use = self._rotation.in_use
         for server in list(in_use):
             server.window.tick(now, self.idled)
@@ -157,14 +159,16 @@ class Exchange:
         window, text, transport, engine = server.window, server.text, flow.transport, self.engine
         one_address, match, read, results = codec.one_address, codec.match, codec.read, self.results
         counted: Round = NOWHERE
-        replies = in_round = before = 0
+        replies = in_round = 0
         sent = first = elapsed = -1.0
+        late = False
         before = len(results)
         status: Status | None
         answers: list[Record] | None
         error: str | None
         for message in messages:
-            lookup = in_flight.get(message[:2])
+            ident = message[:2]
+            lookup = in_flight.get(ident)
             if lookup is None:
                 continue
             query = lookup.query
@@ -182,27 +186,30 @@ class Exchange:
                         status, answers, error = read(message, start, query)
                     except codec.Malformed:
                         continue
-            if lookup.earlier is None or lookup.ident == message[:2]:
-                round_, sent = lookup.round, lookup.sent
+            if lookup.earlier is None or (lookup.ident == ident and lookup.flow is flow):
+                if lookup.round is not counted:
+                    window.answered(counted, in_round, now)
+                    replies += in_round
+                    counted, in_round = lookup.round, 0
+                in_round += 1
+                sent = lookup.sent
+                late = False
             else:
-                round_, sent = lookup.earlier_query(flow, message[:2])
-            if round_ is not counted:
-                window.answered(counted, in_round, now)
-                replies += in_round
-                counted, in_round = round_, 0
-            in_round += 1
+                sent = self._answered_late(lookup, flow, ident, now)
+                replies += 1
+                late = True
             if status is not _NOERROR and status not in ANSWERED:
-                del in_flight[message[:2]]
-                self._unanswered(lookup, flow, message[:2], status, now)
+                del in_flight[ident]
+                self._unanswered(lookup, flow, status, now, late=late)
                 continue
             if lookup.earlier is None and lookup.tries == 1:
                 # The way of nearly every lookup; what _end does, without the call.
-                del in_flight[lookup.ident]
+                del in_flight[ident]
                 timers.pop(query.index, None)
                 lookup.ended = True
                 self.in_flight -= 1
             else:
-                self._end(lookup)
+                self._end(lookup, sent)
             if not lookup.edns:
                 server.edns = False
             if lookup.first != first:
@@ -238,8 +245,8 @@ class Exchange:
             self._rotation.answer(server, len(results) - before, now)
         if isinstance(flow, Connection):
             self._rotation.connections(server).replied(flow, replies, now - sent, now)
-        elif sent >= 0.0:
-            window.trip(now - sent)
+        elif not late:
+            window.record_rtt(now - sent)
 
     def failed(self, flow: Flow, reason: str, now: float) -> None:
         """The local side of a flow failed (port closed, no route, no socket): so did what was on its way there."""
@@ -252,6 +259,7 @@ class Exchange:
             server.refused_since = server.refused_since or now
             flow.in_flight.clear()
             return
+        self._rotation.failure(server, now, silence=True)
         for lookup in self._strand(flow):
             server.window.failed(lookup.round, now)
             self._try_failed(lookup, Status.ERROR, reason, flow, now)
@@ -282,6 +290,7 @@ class Exchange:
                 lookup.broke = True
                 self._queue(lookup)
             else:
+                self._rotation.failure(flow.server, now, silence=False)
                 self._try_failed(lookup, Status.ERROR, reason, flow, now)
 
     def refused(self, flow: Flow, messages: Iterable[bytes], reason: str, now: float) -> None:
@@ -311,17 +320,30 @@ class Exchange:
 
     # --- How a lookup ends, or goes on.
 
-    def _unanswered(self, lookup: InFlight, flow: Flow, ident: bytes, status: Status | None, now: float) -> None:
+    def _answered_late(self, lookup: InFlight, flow: Flow, ident: bytes, now: float) -> float:
+        """Count a reply to an earlier query of a lookup; returns when that went out."""
+        query = next(each for each in lookup.earlier or () if each.flow is flow and each.ident == ident)
+        if query.round is not NOWHERE:
+            flow.server.window.answered_late(query.round, 1, now)
+            flow.server.window.record_rtt(now - query.when)
+            query.round = NOWHERE
+        return query.when
+
+    def _unanswered(self, lookup: InFlight, flow: Flow, status: Status | None, now: float, *, late: bool) -> None:
         """A reply that is not the end: truncated (None), or an rcode that tells of an error."""
         server = flow.server
-        late = lookup.flow is not flow or lookup.ident != ident or lookup not in self._timers
-        if late and status is not None:
+        waits = lookup in self._timers
+        if (late or not waits) and status is not None:
             # This lookup is being asked elsewhere by now. An rcode may still be the best that it hears.
             self._hear(lookup, status, None, flow)
-        elif late and lookup not in self._timers:
+        elif not waits:
             pass  # its next query goes out in a moment
         elif lookup.free < FREE and (status is None or (status is Status.FORMERR and lookup.edns)):
+            if late:
+                lookup.flow.server.window.withdrawn(lookup.round, 1)
+                lookup.round = NOWHERE
             self._timers.remove(lookup)
+            lookup.leave()
             lookup.free += 1
             if status is None:
                 lookup.stream = True
@@ -337,6 +359,7 @@ class Exchange:
             flow = lookup.flow
             server = flow.server
             quiet = now - flow.last_reply > (now - lookup.sent) / 2
+            ours = False
             if isinstance(flow, Connection):
                 blamed = self._rotation.connections(server).ran_out(flow, quiet)
                 if blamed and not flow.refused and flow.sent > 1 and self._repeated(lookup):
@@ -345,12 +368,16 @@ class Exchange:
                     self._queue(lookup)
                     continue
             else:
-                server.window.silent(now)
+                server.window.expired(lookup.round, now)
+                ours = lookup.congested < REPEATS and server.window.congested(lookup.round, lookup.sent)
                 if quiet:
                     self._flows.silent(flow)
-            self._rotation.failure(server, now, silence=True)
+            if ours:
+                lookup.congested += 1
+            else:
+                self._rotation.failure(server, now, silence=True)
             status = Status.ERROR if flow.refused else Status.TIMEOUT
-            self._try_failed(lookup, status, flow.refused, flow, now)
+            self._try_failed(lookup, status, flow.refused, flow, now, counts=not ours)
 
     def _repeated(self, lookup: InFlight) -> bool:
         """May a lookup be asked once more at no try's cost? Then it is counted, and waits no longer."""
@@ -358,6 +385,7 @@ class Exchange:
             return False
         lookup.free += 1
         self._timers.remove(lookup)
+        lookup.leave()
         return True
 
     def _strand(self, flow: Flow) -> list[InFlight]:
@@ -365,7 +393,8 @@ class Exchange:
         stranded = []
         for ident, lookup in flow.in_flight.items():
             if lookup.flow is not flow or lookup.ident != ident:
-                lookup.earlier = [sent for sent in lookup.earlier or () if sent.flow is not flow] or None
+                others = [sent for sent in lookup.earlier or () if sent.flow is not flow or sent.ident != ident]
+                lookup.earlier = others or None
             elif self._timers.remove(lookup):
                 stranded.append(lookup)
         flow.in_flight.clear()
@@ -376,10 +405,11 @@ class Exchange:
         lookups = [flow.in_flight.pop(message[:2]) for message in messages if message[:2] in flow.in_flight]
         self.queries_sent -= len(lookups)
         flow.sent -= len(lookups)
-        if self._pace:
-            self._pace.spend(-len(lookups))
+        if self._bucket:
+            self._bucket.spend(-len(lookups))
         for lookup in lookups:
             self._timers.remove(lookup)
+            lookup.ident = b""
             lookup.sends -= 1
         if not flow.stream:
             flow.server.window.unsent(len(lookups))
@@ -389,13 +419,17 @@ class Exchange:
         if rule.outranks(status, lookup.status):
             lookup.status, lookup.error, lookup.teller = status, error, flow
 
-    def _try_failed(self, lookup: InFlight, status: Status, error: str | None, flow: Flow, now: float) -> None:
+    def _try_failed(
+        self, lookup: InFlight, status: Status, error: str | None, flow: Flow, now: float, *, counts: bool = True
+    ) -> None:
+        """Go on with the next try, or end. `counts`: this try was one of the lookup's."""
         self._timers.remove(lookup)
+        lookup.leave()
         self._hear(lookup, status, error, flow)
-        if lookup.tries >= self.policy.tries:
+        if lookup.tries >= self.policy.tries and counts:
             self._give_up(lookup, now)
             return
-        lookup.tries += 1
+        lookup.tries += counts
         server = self._rotation.after(flow.server)
         if server is not flow.server:
             lookup.stream, lookup.alone, lookup.edns = False, False, server.edns
@@ -408,13 +442,18 @@ class Exchange:
         self._end(lookup)
         self.results.append(lookup.verdict(self.engine, now))
 
-    def _end(self, lookup: InFlight) -> None:
+    def _end(self, lookup: InFlight, answered: float = math.inf) -> None:
+        """End a lookup. `answered`: when the query went out whose reply is the end; later ones say nothing of loss."""
         lookup.ended = True
         self.in_flight -= 1
-        self._timers.remove(lookup)
-        lookup.flow.in_flight.pop(lookup.ident, None)
-        for sent in lookup.earlier or ():
-            sent.flow.in_flight.pop(sent.ident, None)
+        waited = self._timers.remove(lookup)
+        lookup.leave()
+        for query in lookup.earlier or ():
+            if query.flow.in_flight.get(query.ident) is lookup:
+                del query.flow.in_flight[query.ident]
+            if query.when > answered:
+                latest = waited and query.when == lookup.sent
+                query.flow.server.window.withdrawn(query.round, int(latest))
 
     def _pause(self, lookup: InFlight, until: float) -> None:
         heapq.heappush(self._paused, (until, next(self._count), lookup))
@@ -538,9 +577,7 @@ class Exchange:
         return connections.choose_alone() if lookup.alone else connections.choose()
 
     def _send(self, lookup: InFlight, flow: Flow, now: float) -> bytes:
-        """Move a lookup to this flow; returns the message that leaves there. What it left keeps its place."""
-        if lookup.flow.in_flight.get(lookup.ident) is lookup:
-            lookup.earlier = [*(lookup.earlier or ()), Sent(lookup.flow, lookup.ident, lookup.round, lookup.sent)]
+        """Put the next query of a lookup on this flow; returns the message that leaves there."""
         if not lookup.sends:
             lookup.first = now
         lookup.flow, lookup.ident = flow, self._flows.unused(flow)
@@ -559,7 +596,10 @@ class Exchange:
         if since is None or now - since < PROBE:
             return  # an error about one of several behind this address
         for lookup in [each for each in self._timers if each.flow.server is server and each.flow.refused]:
-            if self._repeated(lookup):
+            if lookup.free < FREE:
+                server.window.failed(lookup.round, now)
+                lookup.round = NOWHERE
+                self._repeated(lookup)
                 self._queue(lookup)
 
     def _end_held(self, server: Server, now: float) -> None:
@@ -567,6 +607,7 @@ class Exchange:
         since = now - self._rotation.all_tries
         for lookup in [each for each in self._timers if each.first <= since and each.flow.refused]:
             self._hear(lookup, Status.ERROR, lookup.flow.refused, lookup.flow)
+            server.window.failed(lookup.round, now)
             self._give_up(lookup, now)
         for queue in server.queues():
             for _ in range(len(queue)):
@@ -580,8 +621,8 @@ class Exchange:
 
     def _post(self, flow: Flow, messages: list[bytes]) -> None:
         self.queries_sent += len(messages)
-        if self._pace:
-            self._pace.spend(len(messages))
+        if self._bucket:
+            self._bucket.spend(len(messages))
         self.outbox.append((flow, messages))
 
     def _due(self, now: float) -> float:
@@ -593,7 +634,7 @@ class Exchange:
                 due = min(due, server.probe_at if server.probe_at > now else now + PROBE)
             elif server.ready or wanted:
                 due = min(due, now + server.window.wait(now))
-        if self._pace and (wanted or any(server.waiting for server in self._rotation.in_use)):
+        if self._bucket and (wanted or any(server.waiting for server in self._rotation.in_use)):
             # With tokens left something else holds the queries back.
-            due = min(due, now + (self._pace.wait() or math.inf))
+            due = min(due, now + (self._bucket.wait() or math.inf))
         return due

@@ -29,7 +29,7 @@ CROWDED = 30_000  # lookups on a flow that make unused IDs hard to find
 class Flows:
     """All flows of a run, connections too.
 
-    `entropy(n)` gives n random octets; `limit`: the most sockets; `waits(lookup)`: is a reply to its last query awaited?
+    `entropy(n)` gives n random octets; `limit`: the most sockets; `waits(lookup)`: is a reply to its last query due?
     """
 
     def __init__(

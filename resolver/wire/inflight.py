@@ -8,12 +8,12 @@ flow alone tells which query a reply belongs to: its `Sent`.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from resolver.congestion import Round
 from resolver.message import Query, Result, Status
-from resolver.wire.rounds import Round
 
 if TYPE_CHECKING:
     from resolver.wire.servers import Server
@@ -39,8 +39,8 @@ class Flow:
         self.refused: str | None = None  # the local failure that was reported since the last reply
 
 
-class Sent(NamedTuple):
-    """One query of a lookup: where a late reply to it may come in, and what that reply then counts for."""
+class Sent(msgspec.Struct):
+    """An earlier query of a lookup: where a late reply to it may come in, and what that reply then counts for."""
 
     flow: Flow
     ident: bytes
@@ -49,11 +49,14 @@ class Sent(NamedTuple):
 
 
 class InFlight(msgspec.Struct):
-    """One lookup in flight. Times are seconds on the exchange's clock."""
+    """One lookup in flight. Times are seconds on the exchange's clock.
+
+    `flow`, `ident`, `round` and `sent` tell of its latest query, until the try is over. Then `ident` is empty until the
+    next goes out; `flow` still says where it was.
+    """
 
     query: Query
     question: bytes
-    # The latest query of it.
     ident: bytes
     flow: Flow
     round: Round
@@ -66,6 +69,7 @@ class InFlight(msgspec.Struct):
     stream: bool = False  # the present nameserver is asked over TCP, after truncation
     alone: bool = False  # asked on a connection of its own, after it may have broken one that it shared
     broke: bool = False  # a connection that it shared has ended under it
+    congested: int = 0  # tries that were none, since our own sending lost their queries
     ended: bool = False
     earlier: list[Sent] | None = None
     # The best of what was heard so far, and from where.
@@ -73,12 +77,11 @@ class InFlight(msgspec.Struct):
     error: str | None = None
     teller: Flow | None = None
 
-    def earlier_query(self, flow: Flow, ident: bytes) -> tuple[Round, float]:
-        """The round of an earlier query that left from this flow under this ID, and when it was sent."""
-        for sent in self.earlier or ():
-            if sent.flow is flow and sent.ident == ident:
-                return sent.round, sent.when
-        return NOWHERE, self.sent
+    def leave(self) -> None:
+        """End the try: its query becomes an earlier one, if a reply to it could still come in."""
+        if self.flow.in_flight.get(self.ident) is self:
+            self.earlier = [*(self.earlier or ()), Sent(self.flow, self.ident, self.round, self.sent)]
+        self.ident = b""
 
     def verdict(self, engine: str, now: float) -> Result:
         """The result when every try has failed: the best of what was heard."""

@@ -9,14 +9,13 @@ room for. Looking costs by the nameservers in use, not by all of them: there may
 from __future__ import annotations
 
 import heapq
-import math
 from collections import deque
 from typing import TYPE_CHECKING
 
+from resolver.congestion import Window
 from resolver.wire.connections import Connections
 from resolver.wire.flows import RENEWED
 from resolver.wire.inflight import Flow, InFlight
-from resolver.wire.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -111,7 +110,7 @@ class Server:
 
 
 class ServerRotation:
-    """The `servers` of a run. `parties`: see window.py."""
+    """The `servers` of a run. `parties`: see congestion/window.py."""
 
     def __init__(self, policy: Policy, nameservers: Sequence[Nameserver], parties: int, flows: Flows) -> None:
         self._patience = max(2 * policy.query_timeout, 1.0)
@@ -258,5 +257,3 @@ def _share(queries: int, rooms: list[int]) -> int:
             return share
         queries -= room
     return queries
-
-

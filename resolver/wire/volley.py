@@ -11,14 +11,13 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from resolver import wire
-from resolver.policy import Pace
+from resolver.congestion import TokenBucket, Window
 from resolver.wire import codec
 from resolver.wire.exchange import BATCH
 from resolver.wire.flows import RENEWED
 from resolver.wire.inflight import Flow
 from resolver.wire.servers import Server
 from resolver.wire.udp import Datagram
-from resolver.wire.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +73,7 @@ class Volley:
             Server(number, nameserver, Window(policy.in_flight, math.inf))
             for number, nameserver in enumerate(policy.nameservers)
         ]
-        self._pace = Pace(policy.rate) if policy.rate else None
+        self._bucket = TokenBucket(policy.rate) if policy.rate else None
         self._links: dict[Server, Datagram] = {}
         self._blocked: tuple[Server, Datagram, list[bytes]] | None = None  # what the kernel did not take yet
         self._turn = 0
@@ -99,14 +98,14 @@ class Volley:
         if self._blocked is not None:
             return []
         self._dry = True
-        granted = min(BATCH, self._pace.allowance(time.monotonic())) if self._pace else BATCH
+        granted = min(BATCH, self._bucket.allowance(time.monotonic())) if self._bucket else BATCH
         queries = self._queries.take(granted) if granted > 0 else []
         if queries is None:
             self._exhausted = True
         if not queries:
             return []
-        if self._pace:
-            self._pace.spend(len(queries))
+        if self._bucket:
+            self._bucket.spend(len(queries))
         self._dry = False
         idents = os.urandom(2 * len(queries))
         self._send(
@@ -130,7 +129,7 @@ class Volley:
         """Seconds until the pace allows the next query; infinite where there is none to send, or the kernel is full."""
         if self._blocked is not None:
             return math.inf
-        paced = self._pace.wait() if self._pace else 0.0
+        paced = self._bucket.wait() if self._bucket else 0.0
         return math.inf if self._dry and not paced else paced
 
     def _send(self, server: Server, messages: list[bytes]) -> None:
