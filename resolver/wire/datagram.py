@@ -38,6 +38,7 @@ class Datagram:
         nameserver = path.server.nameserver
         family, address = nameserver.address()
         self.path = path
+        self.sent = 0  # datagrams that the kernel took
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         try:
             self._socket.setblocking(False)
@@ -64,6 +65,7 @@ class Datagram:
                     part = alike[at : at + SEGMENTS]
                     self._send_message(part, [(socket.IPPROTO_UDP, UDP_SEGMENT, _SIZE.pack(size))])
                     done += len(part)
+                    self.sent += len(part)
         except BlockingIOError:
             pass
         except OSError as error:
@@ -88,6 +90,8 @@ class Datagram:
             # macOS says so where Linux says EAGAIN.
             if error.errno != errno.ENOBUFS:
                 raise
+        finally:
+            self.sent += sent
         return messages[sent:]
 
     def receive(self) -> list[bytes]:

@@ -135,16 +135,31 @@ class Volley:
     def _send(self, server: Server, messages: list[bytes]) -> None:
         try:
             link = self._link(server)
-            unsent = link.send(messages)
         except OSError as error:
-            self._tally.failed[0] += len(messages)
-            self._tally.reasons[:] = [f"{server.text}: {(error.strerror or str(error)).lower()}"]
+            self._failed(server, len(messages), error)
             return
-        self._tally.sent[0] += len(messages) - len(unsent)
         link.path.sent += len(messages)
-        if unsent:
-            self._blocked = server, link, unsent
+        messages = sorted(messages, key=len)  # as they are sent: it must be known which ones went
+        while messages:
+            before = link.sent
+            try:
+                messages = link.send(messages)
+            except OSError as error:
+                # What the kernel refused is one query, or, where it tells of an earlier one, kept one from going out.
+                went = link.sent - before
+                self._tally.sent[0] += went
+                self._failed(server, 1, error)
+                messages = messages[went + 1 :]
+            else:
+                self._tally.sent[0] += link.sent - before
+                break
+        if messages:
+            self._blocked = server, link, messages
             self._watch(link.fd, False, True)
+
+    def _failed(self, server: Server, queries: int, error: OSError) -> None:
+        self._tally.failed[0] += queries
+        self._tally.reasons[:] = [f"{server.text}: {(error.strerror or str(error)).lower()}"]
 
     def _link(self, server: Server) -> Datagram:
         link = self._links.get(server)
