@@ -59,7 +59,7 @@ class Status(enum.StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Status | None:
-        if not (isinstance(value, str) and re.fullmatch(r"RCODE[1-9]\d{0,3}", value)):
+        if not (isinstance(value, str) and re.fullmatch(r"RCODE[1-9][0-9]{0,3}", value)):
             return None
         member = str.__new__(cls, value)
         member._name_ = member._value_ = value
