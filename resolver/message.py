@@ -161,5 +161,6 @@ class Result(msgspec.Struct, gc=False):
 
     @property
     def addresses(self) -> list[str]:
-        """The addresses in the answer, in its order: the data of its A and AAAA records."""
-        return [record.data for record in self.answers if record.type in ("A", "AAAA")]
+        """The addresses in the answer, in its order: the data of its A and AAAA records, as far as it can be read."""
+        found = [record.data for record in self.answers if record.type in ("A", "AAAA")]
+        return [data for data in found if not data.startswith("\\#")]  # of an rdata that cannot be read

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class Reply(NamedTuple):
-    """What came of one question: one status, TIMEOUT and ERROR among them, and who said so (None: not told)."""
+    """What came of one question: one status, TIMEOUT and ERROR among them, and who said so (None: not told).
+
+    error: of TIMEOUT, what is to be said of replies that came and were none.
+    """
 
     status: Status
     answers: list[Record]
@@ -72,6 +75,7 @@ class Tries:
         self._clock = clock
         self._attempt = 0
         self._best: Reply | None = None
+        self._unread: str | None = None
         self._done = False
 
     @property
@@ -98,6 +102,8 @@ class Tries:
         """What came of the try that was begun last."""
         self.query.attempts = (self.query.attempts or 0) + reply.queries - 1
         self._done = rule.final(reply.status)
+        if reply.status is Status.TIMEOUT:
+            self._unread = reply.error or self._unread
         if self._done or self._best is None or rule.outranks(reply.status, self._best.status):
             self._best = reply
 
@@ -107,7 +113,7 @@ class Tries:
         assert best is not None
         error = best.error
         if best.status is Status.TIMEOUT:
-            error = f"no valid reply in {self._attempt} {'try' if self._attempt == 1 else 'tries'}"
+            error = rule.silence(self._attempt, self._unread)
         heard = best.status not in (Status.TIMEOUT, Status.ERROR)
         return Result(
             query.index,

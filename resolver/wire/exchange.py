@@ -144,13 +144,15 @@ class Exchange:
             else:
                 start = match(message, flight.question)
                 if start is None:
+                    flight.unread = codec.mismatch(message)
                     continue
                 if (message[2] & 2 or len(message) >= RECEIVE) and not path.stream:
                     status, answers, error = _TRUNCATED
                 else:
                     try:
                         status, answers, error = read(message, start, query)
-                    except codec.Malformed:
+                    except codec.Malformed as malformed:
+                        flight.unread = codec.unreadable(malformed)
                         continue
             if flight.path is path:
                 if flight.round is not counted:
@@ -160,7 +162,7 @@ class Exchange:
                 if flight.sends == 1:
                     trip = now - flight.sent
             if status is not _NOERROR and status not in ANSWERED:
-                self._unanswered(flight, path, status, now)
+                self._unanswered(flight, path, status, error, now)
                 continue
             if flight.earlier is None and flight.attempt == 1:
                 # The way of nearly every lookup; what _end does, without the call.
@@ -240,16 +242,16 @@ class Exchange:
 
     # --- How a flight ends, or goes on.
 
-    def _unanswered(self, flight: Flight, path: Path, status: Status | None, now: float) -> None:
+    def _unanswered(self, flight: Flight, path: Path, status: Status | None, error: str | None, now: float) -> None:
         """A reply that is not the end: truncated (None), or an rcode that tells of an error."""
         current = flight.path is path and flight in self._waiting
         if not current:
             # Late: this lookup is being asked elsewhere by now. An rcode may still be the best that it hears.
             if status is not None and rule.outranks(status, flight.status):
-                flight.status, flight.teller = status, path
+                flight.status, flight.error, flight.teller = status, error, path
             return
         flight.round = NOWHERE
-        repeat = flight.free < FREE and (status is None or (status is Status.FORMERR and flight.edns))
+        repeat = flight.free < FREE and (status is None or (flight.edns and rule.refuses_edns(status)))
         if repeat:
             self._waiting.remove(flight)
             flight.free += 1
@@ -259,7 +261,7 @@ class Exchange:
                 flight.edns = False
             path.server.ready.append(flight)
         else:
-            self._try_failed(flight, status or Status.ERROR, None, path, now)
+            self._try_failed(flight, status or Status.ERROR, error, path, now)
 
     def _expire(self, now: float) -> None:
         for flight in self._waiting.overdue(now):

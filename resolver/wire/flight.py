@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from resolver import policy as rule
 from resolver.message import Query, Result, Status
 from resolver.wire.rounds import Round
 from resolver.wire.window import Window
@@ -79,13 +80,14 @@ class Flight(msgspec.Struct):
     status: Status | None = None
     error: str | None = None
     teller: Path | None = None
+    unread: str | None = None  # what is to be said of the last reply that was none
 
     def verdict(self, engine: str, now: float) -> Result:
         """The result when every try has failed: the best of what was heard."""
         query, status, error = self.query, self.status or Status.TIMEOUT, self.error
         teller = self.teller if status not in (Status.TIMEOUT, Status.ERROR) else None
         if status is Status.TIMEOUT:
-            error = f"no valid reply in {self.attempt} {'try' if self.attempt == 1 else 'tries'}"
+            error = rule.silence(self.attempt, self.unread)
         return Result(
             query.index,
             query.input,
