@@ -65,6 +65,11 @@ class Nameserver(msgspec.Struct, frozen=True):
             raise ValueError(f"{text!r} is no nameserver: the URL names no host; valid: {_FORMS}")
         return cls("https", url.hostname, port or 443, None, text)
 
+    @property
+    def certified(self) -> str:
+        """Whom its certificate must be for: its name, or its address without a zone."""
+        return self.name or self.host.partition("%")[0]
+
     def check(self) -> None:
         """Raises ValueError with a sentence where `parse` would not have made it."""
         text = self.url

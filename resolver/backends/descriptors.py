@@ -1,0 +1,31 @@
+"""Waiting for a descriptor where the process has none left: other lookups of the run give theirs back before long.
+
+What to know before changing anything: whoever waits gives back first what it holds itself, so that somebody always goes
+on. Time spent so is not the nameserver's silence, and counts for no try.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+
+WAIT = 0.02  # seconds until it is tried again
+NONE_LEFT = (errno.EMFILE, errno.ENFILE)
+
+
+class Descriptors:
+    """Those of one session. `most`: seconds for which nobody may have got one, before it is a failure."""
+
+    def __init__(self, query_timeout: float) -> None:
+        self._most = 2 * query_timeout + 5.0  # longer than anybody holds one and waits for another
+        self._got = time.monotonic()
+
+    def got(self) -> None:
+        """Somebody has got one."""
+        self._got = time.monotonic()
+
+    def wait(self, error: OSError) -> float:
+        """Seconds after which to try again. Raises the error where it is another one, or has lasted for long."""
+        if error.errno not in NONE_LEFT or time.monotonic() - self._got > self._most:
+            raise error
+        return WAIT
