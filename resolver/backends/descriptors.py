@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import errno
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WAIT = 0.02  # seconds until it is tried again
 NONE_LEFT = (errno.EMFILE, errno.ENFILE)
 
 
 class Descriptors:
-    """Those of one session. `most`: seconds for which nobody may have got one, before it is a failure."""
+    """Those of one session. `give_back`: closes what the session keeps and nobody uses."""
 
-    def __init__(self, query_timeout: float) -> None:
-        self._most = 2 * query_timeout + 5.0  # longer than anybody holds one and waits for another
+    def __init__(self, query_timeout: float, give_back: Callable[[], None] = lambda: None) -> None:
+        # Seconds for which nobody may have got one before it is a failure: longer than anybody holds one.
+        self._most = 2 * query_timeout + 5.0
         self._got = time.monotonic()
+        self._missed = -1.0
+        self._give_back = give_back
+
+    @property
+    def scarce(self) -> bool:
+        """Somebody had to wait a moment ago: what is not in use is not to be kept."""
+        return time.monotonic() - self._missed < 1.0
 
     def got(self) -> None:
         """Somebody has got one."""
@@ -28,4 +40,6 @@ class Descriptors:
         """Seconds after which to try again. Raises the error where it is another one, or has lasted for long."""
         if error.errno not in NONE_LEFT or time.monotonic() - self._got > self._most:
             raise error
+        self._missed = time.monotonic()
+        self._give_back()
         return WAIT

@@ -83,7 +83,7 @@ class Blocking:
     def __init__(self, policy: Policy) -> None:
         secure = any(each.transport in ("tls", "https") for each in policy.nameservers)
         self._context = tls_context(policy) if secure else None
-        self._descriptors = Descriptors(policy.query_timeout)
+        self._descriptors = Descriptors(policy.query_timeout, self._close_kept)
         self._lookups: dict[int, Lookup] = {}
         self._kept: defaultdict[tuple[str, Nameserver], list[_Link]] = defaultdict(list)
         self._opening = {each: threading.Semaphore(OPENING) for each in policy.nameservers}
@@ -128,6 +128,9 @@ class Blocking:
     def close(self) -> None:
         """Close what no thread uses; what is in use is closed by who uses it."""
         self._closed = True
+        self._close_kept()
+
+    def _close_kept(self) -> None:
         for kept in list(self._kept.values()):
             while link := _last(kept):
                 link.close()
@@ -172,8 +175,8 @@ class Blocking:
             link.close()
             raise
         kept.append(link)
-        if self._closed:
-            self.close()
+        if self._closed or self._descriptors.scarce:
+            self._close_kept()
         return reply
 
 
