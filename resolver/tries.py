@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from resolver import policy as rule
 from resolver.message import Query, Record, Result, Status
@@ -166,6 +166,15 @@ class Gate:
             ahead = max(0, self._tickets[index] - self._called)
             return max(self._pace.wait() + ahead / self._rate, 0.0005)
 
+    def begun(self, tries: Tries, target: Nameserver | None) -> object:
+        """The next try is about to be sent; what is returned is to be given to `heard`."""
+        return None
+
+    def heard(self, mark: Any, tries: Tries, target: Nameserver | None, reply: Reply) -> None:
+        """What came of it."""
+        if reply.queries > 1:
+            self.repeated(reply.queries - 1)
+
     def repeated(self, queries: int) -> None:
         """So many repeats belonged to a try: they went out at once, and the queries after them wait the longer."""
         if self._pace is not None and queries:
@@ -180,11 +189,12 @@ def ask(tries: Tries, session: Session, gate: Gate) -> None:
             while delay := gate.delay(tries):
                 time.sleep(delay)
             target, wait = tries.begin()
+            mark = gate.begun(tries, target)
             try:
                 reply = session.ask(tries.query, target, wait)
             except Exception as error:  # whatever a library raises is this lookup's result, and ends nothing else
                 reply = broken(error)
-            gate.repeated(reply.queries - 1)
+            gate.heard(mark, tries, target, reply)
             tries.take(reply)
     finally:
         session.done(tries.query)
@@ -199,11 +209,12 @@ async def ask_async(
             while delay := gate.delay(tries):
                 await sleep(delay)
             target, wait = tries.begin()
+            mark = gate.begun(tries, target)
             try:
                 reply = await session.ask(tries.query, target, wait)
             except Exception as error:  # as in `ask`
                 reply = broken(error)
-            gate.repeated(reply.queries - 1)
+            gate.heard(mark, tries, target, reply)
             tries.take(reply)
     finally:
         session.done(tries.query)

@@ -17,6 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from resolver.message import Status
+from resolver.tries import Gate
 from resolver.wire.window import Window
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from resolver.message import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
-    from resolver.tries import Reply
+    from resolver.tries import Reply, Tries
     from resolver.wire.rounds import Round
 
 LOOKED = 0.005  # seconds that the time spent waiting may be old
+AT_ONCE = 16  # queries that are granted with the one that is taken
 NAP, SLEEP = 0.005, 0.1  # seconds after which it is asked again whether a try may go, at least and at most
 
 
@@ -43,6 +45,7 @@ class Lanes:
         patience = max(2 * policy.query_timeout, 1.0)
         self._windows = {each: Window(limit, patience) for each in self._servers}
         self._lanes: list[deque[Query]] = [deque() for _ in self._servers or (None,)]
+        self._ready: deque[Query] = deque()  # granted, and not taken yet
         self._turn = 0
         self._granted: dict[Nameserver, set[int]] = {each: set() for each in self._servers}  # queries by their index
         self._again: dict[Nameserver, set[int]] = {each: set() for each in self._servers}  # with a try that waits
@@ -52,7 +55,7 @@ class Lanes:
         self._looked, self._idle = 0.0, 0.0
 
     def __len__(self) -> int:
-        return sum(map(len, self._lanes))
+        return sum(map(len, self._lanes)) + len(self._ready)
 
     def extend(self, queries: list[Query]) -> None:
         """These are at hand."""
@@ -61,6 +64,8 @@ class Lanes:
 
     def take(self) -> Query | None:
         """The next query whose first try may go now; None: there is none."""
+        if self._ready:
+            return self._ready.popleft()
         for _ in self._lanes:
             self._turn = (self._turn + 1) % len(self._lanes)
             lane = self._lanes[self._turn]
@@ -71,7 +76,11 @@ class Lanes:
             nameserver = self._servers[self._turn]
             with self._lock:
                 if not self._again[nameserver] and self._grant(lane[0], nameserver):
-                    return lane.popleft()
+                    more = min(AT_ONCE, self._room(nameserver), len(lane) - 1)
+                    first = lane.popleft()
+                    self._ready.extend(lane.popleft() for _ in range(more))
+                    self._granted[nameserver].update(query.index for query in self._ready)
+                    return first
         return None
 
     def wait(self) -> float:
@@ -84,8 +93,10 @@ class Lanes:
 
     def delay(self, query: Query, nameserver: Nameserver) -> float:
         """Seconds after which to ask again whether a try may go to this nameserver; 0: it may."""
+        again = self._again[nameserver]
+        if query.index in self._granted[nameserver] and not again:
+            return 0.0
         with self._lock:
-            again = self._again[nameserver]
             if query.index in self._granted[nameserver] or self._grant(query, nameserver):
                 again.discard(query.index)
                 return 0.0
@@ -99,7 +110,6 @@ class Lanes:
         with self._lock:
             self._granted[nameserver].discard(query.index)
             window, now = self._windows[nameserver], time.monotonic()
-            self._tick(window, now)
             window.allowance(now)  # from which it knows whether there was more to send than it let go
             return window.sent(1, now)
 
@@ -117,12 +127,14 @@ class Lanes:
                     window.trip(seconds)
 
     def _grant(self, query: Query, nameserver: Nameserver) -> bool:
-        window, granted, now = self._windows[nameserver], self._granted[nameserver], time.monotonic()
-        self._tick(window, now)
-        if window.allowance(now) <= len(granted):
+        self._tick(self._windows[nameserver], time.monotonic())
+        if self._room(nameserver) <= 0:
             return False
-        granted.add(query.index)
+        self._granted[nameserver].add(query.index)
         return True
+
+    def _room(self, nameserver: Nameserver) -> int:
+        return self._windows[nameserver].allowance(time.monotonic()) - len(self._granted[nameserver])
 
     def _wait(self, nameserver: Nameserver) -> float:
         """Seconds until there may be another to grant by itself."""
@@ -136,3 +148,19 @@ class Lanes:
             # What was not computed was spent waiting.
             self._looked, self._idle = now, now - self._busy() - self._began
         window.tick(now, self._idle)
+
+
+class LaneGate(Gate):
+    """The gate of a run with lanes: they learn what became of each try."""
+
+    def __init__(self, policy: Policy, lanes: Lanes) -> None:
+        super().__init__(policy, lanes.delay)
+        self._lanes = lanes
+
+    def begun(self, tries: Tries, target: Nameserver | None) -> tuple[Round, float] | None:
+        return None if target is None else (self._lanes.asked(tries.query, target), time.monotonic())
+
+    def heard(self, mark: tuple[Round, float] | None, tries: Tries, target: Nameserver | None, reply: Reply) -> None:
+        super().heard(mark, tries, target, reply)
+        if target is not None and mark is not None:
+            self._lanes.told(reply, tries.query, target, mark[0], time.monotonic() - mark[1])
