@@ -148,7 +148,8 @@ class Gate:
 
     def delay(self, tries: Tries) -> float:
         """Seconds to wait before asking again whether the next try may begin; 0: it may, and is counted."""
-        if tries.target is not None and (delay := self._room(tries.query, tries.target)):
+        target = tries.target
+        if target is not None and (delay := self._room(tries.query, target)):
             return delay
         if self._pace is None or self._rate is None:
             return 0.0

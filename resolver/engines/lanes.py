@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from resolver.wire.rounds import Round
 
 LOOKED = 0.005  # seconds that the time spent waiting may be old
+TICK = 0.0005  # seconds between looks whether a round is over
 AT_ONCE = 16  # queries that are granted with the one that is taken
 NAP, SLEEP = 0.005, 0.1  # seconds after which it is asked again whether a try may go, at least and at most
 
@@ -45,6 +46,7 @@ class Lanes:
         patience = max(2 * policy.query_timeout, 1.0)
         self._windows = {each: Window(limit, patience) for each in self._servers}
         self._lanes: list[deque[Query]] = [deque() for _ in self._servers or (None,)]
+        self._ticked = dict.fromkeys(self._servers, -math.inf)
         self._ready: deque[Query] = deque()  # granted, and not taken yet
         self._turn = 0
         self._granted: dict[Nameserver, set[int]] = {each: set() for each in self._servers}  # queries by their index
@@ -75,12 +77,16 @@ class Lanes:
                 return lane.popleft()
             nameserver = self._servers[self._turn]
             with self._lock:
-                if not self._again[nameserver] and self._grant(lane[0], nameserver):
-                    more = min(AT_ONCE, self._room(nameserver), len(lane) - 1)
-                    first = lane.popleft()
-                    self._ready.extend(lane.popleft() for _ in range(more))
-                    self._granted[nameserver].update(query.index for query in self._ready)
-                    return first
+                if self._again[nameserver] or (room := self._room(nameserver)) <= 0:
+                    continue
+                first = lane.popleft()
+                granted = self._granted[nameserver]
+                granted.add(first.index)
+                if room > 1:
+                    more = [lane.popleft() for _ in range(min(AT_ONCE, room - 1, len(lane)))]
+                    granted.update([query.index for query in more])
+                    self._ready.extend(more)
+                return first
         return None
 
     def wait(self) -> float:
@@ -127,14 +133,17 @@ class Lanes:
                     window.trip(seconds)
 
     def _grant(self, query: Query, nameserver: Nameserver) -> bool:
-        self._tick(self._windows[nameserver], time.monotonic())
         if self._room(nameserver) <= 0:
             return False
         self._granted[nameserver].add(query.index)
         return True
 
     def _room(self, nameserver: Nameserver) -> int:
-        return self._windows[nameserver].allowance(time.monotonic()) - len(self._granted[nameserver])
+        window, now = self._windows[nameserver], time.monotonic()
+        if now - self._ticked[nameserver] > TICK:
+            self._ticked[nameserver] = now
+            self._tick(window, now)
+        return window.allowance(now) - len(self._granted[nameserver])
 
     def _wait(self, nameserver: Nameserver) -> float:
         """Seconds until there may be another to grant by itself."""
