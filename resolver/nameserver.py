@@ -63,6 +63,8 @@ class Nameserver(msgspec.Struct, frozen=True):
             raise ValueError(f"{text!r} is no nameserver: {error}; valid: {_FORMS}") from None
         if not url.hostname:
             raise ValueError(f"{text!r} is no nameserver: the URL names no host; valid: {_FORMS}")
+        if "%" in url.hostname:
+            raise ValueError(f"{text!r} is no nameserver: no URL has an address with a zone; valid: {_FORMS}")
         return cls("https", url.hostname, port or 443, None, text)
 
     @property

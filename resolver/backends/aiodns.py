@@ -1,7 +1,8 @@
 """The backend `aiodns`: c-ares, a resolver in C, awaited in asyncio.
 
 One long-lived channel a nameserver (aiodns_channel.py). c-ares' own tries, search list and /etc/hosts are off; it
-speaks EDNS, asks again over TCP after truncation, and without EDNS after FORMERR.
+speaks EDNS, asks again over TCP after truncation, and without EDNS after FORMERR. After NOTIMP and BADVERS
+we do.
 
 The one thing to know before changing anything: c-ares gives up on a question by its own measure, whatever timeout it is
 given: 5 times the average of the replies that a channel has had, and at least 250 ms. That cannot be turned off. A try
@@ -18,9 +19,11 @@ What c-ares does not tell, or does its own way:
   channel's socket fails with it. All of that is asked again, as further queries of the same try: once on the same
   channel, then, since one of them may be the cause, each on a channel of its own. So is what a TCP connection that the
   nameserver closes takes down, at once; but where it closes in the middle of a reply, c-ares does not see it: TIMEOUT.
-- A query that comes back as it was sent is taken for an answer without data. Some names it refuses to ask (ERROR):
-  those with blanks or control characters.
-- A late reply to an earlier try is dropped. All queries of a channel leave from one port.
+- A query that comes back as it was sent is taken for an answer without data; pycares tells neither flags nor rcode.
+  Some names it refuses to ask (ERROR): those with blanks or control characters.
+- Extended errors (RFC 8914). Why a reply could not be read: octets behind the last record, for one.
+- A late reply to an earlier try is dropped. All queries of a channel leave from one port; a further try leaves from
+  another, and a port that got no reply at all is left.
 - TXT: see aiodns_records.py.
 """
 
@@ -34,6 +37,7 @@ from pycares import errno
 from resolver.backends import aiodns_records as records
 from resolver.backends.aiodns_channel import Channel, Told
 from resolver.backends.plain import plainly
+from resolver.limits import descriptors_left
 from resolver.message import Status
 from resolver.tries import Reply
 
@@ -91,26 +95,49 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._few = asyncio.Semaphore(FEW)
         self._steady: dict[Nameserver, Channel] = {}
+        self._plain: dict[Nameserver, Channel] = {}  # without EDNS, of those that refuse it
+        self._old: list[Channel] = []  # not asked on any more
+        self._crowd = _crowd(policy)
         self._patient: dict[Nameserver, _Patient] = {}
 
     async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
         """Ask once, for `timeout` seconds, with further queries where c-ares gives up before or fails for others."""
         assert nameserver is not None  # `prepare` has named some
         end = self._loop.time() + timeout
+        if self._crowd is not None:
+            await self._crowd.acquire()
+            end = self._loop.time() + timeout
+        try:
+            return await self._ask(query, nameserver, end)
+        finally:
+            if self._crowd is not None:
+                self._crowd.release()
+
+    async def _ask(self, query: Query, nameserver: Nameserver, end: float) -> Reply:
         queries, failed = 0, 0
         patient = (query.attempts or 0) > 1
+        plain = self._plain.get(nameserver)
+        if plain is not None and not plain.replies:
+            plain = None  # it was no better off without
         while True:
             queries += 1
             try:
                 if failed > 1:
                     told = await self._ask_alone(query, nameserver, end)
+                elif plain is not None:
+                    told = await plain.ask(query, end)
                 elif patient:
                     told = await self._ask_patiently(query, nameserver, end)
                 else:
-                    told = await self._channel(nameserver).ask(query, end)
+                    told = await self._ask_steadily(query, nameserver, end)
             except TimeoutError:
                 return Reply(Status.TIMEOUT, [], queries=queries)
-            if told.code == errno.ARES_EBADRESP and failed < 2:
+            # What c-ares does not tell is an answer without records: BADVERS among it.
+            if plain is None and (told.code == errno.ARES_ENOTIMP or (told.result and not told.result.answer)):
+                plain = self._plain.get(nameserver)
+                if plain is None:
+                    plain = self._plain[nameserver] = Channel(nameserver, self._policy, edns=False)
+            elif told.code == errno.ARES_EBADRESP and failed < 2:
                 failed += 1
             elif told.broke and told.code == errno.ARES_ECONNREFUSED and failed < 2:
                 failed = 2
@@ -126,14 +153,23 @@ class Session:
         """Close every channel."""
         for patient in self._patient.values():
             await patient.retire()
-        for channel in self._steady.values():
+        for channel in [*self._steady.values(), *self._plain.values(), *self._old]:
             await channel.close()
 
-    def _channel(self, nameserver: Nameserver) -> Channel:
+    async def _ask_steadily(self, query: Query, nameserver: Nameserver, end: float) -> Told:
         channel = self._steady.get(nameserver)
         if channel is None:
             channel = self._steady[nameserver] = Channel(nameserver, self._policy)
-        return channel
+        try:
+            return await channel.ask(query, end)
+        except TimeoutError:
+            # Its port may be what gets no reply.
+            if not channel.replies and self._steady.get(nameserver) is channel:
+                self._old.append(self._steady.pop(nameserver))
+                for old in [each for each in self._old if not each.waiting]:
+                    self._old.remove(old)
+                    await old.close()
+            raise
 
     async def _ask_patiently(self, query: Query, nameserver: Nameserver, end: float) -> Told:
         patient = self._patient.get(nameserver)
@@ -142,7 +178,14 @@ class Session:
                 await patient.retire()
             patient = self._patient[nameserver] = _Patient(Channel(nameserver, self._policy))
         async with patient:
-            told = await patient.channel.ask(query, end)
+            try:
+                told = await patient.channel.ask(query, end)
+            except TimeoutError:
+                # The next try leaves from another port.
+                if self._patient.get(nameserver) is patient:
+                    del self._patient[nameserver]
+                    patient.retired = True
+                raise
             # c-ares counts NXDOMAIN among the replies, and no other error.
             patient.replies += told.code in (None, errno.ARES_ENOTFOUND)
             return told
@@ -166,7 +209,7 @@ class _Patient:
         self.channel = channel
         self.replies = 0
         self._waiting = 0
-        self._retired = False
+        self.retired = False
 
     async def __aenter__(self) -> None:
         self._waiting += 1
@@ -177,12 +220,19 @@ class _Patient:
 
     async def retire(self) -> None:
         """Nobody will ask here any more."""
-        self._retired = True
+        self.retired = True
         await self._close()
 
     async def _close(self) -> None:
-        if self._retired and not self._waiting:
+        if self.retired and not self._waiting:
             await self.channel.close()
+
+
+def _crowd(policy: Policy) -> asyncio.Semaphore | None:
+    """What lets as many ask at once as there are descriptors for, of UDP and TCP each, where these may not suffice."""
+    sockets = 2 * policy.tries * min(len(policy.nameservers), policy.in_flight) + 2 * FEW
+    left = descriptors_left()
+    return asyncio.Semaphore(max(1, (left - 2 * FEW) // 2)) if sockets > left else None
 
 
 def _reply(told: Told, query: Query, nameserver: Nameserver, queries: int) -> Reply:
@@ -193,7 +243,8 @@ def _reply(told: Told, query: Query, nameserver: Nameserver, queries: int) -> Re
         return Reply(_NOERROR if found else Status.NODATA, answers, None, str(nameserver), transport, queries)
     status = Status.NOERROR if told.code is None else _STATUSES.get(told.code, Status.ERROR)
     if status is Status.TIMEOUT:
-        return Reply(status, [], queries=queries)
+        unread = "replies came that c-ares could not read" if told.code == errno.ARES_EBADRESP else None
+        return Reply(status, [], unread, queries=queries)
     if status is Status.ERROR:
         return Reply(status, [], _sentence(told, nameserver), queries=queries)
     if told.transport is None:  # out of its cache

@@ -43,10 +43,16 @@ class Told(NamedTuple):
 
 
 class Channel(aiodns.DNSResolver):
-    """A channel without tries, search list and /etc/hosts. To be closed."""
+    """A channel without tries, search list and /etc/hosts. To be closed.
 
-    def __init__(self, nameserver: Nameserver, policy: Policy) -> None:
-        flags = pycares.ARES_FLAG_EDNS | pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_NO_DFLT_SVR
+    replies: answers that it has had; waiting: queries that c-ares has not told of yet.
+    """
+
+    def __init__(self, nameserver: Nameserver, policy: Policy, *, edns: bool = True) -> None:
+        self.replies = 0
+        self.waiting = 0
+        flags = pycares.ARES_FLAG_EDNS if edns else 0
+        flags |= pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_NO_DFLT_SVR
         if nameserver.transport == "tcp":
             flags |= pycares.ARES_FLAG_USEVC | pycares.ARES_FLAG_STAYOPEN
         self._transports: dict[int, str] = {}
@@ -71,6 +77,7 @@ class Channel(aiodns.DNSResolver):
         future: asyncio.Future[Told] = loop.create_future()
         entry = [end, next(_NUMBERS), future]
         heapq.heappush(self._ends, entry)
+        self.waiting += 1
         # One timer for all: one for each would be a tenth of what a lookup costs.
         if self._alarm is None or end < self._alarm.when():
             self._set_alarm()
@@ -85,6 +92,7 @@ class Channel(aiodns.DNSResolver):
         unsent, self._unsent = self._unsent, []
         for query, entry in unsent:
             if entry[2] is None or entry[2].done():
+                self.waiting -= 1
                 continue
             settle = partial(self._settle, entry)
             try:
@@ -97,6 +105,8 @@ class Channel(aiodns.DNSResolver):
 
     def _settle(self, entry: list[Any], result: pycares.DNSResult | None, code: int | None) -> None:
         future, entry[2] = entry[2], None
+        self.replies += code in (None, errno.ARES_ENOTFOUND, errno.ARES_ENODATA)
+        self.waiting -= 1
         if future is not None and not future.done():
             at: int = self._channel.at  # type: ignore[attr-defined]  # a _Pycares
             future.set_result(Told(result, code, self._transports.get(at), at in self._standing))

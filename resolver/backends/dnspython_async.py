@@ -117,8 +117,7 @@ class AsyncDnspython:
         context, name = None, None
         if transport == "tls":
             context, name = self._context, nameserver.certified
-        family, _ = nameserver.address()
-        peer = (nameserver.host, nameserver.port)
+        family, peer = messages.endpoint(nameserver)
         return await self._backend.make_socket(family, socket.SOCK_STREAM, 0, None, peer, None, context, name)
 
     def _client(self, nameserver: Nameserver, *, alone: bool) -> Client:

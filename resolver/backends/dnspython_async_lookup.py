@@ -18,7 +18,7 @@ import dns.message
 from resolver import policy as rule
 from resolver.backends.conversation import Habits
 from resolver.backends.dnspython_async_https import LATE, Requests
-from resolver.backends.dnspython_messages import heard
+from resolver.backends.dnspython_messages import endpoint, heard
 from resolver.message import Status
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Lookup:
         while True:
             try:
                 # Connected: the kernel drops what other sources send, and tells of a closed port.
-                family, peer = nameserver.address()
+                family, peer = endpoint(nameserver)
                 link = await self._library.make_socket(family, socket.SOCK_DGRAM, 0, None, peer)
                 break
             except OSError as error:

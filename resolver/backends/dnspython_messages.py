@@ -116,6 +116,12 @@ def broken(error: Exception) -> OSError:
     return ConnectionError(str(error) or type(error).__name__)
 
 
+def endpoint(nameserver: Nameserver) -> tuple[int, tuple[str, int]]:
+    """Its address as asyncio wants it, with the number of its zone. Raises OSError for a zone that there is not."""
+    family, (host, port, *scope) = nameserver.address()
+    return family, (f"{host}%{scope[1]}" if any(scope) else host, port)
+
+
 def tls_context(policy: Policy) -> ssl.SSLContext:
     """How certificates are checked: against the policy's or the system's authorities, and always by name."""
     return ssl.create_default_context(cafile=policy.tls_ca)
