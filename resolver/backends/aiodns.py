@@ -93,7 +93,7 @@ class Session:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._loop = asyncio.get_running_loop()
-        self._few = asyncio.Semaphore(FEW)
+        self._few = asyncio.Semaphore(max(1, min(FEW, descriptors_left() // 4)))
         self._steady: dict[Nameserver, Channel] = {}
         self._plain: dict[Nameserver, Channel] = {}  # without EDNS, of those that refuse it
         self._old: list[Channel] = []  # not asked on any more
@@ -230,9 +230,9 @@ class _Patient:
 
 def _crowd(policy: Policy) -> asyncio.Semaphore | None:
     """What lets as many ask at once as there are descriptors for, of UDP and TCP each, where these may not suffice."""
-    sockets = 2 * policy.tries * min(len(policy.nameservers), policy.in_flight) + 2 * FEW
+    sockets = 2 * policy.tries * min(len(policy.nameservers), policy.in_flight)
     left = descriptors_left()
-    return asyncio.Semaphore(max(1, (left - 2 * FEW) // 2)) if sockets > left else None
+    return asyncio.Semaphore(max(1, left // 2)) if sockets > left else None
 
 
 def _reply(told: Told, query: Query, nameserver: Nameserver, queries: int) -> Reply:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 LOOKED = 0.005  # seconds that the time spent waiting may be old
 TICK = 0.0005  # seconds between looks whether a round is over
-AT_ONCE = 16  # queries that are granted with the one that is taken
 NAP, SLEEP = 0.005, 0.1  # seconds after which it is asked again whether a try may go, at least and at most
 
 
@@ -47,7 +46,6 @@ class Lanes:
         self._windows = {each: Window(limit, patience) for each in self._servers}
         self._lanes: list[deque[Query]] = [deque() for _ in self._servers or (None,)]
         self._ticked = dict.fromkeys(self._servers, -math.inf)
-        self._ready: deque[Query] = deque()  # granted, and not taken yet
         self._turn = 0
         self._granted: dict[Nameserver, set[int]] = {each: set() for each in self._servers}  # queries by their index
         self._again: dict[Nameserver, set[int]] = {each: set() for each in self._servers}  # with a try that waits
@@ -57,7 +55,7 @@ class Lanes:
         self._looked, self._idle = 0.0, 0.0
 
     def __len__(self) -> int:
-        return sum(map(len, self._lanes)) + len(self._ready)
+        return sum(map(len, self._lanes))
 
     def extend(self, queries: list[Query]) -> None:
         """These are at hand."""
@@ -66,8 +64,6 @@ class Lanes:
 
     def take(self) -> Query | None:
         """The next query whose first try may go now; None: there is none."""
-        if self._ready:
-            return self._ready.popleft()
         for _ in self._lanes:
             self._turn = (self._turn + 1) % len(self._lanes)
             lane = self._lanes[self._turn]
@@ -77,16 +73,8 @@ class Lanes:
                 return lane.popleft()
             nameserver = self._servers[self._turn]
             with self._lock:
-                if self._again[nameserver] or (room := self._room(nameserver)) <= 0:
-                    continue
-                first = lane.popleft()
-                granted = self._granted[nameserver]
-                granted.add(first.index)
-                if room > 1:
-                    more = [lane.popleft() for _ in range(min(AT_ONCE, room - 1, len(lane)))]
-                    granted.update([query.index for query in more])
-                    self._ready.extend(more)
-                return first
+                if not self._again[nameserver] and self._grant(lane[0], nameserver):
+                    return lane.popleft()
         return None
 
     def wait(self) -> float:
