@@ -123,7 +123,8 @@ class Query(msgspec.Struct, gc=False, array_like=True):
             None,
             None,
             self.attempts,
-            None if self.asked is None or now is None else round(now - self.asked, 6),
+            # A thread that is left behind may have begun it after `now`.
+            None if self.asked is None or now is None else round(max(0.0, now - self.asked), 6),
             engine,
             backend,
             error,

@@ -176,7 +176,8 @@ class Exchange:
                 path.server.edns = False
             if flight.first != first:
                 first = flight.first
-                elapsed = round(now - first, 6)
+                # A reply may come in the very turn that took and sent its query, whose time is that of its beginning.
+                elapsed = round(now - first, 6) if now > first else 0.0
             results.append(
                 Result(
                     query.index,

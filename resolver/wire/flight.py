@@ -98,7 +98,7 @@ class Flight(msgspec.Struct):
             teller.server.text if teller else None,
             teller.transport if teller else None,
             self.sends,
-            round(now - self.first, 6),
+            round(max(0.0, now - self.first), 6),
             engine,
             "wire",
             error,
