@@ -30,7 +30,7 @@ What c-ares does not tell, or does its own way:
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pycares import errno
 
@@ -42,7 +42,7 @@ from resolver.message import Status
 from resolver.tries import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
 
     from resolver.message import Query
     from resolver.nameserver import Nameserver
@@ -100,25 +100,26 @@ class Session:
         self._crowd = _crowd(policy)
         self._patient: dict[Nameserver, _Patient] = {}
 
-    async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
+    def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Coroutine[Any, Any, Reply]:
         """Ask once, for `timeout` seconds, with further queries where c-ares gives up before or fails for others."""
         assert nameserver is not None  # `prepare` has named some
-        end = self._loop.time() + timeout
         if self._crowd is not None:
-            await self._crowd.acquire()
-            end = self._loop.time() + timeout
-        try:
-            return await self._ask(query, nameserver, end)
-        finally:
-            if self._crowd is not None:
-                self._crowd.release()
+            return self._ask_in_turn(query, nameserver, timeout, self._crowd)
+        return self._ask(query, nameserver, self._loop.time() + timeout)
+
+    async def _ask_in_turn(
+        self, query: Query, nameserver: Nameserver, timeout: float, crowd: asyncio.Semaphore
+    ) -> Reply:
+        async with crowd:
+            return await self._ask(query, nameserver, self._loop.time() + timeout)
 
     async def _ask(self, query: Query, nameserver: Nameserver, end: float) -> Reply:
         queries, failed = 0, 0
         patient = (query.attempts or 0) > 1
-        plain = self._plain.get(nameserver)
+        # Without EDNS from the start, where that has been answered.
+        plain = self._plain.get(nameserver) if self._plain else None
         if plain is not None and not plain.replies:
-            plain = None  # it was no better off without
+            plain = None
         while True:
             queries += 1
             try:
@@ -129,8 +130,9 @@ class Session:
                 elif patient:
                     told = await self._ask_patiently(query, nameserver, end)
                 else:
-                    told = await self._ask_steadily(query, nameserver, end)
+                    told = await (self._steady.get(nameserver) or self._open(nameserver)).ask(query, end)
             except TimeoutError:
+                await self._leave(nameserver)
                 return Reply(Status.TIMEOUT, [], queries=queries)
             # What c-ares does not tell is an answer without records: BADVERS among it.
             if plain is None and (told.code == errno.ARES_ENOTIMP or (told.result and not told.result.answer)):
@@ -142,7 +144,7 @@ class Session:
             elif told.broke and told.code == errno.ARES_ECONNREFUSED and failed < 2:
                 failed = 2
             elif told.code == errno.ARES_ETIMEOUT and not patient and failed < 2:
-                patient = True
+                patient, plain = True, None
             else:
                 return _reply(told, query, nameserver, queries)
 
@@ -156,20 +158,19 @@ class Session:
         for channel in [*self._steady.values(), *self._plain.values(), *self._old]:
             await channel.close()
 
-    async def _ask_steadily(self, query: Query, nameserver: Nameserver, end: float) -> Told:
+    def _open(self, nameserver: Nameserver) -> Channel:
+        channel = self._steady[nameserver] = Channel(nameserver, self._policy)
+        return channel
+
+    async def _leave(self, nameserver: Nameserver) -> None:
+        """A try has run out: if the steady channel had no reply at all, its port may be what gets none."""
         channel = self._steady.get(nameserver)
-        if channel is None:
-            channel = self._steady[nameserver] = Channel(nameserver, self._policy)
-        try:
-            return await channel.ask(query, end)
-        except TimeoutError:
-            # Its port may be what gets no reply.
-            if not channel.replies and self._steady.get(nameserver) is channel:
-                self._old.append(self._steady.pop(nameserver))
-                for old in [each for each in self._old if not each.waiting]:
-                    self._old.remove(old)
-                    await old.close()
-            raise
+        if channel is None or channel.replies:
+            return
+        self._old.append(self._steady.pop(nameserver))
+        for old in [each for each in self._old if not each.waiting]:
+            self._old.remove(old)
+            await old.close()
 
     async def _ask_patiently(self, query: Query, nameserver: Nameserver, end: float) -> Told:
         patient = self._patient.get(nameserver)
