@@ -36,6 +36,7 @@ class Lookup:
         self._library = library
         self._descriptors = descriptors
         self._habits: dict[Nameserver, Habits] = {}
+        self._ids: dict[Nameserver, int] = {}  # under which each was asked first, and is again
         self._places: list[_Place] = []
         self._late: Reply | None = None
         self.unread: str | None = None  # what is to be said of what came and was no reply
@@ -58,6 +59,7 @@ class Lookup:
                 self._close()
                 await asyncio.sleep(wait)
         self._descriptors.got()
+        message.id = self._ids.setdefault(nameserver, message.id)
         place = _Place(nameserver, message, link)
         self._places.append(place)
         await dns.asyncquery.send_udp(place.link, message, None)

@@ -1,6 +1,6 @@
 """One lookup of the blocking side of the backend `dnspython`: what it has open over UDP, and what it has learned.
 
-Each query leaves from a socket, and so a port, of its own, under its own ID (RFC 5452 section 9.2). Sharing sockets
+Each query leaves from a socket, and so a port, of its own (RFC 5452 section 9.2). Sharing sockets
 gains some percent and gives up most of what keeps a forger off; and whatever swallows the queries from one port does
 not swallow the next try. A socket stays open until the lookup has its result. The one thing to know before changing
 anything: so a try waits on all the lookup's sockets, and a late reply to an earlier one ends it as well.
@@ -36,6 +36,7 @@ class Lookup:
         self._query = query
         self._descriptors = descriptors
         self._habits: dict[Nameserver, Habits] = {}
+        self._ids: dict[Nameserver, int] = {}  # under which each was asked first, and is again
         self._places: dict[int, _Place] = {}  # by descriptor
         self._late: Reply | None = None
         self.unread: str | None = None  # what is to be said of what came and was no reply
@@ -56,6 +57,7 @@ class Lookup:
                 time.sleep(wait)
         self._descriptors.got()
         self._places[place.socket.fileno()] = place
+        message.id = self._ids.setdefault(nameserver, message.id)
         place.socket.send(message.to_wire())
         return place
 

@@ -72,8 +72,11 @@ class Lookup:
         """
         waiting: defer.Deferred[Reply | None] = defer.Deferred()
         self._waiting = waiting
+        before = [each for _, each in self._asked if each.nameserver == question.nameserver]
         self._asked.append((lane, question))
-        lane.ask(question).addCallbacks(self._told, self._failed, callbackArgs=(question,), errbackArgs=(question,))
+        lane.ask(question, before[0].ident if before else None).addCallbacks(
+            self._told, self._failed, callbackArgs=(question,), errbackArgs=(question,)
+        )
         alarm = self._reactor.callLater(seconds, self._expire, waiting)
         return waiting.addBoth(_silenced, alarm)
 

@@ -149,13 +149,14 @@ class Datagrams(_Asking, dns.DNSDatagramProtocol):
             self.up = False
             self.link.stopListening()
 
-    def ask(self, question: Question) -> Any:
-        """Send it. The Deferred fires with a Reply, or None for a truncated one.
+    def ask(self, question: Question, ident: int | None) -> Any:
+        """Send it, under this ID if it is free. The Deferred fires with a Reply, or None for a truncated one.
 
         It fails with Failed, and never by time: `forget` it.
         """
         self.used += 1
-        return self.query((self.nameserver.host, self.nameserver.port), [question], 0)
+        ident = None if ident in self.liveMessages else ident
+        return self.query((self.nameserver.host, self.nameserver.port), [question], 0, ident)
 
     def look(self) -> None:
         """Take what has come, without waiting for the reactor to say so."""
