@@ -30,7 +30,9 @@ def prepare(engine: str) -> None:
 def main() -> None:
     """Run the command; ends the process with its exit status."""
     from resolver.commands import cli
+    from resolver.limits import raise_descriptors
 
+    raise_descriptors()
     try:
         cli.main(prog_name="resolve", obj=prepare)
     except SystemExit as end:

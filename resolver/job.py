@@ -104,7 +104,7 @@ class Job:
         if self._unwritten is not None and not closed_pipe:
             _say(f"resolve: writing the results failed: {_what(self._unwritten)}")
         if unread is not None:
-            _say(f"resolve: reading the hosts failed: {_what(unread)}")
+            _say(f"resolve: reading the hosts failed: {_unread(unread)}")
         _tell(figures, told=told and not closed_pipe, quiet=quiet)
         written = _write_summary(self._summary, figures)
         if not written or (self._unwritten is not None and not closed_pipe):
@@ -139,7 +139,7 @@ class Volley:
         if display is not None:
             display.close()
         if figures is None:
-            _say(f"resolve: reading the hosts failed: {_what(unread or OSError())}")
+            _say(f"resolve: reading the hosts failed: {_unread(unread or OSError())}")
             return UNREADABLE
         asked = ", ".join(map(str, plan.policy.nameservers)) or "the workers' own nameservers"
         invalid = figures.statuses.get("INVALID", 0)
@@ -263,6 +263,10 @@ def same_file(path: str | int, other: str | int) -> bool:
 
 def _what(error: OSError) -> str:
     return error.strerror or str(error)
+
+
+def _unread(error: OSError) -> str:
+    return _what(error) if error.filename is None else f"{error.filename}: {_what(error)}"
 
 
 def _say(sentence: str) -> None:

@@ -59,7 +59,7 @@ class Status(enum.StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Status | None:
-        if not (isinstance(value, str) and re.fullmatch(r"RCODE[1-9]\d{0,3}", value)):
+        if not (isinstance(value, str) and re.fullmatch(r"RCODE[1-9][0-9]{0,3}", value)):
             return None
         member = str.__new__(cls, value)
         member._name_ = member._value_ = value
@@ -123,7 +123,8 @@ class Query(msgspec.Struct, gc=False, array_like=True):
             None,
             None,
             self.attempts,
-            None if self.asked is None or now is None else round(now - self.asked, 6),
+            # A thread that is left behind may have begun it after `now`.
+            None if self.asked is None or now is None else round(max(0.0, now - self.asked), 6),
             engine,
             backend,
             error,
@@ -161,5 +162,6 @@ class Result(msgspec.Struct, gc=False):
 
     @property
     def addresses(self) -> list[str]:
-        """The addresses in the answer, in its order: the data of its A and AAAA records."""
-        return [record.data for record in self.answers if record.type in ("A", "AAAA")]
+        """The addresses in the answer, in its order: the data of its A and AAAA records, as far as it can be read."""
+        found = [record.data for record in self.answers if record.type in ("A", "AAAA")]
+        return [data for data in found if not data.startswith("\\#")]  # of an rdata that cannot be read

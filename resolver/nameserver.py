@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import os
 import re
 import socket
 from typing import TYPE_CHECKING
@@ -44,8 +46,11 @@ class Nameserver(msgspec.Struct, frozen=True):
         name = None
         if scheme == "tls" and "#" in rest:
             rest, _, name = rest.partition("#")
+            name = name.removesuffix(".") or name
             if not name:
                 raise ValueError(f"{text!r} is no nameserver: no name follows the #; valid: {_FORMS}")
+            if not _can_be_certified(name):
+                raise ValueError(f"{text!r} is no nameserver: no certificate is for {name!r}; valid: {_FORMS}")
         host, port = _address(rest, text)
         return cls(scheme, host, _PORTS[scheme] if port is None else port, name)
 
@@ -58,7 +63,22 @@ class Nameserver(msgspec.Struct, frozen=True):
             raise ValueError(f"{text!r} is no nameserver: {error}; valid: {_FORMS}") from None
         if not url.hostname:
             raise ValueError(f"{text!r} is no nameserver: the URL names no host; valid: {_FORMS}")
+        if "%" in url.hostname:
+            raise ValueError(f"{text!r} is no nameserver: no URL has an address with a zone; valid: {_FORMS}")
         return cls("https", url.hostname, port or 443, None, text)
+
+    @property
+    def certified(self) -> str:
+        """Whom its certificate must be for: its name, or its address without a zone."""
+        return self.name or self.host.partition("%")[0]
+
+    def check(self) -> None:
+        """Raises ValueError with a sentence where `parse` would not have made it."""
+        text = self.url
+        if text is None:
+            text = f"{self.transport}://{self}" + (f"#{self.name}" if self.name is not None else "")
+        if Nameserver.parse(text) != self:
+            raise ValueError(f"{text!r} is not how it is written")
 
     def address(self) -> tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]:
         """The address family and what a socket is connected to. Raises OSError for a zone that this machine has not.
@@ -68,8 +88,7 @@ class Nameserver(msgspec.Struct, frozen=True):
         if ":" not in self.host:
             return socket.AF_INET, (self.host, self.port)
         host, _, zone = self.host.partition("%")  # RFC 4007 section 11
-        scope = int(zone) if zone.isdigit() else socket.if_nametoindex(zone) if zone else 0
-        return socket.AF_INET6, (host, self.port, 0, scope)
+        return socket.AF_INET6, (host, self.port, 0, _scope(zone) if zone else 0)
 
     def __str__(self) -> str:
         """`192.0.2.1:53`, `[2001:db8::1]:53`: how results name it."""
@@ -94,24 +113,47 @@ def parse_all(texts: Iterable[str | Nameserver]) -> tuple[Nameserver, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def system() -> tuple[Nameserver, ...]:
-    """The nameservers that this machine is set up to ask, over UDP. Raises LookupError where there is none."""
-    import dns.resolver
+RESOLV_CONF = "/etc/resolv.conf"
 
+
+def system() -> tuple[Nameserver, ...]:
+    """The nameservers that this machine is set up to ask, over UDP. Raises LookupError where there is none.
+
+    Of resolv.conf(5) only the lines `nameserver ADDRESS` are consulted: whatever else it says, and what of these cannot
+    be read, is passed over, as the C library does.
+    """
     try:
-        configured = dns.resolver.Resolver(configure=True)
-    except dns.resolver.NoResolverConfiguration as error:
-        raise LookupError(f"this machine names no nameserver ({error}); name one with -n") from None
-    found = [Nameserver("udp", str(host), configured.port) for host in configured.nameservers]
-    if not found:
-        raise LookupError("this machine names no nameserver; name one with -n")
-    return tuple(dict.fromkeys(found))
+        with open(RESOLV_CONF, "rb") as file:
+            lines = file.read().decode("ascii", "replace").split("\n")
+    except OSError as error:
+        what = (error.strerror or str(error)).lower()
+        raise LookupError(f"{RESOLV_CONF} cannot be read ({what}); name a nameserver with -n") from None
+    found = [_of_line(match[1]) for line in lines if (match := re.match(r"nameserver[ \t]+([^ \t]+)", line))]
+    known = tuple(dict.fromkeys(filter(None, found)))
+    if not known:
+        raise LookupError(f"{RESOLV_CONF} names no nameserver that can be asked; name one with -n")
+    return known
+
+
+def _of_line(text: str) -> Nameserver | None:
+    """What the C library reads: an IPv4 address in any form of inet_aton(3), or an IPv6 address."""
+    try:
+        return Nameserver("udp", socket.inet_ntoa(socket.inet_aton(text.rstrip("\r"))), _PORTS["udp"])
+    except OSError:
+        pass
+    try:
+        return Nameserver("udp", str(ipaddress.IPv6Address(text.rstrip("\r"))), _PORTS["udp"])
+    except ValueError:
+        return None
 
 
 def _of_file(path: str) -> list[Nameserver]:
     found = []
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        lines = file.read().splitlines()
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
+            lines = file.read().splitlines()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
     for number, line in enumerate(lines, 1):
         # As in a list of hosts, # begins a comment at the start or after white space; tls://ADDR#NAME keeps its own.
         text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip()
@@ -123,6 +165,32 @@ def _of_file(path: str) -> list[Nameserver]:
     if not found:
         raise ValueError(f"{path} names no nameserver")
     return found
+
+
+def _scope(zone: str) -> int:
+    """The number of an interface. Raises OSError where this machine has none of that name or number."""
+    try:
+        if not (zone.isascii() and zone.isdigit()):
+            return socket.if_nametoindex(zone)
+        socket.if_indextoname(int(zone))
+    except (OSError, OverflowError):
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from None
+    return int(zone)
+
+
+def _can_be_certified(name: str) -> bool:
+    """Can a certificate be for it: a host name, or an address?"""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        pass
+    else:
+        return True
+    try:
+        ascii = name.encode("idna").decode("ascii")
+    except UnicodeError:  # empty labels, and those over 63 octets
+        return False
+    return len(ascii) <= 253 and re.fullmatch(r"[A-Za-z0-9_.-]*[A-Za-z0-9_-]", ascii) is not None
 
 
 def _address(text: str, whole: str) -> tuple[str, int | None]:

@@ -77,6 +77,20 @@ def outranks(new: Status, old: Status | None) -> bool:
     return old is None or _rank(new) >= _rank(old)
 
 
+def refuses_edns(status: Status) -> bool:
+    """May this be about EDNS, and not the question (RFC 6891 section 7)? Then it is asked once more without."""
+    return status in _EDNS_REFUSED
+
+
+_EDNS_REFUSED = frozenset({Status.FORMERR, Status.NOTIMP, Status.BADVERS})
+
+
+def silence(tries: int, unread: str | None) -> str:
+    """The `error` of TIMEOUT after so many tries. `unread`: what is to be said of replies that came and were none."""
+    said = f"no valid reply in {tries} {'try' if tries == 1 else 'tries'}"
+    return said if unread is None else f"{said}; {unread}"
+
+
 def _rank(status: Status) -> int:
     if status is Status.ERROR:
         return 0

@@ -18,7 +18,7 @@ import select
 import stat
 from collections.abc import Iterator, Sized
 from itertools import chain, cycle, islice, repeat
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from resolver.names import Stretch, name_of, stretches
 
@@ -64,15 +64,16 @@ def path(name: str | os.PathLike[str]) -> Source:
     # O_NONBLOCK is for a FIFO without a writer yet; O_NOCTTY for a terminal.
     fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
-        return descriptor(fd, owned=True)
+        return descriptor(fd, owned=True, name=os.fspath(name))
     except OSError as error:
         os.close(fd)
         raise OSError(error.errno, error.strerror, os.fspath(name)) from None
 
 
-def descriptor(fd: int, *, owned: bool = False) -> Source:
+def descriptor(fd: int, *, owned: bool = False, name: str = "standard input") -> Source:
     """A list on an open descriptor, such as standard input's 0; closed by `close()` where it is owned.
 
+    name: what an error calls it.
     Raises OSError where it is not open, or a directory.
     """
     status = os.fstat(fd)
@@ -82,8 +83,8 @@ def descriptor(fd: int, *, owned: bool = False) -> Source:
     if stat.S_ISREG(status.st_mode):
         # Standard input may stand in the middle of its file: { read header; resolve; } < hosts.csv
         rest = max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))
-        return _Lines(lambda: os.read(fd, _BLOCK), total=rest, close=close)
-    return _Lines(lambda: _read_ready(fd), once=True, waitable=fd, close=close)
+        return _Lines(lambda: os.read(fd, _BLOCK), total=rest, close=close, name=name)
+    return _Lines(lambda: _read_ready(fd), once=True, waitable=fd, close=close, name=name)
 
 
 def text_file(file: io.TextIOBase) -> Source:
@@ -100,14 +101,17 @@ def text_file(file: io.TextIOBase) -> Source:
     except OSError:
         return _Lines(lambda: _octets(file.read(_BLOCK)))
     waits = not stat.S_ISREG(os.fstat(fd).st_mode)
-    if _holds_nothing(file) and isinstance(file, io.TextIOWrapper) and _is_utf8(file.encoding):
-        if waits:
-            return descriptor(fd)
-        buffer = file.buffer
-        return _Lines(lambda: buffer.read(_BLOCK), total=max(0, os.fstat(fd).st_size - buffer.tell()))
+    name = str(getattr(file, "name", fd))  # a file has one, which its type does not say
+    if isinstance(file, io.TextIOWrapper) and _holds_nothing(file):
+        if _is_utf8(file.encoding):
+            if waits:
+                return descriptor(fd, name=name)
+            buffer = file.buffer
+            return _Lines(lambda: buffer.read(_BLOCK), total=max(0, os.fstat(fd).st_size - buffer.tell()), name=name)
+        file = _decoded_once_more(file)
     if waits:
-        return _Lines(lambda: _octets(file.readline(_BLOCK)), once=True)
-    return _Lines(lambda: _octets(file.read(_BLOCK)))
+        return _Lines(lambda: _octets(file.readline(_BLOCK)), once=True, name=name)
+    return _Lines(lambda: _octets(file.read(_BLOCK)), name=name)
 
 
 def elements(hosts: Iterable[object], *, whole: bool = False) -> Source:
@@ -169,6 +173,7 @@ class _Lines:
         waitable: int | None = None,
         total: int | None = None,
         close: Callable[[], None] | None = None,
+        name: str | None = None,
     ) -> None:
         self.once = once
         self.ended = False
@@ -176,11 +181,15 @@ class _Lines:
         self.total = total
         self._octets = read
         self._close = close
+        self._name = name
         self._rest = b""  # a line without its end
         self._begun = False
 
     def read(self, types: tuple[str, ...], hosts: int) -> Block | None:
-        octets = self._octets()
+        try:
+            octets = self._octets()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._name) from None
         if octets is None:
             return None
         self.ended = not octets
@@ -338,18 +347,50 @@ def _is_readable(fd: int) -> bool:
         return bool(poll.poll(0))
 
 
-def _holds_nothing(file: io.TextIOBase) -> bool:
+def _holds_nothing(file: io.TextIOWrapper) -> bool:
     """Does the text layer hold no text read ahead? Then its octets may be read below it."""
-    if not isinstance(file, io.TextIOWrapper):
-        return False
     try:
         if file.seekable():
             file.seek(file.tell())
-        # Refused while text is held. Bad octets of any encoding make one bad line, not an exception.
-        file.reconfigure(encoding=file.encoding, errors="replace")
+        # Refused while text is held; of settings that it has already, it changes none.
+        file.reconfigure(encoding=file.encoding, errors=file.errors)
     except OSError:
         return False
     return True
+
+
+def _decoded_once_more(file: io.TextIOWrapper) -> io.TextIOBase:
+    """The same text from where it stands, with bad octets replaced: of any encoding they make one bad line, and no
+    exception. The caller's file keeps its settings."""
+    twin = io.TextIOWrapper(_Borrowed(file.buffer), encoding=file.encoding, errors="replace")  # type: ignore[type-var]  # no raw
+    if file.seekable():
+        twin.seek(file.tell())
+    return twin
+
+
+class _Borrowed(io.BufferedIOBase):
+    """The octets below somebody's file, which closing this does not close."""
+
+    def __init__(self, below: Any) -> None:
+        self._below = below
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._below.seekable())
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return int(self._below.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._below.tell())
+
+    def read(self, size: int | None = -1) -> bytes:
+        return bytes(self._below.read(size))
+
+    def read1(self, size: int = -1) -> bytes:
+        return bytes(self._below.read1(size))
 
 
 def _is_utf8(encoding: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from resolver import policy as rule
 from resolver.congestion import TokenBucket
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class Reply(NamedTuple):
-    """What came of one question: one status, TIMEOUT and ERROR among them, and who said so (None: not told)."""
+    """What came of one question: one status, TIMEOUT and ERROR among them, and who said so (None: not told).
+
+    error: of TIMEOUT, what is to be said of replies that came and were none.
+    """
 
     status: Status
     answers: list[Record]
@@ -73,6 +76,7 @@ class Tries:
         self._clock = clock
         self._attempt = 0
         self._best: Reply | None = None
+        self._unread: str | None = None
         self._done = False
 
     @property
@@ -99,6 +103,8 @@ class Tries:
         """What came of the try that was begun last."""
         self.query.attempts = (self.query.attempts or 0) + reply.queries - 1
         self._done = rule.final(reply.status)
+        if reply.status is Status.TIMEOUT:
+            self._unread = reply.error or self._unread
         if self._done or self._best is None or rule.outranks(reply.status, self._best.status):
             self._best = reply
 
@@ -108,7 +114,7 @@ class Tries:
         assert best is not None
         error = best.error
         if best.status is Status.TIMEOUT:
-            error = f"no valid reply in {self._attempt} {'try' if self._attempt == 1 else 'tries'}"
+            error = rule.silence(self._attempt, self._unread)
         heard = best.status not in (Status.TIMEOUT, Status.ERROR)
         return Result(
             query.index,
@@ -143,7 +149,8 @@ class Gate:
 
     def delay(self, tries: Tries) -> float:
         """Seconds to wait before asking again whether the next try may begin; 0: it may, and is counted."""
-        if tries.target is not None and (delay := self._room(tries.query, tries.target)):
+        target = tries.target
+        if target is not None and (delay := self._room(tries.query, target)):
             return delay
         if self._bucket is None or self._rate is None:
             return 0.0
@@ -161,6 +168,15 @@ class Gate:
             ahead = max(0, self._tickets[index] - self._called)
             return max(self._bucket.wait() + ahead / self._rate, 0.0005)
 
+    def begun(self, tries: Tries, target: Nameserver | None) -> object:
+        """The next try is about to be sent; what is returned is to be given to `heard`."""
+        return None
+
+    def heard(self, mark: Any, tries: Tries, target: Nameserver | None, reply: Reply) -> None:
+        """What came of it."""
+        if reply.queries > 1:
+            self.repeated(reply.queries - 1)
+
     def repeated(self, queries: int) -> None:
         """So many repeats belonged to a try: they went out at once, and the queries after them wait the longer."""
         if self._bucket is not None and queries:
@@ -175,11 +191,12 @@ def ask(tries: Tries, session: Session, gate: Gate) -> None:
             while delay := gate.delay(tries):
                 time.sleep(delay)
             target, wait = tries.begin()
+            mark = gate.begun(tries, target)
             try:
                 reply = session.ask(tries.query, target, wait)
             except Exception as error:  # whatever a library raises is this lookup's result, and ends nothing else
                 reply = broken(error)
-            gate.repeated(reply.queries - 1)
+            gate.heard(mark, tries, target, reply)
             tries.take(reply)
     finally:
         session.done(tries.query)
@@ -194,11 +211,12 @@ async def ask_async(
             while delay := gate.delay(tries):
                 await sleep(delay)
             target, wait = tries.begin()
+            mark = gate.begun(tries, target)
             try:
                 reply = await session.ask(tries.query, target, wait)
             except Exception as error:  # as in `ask`
                 reply = broken(error)
-            gate.repeated(reply.queries - 1)
+            gate.heard(mark, tries, target, reply)
             tries.take(reply)
     finally:
         session.done(tries.query)

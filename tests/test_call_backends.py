@@ -217,6 +217,54 @@ class TestWaiting:
         name, expected = ("DEADLINE", 3) if end == "deadline" else ("CANCELLED", 130)
         assert (expected, {name: 100}) == (status, json.loads((tmp_path / "summary").read_text())["statuses"])
 
+    @pytest.mark.parametrize("engine", SYSTEM)
+    def test_a_call_that_is_not_back_in_time(self, tmp_path: Path, engine: str) -> None:
+        """On every engine a call that hangs costs the time of the tries, and counts as a query."""
+        (tmp_path / "sitecustomize.py").write_text(HANGING)
+        (tmp_path / "hosts").write_text("h.example\n" * 100)
+        command = [sys.executable, "-m", "resolver", "run", str(tmp_path / "hosts"), "-e", engine, "-b", "system"]
+        command += ["-f", "jsonl", "--query-timeout", "0.4", "--tries", "2", "-q"]
+        path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=40, env={**os.environ, "PYTHONPATH": path}
+        )
+        results = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [("TIMEOUT", 2, "no valid reply in 2 tries")] * 100 == [
+            (each["status"], each["attempts"], each["error"]) for each in results
+        ]
+        # 0.2 and 0.4 seconds; a busy machine is allowed for. The calls would take 50 each.
+        assert 0.6 <= max(each["elapsed"] for each in results) < 3.0
+
+    def test_what_an_earlier_call_brings_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A call that comes back in the time of a later try ends the lookup."""
+        second = threading.Event()
+        calls: list[int] = []
+
+        def slow(*_: object) -> list[Any]:
+            calls.append(1)
+            if len(calls) > 1:
+                second.set()
+                time.sleep(10)
+            second.wait(10)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.7", 0))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", slow)
+        result = only(resolve(["h.example"], engine="threads", backend="system", query_timeout=8, tries=5))
+        assert ("NOERROR", ["192.0.2.7"], 2) == (result.status, result.addresses, result.attempts)
+
+    def test_threads_that_are_left_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However many calls hang, no more threads than those in flight and `LEFT` are begun; each lookup ends."""
+        held = threading.Event()
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_: held.wait(20))
+        monkeypatch.setattr("resolver.backends.system.LEFT", 5)
+        before = daemons_alive()
+        most = 0
+        for result in stream(["h.example"] * 60, engine="asyncio", backend="system", concurrency=5, query_timeout=0.05):
+            most = max(most, daemons_alive() - before)
+            assert Status.TIMEOUT == result.status
+        held.set()
+        assert 10 < most <= 5 + 10, "those that wait, and those that call"
+
     def test_left_early(self) -> None:
         """A stream that is left early waits for no call that hangs."""
         code = """
@@ -475,6 +523,7 @@ class TestSystem:
         [
             ({"types": "MX"}, "cannot look up MX; valid: A, AAAA, PTR"),
             ({"nameservers": "192.0.2.1"}, "a nameserver, a lab too, means nothing with backend system"),
+            ({"nameservers": "192.0.2.1"}, "backends that take one: wire, dnspython, aiodns, twisted"),
             ({"lab": True}, "a nameserver, a lab too, means nothing with backend system"),
             ({"policy": Policy(tls_ca="authority.pem")}, "certificates mean nothing with backend system"),
         ],

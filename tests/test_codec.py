@@ -377,6 +377,10 @@ def header(answers: int, authority: int = 0, additional: int = 0, type: str = "A
     return b"\0\0\x84\0" + counts + codec.question(NAME, type)
 
 
+def changed(wire: bytes, at: int, octet: int) -> bytes:
+    return wire[:at] + bytes([octet]) + wire[at + 1 :]
+
+
 def record(owner: bytes, type: int, rdata: bytes, ttl: int = 60) -> bytes:
     return owner + struct.pack("!HHIH", type, 1, ttl, len(rdata)) + rdata
 
@@ -393,21 +397,10 @@ def pointer(to: int) -> bytes:
     "wire",
     [
         header(1),
-        header(0) + b"\0",
         header(1) + record(HERE, 1, b"\1\2\3\4")[:-1],
-        header(1) + record(HERE, 1, b"\1\2\3\4") + b"\0",
         header(2) + record(HERE, 1, b"\1\2\3\4"),
         header(1, 1) + record(HERE, 1, b"\1\2\3\4"),
         header(1, 0, 1) + record(HERE, 1, b"\1\2\3\4"),
-        header(1) + record(HERE, 1, b"\1\2\3"),
-        header(1) + record(HERE, 1, b"\1\2\3\4\5"),
-        header(1, type="AAAA") + record(HERE, 28, b"\1\2\3\4"),
-        header(1, type="TXT") + record(HERE, 16, b""),
-        header(1, type="TXT") + record(HERE, 16, b"\3ab"),
-        header(1, type="MX") + record(HERE, 15, b"\0"),
-        header(1, type="SOA") + record(HERE, 6, b"\0\0" + bytes(19)),
-        header(1, type="SOA") + record(HERE, 6, b"\0\0" + bytes(21)),
-        header(1, type="CAA") + record(HERE, 257, b"\0"),
         header(1) + record(HERE, 5, b"\1a\0\0"),
         header(2) + record(HERE, 5, b"\1a\0\0")[:-1] + record(pointer(FIRST), 1, b"\1\2\3\4"),
         header(1, 0, 1) + record(HERE, 1, b"\1\2\3\4\5")[:-1] + ROOT_OPT,
@@ -426,11 +419,111 @@ def pointer(to: int) -> bytes:
     ],
 )
 def test_malformed(wire: bytes) -> None:
-    """Sections that end early or late, rdata that does not fit, names that are none."""
+    """Sections that end early, a CNAME that cannot be followed, names that are none."""
     number = int.from_bytes(wire[FIRST - 16 : FIRST - 14], "big")
     query = Query(0, NAME, NAME, dns.rdatatype.to_text(dns.rdatatype.RdataType(number)))
     with pytest.raises(codec.Malformed):
         codec.read(wire, FIRST - 12, query)
+
+
+@pytest.mark.parametrize(
+    ("type", "rdata"),
+    [
+        ("A", b"\1\2\3"),
+        ("A", b"\1\2\3\4\5"),
+        ("A", b""),
+        ("AAAA", b"\1\2\3\4"),
+        ("TXT", b""),
+        ("TXT", b"\3ab"),
+        ("MX", b"\0"),
+        ("MX", b"\0\1" + pointer(FIRST + 2)),
+        ("CNAME", b"\1a\0\0"),
+        ("CNAME", pointer(FIRST)),
+        ("SOA", b"\0\0" + bytes(19)),
+        ("SOA", b"\0\0" + bytes(21)),
+        ("CAA", b"\0"),
+        ("LOC", b"\1" + bytes(15)),
+        ("HTTPS", b"\0\0\1t\0\0\1\0\3\2h2"),
+        ("SVCB", b"\0\1"),
+        ("DS", b"\1"),
+    ],
+)
+@pytest.mark.parametrize("asked", ["its type", "ANY"])
+def test_rdata_that_cannot_be_read(type: str, rdata: bytes, asked: str) -> None:
+    """It is written as RFC 3597 has it, for its own type as for ANY; its neighbours are unharmed."""
+    number = dns.rdatatype.from_text(type)
+    good = [record(HERE, 1, b"\1\2\3\4")] if asked == "ANY" else []
+    wire = header(1 + 2 * len(good)) + b"".join([record(HERE, number, rdata), *good, *good]) + ROOT_OPT
+    wire = wire.replace(b"\0\0\0\0\3www", b"\0\0\0\1\3www")
+    expected = [f"{NAME} 60 {type} \\# {len(rdata)} {rdata.hex()}".rstrip()]
+    expected += [f"{NAME} 60 A 1.2.3.4"] * len(good)
+    query = Query(0, NAME, NAME, "ANY" if asked == "ANY" else type)
+    answer = read(wire, query)
+    assert ("NOERROR", [line.rstrip() for line in expected]) == summary(answer)
+
+
+@pytest.mark.parametrize("junk", [b"\0", b"\0\0\0\0", b"\xc0\x0c", b"trailing", bytes(600)])
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        (header(1) + record(HERE, 1, b"\1\2\3\4"), ("NOERROR", [f"{NAME} 60 A 1.2.3.4"])),
+        (header(1, 0, 1) + record(HERE, 1, b"\1\2\3\4") + ROOT_OPT, ("NOERROR", [f"{NAME} 60 A 1.2.3.4"])),
+        (header(2) + record(HERE, 5, b"\1a\0") + record(pointer(FIRST), 1, b"\1\2\3\4"),
+         ("NOERROR", [f"{NAME} 60 CNAME a.", "a. 60 A 1.2.3.4"])),
+        (header(0), ("NODATA", [])),
+        (header(0, 0, 1) + ROOT_OPT, ("NODATA", [])),
+        (changed(header(0, 1) + record(HERE, 6, b"\0\0" + bytes(20)), 3, 3), ("NXDOMAIN", [])),
+        (changed(header(0), 3, 2), ("SERVFAIL", [])),
+    ],
+)  # fmt: skip
+def test_octets_behind_the_last_record(case: bytes, expected: tuple[str, list[str]], junk: bytes) -> None:
+    """One or many, they are left out, whatever kind of reply it is."""
+    assert expected == summary(read(case + junk, Query(0, NAME, NAME, "A")))
+
+
+def option(code: int, data: bytes) -> bytes:
+    return struct.pack("!HH", code, len(data)) + data
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (b"", None),
+        (option(10, b"cookie12"), None),
+        (option(15, b"\0\6"), "extended DNS error 6 (DNSSEC Bogus)"),
+        (option(15, b"\0\6no \xc3\xbc\x1b[31m\n\0key\xff"),
+         "extended DNS error 6 (DNSSEC Bogus): no \xfc [31m key\ufffd"),
+        (option(15, b"\xc0\0a"), "extended DNS error 49152: a"),
+        (option(10, b"cookie12") + option(15, b"\0\x12") * 2 + option(15, b"\0\0x"),
+         "extended DNS error 18 (Prohibited); extended DNS error 0 (Other Error): x"),
+        (option(15, b"\0"), None),
+        (option(15, b"\0\6abc")[:-1], None),
+        (option(15, b"\0\6") + b"\0\x0f\xff", "extended DNS error 6 (DNSSEC Bogus)"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("answers", [0, 1])
+def test_extended_errors(options: bytes, expected: str | None, answers: int) -> None:
+    """What RFC 8914 says stands in the error of an rcode that tells of one, and not in that of an answer."""
+    one = record(HERE, 1, b"\1\2\3\4") * answers
+    wire = header(answers, 1, 2) + one + record(HERE, 2, b"\0") + record(b"\0", 1, bytes(4))
+    wire += record(b"\0", 41, options, ttl=0)
+    query = Query(0, NAME, NAME, "A")
+    said = [(read(changed(wire, 3, rcode), query) or ("", [], "Malformed"))[::2] for rcode in (2, 5, 3)]
+    assert [("SERVFAIL", expected), ("REFUSED", expected), ("NXDOMAIN", None)] == said
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (b"\0\0\x81", "replies came that could not be read: the message ends too early"),
+        (b"", "replies came that could not be read: the message ends too early"),
+        (b"\0\0\1\0" + bytes(8), "what came was a query, and no reply"),
+        (b"\0\0\x81\0" + bytes(8), "what came was no reply to this question"),
+    ],
+)
+def test_why_a_message_is_no_reply(message: bytes, expected: str) -> None:
+    """What `match` does not take has a sentence."""
+    assert (None, expected) == (codec.match(message, codec.question(NAME, "A")), codec.mismatch(message))
 
 
 @pytest.mark.parametrize(
@@ -639,10 +732,6 @@ def test_whole_queries() -> None:
 
 
 # --- Matching.
-
-
-def changed(wire: bytes, at: int, octet: int) -> bytes:
-    return wire[:at] + bytes([octet]) + wire[at + 1 :]
 
 
 REPLY = reply(A)[0]

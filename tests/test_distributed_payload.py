@@ -5,6 +5,7 @@ import json
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,8 +18,10 @@ from resolver.distributed import payload
 from resolver.distributed.broker import Broker
 from resolver.distributed.envelope import TASK, check, wrap
 from resolver.distributed.payload import Asked, Chunk, Rawly, Refused, Report, decode_chunk, decode_report
+from resolver.distributed.task import Tasks
 from resolver.distributed.teams import Lot
 from resolver.engines.chunk import Block, Progress, joined
+from resolver.nameserver import Nameserver
 from resolver.wire import codec
 
 NAMES = st.sampled_from(["www.example", "a\\.b.example", "\\255.example", "example", "x" * 63 + ".example", ""])
@@ -109,6 +112,47 @@ def test_a_chunk_there_and_back(chunk: Chunk) -> None:
     ]
     questions = [codec.question(each.name, each.type) if chunk.backend == "wire" else None for each in chunk.queries]
     assert questions == [query.question for query in queries]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        Nameserver("udp", "localhost", 53),
+        Nameserver("udp", "192.0.2.1", 0),
+        Nameserver("tls", "192.0.2.1", 853, "a..b"),
+        Nameserver("https", "dns.example", 443, None, "file:///etc/passwd"),
+    ],
+)
+def test_a_nameserver_that_there_cannot_be(made: Nameserver) -> None:
+    """A chunk is refused whose nameserver no text could have named."""
+    chunk = msgspec.structs.replace(EXAMPLE, policy=Policy(nameservers=(made,)))
+    with pytest.raises(Refused, match="it asks a nameserver that there cannot be"):
+        decode_chunk(payload.encode_chunk(chunk))
+
+
+def test_the_certificates_of_a_run_that_lives_stay() -> None:
+    """However many other runs bring theirs, the file stays until its run has ended; then it makes room."""
+    alive = {"0" * 32}
+
+    class Living:
+        def runs(self) -> set[str]:
+            return alive
+
+    tasks: Any = Tasks("a", Living(), None)  # type: ignore[arg-type]  # as much of the teams as is asked
+    chunks = [
+        msgspec.structs.replace(EXAMPLE, run=f"{number:032x}", authority=f"certificates {number}")
+        for number in range(40)
+    ]
+    first = tasks._certificates(chunks[0])
+    others = [tasks._certificates(chunk) for chunk in chunks[1:]]
+    assert "certificates 0" == Path(first).read_text()
+    assert first == tasks._certificates(chunks[0])
+    assert 16 >= sum(Path(path).exists() for path in [first, *others])
+    alive.clear()
+    tasks._certificates(msgspec.structs.replace(chunks[0], run="f" * 32, authority="another"))
+    assert not Path(first).exists()
+    tasks.close()
+    assert not any(Path(path).exists() for path in others)
 
 
 def test_an_index_that_is_twice_in_a_chunk() -> None:

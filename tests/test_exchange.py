@@ -36,6 +36,7 @@ class Fate(enum.Enum):
     TWICE = enum.auto()
     SERVFAIL = enum.auto()
     FORMERR = enum.auto()
+    NOTIMP = enum.auto()
     TRUNCATED = enum.auto()
     WRONG_ID = enum.auto()
     WRONG_NAME = enum.auto()
@@ -205,6 +206,8 @@ class Net:
                 return [(after, reply(query, 2))]
             case Fate.FORMERR:
                 return [(after, reply(query, 1))]
+            case Fate.NOTIMP:
+                return [(after, reply(query, 4))]
             case Fate.TRUNCATED:
                 return [(after, right if flow.stream else reply(query, truncated=True))]
             case Fate.WRONG_ID:
@@ -584,3 +587,33 @@ def test_one_by_one_goes_to_all_nameservers() -> None:
         asked += [flow.server.number for flow, _ in exchange.outbox]
         exchange.outbox.clear()
     assert [0, 1, 2, 0, 1, 2] == asked
+
+
+def test_a_reply_in_the_turn_of_its_query() -> None:
+    """Reading hosts takes time: a reply that comes in the turn that took its query has taken none, and never less."""
+    policy_ = policy(tries=1)
+    exchange = Exchange(policy_, policy_.nameservers, "by hand", clock=lambda: 2.0)
+    exchange.flush(1.0, lambda n: [Query(0, "h", "h.example.", "A")] if not exchange.outbox else [])
+    ((flow, (query,)),) = exchange.outbox
+    exchange.receive(flow, [reply(query)], 1.0)
+    assert [("NOERROR", 0.0)] == [(result.status, result.elapsed) for result in exchange.results]
+
+
+def test_a_lookup_that_was_begun_after_the_end() -> None:
+    """A thread that is left behind may begin a lookup when its result is made: it took no time, and never less."""
+    query = Query(0, "h", "h.example.", "A", 1, asked=2.0)
+    assert 0.0 == query.unanswered(Status.DEADLINE, "", "threads", "wire", now=1.0).elapsed
+
+
+@pytest.mark.parametrize("rcode", [1, 4])
+def test_edns_is_not_asked_again_of_who_refuses_it(rcode: int) -> None:
+    """A nameserver that refuses EDNS, and answers without, is asked without from then on."""
+
+    def decide(flow: Flow, query: bytes, number: int) -> tuple[Fate, float]:
+        refusal = Fate.FORMERR if rcode == 1 else Fate.NOTIMP
+        return (refusal if query[11] else Fate.ANSWER), 0.01
+
+    net = Net(policy(concurrency=1, tries=1), decide)
+    results = net.run(20)
+    assert [Status.NOERROR] * 20 == [result.status for result in results]
+    assert [2] + [1] * 19 == [result.attempts for result in results]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import ipaddress
 import os
@@ -618,6 +619,48 @@ def test_an_open_text_file_in_its_encoding(encoding: str, tmp_path: Path) -> Non
     with open(write(tmp_path / "list", text.encode(encoding)), encoding=encoding) as file:
         found = lookups(sources.text_file(file))
     assert text.split("\n") == [lookup.input for lookup in found]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "errors", "begun"),
+    [
+        ("utf-8", "strict", False),
+        ("ascii", "strict", False),
+        ("shift_jis", "strict", False),
+        ("utf-8", "ignore", True),
+        ("cp1252", "ignore", True),
+    ],
+)
+def test_an_open_text_file_keeps_its_settings(encoding: str, errors: str, *, begun: bool, tmp_path: Path) -> None:
+    """Bad octets are one bad line, in the middle of a file too, and the file decodes as its owner said afterwards."""
+    path = write(tmp_path / "list", b"header\na\ncaf\x81\xff\nb\n")
+    with open(path, encoding=encoding, errors=errors) as file:
+        if begun:
+            file.readline()
+        found = [lookup.input for lookup in lookups(sources.text_file(file))]
+        settings = (file.encoding, file.errors, file.closed)
+    assert (encoding, errors, False) == settings
+    assert ["a", found[-2], "b"] == found[-3:]
+    assert found[-2].startswith("caf")
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE])
+def test_a_list_that_cannot_be_read_is_named(error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that fails in its middle is an OSError with its name, whatever opened it."""
+
+    def failing(*_: object) -> bytes:
+        raise OSError(error, os.strerror(error))
+
+    path = write(tmp_path / "list", b"a\nb\n")
+    opened = sources.path(path), sources.descriptor(os.open(path, os.O_RDONLY), owned=True)
+    monkeypatch.setattr(os, "read", failing)
+    names = []
+    for source in opened:
+        with pytest.raises(OSError, match=os.strerror(error)) as raised:
+            source.read(("A",), 10)
+        names.append(raised.value.filename)
+        source.close()
+    assert [str(path), "standard input"] == names
 
 
 def test_a_text_in_memory_is_a_list() -> None:

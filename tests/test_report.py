@@ -533,3 +533,12 @@ def test_summary_json() -> None:
     assert 1 == octets.count(b"\n")
     assert list(Figures.__struct_fields__) == list(json.loads(octets))
     assert Figures() == msgspec.json.decode(octets, type=Figures)
+
+
+@pytest.mark.parametrize(
+    "text", ["RCODE1\u0663", "RCODE\u0661", "RCODE0", "RCODE01", "RCODE12345", "RCODE", "rcode12", "RCODE12\n"]
+)
+def test_what_is_no_status(text: str) -> None:
+    """A status is one of the closed set, or RCODE with a number in ASCII digits; nothing else becomes a member."""
+    with pytest.raises(ValueError, match="is not a valid Status"):
+        Status(text)

@@ -1,7 +1,8 @@
 """The backend `aiodns`: c-ares, a resolver in C, awaited in asyncio.
 
 One long-lived channel a nameserver (aiodns_channel.py). c-ares' own tries, search list and /etc/hosts are off; it
-speaks EDNS, asks again over TCP after truncation, and without EDNS after FORMERR.
+speaks EDNS, asks again over TCP after truncation, and without EDNS after FORMERR. After NOTIMP and BADVERS
+we do.
 
 The one thing to know before changing anything: c-ares gives up on a question by its own measure, whatever timeout it is
 given: 5 times the average of the replies that a channel has had, and at least 250 ms. That cannot be turned off. A try
@@ -18,35 +19,39 @@ What c-ares does not tell, or does its own way:
   channel's socket fails with it. All of that is asked again, as further queries of the same try: once on the same
   channel, then, since one of them may be the cause, each on a channel of its own. So is what a TCP connection that the
   nameserver closes takes down, at once; but where it closes in the middle of a reply, c-ares does not see it: TIMEOUT.
-- A query that comes back as it was sent is taken for an answer without data. Some names it refuses to ask (ERROR):
-  those with blanks or control characters.
-- A late reply to an earlier try is dropped. All queries of a channel leave from one port.
+- A query that comes back as it was sent is taken for an answer without data; pycares tells neither flags nor rcode.
+  Some names it refuses to ask (ERROR): those with blanks or control characters.
+- Extended errors (RFC 8914). Why a reply could not be read: octets behind the last record, for one.
+- A late reply to an earlier try is dropped. All queries of a channel leave from one port; a further try leaves from
+  another, and a port that got no reply at all is left.
 - TXT: see aiodns_records.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pycares import errno
 
 from resolver.backends import aiodns_records as records
 from resolver.backends.aiodns_channel import Channel, Told
 from resolver.backends.plain import plainly
+from resolver.limits import descriptors_left
 from resolver.message import Status
 from resolver.tries import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
 
-    from resolver.message import Query, Record
+    from resolver.message import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 
 FEW = 32  # channels that serve one question each, at once
 YOUNG = 2  # replies after which a patient channel is replaced: c-ares takes an average from 3
 
+_NOERROR = Status.NOERROR  # on Python 3.11 each look at an Enum's member costs as much as a record
 _STATUSES = {
     errno.ARES_ENODATA: Status.NODATA,
     errno.ARES_ENOTFOUND: Status.NXDOMAIN,
@@ -88,33 +93,58 @@ class Session:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._loop = asyncio.get_running_loop()
-        self._few = asyncio.Semaphore(FEW)
+        self._few = asyncio.Semaphore(max(1, min(FEW, descriptors_left() // 4)))
         self._steady: dict[Nameserver, Channel] = {}
+        self._plain: dict[Nameserver, Channel] = {}  # without EDNS, of those that refuse it
+        self._old: list[Channel] = []  # not asked on any more
+        self._crowd = _crowd(policy)
         self._patient: dict[Nameserver, _Patient] = {}
 
-    async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
+    def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Coroutine[Any, Any, Reply]:
         """Ask once, for `timeout` seconds, with further queries where c-ares gives up before or fails for others."""
         assert nameserver is not None  # `prepare` has named some
-        end = self._loop.time() + timeout
+        if self._crowd is not None:
+            return self._ask_in_turn(query, nameserver, timeout, self._crowd)
+        return self._ask(query, nameserver, self._loop.time() + timeout)
+
+    async def _ask_in_turn(
+        self, query: Query, nameserver: Nameserver, timeout: float, crowd: asyncio.Semaphore
+    ) -> Reply:
+        async with crowd:
+            return await self._ask(query, nameserver, self._loop.time() + timeout)
+
+    async def _ask(self, query: Query, nameserver: Nameserver, end: float) -> Reply:
         queries, failed = 0, 0
         patient = (query.attempts or 0) > 1
+        # Without EDNS from the start, where that has been answered.
+        plain = self._plain.get(nameserver) if self._plain else None
+        if plain is not None and not plain.replies:
+            plain = None
         while True:
             queries += 1
             try:
                 if failed > 1:
                     told = await self._ask_alone(query, nameserver, end)
+                elif plain is not None:
+                    told = await plain.ask(query, end)
                 elif patient:
                     told = await self._ask_patiently(query, nameserver, end)
                 else:
-                    told = await self._channel(nameserver).ask(query, end)
+                    told = await (self._steady.get(nameserver) or self._open(nameserver)).ask(query, end)
             except TimeoutError:
+                await self._leave(nameserver)
                 return Reply(Status.TIMEOUT, [], queries=queries)
-            if told.code == errno.ARES_EBADRESP and failed < 2:
+            # What c-ares does not tell is an answer without records: BADVERS among it.
+            if plain is None and (told.code == errno.ARES_ENOTIMP or (told.result and not told.result.answer)):
+                plain = self._plain.get(nameserver)
+                if plain is None:
+                    plain = self._plain[nameserver] = Channel(nameserver, self._policy, edns=False)
+            elif told.code == errno.ARES_EBADRESP and failed < 2:
                 failed += 1
             elif told.broke and told.code == errno.ARES_ECONNREFUSED and failed < 2:
                 failed = 2
             elif told.code == errno.ARES_ETIMEOUT and not patient and failed < 2:
-                patient = True
+                patient, plain = True, None
             else:
                 return _reply(told, query, nameserver, queries)
 
@@ -125,14 +155,22 @@ class Session:
         """Close every channel."""
         for patient in self._patient.values():
             await patient.retire()
-        for channel in self._steady.values():
+        for channel in [*self._steady.values(), *self._plain.values(), *self._old]:
             await channel.close()
 
-    def _channel(self, nameserver: Nameserver) -> Channel:
-        channel = self._steady.get(nameserver)
-        if channel is None:
-            channel = self._steady[nameserver] = Channel(nameserver, self._policy)
+    def _open(self, nameserver: Nameserver) -> Channel:
+        channel = self._steady[nameserver] = Channel(nameserver, self._policy)
         return channel
+
+    async def _leave(self, nameserver: Nameserver) -> None:
+        """A try has run out: if the steady channel had no reply at all, its port may be what gets none."""
+        channel = self._steady.get(nameserver)
+        if channel is None or channel.replies:
+            return
+        self._old.append(self._steady.pop(nameserver))
+        for old in [each for each in self._old if not each.waiting]:
+            self._old.remove(old)
+            await old.close()
 
     async def _ask_patiently(self, query: Query, nameserver: Nameserver, end: float) -> Told:
         patient = self._patient.get(nameserver)
@@ -141,7 +179,14 @@ class Session:
                 await patient.retire()
             patient = self._patient[nameserver] = _Patient(Channel(nameserver, self._policy))
         async with patient:
-            told = await patient.channel.ask(query, end)
+            try:
+                told = await patient.channel.ask(query, end)
+            except TimeoutError:
+                # The next try leaves from another port.
+                if self._patient.get(nameserver) is patient:
+                    del self._patient[nameserver]
+                    patient.retired = True
+                raise
             # c-ares counts NXDOMAIN among the replies, and no other error.
             patient.replies += told.code in (None, errno.ARES_ENOTFOUND)
             return told
@@ -165,7 +210,7 @@ class _Patient:
         self.channel = channel
         self.replies = 0
         self._waiting = 0
-        self._retired = False
+        self.retired = False
 
     async def __aenter__(self) -> None:
         self._waiting += 1
@@ -176,30 +221,43 @@ class _Patient:
 
     async def retire(self) -> None:
         """Nobody will ask here any more."""
-        self._retired = True
+        self.retired = True
         await self._close()
 
     async def _close(self) -> None:
-        if self._retired and not self._waiting:
+        if self.retired and not self._waiting:
             await self.channel.close()
 
 
+def _crowd(policy: Policy) -> asyncio.Semaphore | None:
+    """What lets as many ask at once as there are descriptors for, of UDP and TCP each, where these may not suffice."""
+    sockets = 2 * policy.tries * min(len(policy.nameservers), policy.in_flight)
+    left = descriptors_left()
+    return asyncio.Semaphore(max(1, left // 2)) if sockets > left else None
+
+
 def _reply(told: Told, query: Query, nameserver: Nameserver, queries: int) -> Reply:
+    result, transport = told.result, told.transport
+    if result is not None and transport == nameserver.transport and result.answer:
+        # The way of nearly every lookup.
+        answers, found = records.answers(result.answer, query)
+        return Reply(_NOERROR if found else Status.NODATA, answers, None, str(nameserver), transport, queries)
     status = Status.NOERROR if told.code is None else _STATUSES.get(told.code, Status.ERROR)
     if status is Status.TIMEOUT:
-        return Reply(status, [], queries=queries)
+        unread = "replies came that c-ares could not read" if told.code == errno.ARES_EBADRESP else None
+        return Reply(status, [], unread, queries=queries)
     if status is Status.ERROR:
         return Reply(status, [], _sentence(told, nameserver), queries=queries)
     if told.transport is None:  # out of its cache
         queries -= 1
     elif told.transport != nameserver.transport:  # truncated over UDP
         queries += 1
-    answers: list[Record] = []
-    if told.result is not None:
-        if not told.result.answer:
+    answers = []
+    if result is not None:
+        if not result.answer:
             error = "c-ares gave an answer without records: of an rcode that it does not tell, or a type"
             return Reply(Status.ERROR, [], error, queries=queries)
-        answers, found = records.answers(told.result.answer, query)
+        answers, found = records.answers(result.answer, query)
         status = Status.NOERROR if found else Status.NODATA
     return Reply(status, answers, None, str(nameserver) if told.transport else None, told.transport, queries)
 

@@ -15,6 +15,7 @@ import asyncio
 import heapq
 import itertools
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiodns
@@ -42,15 +43,22 @@ class Told(NamedTuple):
 
 
 class Channel(aiodns.DNSResolver):
-    """A channel without tries, search list and /etc/hosts. To be closed."""
+    """A channel without tries, search list and /etc/hosts. To be closed.
 
-    def __init__(self, nameserver: Nameserver, policy: Policy) -> None:
-        flags = pycares.ARES_FLAG_EDNS | pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_NO_DFLT_SVR
+    replies: answers that it has had; waiting: queries that c-ares has not told of yet.
+    """
+
+    def __init__(self, nameserver: Nameserver, policy: Policy, *, edns: bool = True) -> None:
+        self.replies = 0
+        self.waiting = 0
+        flags = pycares.ARES_FLAG_EDNS if edns else 0
+        flags |= pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_NO_DFLT_SVR
         if nameserver.transport == "tcp":
             flags |= pycares.ARES_FLAG_USEVC | pycares.ARES_FLAG_STAYOPEN
         self._transports: dict[int, str] = {}
         self._standing: set[int] = set()
         self._ends: list[list[Any]] = []  # a heap: when, a number, and the future, or None where it has its result
+        self._unsent: list[tuple[Query, list[Any]]] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._looked = 0.0
         super().__init__(
@@ -67,25 +75,41 @@ class Channel(aiodns.DNSResolver):
         """Ask; to be awaited. TimeoutError at the loop's time `end`."""
         loop: asyncio.AbstractEventLoop = self.loop
         future: asyncio.Future[Told] = loop.create_future()
-        channel: Any = self._channel
         entry = [end, next(_NUMBERS), future]
         heapq.heappush(self._ends, entry)
+        self.waiting += 1
         # One timer for all: one for each would be a tenth of what a lookup costs.
         if self._alarm is None or end < self._alarm.when():
             self._set_alarm()
 
-        def settle(result: pycares.DNSResult | None, code: int | None) -> None:
-            entry[2] = None
-            if not future.done():
-                at = channel.at
-                future.set_result(Told(result, code, self._transports.get(at), at in self._standing))
-
-        try:
-            # The name is absolute and in presentation format, as c-ares wants it.
-            channel.query(query.name, records.NUMBERS[query.type], callback=settle)
-        except pycares.AresError as error:
-            settle(None, error.args[0] if error.args else errno.ARES_EFORMERR)
+        # Sent one right behind the other, they cost half: whoever reads them need not be woken for each.
+        if not self._unsent:
+            loop.call_soon(self._send)
+        self._unsent.append((query, entry))
         return future
+
+    def _send(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        for query, entry in unsent:
+            if entry[2] is None or entry[2].done():
+                self.waiting -= 1
+                continue
+            settle = partial(self._settle, entry)
+            try:
+                # The name is absolute and in presentation format, as c-ares wants it.
+                self._channel.query(query.name, records.NUMBERS[query.type], callback=settle)
+            except pycares.AresError as error:
+                settle(None, error.args[0] if error.args else errno.ARES_EFORMERR)
+            except RuntimeError:
+                return  # it was closed
+
+    def _settle(self, entry: list[Any], result: pycares.DNSResult | None, code: int | None) -> None:
+        future, entry[2] = entry[2], None
+        self.replies += code in (None, errno.ARES_ENOTFOUND, errno.ARES_ENODATA)
+        self.waiting -= 1
+        if future is not None and not future.done():
+            at: int = self._channel.at  # type: ignore[attr-defined]  # a _Pycares
+            future.set_result(Told(result, code, self._transports.get(at), at in self._standing))
 
     async def close(self) -> None:
         """Close it; nothing that was asked is told any more."""

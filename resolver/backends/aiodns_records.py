@@ -48,10 +48,13 @@ def answers(records: list[pycares.DNSRecord], query: Query) -> tuple[list[Record
     """
     if (
         len(records) == 1
-        and query.type == "A" == rdata.mnemonic(records[0].type)
+        and records[0].type == rdata.A
+        and query.type == "A"
+        and records[0].record_class == pycares.QUERY_CLASS_IN
         and f"{records[0].name}." == query.name
     ):
-        return [_record(query.name, records[0])], True
+        ttl, data = records[0].ttl, records[0].data
+        return [Record(query.name, "A", ttl if ttl <= _LONGEST_TTL else 0, data.addr)], True  # type: ignore[union-attr]  # of type A
     by_owner: dict[bytes, list[pycares.DNSRecord]] = {}
     for each in records:
         if each.record_class == pycares.QUERY_CLASS_IN:

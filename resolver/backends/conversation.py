@@ -1,12 +1,12 @@
-"""The messages of one try: a repeat over TCP after truncation, one without EDNS after FORMERR. No I/O; for backends
-whose library leaves these to us.
+"""The messages of one try: a repeat over TCP after truncation, one without EDNS where that is refused. No I/O; for
+backends whose library leaves these to us.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from resolver.message import Status
+from resolver import policy as rule
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -32,7 +32,7 @@ class Habits:
 def conversation(transport: str, habits: Habits | None = None) -> Generator[Step, Reply | None, Reply]:
     """Yields what to send, wants what came of it (None: truncated, over UDP), returns the Reply with its queries.
 
-    RFC 2181 section 9: what is truncated is asked again over TCP. RFC 6891 section 7: FORMERR may mean EDNS.
+    RFC 2181 section 9: what is truncated is asked again over TCP. RFC 6891 section 7: some rcodes may mean EDNS.
     habits: those of the tries before, which are brought up to date; None: they are not kept.
     """
     habits = habits or Habits()
@@ -42,7 +42,7 @@ def conversation(transport: str, habits: Habits | None = None) -> Generator[Step
         queries += 1 if heard is None else heard.queries
         if heard is None:
             habits.tcp = True
-        elif heard.status is Status.FORMERR and habits.edns:
+        elif habits.edns and rule.refuses_edns(heard.status):
             habits.edns = False
         else:
             return heard._replace(queries=queries)

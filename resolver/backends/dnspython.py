@@ -23,13 +23,14 @@ import dns.message
 import dns.query
 import msgspec
 
+from resolver.backends.descriptors import Descriptors
 from resolver.backends.dnspython_lookup import Lookup
-from resolver.backends.dnspython_messages import conversation, tls_context
+from resolver.backends.dnspython_messages import broken, conversation, heard, reply, tls_context
 from resolver.engines import DISTRIBUTION
+from resolver.message import Status
 from resolver.nameserver import system
 
 if TYPE_CHECKING:
-    from resolver.backends.dnspython_messages import Message
     from resolver.message import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
@@ -82,6 +83,7 @@ class Blocking:
     def __init__(self, policy: Policy) -> None:
         secure = any(each.transport in ("tls", "https") for each in policy.nameservers)
         self._context = tls_context(policy) if secure else None
+        self._descriptors = Descriptors(policy.query_timeout, self._close_kept)
         self._lookups: dict[int, Lookup] = {}
         self._kept: defaultdict[tuple[str, Nameserver], list[_Link]] = defaultdict(list)
         self._opening = {each: threading.Semaphore(OPENING) for each in policy.nameservers}
@@ -92,29 +94,31 @@ class Blocking:
         assert nameserver is not None  # `prepare` named one
         lookup = self._lookups.get(query.index)
         if lookup is None:
-            lookup = self._lookups[query.index] = Lookup(query)
-        expiration = 0.0  # by the wall clock, which dnspython's functions want
+            lookup = self._lookups[query.index] = Lookup(query, self._descriptors)
+        expiration = 0.0
         again = 0
         steps = conversation(query, nameserver, lookup.habits(nameserver))
         message = next(steps)
         while True:
-            heard: dns.message.Message | Reply | BaseException
+            told: Reply | BaseException
             try:
                 if message.transport == "udp":
                     place = lookup.send(message.query, nameserver)
-                    expiration = expiration or time.time() + timeout
-                    heard = lookup.receive(place, expiration)
+                    expiration = expiration or time.monotonic() + timeout
+                    told = lookup.receive(place, expiration)
                 else:
-                    expiration = expiration or time.time() + timeout
-                    heard, repeated = self._over_link(message, nameserver, expiration)
+                    expiration = expiration or time.monotonic() + timeout
+                    told, repeated = self._over_link(
+                        Asked(message.query, query, lookup), message.transport, nameserver, expiration
+                    )
                     again += repeated
             except Exception as error:  # what it means, dnspython_messages knows
-                heard = error
+                told = error
             try:
-                message = steps.send(heard)
+                message = steps.send(told)
             except StopIteration as end:
-                reply: Reply = lookup.best(end.value)
-                return reply._replace(queries=reply.queries + again) if again else reply
+                best: Reply = lookup.best(end.value)
+                return best._replace(queries=best.queries + again) if again else best
 
     def done(self, query: Query) -> None:
         """Close the lookup's sockets."""
@@ -124,56 +128,70 @@ class Blocking:
     def close(self) -> None:
         """Close what no thread uses; what is in use is closed by who uses it."""
         self._closed = True
+        self._close_kept()
+
+    def _close_kept(self) -> None:
         for kept in list(self._kept.values()):
             while link := _last(kept):
                 link.close()
 
-    def _over_link(
-        self, message: Message, nameserver: Nameserver, expiration: float
-    ) -> tuple[dns.message.Message, int]:
+    def _over_link(self, asked: Asked, transport: str, nameserver: Nameserver, expiration: float) -> tuple[Reply, int]:
         """The reply, and how many further queries it took: 1 where a link that was kept had ended meanwhile."""
-        kept = self._kept[message.transport, nameserver]
+        kept = self._kept[transport, nameserver]
         repeated = 0
         if link := _last(kept):
             try:
-                return self._use(link, message.query, kept, expiration), 0
+                return self._use(link, asked, kept, expiration), 0
             except (EOFError, ConnectionError, ssl.SSLError):
                 # Servers close what is idle, whenever they like: RFC 7766 section 6.2.4 has us ask again.
                 repeated = 1
-        began = time.time()
+        began = time.monotonic()
         with self._opening[nameserver]:
-            # The wait for one's turn is not the nameserver's silence.
-            expiration += time.time() - began
-            link = self._open(message.transport, nameserver, expiration)
-            if message.transport == "https":
-                # It connects when it is asked.
-                return self._use(link, message.query, kept, expiration), repeated
-        return self._use(link, message.query, kept, expiration), repeated
+            while True:
+                # The wait for one's turn, or a descriptor, is not the nameserver's silence.
+                end = expiration + time.monotonic() - began
+                try:
+                    link = self._open(transport, nameserver, end)
+                    # One over https connects when it is asked.
+                    reply = self._use(link, asked, kept, end) if transport == "https" else None
+                    break
+                except OSError as error:
+                    wait = self._descriptors.wait(error)
+                    asked.lookup.close()
+                    time.sleep(wait)
+        self._descriptors.got()
+        return reply or self._use(link, asked, kept, end), repeated
 
     def _open(self, transport: str, nameserver: Nameserver, expiration: float) -> _Link:
         if transport == "https":
             return _Http(nameserver, self._context)
-        return _Connection(nameserver, self._context if transport == "tls" else None, expiration)
+        return _Connection(nameserver, transport, self._context if transport == "tls" else None, expiration)
 
-    def _use(
-        self, link: _Link, query: dns.message.Message, kept: list[_Link], expiration: float
-    ) -> dns.message.Message:
+    def _use(self, link: _Link, asked: Asked, kept: list[_Link], expiration: float) -> Reply:
         try:
-            reply = link.ask(query, expiration)
+            reply = link.ask(asked, expiration)
         except BaseException:
             # A reply that comes too late must not meet the next query.
             link.close()
             raise
         kept.append(link)
-        if self._closed:
-            self.close()
+        if self._closed or self._descriptors.scarce:
+            self._close_kept()
         return reply
+
+
+class Asked(NamedTuple):
+    """What is asked on a connection, and for which lookup."""
+
+    message: dns.message.QueryMessage
+    query: Query
+    lookup: Lookup
 
 
 class _Link(Protocol):
     """A connection that is kept. Raises EOFError, ConnectionError or SSLError where it has ended."""
 
-    def ask(self, query: dns.message.Message, expiration: float) -> dns.message.Message: ...
+    def ask(self, asked: Asked, expiration: float) -> Reply: ...
 
     def close(self) -> None: ...
 
@@ -181,34 +199,49 @@ class _Link(Protocol):
 class _Connection:
     """TCP, or TLS with a context; the certificate must be the nameserver's name or address."""
 
-    def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, expiration: float) -> None:
-        connection = socket.create_connection((nameserver.host, nameserver.port), _left(expiration))
+    def __init__(
+        self, nameserver: Nameserver, transport: str, context: ssl.SSLContext | None, expiration: float
+    ) -> None:
+        family, address = nameserver.address()
+        connection = socket.socket(family, socket.SOCK_STREAM)
         try:
+            connection.settimeout(_left(expiration))
+            connection.connect(address)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if context is not None:
                 connection.settimeout(_left(expiration))
-                connection = context.wrap_socket(connection, server_hostname=nameserver.name or nameserver.host)
-            connection.setblocking(False)
+                connection = context.wrap_socket(connection, server_hostname=nameserver.certified)
         except BaseException:
             connection.close()
             raise
+        self._nameserver = nameserver
+        self._transport = transport
         self._socket = connection
 
-    def ask(self, query: dns.message.Message, expiration: float) -> dns.message.Message:
+    def ask(self, asked: Asked, expiration: float) -> Reply:
         """The reply; what is none is waited past."""
-        dns.query.send_tcp(self._socket, query, expiration)
+        octets = asked.message.to_wire()
+        self._socket.settimeout(_left(expiration))
+        self._socket.sendall(len(octets).to_bytes(2, "big") + octets)
         while True:
-            try:
-                reply = dns.query.receive_tcp(self._socket, expiration)[0]
-            except (OSError, EOFError, dns.exception.Timeout):
-                raise
-            except Exception:  # whatever a parser of foreign octets says of them
-                continue
-            if query.is_response(reply):
-                return reply
+            octets = self._read(int.from_bytes(self._read(2, expiration), "big"), expiration)
+            came = heard(octets, asked.message, asked.query, self._nameserver, self._transport)
+            if came.status is not Status.TIMEOUT:
+                return came
+            asked.lookup.unread = came.error
 
     def close(self) -> None:
         """Close it."""
         self._socket.close()
+
+    def _read(self, size: int, expiration: float) -> bytes:
+        octets = b""
+        while len(octets) < size:
+            self._socket.settimeout(_left(expiration))
+            if not (part := self._socket.recv(size - len(octets))):
+                raise EOFError
+            octets += part
+        return octets
 
 
 class _Http:
@@ -218,22 +251,30 @@ class _Http:
         # httpx with dnspython 2.8, httpx2 with 2.9.
         self._library: Any = vars(dns.query).get("httpx2") or vars(dns.query)["httpx"]
         self._client = self._library.Client(http1=True, http2=True, verify=context)
-        self._url = nameserver.url or ""
+        self._nameserver = nameserver
 
-    def ask(self, query: dns.message.Message, expiration: float) -> dns.message.Message:
+    def ask(self, asked: Asked, expiration: float) -> Reply:
         """The reply. The time is the library's for each step, connecting and reading, not for all of them."""
         try:
-            return dns.query.https(query, self._url, _left(expiration), session=self._client)
+            came = dns.query.https(
+                asked.message,
+                self._nameserver.url or "",
+                _left(expiration),
+                session=self._client,
+                ignore_trailing=True,
+            )
         except self._library.TimeoutException:
             raise TimeoutError from None
         except self._library.TransportError as error:
-            raise ConnectionError(str(error) or type(error).__name__) from None
+            raise broken(error) from None
         except dns.exception.FormError:
             # Nothing further comes to wait for.
             raise dns.query.BadResponse from None
         except ValueError as error:
             # An HTTP status; the lines after the first are the page that came with it.
             raise ValueError(str(error).partition("\n")[0]) from None
+        assert came.wire is not None  # it was read from octets
+        return reply(came.wire, asked.query, self._nameserver, "https")
 
     def close(self) -> None:
         """Close its connection."""
@@ -241,7 +282,7 @@ class _Http:
 
 
 def _left(expiration: float) -> float:
-    left = expiration - time.time()
+    left = expiration - time.monotonic()
     if left <= 0:
         raise TimeoutError
     return left

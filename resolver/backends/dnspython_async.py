@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import dns.asyncbackend
 import dns.asyncquery
-import dns.inet
-import dns.message
 
 from resolver.backends import dnspython_messages as messages
+from resolver.backends.descriptors import Descriptors
 from resolver.backends.dnspython_async_https import Client
 from resolver.backends.dnspython_async_lookup import Lookup
 from resolver.message import Status
@@ -42,6 +41,7 @@ class AsyncDnspython:
         self._context = messages.tls_context(policy) if secure else None
         self._backend: Any = dns.asyncbackend.get_backend("asyncio")
         self._loop = asyncio.get_running_loop()
+        self._descriptors = Descriptors(policy.query_timeout)
         self._lookups: dict[int, Lookup] = {}
         self._clients: dict[Nameserver, Client] = {}
         self._former: set[Client] = set()  # each waited for by somebody, as long as it is not closed
@@ -51,12 +51,12 @@ class AsyncDnspython:
         assert nameserver is not None  # `prepare` has named some
         lookup = self._lookups.get(query.index)
         if lookup is None:
-            lookup = self._lookups[query.index] = Lookup(query, self._backend)
+            lookup = self._lookups[query.index] = Lookup(query, self._backend, self._descriptors)
         end = 0.0
         talk = messages.conversation(query, nameserver, lookup.habits(nameserver))
         message = next(talk)
         while True:
-            heard: dns.message.Message | Reply | BaseException
+            heard: Reply | BaseException
             try:
                 if message.transport == "udp":
                     place = await lookup.send(message.query, nameserver)
@@ -68,7 +68,7 @@ class AsyncDnspython:
                     heard = await lookup.requests.ask(client, message.query, query, end)
                 else:
                     end = end or self._loop.time() + timeout
-                    heard = await self._over_connection(message, nameserver, end)
+                    heard = await self._over_connection(message, query, lookup, nameserver, end)
             except Exception as error:  # what it means, dnspython_messages knows
                 heard = error
             try:
@@ -86,24 +86,38 @@ class AsyncDnspython:
         await asyncio.gather(*(client.close() for client in [*self._former, *self._clients.values()]))
 
     async def _over_connection(
-        self, message: messages.Message, nameserver: Nameserver, end: float
-    ) -> dns.message.Message | Reply:
+        self, message: messages.Message, query: Query, lookup: Lookup, nameserver: Nameserver, end: float
+    ) -> Reply:
         # Not every step of the library keeps to a time that it is given; closing a connection, for one.
-        try:
-            async with asyncio.timeout_at(end):
-                endpoint = await self._connect(message.transport, nameserver)
-        except TimeoutError:
-            if nameserver.transport == "udp":
-                return Reply(Status.TIMEOUT, [], queries=0)  # the repeat never went out
-            raise
+        while True:
+            try:
+                async with asyncio.timeout_at(end):
+                    endpoint = await self._connect(message.transport, nameserver)
+                break
+            except TimeoutError:
+                if nameserver.transport == "udp":
+                    return Reply(Status.TIMEOUT, [], queries=0)  # the repeat never went out
+                raise
+            except OSError as error:
+                wait = self._descriptors.wait(error)
+                lookup.close()
+                await asyncio.sleep(wait)
+                end += wait
+        self._descriptors.got()
         async with asyncio.timeout_at(end), endpoint as stream:
-            return await _over_stream(message.query, stream)
+            await dns.asyncquery.send_tcp(stream, message.query)
+            while True:
+                octets = await _read(stream, int.from_bytes(await _read(stream, 2), "big"))
+                came = messages.heard(octets, message.query, query, nameserver, message.transport)
+                if came.status is not Status.TIMEOUT:
+                    return came
+                lookup.unread = came.error
 
     async def _connect(self, transport: str, nameserver: Nameserver) -> Any:
         context, name = None, None
         if transport == "tls":
-            context, name = self._context, nameserver.name or nameserver.host
-        family, peer = dns.inet.af_for_address(nameserver.host), (nameserver.host, nameserver.port)
+            context, name = self._context, nameserver.certified
+        family, peer = messages.endpoint(nameserver)
         return await self._backend.make_socket(family, socket.SOCK_STREAM, 0, None, peer, None, context, name)
 
     def _client(self, nameserver: Nameserver, *, alone: bool) -> Client:
@@ -122,16 +136,10 @@ class AsyncDnspython:
         return new
 
 
-async def _over_stream(query: dns.message.QueryMessage, stream: Any) -> dns.message.Message:
-    """Ask on a connection, and wait past what is no reply to this; `dns.asyncquery.tcp` would fail there."""
-    await dns.asyncquery.send_tcp(stream, query)
-    while True:
-        try:
-            heard, _ = await dns.asyncquery.receive_tcp(stream)
-        except (EOFError, OSError):
-            raise
-        except Exception:  # whatever a parser of foreign octets says of them
-            continue
-        if query.is_response(heard):
-            reply: dns.message.Message = heard
-            return reply
+async def _read(stream: Any, size: int) -> bytes:
+    octets = b""
+    while len(octets) < size:
+        if not (part := await stream.recv(size - len(octets), None)):
+            raise EOFError
+        octets += part
+    return octets

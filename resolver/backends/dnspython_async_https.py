@@ -21,7 +21,7 @@ import dns.exception
 import dns.query
 
 from resolver import policy as rule
-from resolver.backends.dnspython_messages import reply
+from resolver.backends.dnspython_messages import broken, reply
 from resolver.message import Status
 from resolver.tries import Reply
 
@@ -91,7 +91,9 @@ class Client:
         assert self._nameserver.url is not None
         try:
             with _plainly(_library()):
-                heard = await dns.asyncquery.https(message, self._nameserver.url, client=self._client)
+                heard = await dns.asyncquery.https(
+                    message, self._nameserver.url, client=self._client, ignore_trailing=True
+                )
         except Exception as error:  # what it means, dnspython_messages knows
             return error
         assert heard.wire is not None  # it was read from octets
@@ -158,7 +160,7 @@ def _plainly(library: Any) -> Iterator[None]:
     except library.TimeoutException:
         raise TimeoutError from None
     except library.TransportError as error:
-        raise ConnectionError(str(error) or type(error).__name__) from None
+        raise broken(error) from None
     except dns.exception.FormError:
         # Nothing further comes to wait for.
         raise dns.query.BadResponse from None

@@ -12,10 +12,12 @@ import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
 import dns.exception
+import dns.flags
 import dns.message
 import dns.query
 
 from resolver.backends.conversation import conversation as conversation_of
+from resolver.backends.descriptors import NONE_LEFT
 from resolver.message import Status
 from resolver.tries import Reply
 from resolver.wire import codec
@@ -42,30 +44,20 @@ class Message(NamedTuple):
 
 def conversation(
     query: Query, nameserver: Nameserver, habits: Habits | None = None
-) -> Generator[Message, dns.message.Message | Reply | BaseException, Reply]:
-    """One try: yields what to send, wants what came of it (the reply, or what was raised), returns the Reply."""
+) -> Generator[Message, Reply | BaseException, Reply]:
+    """One try: yields what to send, wants what came of it (a Reply, or what was raised), returns the Reply."""
     steps = conversation_of(nameserver.transport, habits)
     step = next(steps)
     while True:
-        heard = yield Message(make(query, step.edns), step.transport)
+        came = yield Message(make(query, step.edns), step.transport)
+        truncated = isinstance(came, dns.message.Truncated) and step.transport == "udp"
+        if isinstance(came, BaseException):
+            came = failure(came, nameserver, step.transport)
         try:
-            step = steps.send(_meaning(heard, query, nameserver, step.transport))
+            step = steps.send(None if truncated else came)
         except StopIteration as end:
             told: Reply = end.value
             return told
-
-
-def _meaning(
-    heard: dns.message.Message | Reply | BaseException, query: Query, nameserver: Nameserver, transport: str
-) -> Reply | None:
-    if isinstance(heard, Reply):
-        return heard
-    if isinstance(heard, dns.message.Truncated) and transport == "udp":
-        return None
-    if isinstance(heard, BaseException):
-        return failure(heard, nameserver, transport)
-    assert heard.wire is not None  # it was read from octets
-    return reply(heard.wire, query, nameserver, transport)
 
 
 def make(query: Query, edns: bool) -> dns.message.QueryMessage:
@@ -76,42 +68,58 @@ def make(query: Query, edns: bool) -> dns.message.QueryMessage:
     return message
 
 
-def datagram(octets: bytes, asked: dns.message.Message, query: Query, nameserver: Nameserver) -> Reply | None:
-    """What a datagram says that came from this nameserver; None: nothing, wait past it. Raises Truncated where it is.
+def heard(octets: bytes, asked: dns.message.Message, query: Query, nameserver: Nameserver, transport: str) -> Reply:
+    """What octets mean that came from this nameserver. Raises Truncated where that is a truncated reply over udp.
 
-    asked: the message that it is to answer. The library reads only so much of it as tells whether it does.
+    asked: the message that they are to answer. The library reads only so much of them as tells whether they do. What is
+    no reply, or cannot be read, is TIMEOUT with an `error` that says so: wait past it.
     """
     try:
-        heard = dns.message.from_wire(octets, question_only=True, raise_on_truncation=True)
-    except dns.message.Truncated as error:
-        if asked.is_response(error.message()):  # type: ignore[no-untyped-call]  # what was read of it
-            raise
-        return None
+        message = dns.message.from_wire(octets, question_only=True)
+        responds = asked.is_response(message)
     except Exception:  # whatever a parser of foreign octets says of them
-        return None
-    told = reply(octets, query, nameserver, "udp") if asked.is_response(heard) else None
-    return None if told is None or told.status is Status.TIMEOUT else told
+        responds = False
+    if not responds:
+        return Reply(Status.TIMEOUT, [], codec.mismatch(octets))
+    if transport == "udp" and message.flags & dns.flags.TC:
+        raise dns.message.Truncated(message=message)  # type: ignore[no-untyped-call]
+    return reply(octets, query, nameserver, transport)
 
 
 def reply(wire: bytes, query: Query, nameserver: Nameserver, transport: str) -> Reply:
-    """What these octets mean, which came back over `transport`.
-
-    What does not match the question or cannot be read counts as silence.
-    """
+    """What these octets mean, which came back over `transport`; TIMEOUT as in `heard`."""
     start = codec.match(wire, codec.question(query.name, query.type))
-    if start is not None:
-        try:
-            return Reply(*codec.read(wire, start, query), str(nameserver), transport)
-        except codec.Malformed:
-            pass
-    return Reply(Status.TIMEOUT, [])
+    if start is None:
+        return Reply(Status.TIMEOUT, [], codec.mismatch(wire))
+    try:
+        return Reply(*codec.read(wire, start, query), str(nameserver), transport)
+    except codec.Malformed as error:
+        return Reply(Status.TIMEOUT, [], codec.unreadable(error))
 
 
 def failure(error: BaseException, nameserver: Nameserver, transport: str) -> Reply:
     """What a failed try is reported as: silence is TIMEOUT, all else ERROR with a sentence."""
-    if isinstance(error, (dns.exception.Timeout, TimeoutError, dns.query.BadResponse, dns.message.TrailingJunk)):
+    if isinstance(error, (dns.exception.Timeout, TimeoutError)):
         return Reply(Status.TIMEOUT, [])
+    if isinstance(error, (dns.query.BadResponse, dns.message.TrailingJunk)):
+        return Reply(Status.TIMEOUT, [], "replies came that could not be read: the library refuses them")
     return Reply(Status.ERROR, [], _sentence(error, nameserver, transport))
+
+
+def broken(error: Exception) -> OSError:
+    """An HTTP library's exception as that of a connection, or of the system that has no descriptor left for one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in NONE_LEFT:
+            return OSError(cause.errno, os.strerror(cause.errno))
+        cause = cause.__cause__ or cause.__context__
+    return ConnectionError(str(error) or type(error).__name__)
+
+
+def endpoint(nameserver: Nameserver) -> tuple[int, tuple[str, int]]:
+    """Its address as asyncio wants it, with the number of its zone. Raises OSError for a zone that there is not."""
+    family, (host, port, *scope) = nameserver.address()
+    return family, (f"{host}%{scope[1]}" if any(scope) else host, port)
 
 
 def tls_context(policy: Policy) -> ssl.SSLContext:

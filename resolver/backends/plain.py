@@ -15,12 +15,18 @@ if TYPE_CHECKING:
 def plainly(policy: Policy, backend: str) -> Policy:
     """The policy with the nameservers that will be asked: the system's where it names none.
 
-    Raises ValueError for one that is asked over TLS, LookupError where there is none at all.
+    Raises ValueError for one that is asked over TLS or has a zone (RFC 4007), LookupError where there is none at all.
     """
+    if not policy.nameservers:
+        policy = msgspec.structs.replace(policy, nameservers=system())
     for each in policy.nameservers:
         if each.transport not in ("udp", "tcp"):
             raise ValueError(
                 f"backend {backend} does not speak {each.transport} ({each.url or each}); valid: udp://, tcp://; "
                 "tls:// is spoken by the backends wire and dnspython, https:// by dnspython"
             )
-    return policy if policy.nameservers else msgspec.structs.replace(policy, nameservers=system())
+        if "%" in each.host:
+            raise ValueError(
+                f"backend {backend} cannot ask an address with a zone ({each}); backends that can: wire, dnspython"
+            )
+    return policy

@@ -2,8 +2,9 @@
 
 It honours /etc/hosts, nsswitch.conf and resolv.conf; so whom to ask, and how long a nameserver may take, stand there.
 The one thing to know before changing anything: a call cannot be given a timeout nor be cancelled. It blocks its thread
-for as long as the C library likes (glibc: 5 seconds for each nameserver, twice; `options timeout:` in resolv.conf), and
-`query_timeout` only tells what a failure is called. An engine abandons the thread when the run ends.
+for as long as the C library likes (glibc: 5 seconds for each nameserver, twice; `options timeout:` in resolv.conf). So
+each call has a daemon thread; where it is not back in time, the try has run out, and the thread is left to it. What it
+brings in the time of a later try of the same lookup counts, as a late reply does.
 
 What the C library does not tell:
 - TTLs, CNAMEs, the nameserver and the transport. Answers bear the name that was asked.
@@ -21,6 +22,7 @@ Without it a name that does not exist is looked for in the domains of resolv.con
 
 from __future__ import annotations
 
+import queue
 import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,6 +31,10 @@ import dns.exception
 import dns.name
 import dns.reversename
 
+from resolver.engines import BACKENDS
+from resolver.engines.calling import CONCURRENCY
+from resolver.engines.daemons import LEFT, Daemons
+from resolver.limits import descriptors_left
 from resolver.message import Record, Status
 from resolver.tries import Reply
 
@@ -64,7 +70,7 @@ class System(NamedTuple):
         if policy.nameservers:
             raise ValueError(
                 "a nameserver, a lab too, means nothing with backend system, which asks those of the system's "
-                "configuration; the other backends take one"
+                f"configuration; backends that take one: {', '.join(each for each in BACKENDS if each != self.name)}"
             )
         if policy.tls_ca is not None:
             raise ValueError("certificates mean nothing with backend system")
@@ -76,12 +82,15 @@ class System(NamedTuple):
             if each not in _TYPES:
                 raise ValueError(f"backend system cannot look up {each}; valid: {', '.join(_TYPES)} (PTR of addresses)")
 
-    def open(self, policy: Policy) -> System:
-        """Nothing needs to be opened."""
-        return self
+    def open(self, policy: Policy) -> Calls:
+        """The calls of a run, on daemon threads."""
+        return Calls(policy)
 
     def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
-        """Call the C library once, or twice where it says EAI_NONAME; `timeout` in seconds is not kept (see above)."""
+        """Call the C library once, or twice where it says EAI_NONAME, however long that takes.
+
+        timeout: seconds of the try, which tell what a late failure is called.
+        """
         family = _FAMILIES.get(query.type)
         began = time.monotonic()
         try:
@@ -101,11 +110,53 @@ class System(NamedTuple):
         records = [Record(query.name, query.type, None, data) for data in dict.fromkeys(found)]
         return Reply(Status.NOERROR if records else Status.NODATA, records)
 
+
+class Calls:
+    """The calls of a run. As many at once as descriptors are left for: each takes two at most."""
+
+    def __init__(self, policy: Policy) -> None:
+        at_once = (policy.concurrency or CONCURRENCY) + LEFT
+        self._daemons = Daemons(max(1, min(at_once, descriptors_left() // 2)))
+        self._outcomes: dict[int, queue.SimpleQueue[Reply | BaseException]] = {}  # by the index of the lookup
+
+    def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
+        """Have the C library called, and wait `timeout` seconds at most for this call or an earlier one."""
+        outcomes = self._outcomes.setdefault(query.index, queue.SimpleQueue())
+        call = _Call(query, timeout)
+        self._daemons.submit(call, outcomes.put)
+        try:
+            outcome = outcomes.get(timeout=timeout)
+        except queue.Empty:
+            # What did not get a thread in all that time was never asked, and need not be.
+            call.unwanted = True
+            return Reply(Status.TIMEOUT, [], queries=1 if call.begun else 0)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
     def done(self, query: Query) -> None:
-        """Nothing is kept from one try to the next."""
+        """Wait for no call of this lookup any more."""
+        self._outcomes.pop(query.index, None)
 
     def close(self) -> None:
-        """Nothing was opened."""
+        """Leave what still runs."""
+        self._daemons.close()
+
+
+class _Call:
+    """One call, for a try of so many seconds. `unwanted`: it need not begin."""
+
+    def __init__(self, query: Query, timeout: float) -> None:
+        self._query = query
+        self._timeout = timeout
+        self.begun = False
+        self.unwanted = False
+
+    def __call__(self) -> Reply:
+        if self.unwanted:
+            return Reply(Status.TIMEOUT, [], queries=0)
+        self.begun = True
+        return backend.ask(self._query, None, self._timeout)
 
 
 class _NoAddress(Exception):

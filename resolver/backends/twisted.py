@@ -9,6 +9,7 @@ What it cannot give: TLS (that of Twisted needs pyOpenSSL), HTTPS. Over TCP, a l
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet import defer, error, task
@@ -16,6 +17,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, c
 from twisted.names.dns import DNSQueryTimeoutError
 
 from resolver.backends.conversation import conversation
+from resolver.backends.descriptors import NONE_LEFT, Descriptors
 from resolver.backends.plain import plainly
 from resolver.backends.twisted_lookup import Lookup
 from resolver.backends.twisted_protocols import SILENCE, Connection, Datagrams, Failed, Question, sentence
@@ -48,14 +50,15 @@ class Twisted(NamedTuple):
 
     def open_async(self, policy: Policy) -> Session:
         """A session in the reactor that runs on this thread."""
-        return Session(running_reactor())
+        return Session(running_reactor(), policy)
 
 
 class Session:
     """The sockets and connections of a run."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, policy: Policy) -> None:
         self._reactor = reactor
+        self._descriptors = Descriptors(policy.query_timeout, self._give_back)
         self._lanes: dict[Nameserver, list[Datagrams]] = {}
         self._turn = 0
         self._old: list[Datagrams] = []  # no longer asked on; some wait for replies
@@ -76,9 +79,17 @@ class Session:
             heard: Reply | None
             try:
                 if step.transport == "udp":
-                    heard = await lookup.ask(nameserver, step.edns, self._left(end))
+                    lane, waited = await self._lane_for(lookup, nameserver)
+                    end += waited
+                    heard = await lookup.ask(lane, lookup.question(nameserver, step.edns), self._left(end))
                 else:
-                    heard = await self._over_tcp(Question(query, nameserver, step.edns), nameserver, end)
+                    try:
+                        heard = await self._over_tcp(lookup.question(nameserver, step.edns), nameserver, end)
+                    except error.ConnectError as failure:
+                        if failure.osError not in NONE_LEFT:
+                            raise
+                        end += await self._scarce(OSError(failure.osError, os.strerror(failure.osError)), lookup)
+                        continue
             except _SILENT:
                 heard = SILENCE
             except (Failed, error.ConnectError, error.CannotListenError, OSError) as failure:
@@ -105,6 +116,36 @@ class Session:
             connection.close()
         # They close when the reactor has its next round.
         await task.deferLater(self._reactor, 0)
+
+    async def _lane_for(self, lookup: Lookup, nameserver: Nameserver) -> tuple[Datagrams, float]:
+        """Where the lookup asks from, and how many seconds it has waited for a descriptor."""
+        waited = 0.0
+        while True:
+            try:
+                lane = lookup.lane(nameserver)
+            except (error.CannotListenError, OSError) as failure:
+                reason = failure.socketError if isinstance(failure, error.CannotListenError) else failure
+                waited += await self._scarce(reason, lookup)
+            else:
+                self._descriptors.got()
+                return lane, waited
+
+    async def _scarce(self, reason: OSError, lookup: Lookup) -> float:
+        """Wait a little for a descriptor; returns the seconds of that."""
+        wait = self._descriptors.wait(reason)
+        lookup.close()
+        await task.deferLater(self._reactor, wait)
+        return wait
+
+    def _give_back(self) -> None:
+        """Close what nobody waits on, in the reactor's next round."""
+        for nameserver, lanes in self._lanes.items():
+            self._old += [lane for lane in lanes if not lane.in_flight]
+            self._lanes[nameserver] = [lane for lane in lanes if lane.in_flight]
+        for nameserver, connection in list(self._connections.items()):
+            if not connection.in_flight:
+                self._slow.append(self._connections.pop(nameserver))
+        self._sweep()
 
     def _lane(self, nameserver: Nameserver) -> Datagrams:
         """The next socket in turn; one that is used up, or was closed for an error, is replaced."""

@@ -32,16 +32,19 @@ class Failed(Exception):
 
 
 class Question(dns.Query):
-    """A question that knows its octets, and what a reply means. `ident`, `sent`: of the message that it went out in."""
+    """A question that knows its octets, and what a reply means. `ident`: of the message that it went out in.
+
+    unread: what is to be said of the last message that came and was no reply.
+    """
 
     ident = 0
-    sent = b""
+    unread: str | None = None
 
     def __init__(self, query: Query, nameserver: Nameserver, edns: bool) -> None:
         super().__init__()
         self.edns = edns
+        self.nameserver = nameserver
         self._query = query
-        self._nameserver = nameserver
         # dns.Name knows no escapes.
         self._octets = codec.question(query.name, query.type)
 
@@ -53,10 +56,15 @@ class Question(dns.Query):
         """What a message means for it; None: it is truncated. Raises Malformed for one that is to be waited past."""
         start = codec.match(message, self._octets)
         if start is None:
-            raise codec.Malformed("no reply to this question")
+            self.unread = codec.mismatch(message)
+            raise codec.Malformed(self.unread)
         if transport == "udp" and codec.truncated(message):
             return None
-        return Reply(*codec.read(message, start, self._query), str(self._nameserver), transport)
+        try:
+            return Reply(*codec.read(message, start, self._query), str(self.nameserver), transport)
+        except codec.Malformed as error:
+            self.unread = codec.unreadable(error)
+            raise
 
 
 class _Never:
@@ -94,8 +102,8 @@ class _Asking:
         self._questions[message.id] = question
         if question.edns:
             message.additional.append(_OPT)
-        question.ident, question.sent = message.id, message.toStr()
-        return question.sent
+        question.ident = message.id
+        return message.toStr()
 
     def heard(self, message: bytes) -> None:
         """Take a message that came; what is no reply is dropped."""
@@ -149,13 +157,6 @@ class Datagrams(_Asking, dns.DNSDatagramProtocol):
         self.used += 1
         ident = None if ident in self.liveMessages else ident
         return self.query((self.nameserver.host, self.nameserver.port), [question], 0, ident)
-
-    def repeat(self, question: Question) -> bool:
-        """Send it once more, where it is still in flight; says whether it is."""
-        live = self._is_live(question)
-        if live:
-            self._write(question.sent)
-        return live
 
     def look(self) -> None:
         """Take what has come, without waiting for the reactor to say so."""

@@ -162,6 +162,11 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query]]:
     if chunk.policy.tls_ca is not None:
         raise Refused("it names a file")
     try:
+        for nameserver in chunk.policy.nameservers:
+            nameserver.check()
+    except ValueError as error:
+        raise Refused(f"it asks a nameserver that there cannot be ({error})") from None
+    try:
         for text in {asked.type for asked in chunk.queries}:
             if codec.rdtype(text) != text:
                 raise ValueError(f"{text!r} is not how {codec.rdtype(text)} is written")

@@ -51,7 +51,7 @@ class Tasks:
         self._leaving = threading.Event()
         self._lock = threading.Lock()
         self._in_hand: list[tuple[str, int]] = []  # run and number; one that came twice is in it twice
-        self._authorities: dict[str, str] = {}
+        self._authorities: dict[str, tuple[str, set[str]]] = {}  # each with its file, and the runs that have it
 
     def perform(self, text: object) -> None:
         """Look a chunk up, and report. Returns when it is done, or is another's again."""
@@ -94,7 +94,7 @@ class Tasks:
             log.info("%s: its run is over; dropped", _named(chunk))
             return
         try:
-            lot = self._teams.take(chunk, queries, self._certificates(chunk.authority), seconds)
+            lot = self._teams.take(chunk, queries, self._certificates(chunk), seconds)
         except Unable as unable:
             log.warning("%s is refused: %s", _named(chunk), unable)
             # To one that leaves it is no fault of the chunk's.
@@ -133,25 +133,30 @@ class Tasks:
             with self._lock:
                 self.taken -= counted
 
-    def _certificates(self, authority: str | None) -> str | None:
-        """A file with these certificates. Those of a run are the same in each of its chunks."""
-        if authority is None:
+    def _certificates(self, chunk: Chunk) -> str | None:
+        """A file with the run's certificates, the same in each of its chunks. It stays while one of its runs lives."""
+        if chunk.authority is None:
             return None
+        alive = self._teams.runs() | self.has().keys()
         with self._lock:
-            path = self._authorities.get(authority)
-            if path is None:
-                if len(self._authorities) >= 16:
-                    os.unlink(self._authorities.pop(next(iter(self._authorities))))
+            if chunk.authority not in self._authorities:
+                for authority, (path, runs) in list(self._authorities.items()):
+                    if len(self._authorities) >= 16 and not runs & alive:
+                        del self._authorities[authority]
+                        os.unlink(path)
                 fd, path = tempfile.mkstemp(prefix="resolve-authority-", suffix=".pem")
                 with open(fd, "w", encoding="ascii", errors="replace") as file:
-                    file.write(authority)
-                self._authorities[authority] = path
+                    file.write(chunk.authority)
+                self._authorities[chunk.authority] = path, set()
+            path, runs = self._authorities[chunk.authority]
+            runs.intersection_update(alive)
+            runs.add(chunk.run)
             return path
 
     def close(self) -> None:
         """Remove the files. Where a worker is slow to end, two threads may come to that."""
         while self._authorities:
-            os.unlink(self._authorities.popitem()[1])
+            os.unlink(self._authorities.popitem()[1][0])
 
 
 class Reports:

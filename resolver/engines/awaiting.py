@@ -9,13 +9,12 @@ Nothing here knows an event loop: how a coroutine is started, and what sleeping 
 from __future__ import annotations
 
 import math
-import time
 from typing import TYPE_CHECKING
 
 from resolver.engines.base import AwaitBackend, CallBackend
 from resolver.engines.daemons import Daemons
-from resolver.engines.lanes import Lanes
-from resolver.tries import Gate, Tries, ask_async, broken
+from resolver.engines.lanes import LaneGate, Lanes
+from resolver.tries import Tries, ask_async
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -62,7 +61,7 @@ class Workers:
         usual: int = getattr(session, "concurrency", CONCURRENCY)
         self._limit = policy.concurrency or usual
         self._lanes = Lanes(policy, self._limit)
-        self._gate = Gate(policy, self._lanes.delay)
+        self._gate = LaneGate(policy, self._lanes)
         self._running = 0
         self._exhausted = False
         self._results: list[Result] = []
@@ -101,30 +100,12 @@ class Workers:
         """Whoever finishes wakes the engine; what is at hand may have to wait for the nameserver's sake."""
         return self._lanes.wait() if self._running < self._limit else math.inf
 
-    async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
-        """What the session says; its lane learns what came of it."""
-        if nameserver is None:
-            return await self._session.ask(query, nameserver, timeout)
-        round_, began = self._lanes.asked(query, nameserver), time.monotonic()
-        try:
-            reply = await self._session.ask(query, nameserver, timeout)
-        except Exception as error:  # as in tries.py
-            reply = broken(error)
-        self._lanes.told(reply, query, nameserver, round_, time.monotonic() - began)
-        return reply
-
-    def done(self, query: Query) -> None:
-        """The lookup asks no further."""
-        self._session.done(query)
-
-    async def close(self) -> None:
-        """The session is closed by who opened it."""
-
     async def _work(self, query: Query | None) -> None:
+        session, gate, sleep = self._session, self._gate, self._sleep
         try:
             while query is not None:
                 tries = Tries(query, self._policy, query.index)
-                await ask_async(tries, self, self._gate, self._sleep)
+                await ask_async(tries, session, gate, sleep)
                 self._results.append(tries.result(self._engine, self._backend))
                 query = self._lanes.take()
                 if len(self._results) >= ENOUGH:

@@ -13,17 +13,15 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resolver.engines.lanes import Lanes
-from resolver.tries import Gate, Tries, ask, broken
+from resolver.engines.lanes import LaneGate, Lanes
+from resolver.tries import Tries, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.engines.base import CallBackend, Queries
     from resolver.message import Query, Result
-    from resolver.nameserver import Nameserver
     from resolver.policy import Policy
-    from resolver.tries import Reply, Session
 
 # Lookups in flight where the user names no number. A blocking backend costs half a millisecond of the interpreter for
 # each lookup: where a reply takes 60 ms, so many keep it busy, and more only make its threads fight over it.
@@ -61,12 +59,11 @@ def by_call(
     """Ask through these workers until all is done or the run is over; `most` lookups are handed to them at once."""
     session = backend.open(policy)
     lanes = Lanes(policy, most, time.process_time)
-    gate = _Gate(policy, lanes.delay)
-    judged = _Judged(session, lanes)
+    gate = _Gate(policy, lanes)
 
     def look_up(query: Query) -> Result:
         tries = Tries(query, policy, query.index)
-        ask(tries, judged, gate)
+        ask(tries, session, gate)
         return tries.result(engine, backend.name)
 
     outstanding, exhausted = 0, False
@@ -107,29 +104,7 @@ def _come(arrived: Box, patience: float) -> list[Result]:
         return results
 
 
-class _Judged:
-    """A session; the lane of a nameserver learns what became of each try."""
-
-    def __init__(self, session: Session, lanes: Lanes) -> None:
-        self._session = session
-        self._lanes = lanes
-        self.done = session.done
-        self.close = session.close
-
-    def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
-        """What the session says."""
-        if nameserver is None:
-            return self._session.ask(query, nameserver, timeout)
-        round_, began = self._lanes.asked(query, nameserver), time.monotonic()
-        try:
-            reply = self._session.ask(query, nameserver, timeout)
-        except Exception as error:  # as in tries.py
-            reply = broken(error)
-        self._lanes.told(reply, query, nameserver, round_, time.monotonic() - began)
-        return reply
-
-
-class _Gate(Gate):
+class _Gate(LaneGate):
     """Closed at the end of the run: a worker that was abandoned between two tries, or waits for the rate, ends here."""
 
     over = False

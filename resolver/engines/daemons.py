@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LEFT = 256  # calls that came back to nobody in time and still occupy their threads, beside those that are waited for
+
 
 class Daemons:
     """Up to `limit` daemon threads, started when there is a call and no thread free for it. A context that closes.
 
-    `submit` and `close` are for one thread: the one that made it.
+    Any thread may `submit`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -32,6 +34,7 @@ class Daemons:
         self._calls: queue.Queue[tuple[Callable[[], Any], Callable[[Any], None]] | None] = queue.Queue()
         self._closed = False
         self._telling = threading.Lock()
+        self._starting = threading.Lock()
 
     def submit(self, function: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
         """Call `function` on a daemon thread, and there `done` with what it returned or raised.
@@ -40,8 +43,9 @@ class Daemons:
         wait their turn, in memory: bound them. Raises RuntimeError where not even one thread can be started.
         """
         self._calls.put((function, done))
-        if self._threads < min(self._limit, self._calls.unfinished_tasks):
-            self._start()
+        with self._starting:
+            if self._threads < min(self._limit, self._calls.unfinished_tasks):
+                self._start()
 
     def close(self) -> None:
         """Begin no further call and call no further `done`; returns at once, whatever still runs."""

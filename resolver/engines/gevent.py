@@ -17,6 +17,7 @@ from gevent._hub_local import get_hub_if_exists
 
 from resolver.engines.base import CallBackend, PollBackend
 from resolver.engines.calling import CONCURRENCY, by_call
+from resolver.engines.daemons import LEFT
 from resolver.engines.polling import by_poll
 from resolver.engines.watchers import Watchers
 
@@ -52,7 +53,7 @@ class Gevent(NamedTuple):
                 return
             assert isinstance(backend, CallBackend)
             limit = policy.concurrency or CONCURRENCY
-            _make_room(limit)
+            _make_room(limit + LEFT)
             by_call(_Greenlets(), queue.Queue(), limit, queries, policy, backend, self.name, deliver)
 
 

@@ -1,8 +1,8 @@
 """Queries at hand, in a lane for each nameserver that is to be asked first, and when the next try of a lookup may go.
 
 What a nameserver takes at once is judged by the same window as that of the wire backend (congestion/window.py), fed
-with what becomes of each try. The one thing to know before changing anything: further tries pass it too, and before new
-lookups. Those of queries that were lost together run out together; sent so, they would be lost together again.
+with what becomes of each try. Further tries pass it too, and before new lookups: those of queries that were lost
+together run out together, and sent so, they would be lost together again.
 
 A try is granted first and sent a little later, by a thread that has its turn then, or when the rate lets it: what was
 granted and is not sent yet counts against the window. Any number of threads may call.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from resolver.congestion import Window
 from resolver.message import Status
+from resolver.tries import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from resolver.message import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
-    from resolver.tries import Reply
+    from resolver.tries import Reply, Tries
 
 LOOKED = 0.005  # seconds that the time spent waiting may be old
+TICK = 0.0005  # seconds between looks whether a round is over
 NAP, SLEEP = 0.005, 0.1  # seconds after which it is asked again whether a try may go, at least and at most
 
 
@@ -43,6 +45,7 @@ class Lanes:
         patience = max(2 * policy.query_timeout, 1.0)
         self._windows = {each: Window(limit, patience) for each in self._servers}
         self._lanes: list[deque[Query]] = [deque() for _ in self._servers or (None,)]
+        self._ticked = dict.fromkeys(self._servers, -math.inf)
         self._turn = 0
         self._granted: dict[Nameserver, set[int]] = {each: set() for each in self._servers}  # queries by their index
         self._again: dict[Nameserver, set[int]] = {each: set() for each in self._servers}  # with a try that waits
@@ -84,8 +87,10 @@ class Lanes:
 
     def delay(self, query: Query, nameserver: Nameserver) -> float:
         """Seconds after which to ask again whether a try may go to this nameserver; 0: it may."""
+        again = self._again[nameserver]
+        if query.index in self._granted[nameserver] and not again:
+            return 0.0
         with self._lock:
-            again = self._again[nameserver]
             if query.index in self._granted[nameserver] or self._grant(query, nameserver):
                 again.discard(query.index)
                 return 0.0
@@ -99,7 +104,6 @@ class Lanes:
         with self._lock:
             self._granted[nameserver].discard(query.index)
             window, now = self._windows[nameserver], time.monotonic()
-            self._tick(window, now)
             window.allowance(now)  # from which it knows whether there was more to send than it let go
             return window.sent(1, now)
 
@@ -117,12 +121,17 @@ class Lanes:
                     window.record_rtt(seconds)
 
     def _grant(self, query: Query, nameserver: Nameserver) -> bool:
-        window, granted, now = self._windows[nameserver], self._granted[nameserver], time.monotonic()
-        self._tick(window, now)
-        if window.allowance(now) <= len(granted):
+        if self._room(nameserver) <= 0:
             return False
-        granted.add(query.index)
+        self._granted[nameserver].add(query.index)
         return True
+
+    def _room(self, nameserver: Nameserver) -> int:
+        window, now = self._windows[nameserver], time.monotonic()
+        if now - self._ticked[nameserver] > TICK:
+            self._ticked[nameserver] = now
+            self._tick(window, now)
+        return window.allowance(now) - len(self._granted[nameserver])
 
     def _wait(self, nameserver: Nameserver) -> float:
         """Seconds until there may be another to grant by itself."""
@@ -136,3 +145,19 @@ class Lanes:
             # What was not computed was spent waiting.
             self._looked, self._idle = now, now - self._busy() - self._began
         window.tick(now, self._idle)
+
+
+class LaneGate(Gate):
+    """The gate of a run with lanes: they learn what became of each try."""
+
+    def __init__(self, policy: Policy, lanes: Lanes) -> None:
+        super().__init__(policy, lanes.delay)
+        self._lanes = lanes
+
+    def begun(self, tries: Tries, target: Nameserver | None) -> tuple[Round, float] | None:
+        return None if target is None else (self._lanes.asked(tries.query, target), time.monotonic())
+
+    def heard(self, mark: tuple[Round, float] | None, tries: Tries, target: Nameserver | None, reply: Reply) -> None:
+        super().heard(mark, tries, target, reply)
+        if target is not None and mark is not None:
+            self._lanes.told(reply, tries.query, target, mark[0], time.monotonic() - mark[1])

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import ssl
 import time
 from typing import TYPE_CHECKING
 
-from resolver.wire.exchange import SOCKETS, Exchange
+from resolver.limits import descriptors_left
+from resolver.wire.exchange import Exchange
 from resolver.wire.tcp import Closed, Stream
 from resolver.wire.udp import UNREACHABLE, Datagram
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from resolver.message import Result
     from resolver.policy import Policy
     from resolver.wire.inflight import Flow
-
-RESERVE = 16  # descriptors, or an eighth of all, that are left to the rest of the program
 
 
 class Channel:
@@ -47,7 +45,7 @@ class Channel:
         self._watch = watch
         self._clock = clock
         self._exchange = Exchange(
-            policy, policy.nameservers, engine, clock=clock, parties=parties, sockets=sockets_allowed()
+            policy, policy.nameservers, engine, clock=clock, parties=parties, sockets=descriptors_left()
         )
         self._sockets: dict[Flow, Datagram | Stream] = {}
         self._by_fd: dict[int, Datagram | Stream] = {}
@@ -197,15 +195,6 @@ class Channel:
         if self._context is None:
             self._context = ssl.create_default_context(cafile=self._policy.tls_ca)
         return self._context
-
-
-def sockets_allowed() -> int:
-    """How many sockets this process may still open, with some descriptors left to the rest of the program."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return SOCKETS
-    used = len(os.listdir("/dev/fd"))
-    return max(1, soft - used - max(RESERVE, soft // 8))
 
 
 def _reason(error: OSError, flow: Flow) -> str:

@@ -7,7 +7,8 @@ answer as `_walk` does.
 
 What to know before changing anything: whatever octets come in, `read` raises `Malformed` and nothing else, in time
 linear in their number. What never becomes an answer is stepped over, not parsed: a strange record in the additional
-section is no reason to drop a reply.
+section is no reason to drop a reply, nor are octets behind the last record. An answer whose rdata cannot be read is
+written as RFC 3597 has it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from socket import inet_ntoa
 from typing import TYPE_CHECKING, Any
 
 from resolver.message import Query, Record, Status
-from resolver.wire import names, rdata
+from resolver.wire import edns, names, rdata, referral
 from resolver.wire.names import Malformed
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ __all__ = [
     "PLAIN_HEADER",
     "Malformed",
     "match",
+    "mismatch",
     "one_address",
     "question",
     "questions",
     "rdtype",
     "read",
     "truncated",
+    "unreadable",
 ]
 
 # RFC 1035 section 4.1.1. After the ID: RD set, one question; with one additional record, or none.
@@ -50,7 +53,8 @@ def read(message: bytes, start: int, query: Query) -> Answer:
     """Status, answers and error sentence of a reply that `match` has matched; `start` is what `match` returned.
 
     The answers are the CNAME chain from the name that was asked, each CNAME once, then the records of the type at its
-    end. The error is None but for a referral. Raises `Malformed` for what cannot be parsed, and nothing else.
+    end. The error is None but for a referral, and an rcode with extended errors. Raises `Malformed` for what cannot be
+    parsed, and nothing else.
     """
     try:
         answer = _fast(message, start, query)
@@ -61,9 +65,10 @@ def read(message: bytes, start: int, query: Query) -> Answer:
     try:
         return _walk(message, start, query)
     except _UNPARSABLE as error:
-        raise Malformed(f"the message cannot be parsed: {error}") from error
+        raise Malformed(str(error) if isinstance(error, Malformed) else TOO_EARLY) from error
 
 
+TOO_EARLY = "the message ends too early"
 _UNPARSABLE = (Malformed, IndexError, struct.error)  # the latter two where the message ends too early
 
 
@@ -121,6 +126,20 @@ def match(message: bytes, question: bytes) -> int | None:
     end = 12 + len(question)
     same_name = message[12 : end - 4].lower() == question[:-4].lower()
     return end if questions == 1 and same_name and message[end - 4 : end] == question[-4:] else None
+
+
+def mismatch(message: bytes) -> str:
+    """Why `match` did not take what came in a reply's place, as a sentence."""
+    if len(message) < 12:
+        return f"replies came that could not be read: {TOO_EARLY}"
+    if not message[2] & 0x80:
+        return "what came was a query, and no reply"
+    return "what came was no reply to this question"
+
+
+def unreadable(error: Malformed) -> str:
+    """Why `read` did not take a reply, as a sentence."""
+    return f"replies came that could not be read: {error}"
 
 
 def question(name: str, type: str) -> bytes:
@@ -267,7 +286,7 @@ def _walk(message: bytes, start: int, query: Query) -> Answer:
     records, at = _section(message, start, count, wanted, known)
     rcode = message[3] & 15 | _rest(message, at)
     if rcode not in (0, 3):
-        return Status.of_rcode(rcode), [], None
+        return Status.of_rcode(rcode), [], edns.sentence(message, start)
     answers, found = _chain(message, asked, query, wanted, records, known)
     if rcode == 3:
         return _NXDOMAIN, answers, None
@@ -314,7 +333,12 @@ def _chain(
         for owner, number, ttl, at, size in found or here[:1]:
             if ttl > _LONGEST_TTL:
                 ttl = 0
-            data = rdata.reader(number)(message, at, size, known)
+            try:
+                data = rdata.reader(number)(message, at, size, known)
+            except _UNPARSABLE:
+                if not found:
+                    raise  # of a CNAME that is to be followed
+                data = rdata.generic(number, message[at : at + size])
             name = query.name if owner_key == asked else names.to_text(owner)
             record = Record(name, rdata.mnemonic(number), ttl, data)
             answers.setdefault((owner_key, number, data), record)
@@ -333,33 +357,9 @@ def _empty(message: bytes, start: int) -> Answer:
     if rcode == 3:
         return _NXDOMAIN, [], None
     if rcode:
-        return Status.of_rcode(rcode), [], None
+        return Status.of_rcode(rcode), [], edns.sentence(message, start)
     authoritative = message[2] & 4
-    return _NODATA, [], None if authoritative else _referral(message, start)
-
-
-def _referral(message: bytes, at: int) -> str | None:
-    """What to say of NS records in the authority section that lead to other nameservers (RFC 2308 section 2.2)."""
-    owners = []
-    for _ in range(message[8] << 8 | message[9]):
-        start, at = at, names.skip(message, at)
-        number, cls, _, size = _fixed(message, at)
-        at += 10 + size
-        if cls == _IN and number == rdata.SOA:
-            return None
-        if cls == _IN and number == rdata.NS:
-            owners.append(start)
-    if not owners:
-        return None
-    enclosing = names.ancestors(message[12:].lower())
-    known: dict[int, bytes] = {}
-    zones = [names.read(message, start, known)[0] for start in owners]
-    zone = next((zone for zone in zones if zone.lower() in enclosing), None)
-    if zone is None:
-        return None
-    if zone == b"\0":
-        return "upward referral to the nameservers of the root: the nameserver asked does not recurse"
-    return f"referral to the nameservers of {names.to_text(zone)}: the nameserver asked does not recurse"
+    return _NODATA, [], None if authoritative else referral.sentence(message, start)
 
 
 # -- the sections that hold no answers --
@@ -369,7 +369,7 @@ def _rest(message: bytes, at: int) -> int:
     """Step over authority and additional section, to the message's end. Returns the upper bits of the rcode."""
     if len(message) == at + 11 and message[8:12] == b"\0\0\0\1" and message.startswith(_OPT_HEAD, at):
         if message[at + 9] or message[at + 10]:
-            raise Malformed("the message ends too early")
+            raise Malformed(TOO_EARLY)
         return message[at + 5] << 4
     for _ in range(message[8] << 8 | message[9]):
         at = names.skip(message, at)
@@ -382,8 +382,8 @@ def _rest(message: bytes, at: int) -> int:
                 raise Malformed("more than one OPT record")  # RFC 6891 section 6.1.1
             opt = message[at + 4] << 4  # RFC 6891 section 6.1.3
         at += 10 + (message[at + 8] << 8 | message[at + 9])
-    if at != len(message):
-        raise Malformed("the sections do not end where the message ends")
+    if at > len(message):
+        raise Malformed(TOO_EARLY)
     return opt if opt > 0 else 0
 
 

@@ -178,13 +178,15 @@ class Exchange:
             else:
                 start = match(message, lookup.question)
                 if start is None:
+                    lookup.unread = codec.mismatch(message)
                     continue
                 if (message[2] & 2 or len(message) >= RECEIVE) and not flow.stream:
                     status, answers, error = _TRUNCATED
                 else:
                     try:
                         status, answers, error = read(message, start, query)
-                    except codec.Malformed:
+                    except codec.Malformed as malformed:
+                        lookup.unread = codec.unreadable(malformed)
                         continue
             if lookup.earlier is None or (lookup.ident == ident and lookup.flow is flow):
                 if lookup.round is not counted:
@@ -200,7 +202,7 @@ class Exchange:
                 late = True
             if status is not _NOERROR and status not in ANSWERED:
                 del in_flight[ident]
-                self._unanswered(lookup, flow, status, now, late=late)
+                self._unanswered(lookup, flow, status, error, now, late=late)
                 continue
             if lookup.earlier is None and lookup.tries == 1:
                 # The way of nearly every lookup; what _end does, without the call.
@@ -214,7 +216,8 @@ class Exchange:
                 server.edns = False
             if lookup.first != first:
                 first = lookup.first
-                elapsed = round(now - first, 6)
+                # A reply may come in the very turn that took and sent its query, whose time is that of its beginning.
+                elapsed = round(now - first, 6) if now > first else 0.0
             results.append(
                 Result(
                     query.index,
@@ -329,16 +332,18 @@ class Exchange:
             query.round = NOWHERE
         return query.when
 
-    def _unanswered(self, lookup: InFlight, flow: Flow, status: Status | None, now: float, *, late: bool) -> None:
+    def _unanswered(
+        self, lookup: InFlight, flow: Flow, status: Status | None, error: str | None, now: float, *, late: bool
+    ) -> None:
         """A reply that is not the end: truncated (None), or an rcode that tells of an error."""
         server = flow.server
         waits = lookup in self._timers
         if (late or not waits) and status is not None:
             # This lookup is being asked elsewhere by now. An rcode may still be the best that it hears.
-            self._hear(lookup, status, None, flow)
+            self._hear(lookup, status, error, flow)
         elif not waits:
             pass  # its next query goes out in a moment
-        elif lookup.free < FREE and (status is None or (status is Status.FORMERR and lookup.edns)):
+        elif lookup.free < FREE and (status is None or (lookup.edns and rule.refuses_edns(status))):
             if late:
                 lookup.flow.server.window.withdrawn(lookup.round, 1)
                 lookup.round = NOWHERE
@@ -352,7 +357,7 @@ class Exchange:
             self._queue(lookup, server)
         else:
             self._rotation.failure(server, now, silence=False)
-            self._try_failed(lookup, status or Status.ERROR, None, flow, now)
+            self._try_failed(lookup, status or Status.ERROR, error, flow, now)
 
     def _expire(self, now: float) -> None:
         for lookup in self._timers.overdue(now):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from resolver import policy as rule
 from resolver.congestion import Round
 from resolver.message import Query, Result, Status
 
@@ -76,6 +77,7 @@ class InFlight(msgspec.Struct):
     status: Status | None = None
     error: str | None = None
     teller: Flow | None = None
+    unread: str | None = None  # what is to be said of the last reply that was none
 
     def leave(self) -> None:
         """End the try: its query becomes an earlier one, if a reply to it could still come in."""
@@ -88,7 +90,7 @@ class InFlight(msgspec.Struct):
         query, status, error = self.query, self.status or Status.TIMEOUT, self.error
         teller = self.teller if status not in (Status.TIMEOUT, Status.ERROR) else None
         if status is Status.TIMEOUT:
-            error = f"no valid reply in {self.tries} {'try' if self.tries == 1 else 'tries'}"
+            error = rule.silence(self.tries, self.unread)
         return Result(
             query.index,
             query.input,
@@ -99,7 +101,7 @@ class InFlight(msgspec.Struct):
             teller.server.text if teller else None,
             teller.transport if teller else None,
             self.sends,
-            round(now - self.first, 6),
+            round(max(0.0, now - self.first), 6),
             engine,
             "wire",
             error,

@@ -51,6 +51,16 @@ def _aaaa(message: bytes, at: int, size: int, known: dict[int, bytes]) -> str:
     return dns.ipv6.inet_ntoa(address)
 
 
+def generic(number: int, octets: bytes) -> str:
+    r"""Rdata of a type that cannot be read as such (RFC 3597 section 5): `\# 4 c0000201`."""
+    import dns.rdata
+    import dns.rdataclass
+    import dns.rdatatype
+
+    type = dns.rdatatype.RdataType(number)
+    return dns.rdata.GenericRdata(dns.rdataclass.IN, type, octets).to_text().rstrip()
+
+
 DECIMAL = [str(octet) for octet in range(256)]
 _inet_ntop, _AF_INET6 = socket.inet_ntop, socket.AF_INET6
 

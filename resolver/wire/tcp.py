@@ -39,9 +39,7 @@ class Stream:
         self._tls: ssl.SSLObject | None = None
         if context is not None:
             self._cipher_in, self._cipher_out = ssl.MemoryBIO(), ssl.MemoryBIO()
-            self._tls = context.wrap_bio(
-                self._cipher_in, self._cipher_out, server_hostname=nameserver.name or nameserver.host
-            )
+            self._tls = context.wrap_bio(self._cipher_in, self._cipher_out, server_hostname=nameserver.certified)
         self._plain = bytearray()  # framed queries that wait for the handshake
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         try:
