@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
-from resolver.distributed.broker import LEASE, OVER, TIMED, Keys, told
+from resolver.distributed.broker import LEASE, OVER, TIMED, Keys
+from resolver.distributed.outage import told
 from resolver.distributed.payload import Rawly, Refused, decode_chunk, encode_report
 from resolver.distributed.teams import Ended, Taken, Unable
 from resolver.engines.chunk import joined
