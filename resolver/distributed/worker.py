@@ -46,7 +46,7 @@ WATCH = 0.1  # seconds between two looks at the leases of runs in hand
 GONE = 20  # looks in a row that find no lease: its coordinator is dead, and not the Redis just empty for a moment
 LEAVE = 3.0  # seconds that chunks in hand have, on Ctrl-C, to be finished; then they are handed back
 STUCK = 2.0  # seconds that Celery has after that
-REFUSED = 5.0  # seconds that Celery waits at most until beats find that the Redis can be used again
+REFUSED = 60.0  # seconds that Celery waits at most before it tries by itself whether the Redis can be used
 BEATING = "beats"
 
 log = logging.getLogger("resolver.distributed")
@@ -166,7 +166,17 @@ class _Consumer(Consumer):  # type: ignore[misc]  # Celery carries no types
             channel.do_restore = False
             channel.basic_ack = channel.basic_reject = _nothing
         super().on_connection_error_after_connected(error)
-        # Celery would connect at once, and be refused at once, several times a second. What beats tries every second.
+        self._wait_for_redis(error)
+
+    def on_connection_error_before_connected(self, error: Exception) -> None:
+        super().on_connection_error_before_connected(error)
+        self._wait_for_redis(error)
+
+    def _wait_for_redis(self, error: Exception) -> None:
+        """Wait until beats, which try every second, find that the Redis can be used.
+
+        One that refuses lets Celery connect, and would refuse it again at once, a hundred times a second.
+        """
         outage = self.controller.outage
         if isinstance(error, REFUSING):
             outage.failed(BEATING, error)
