@@ -44,7 +44,7 @@ _CLASSES = {
 _ABORTED = "Transaction discarded because of: "  # of EXEC; what follows is such an error
 NAG = 10.0  # seconds between two sentences about the same
 
-log = logging.getLogger("resolver.distributed")
+log = logging.getLogger("resolver.distributed.outage")
 
 
 class Unavailable(ConnectionError):

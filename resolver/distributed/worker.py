@@ -31,7 +31,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from resolver.distributed.broker import BEAT, DEAD, ON, TIMED, WORKERS, Keys, worker_key
 from resolver.distributed.envelope import QUEUE, TASK
-from resolver.distributed.outage import REFUSING, Outage, told
+from resolver.distributed.outage import Outage, told
 from resolver.distributed.payload import VERSION
 from resolver.distributed.task import Tasks
 from resolver.distributed.teams import MOST_SEATS, SEATS, Bounds, Teams
@@ -175,10 +175,11 @@ class _Consumer(Consumer):  # type: ignore[misc]  # Celery carries no types
     def _wait_for_redis(self, error: Exception) -> None:
         """Wait until beats, which try every second, find that the Redis can be used.
 
-        One that refuses lets Celery connect, and would refuse it again at once, a hundred times a second.
+        Celery itself waits longer each time for one that is away; and one that refuses lets it connect, and would
+        refuse it again at once, a hundred times a second.
         """
         outage = self.controller.outage
-        if isinstance(error, REFUSING):
+        if isinstance(error, RedisError | OSError):
             outage.failed(BEATING, error)
         end = time.monotonic() + REFUSED
         while outage.lasts and state.should_stop is None and time.monotonic() < end:
