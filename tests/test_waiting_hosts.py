@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -205,6 +206,23 @@ def test_the_loop_goes_on_while_it_waits(at: str) -> None:
     with Waiting() as hosts:
         answered = asyncio.run(main(hosts))
     assert [(host, Status.NOERROR) for host in (*FIRST, LAST)] == [*sorted(answered[:2]), *answered[2:]]
+
+
+def test_a_slow_consumer_costs_nothing(at: str) -> None:
+    """While a consumer takes its time, replies that are there wait, and the loop does not run in circles for them."""
+
+    async def main() -> tuple[float, list[Status]]:
+        statuses, spent = [], 0.0
+        async for result in astream([f"slow-{20 * n}.example" for n in range(1, 21)], nameservers=[at]):
+            statuses.append(result.status)
+            before = time.thread_time()
+            await asyncio.sleep(0.05)
+            spent += time.thread_time() - before
+        return spent, statuses
+
+    spent, statuses = asyncio.run(main())
+    assert [Status.NOERROR] * 20 == statuses
+    assert spent < 0.1, "of a second in which there is nothing to do"
 
 
 def test_the_deadline_of_an_astream_holds_while_it_waits(at: str) -> None:
