@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
 
-MOST = 4096  # items that are read and not taken, and
+MOST = 1024  # items that are read and not taken, and
 LOW = MOST // 2  # how many are left when reading goes on: waking a thread for each of them would cost more than reading
 # Seconds that an iterator that is read to its end may wait after `stop`: for one item, and for all together.
 PAUSE, PAUSES = 0.1, 0.3

@@ -328,8 +328,8 @@ def test_an_asynchronous_iterable_is_read_a_little_ahead(at: str) -> None:
         return came, read
 
     came, read = asyncio.run(main())
-    # Of what is in flight, and of a batch of results, there may be some thousand.
-    assert came <= read < came + 2 * readahead.MOST
+    # What is in flight, and a batch of results, are a thousand each at most.
+    assert came <= read < came + readahead.MOST + 2000
 
 
 @pytest.mark.parametrize("call", [resolve, stream])

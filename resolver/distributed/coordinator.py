@@ -172,7 +172,7 @@ class Coordinator:
             result.input = query.input
             result.engine = engine
             if query.attempts is None:
-                result.attempts = None  # somebody else may have asked too
+                result.attempts = None  # somebody else asked too
             results.append(result)
         self._open -= len(results)
         if self.forgetful and 0 < report.sent + report.failed == len(chunk.open):
