@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 PART = 2000  # results that make a report full,
 PART_OCTETS = 1 << 20  # or so many octets,
-LINGER = 0.2  # and seconds between two reports of a chunk, where it is not full
+LINGER = 0.2  # and seconds between two reports of a chunk, where it is not full;
+BRIEF, FEW = 0.05, 200  # and where the last had fewer results than so many: what is not reported is lost with a worker
 
 log = logging.getLogger("resolver.distributed")
 
@@ -188,10 +189,10 @@ class Reports:
         counts: Counter[str] = Counter()
         held: list[Block] = []
         size = octets = 0
-        sent = 0.0
+        sent, linger = 0.0, BRIEF
         while True:
             try:
-                item = lot.found.get(timeout=max(0.0, sent + LINGER - time.monotonic()) if held else None)
+                item = lot.found.get(timeout=max(0.0, sent + linger - time.monotonic()) if held else None)
             except queue.Empty:
                 item = None
             if isinstance(item, Ended):
@@ -204,8 +205,9 @@ class Reports:
                 size += len(item)
                 octets += len(memoryview(item.results))
             full = size >= PART or octets >= PART_OCTETS
-            if full or isinstance(item, Taken) or time.monotonic() - sent >= LINGER:
+            if full or isinstance(item, Taken) or time.monotonic() - sent >= linger:
                 self._send(self._report(results=joined(held), taken=isinstance(item, Taken)))
+                linger = BRIEF if size < FEW else LINGER
                 held, size, octets, sent = [], 0, 0, time.monotonic()
         self.sentence = item.sentence
         if item.sent:
