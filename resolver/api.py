@@ -13,7 +13,7 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
@@ -25,7 +25,7 @@ from resolver.hosts import Hosts
 from resolver.message import Result
 from resolver.nameserver import Nameserver
 from resolver.policy import Deadline, Policy
-from resolver.sources import elements, path, text_file
+from resolver.sources import async_elements, elements, path, text_file
 from resolver.wire.codec import rdtype
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ def resolve(
 ) -> Run:
     """Look every host up and return when each has its result: the joinall.
 
-    hosts: a path or an open text file is a list (one host a line); of any other iterable each element is one host.
+    hosts: a path or an open text file is a list (one host a line); of any other iterable each element is one host. One
+        that has no length, such as a generator, may wait: a thread reads it, a little ahead of the run, and what it
+        gave is looked up meanwhile. When the run ends early it is read on to its end, unless it waits.
     engine, backend: who waits, and who speaks DNS.
     inner: the engine inside the child processes of the engine processes; None: the fastest.
     types: record types; each host and type is one lookup with one result.
@@ -115,8 +117,9 @@ def stream(
 ) -> Generator[Result, None, None]:
     """The results of `resolve` one by one as they come, in bounded memory; leaving early stops what runs.
 
-    The run goes on in a thread of its own (in a green thread where the program is monkey-patched), and `hosts` is read
-    there. A consumer that is slow slows the reading of hosts. Takes and raises what `resolve` does.
+    The run goes on in a thread of its own (in a green thread where the program is monkey-patched). A consumer that is
+    slow slows the reading of hosts. Takes and raises what `resolve` does; but an iterator is not read on when the run
+    ends early: what it gave by then has its results.
     """
     fields = _fields(policy, nameservers, timeout, query_timeout, tries, concurrency, rate)
     prepared = plan([source(hosts)], engine, backend, types, fields, inner=inner, lab=lab, redis=redis)
@@ -124,7 +127,7 @@ def stream(
 
 
 def astream(
-    hosts: Input,
+    hosts: Input | AsyncIterable[Hostlike],
     *,
     engine: str = "asyncio",
     backend: str = "wire",
@@ -141,13 +144,15 @@ def astream(
 ) -> AsyncGenerator[Result, None]:
     """The results of `resolve` as they come, in the caller's own event loop: for `async for`.
 
-    The engine is asyncio. Leaving early stops what runs, at once where the generator is closed
-    (`contextlib.aclosing`). Takes and raises what `resolve` does.
+    The engine is asyncio. `hosts` may be an asynchronous iterable too, which is read in a task of that loop. Leaving
+    early stops what runs, at once where the generator is closed (`contextlib.aclosing`). Takes and raises what
+    `stream` does.
     """
     if engine != "asyncio":
         raise ValueError(f"astream runs in the caller's asyncio loop; engine {engine!r} cannot, valid: asyncio")
     fields = _fields(policy, nameservers, timeout, query_timeout, tries, concurrency, rate)
-    prepared = plan([source(hosts)], engine, backend, types, fields, lab=lab, redis=redis)
+    given = async_elements(hosts) if isinstance(hosts, AsyncIterable) else source(hosts)
+    prepared = plan([given], engine, backend, types, fields, lab=lab, redis=redis)
     return _closed_with(_apull(prepared), prepared)
 
 
@@ -229,7 +234,7 @@ def plan(
 
 
 def source(hosts: Any, *, whole: bool = False) -> Source:
-    """What a caller gave as hosts; `whole`: an iterator is read to its end even where the run ends early.
+    """What a caller gave as hosts; `whole`: an iterator is read to its end even where the run ends early, if it can be.
 
     Raises TypeError for what is neither a list nor hosts, OSError as `open` does.
     """
@@ -240,6 +245,8 @@ def source(hosts: Any, *, whole: bool = False) -> Source:
     if isinstance(hosts, str):
         # Its letters would be hosts else.
         return elements([hosts])
+    if isinstance(hosts, AsyncIterable):
+        raise TypeError(f"{type(hosts).__name__} is an asynchronous iterable, which only astream reads")
     if isinstance(hosts, bytes | bytearray) or not isinstance(hosts, Iterable):
         raise TypeError(f"hosts is a path, an open text file or an iterable of names, not {type(hosts).__name__}")
     return elements(hosts, whole=whole)

@@ -29,6 +29,7 @@ class Hosts:
 
     hosts_read: hosts given out so far: lines and elements that were neither blank nor a comment.
     lookups: indices given out so far, of queries and INVALID results alike.
+    silent: the last take found a source that has nothing right now.
 
     `engine` and `backend` only go into the INVALID results.
     """
@@ -43,7 +44,7 @@ class Hosts:
         self._done = 0  # octets and hosts read
         self._engine = engine
         self._backend = backend
-        self._stopped = False
+        self.silent = False
         self._taking = threading.Lock()
         self.hosts_read = 0
         self.lookups = 0
@@ -51,7 +52,7 @@ class Hosts:
     def take(self, n: int) -> tuple[list[Query], list[Result]] | None:
         """The next lookups, `n` at most: those to ask, and the results of those that cannot be asked.
 
-        Two empty lists: there is nothing right now; wait for `waitable()` or, where that is None, call again at once.
+        Two empty lists: there is nothing right now; call again at once or, where `silent`, a little later.
         So it is too while another take is under way: gevent's select and a caller's iterator may let others run.
         None: the input is at its end. Raises OSError where reading fails, and TypeError for an element that is no
         host; the run cannot go on then.
@@ -64,7 +65,7 @@ class Hosts:
             self._taking.release()
 
     def waitable(self) -> int | None:
-        """The descriptor to wait on for reading after a take that gave nothing; None: call take again at once."""
+        """The descriptor to wait on for reading where a take found a silent source; None: there is none to wait on."""
         source = self._source()
         return None if source is None or self._run else source.waitable
 
@@ -73,12 +74,13 @@ class Hosts:
 
         What was read of the former in whole lines is still given out.
         """
-        self._stopped = True
+        for source in self._sources:
+            source.stop()
 
     @property
     def complete(self) -> bool:
         """False when `stop()` leaves a source unread."""
-        return not (self._stopped and any(source.once and not source.ended for source in self._sources))
+        return not any(source.cut for source in self._sources)
 
     def position(self) -> tuple[int, int] | None:
         """How much was given out, and the whole: octets of files plus hosts of collections. None where unknown.
@@ -103,6 +105,7 @@ class Hosts:
         queries: list[Query] = []
         invalid: list[Result] = []
         reads = 0
+        self.silent = False
         while n > 0:
             if self._run is None:
                 self._run = next(self._block.runs, None)
@@ -119,13 +122,14 @@ class Hosts:
 
     def _source(self) -> Source | None:
         for source in islice(self._sources, self._at, None):
-            if not (source.ended or (self._stopped and source.once)):
+            if not source.ended:
                 return source
             self._at += 1
         return None
 
     def _fill(self, source: Source, n: int) -> bool:
         block = source.read(self._types, -(-n // len(self._types)))
+        self.silent = block is None
         if block is None:
             return False
         self._block = block

@@ -61,7 +61,7 @@ class Intake:
                 self._lull = LULL
                 return queries
             if not invalid:
-                self._lull = 0.0 if self.hosts.waitable() is None else SILENCE
+                self._lull = SILENCE if self.hosts.silent else 0.0
                 break
         return []
 

@@ -21,9 +21,10 @@ from itertools import chain, cycle, islice, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from resolver.names import Stretch, name_of, stretches
+from resolver.readahead import InTask, InThread, ReadAhead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterable, Callable, Iterable
 
 _BLOCK = 16 * 1024  # octets read at once: about 700 names, less than a millisecond of work
 _LONGEST = 1024 * 1024  # octets of a line that are kept
@@ -33,19 +34,22 @@ _RUN = 64  # hosts after which a run is given out
 class Source(Protocol):
     """Where hosts come from: made by `path`, `descriptor`, `text_file` and `elements`, which raise what is wrong.
 
-    once: it can be read only once and may never end (a pipe, a terminal, an iterator): it is given up on stop.
-    ended: all of it was read.
+    ended: nothing more will come of it.
+    cut: it was given up before its end.
     waitable: the descriptor to wait on while `read` gives None.
     total: the whole in octets or hosts; None where it is unknown.
     """
 
-    once: bool
     ended: bool
+    cut: bool
     waitable: int | None
     total: int | None
 
     def read(self, types: tuple[str, ...], hosts: int) -> Block | None:
         """The next hosts, no more than `hosts` of an iterable; None: nothing right now."""
+
+    def stop(self) -> None:
+        """The run ends early: what can be read only once and may never end (a pipe, an iterator) is given up."""
 
     def close(self) -> None:
         """Close what this source opened itself."""
@@ -90,16 +94,19 @@ def descriptor(fd: int, *, owned: bool = False, name: str = "standard input") ->
 def text_file(file: io.TextIOBase) -> Source:
     """A list in an open text file, from where it stands; the caller closes it.
 
-    Where the file's text layer holds nothing back and is UTF-8, the octets below it are read, and a pipe is never
-    waited for. Else the text is read line by line or, where that cannot wait, by the block. Raises ValueError for a
-    file that is closed or not readable.
+    Where the file's text layer holds nothing back and is UTF-8, the octets below it are read. Else the text is read by
+    the block or, where that may wait, line by line and ahead. Raises ValueError for a file that is closed or not
+    readable.
     """
     if not file.readable():
         raise io.UnsupportedOperation("the file is not open for reading")
+    if isinstance(file, io.StringIO):
+        return _Lines(lambda: _octets(file.read(_BLOCK)))
+    lines = iter(lambda: file.readline(_BLOCK), "")
     try:
         fd = file.fileno()
     except OSError:
-        return _Lines(lambda: _octets(file.read(_BLOCK)))
+        return _Lines(ahead=ReadAhead(InThread(lines)))
     waits = not stat.S_ISREG(os.fstat(fd).st_mode)
     name = str(getattr(file, "name", fd))  # a file has one, which its type does not say
     if isinstance(file, io.TextIOWrapper) and _holds_nothing(file):
@@ -110,21 +117,27 @@ def text_file(file: io.TextIOBase) -> Source:
             return _Lines(lambda: buffer.read(_BLOCK), total=max(0, os.fstat(fd).st_size - buffer.tell()), name=name)
         file = _decoded_once_more(file)
     if waits:
-        return _Lines(lambda: _octets(file.readline(_BLOCK)), once=True, name=name)
+        return _Lines(ahead=ReadAhead(InThread(lines)), name=name)
     return _Lines(lambda: _octets(file.read(_BLOCK)), name=name)
 
 
 def elements(hosts: Iterable[object], *, whole: bool = False) -> Source:
     """Each element is one host: a str, or an address of `ipaddress`. Any text is a host; a blank one is INVALID.
 
-    whole: also an iterator is read to its end when the run ends early, as a collection is.
+    An iterator is read ahead, since it may wait; a collection (whatever has a length) is read as it is used.
+    whole: also an iterator is read to its end when the run ends early, as a collection is, unless it waits.
     Raises TypeError for another kind of element: at once in a collection, when it is met in an iterator.
     """
     if isinstance(hosts, str | bytes):
         raise TypeError(f"hosts are an iterable of hosts, not one {type(hosts).__name__}")
-    source = _Elements(hosts)
-    source.once = source.once and not whole
-    return source
+    if isinstance(hosts, Sized):
+        return _Elements(hosts, len(hosts))
+    return _Ahead(ReadAhead(InThread(hosts), whole=whole))
+
+
+def async_elements(hosts: AsyncIterable[object]) -> Source:
+    """The same of an asynchronous iterable, which is read in the event loop that runs when the first is taken."""
+    return _Ahead(ReadAhead(InTask(hosts)))
 
 
 class Run:
@@ -162,24 +175,27 @@ class Run:
 class _Lines:
     """A list: the rules of lines, over octets from anywhere.
 
-    `read` gives a block of octets, b"" at the end, None for nothing right now.
+    `read` gives a block of octets, b"" at the end, None for nothing right now; in its place, `ahead` gives texts.
     """
 
     def __init__(
         self,
-        read: Callable[[], bytes | None],
+        read: Callable[[], bytes | None] | None = None,
         *,
+        ahead: ReadAhead | None = None,
         once: bool = False,
         waitable: int | None = None,
         total: int | None = None,
         close: Callable[[], None] | None = None,
         name: str | None = None,
     ) -> None:
-        self.once = once
         self.ended = False
+        self.cut = False
         self.waitable = waitable
         self.total = total
-        self._octets = read
+        self._once = once
+        self._ahead = ahead
+        self._octets = read or self._octets_ahead
         self._close = close
         self._name = name
         self._rest = b""  # a line without its end
@@ -209,11 +225,25 @@ class _Lines:
             runs = chain(_runs_of_long_line(line, types), _runs_of_lines(others, types))
         return Block(len(octets), lines.count(b"\n"), runs)
 
+    def stop(self) -> None:
+        if self._ahead is not None:
+            self._ahead.stop()
+        elif self._once and not self.ended:
+            self.ended = self.cut = True
+
     def close(self) -> None:
         self.ended = True
+        if self._ahead is not None:
+            self._ahead.close()
         if self._close is not None:
             self._close()
             self._close = None
+
+    def _octets_ahead(self) -> bytes | None:
+        assert self._ahead is not None
+        taken = self._ahead.take(_RUN)
+        self.cut = self._ahead.cut
+        return None if taken is None else _octets("".join(map(str, taken)))
 
     def _keep(self, block: bytes) -> None:
         # One octet more than is kept tells that the line is too long; the rest of it is let go.
@@ -225,28 +255,60 @@ class _Lines:
 
 
 class _Elements:
-    """A collection, or an iterator that can be read once."""
+    """A collection."""
 
-    def __init__(self, hosts: Iterable[object]) -> None:
-        self.once = not isinstance(hosts, Sized)
+    def __init__(self, hosts: Iterable[object], size: int) -> None:
         self.ended = False
+        self.cut = False
         self.waitable: int | None = None
-        self.total = len(hosts) if isinstance(hosts, Sized) else None
-        if not self.once:
-            for kind in set(map(type, hosts)):
-                _check_kind(kind)
+        self.total: int | None = size
+        for kind in set(map(type, hosts)):
+            _check_kind(kind)
         self._hosts = iter(hosts)
 
     def read(self, types: tuple[str, ...], hosts: int) -> Block | None:
-        texts = [host if type(host) is str else _text(host) for host in islice(self._hosts, hosts)]
-        self.ended = len(texts) < hosts
-        lines = "\n".join([*texts, ""])
-        # An element that holds a line feed is no two hosts.
-        whole = lines.count("\n") == len(texts)
-        return Block(len(texts), len(texts), _runs(map(_stripped, stretches(lines) if whole else texts), types))
+        taken = list(islice(self._hosts, hosts))
+        self.ended = len(taken) < hosts
+        return _block(taken, types)
+
+    def stop(self) -> None:
+        """It is read to its end."""
 
     def close(self) -> None:
         self.ended = True
+
+
+class _Ahead:
+    """An iterator that can be read once, and may wait."""
+
+    def __init__(self, ahead: ReadAhead) -> None:
+        self.ended = False
+        self.cut = False
+        self.waitable: int | None = None
+        self.total: int | None = None
+        self._ahead = ahead
+
+    def read(self, types: tuple[str, ...], hosts: int) -> Block | None:
+        taken = self._ahead.take(hosts)
+        if taken is None:
+            return None
+        self.ended, self.cut = not taken, self._ahead.cut
+        return _block(taken, types)
+
+    def stop(self) -> None:
+        self._ahead.stop()
+
+    def close(self) -> None:
+        self.ended = True
+        self._ahead.close()
+
+
+def _block(hosts: list[object], types: tuple[str, ...]) -> Block:
+    texts = [host if type(host) is str else _text(host) for host in hosts]
+    lines = "\n".join([*texts, ""])
+    # An element that holds a line feed is no two hosts.
+    whole = lines.count("\n") == len(texts)
+    return Block(len(texts), len(texts), _runs(map(_stripped, stretches(lines) if whole else texts), types))
 
 
 _COMMENT = re.compile(r"(?:^|\s)#.*", re.DOTALL)

@@ -84,28 +84,16 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = 20.0) -> T:
     return value
 
 
-def at_best(attempt: Callable[[], T], good: Callable[[T], bool], times: int = 6) -> T:
-    """The first of several attempts that is good, or the last.
+def second_look(attempt: Callable[[], T], good: Callable[[T], bool]) -> T:
+    """One attempt or, where that is not good, a second one; that it was needed stands among the tests' warnings.
 
-    A bound on time holds for a program that gets the processor. Next to other tests, or on a machine that others use
-    too, one that misses it may only have waited; one that cannot keep it misses it every time.
+    For bounds on real time: next to other tests, a program that misses one may only have waited for the processor. One
+    that cannot keep it misses it twice.
     """
-    for _ in range(times - 1):
-        if good(value := attempt()):
-            return value
+    if good(value := attempt()):
+        return value
+    warnings.warn(f"a second look was needed, the first was not good: {repr(value)[:100]}", stacklevel=2)
     return attempt()
-
-
-def second_look(look: Callable[[], T], good: Callable[[T], bool]) -> T:
-    """What is seen, where that is good; else what is seen the second time.
-
-    For bounds on real time, where that is the point: who looks next to other tests may only have waited for the
-    processor. A second look is a warning, so that the report says how often one was needed.
-    """
-    if good(seen := look()):
-        return seen
-    warnings.warn("a bound on time was missed and looked at once more", stacklevel=2)
-    return look()
 
 
 def line(stream: IO[bytes] | None) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from command import at_best, environment
+from command import environment, second_look
 from conftest import fresh
 
 from resolver import Policy, Run, Status, astream, resolve, stream
@@ -154,7 +154,7 @@ def test_a_late_reply_ends_the_try_of_another(lab: Lab, engine: str, backend: st
 
 def test_deadline(pair: Pair, lab: Lab) -> None:
     """A deadline of half a second ends a run of silent names there; what was answered is kept."""
-    run = at_best(
+    run = second_look(
         lambda: ask(pair, lab, *["www"] * 5, *["hang"] * 400, timeout=0.5), lambda run: run.summary.seconds < 0.7
     )
     assert {"NOERROR": 5, "DEADLINE": 400} == run.summary.statuses
@@ -391,7 +391,7 @@ def test_calls_that_hang_do_not_hold_the_run(engine: str, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     hosts = ["hang.example", *["www.example"] * 20]
-    run = at_best(
+    run = second_look(
         lambda: resolve(hosts, engine=engine, backend="system", timeout=0.4), lambda run: run.summary.seconds < 0.7
     )
     held.set()

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from play import Play, indexes
+from play import Play, found, indexes
 
 from resolver import Policy, Status
 from resolver.distributed.coordinator import (
@@ -49,6 +49,19 @@ def test_idle_workers_at_the_end() -> None:
     assert [] == play.again()
     assert 10 == len(play.done(copy, "b"))
     assert ([], True) == (play.done(order), play.mind.idle)
+
+
+def test_who_asked() -> None:
+    """How often a lookup was asked is known as long as one worker has begun it, also where a copy is on its way."""
+    play, order = ending(a=1, b=1)
+    play.look(SLOW + 0.1)
+    [copy] = play.again()
+    first, second, *_ = order.queries
+    [counted] = play.hear(order, [found(first, attempts=2)])
+    assert 2 == counted.attempts
+    play.hear(copy, worker="b")
+    [uncounted] = play.hear(order, [found(second, attempts=1)])
+    assert uncounted.attempts is None
 
 
 def test_how_long_others_took() -> None:

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import dns.name
 import pytest
+from command import wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resolver import sources
+from resolver import readahead, sources
 from resolver.hosts import Hosts
 from resolver.message import Query, Result, Status
 from resolver.names import name_of, stretches
@@ -373,9 +374,9 @@ def test_a_wrong_element_of_a_collection_is_told_at_once(collection: Iterable[ob
 def test_a_wrong_element_of_an_iterator_is_told_when_met() -> None:
     """An iterator's element that is no host is refused when it is taken."""
     hosts = Hosts([sources.elements(iter(["a", 7]))], ["A"], "gevent", "wire")
-    assert ([Query(0, "a", "a.", "A")], []) == hosts.take(1)
+    assert ["a"] == wait_for(lambda: taken(hosts, 1), "the first element")
     with pytest.raises(TypeError, match="not int"):
-        hosts.take(1)
+        drained(hosts)
 
 
 @pytest.mark.parametrize("text", ["a.example", b"a.example"])
@@ -385,34 +386,38 @@ def test_one_text_is_no_iterable_of_hosts(text: Any) -> None:
         sources.elements(text)
 
 
-def test_an_iterator_is_read_as_it_is_used() -> None:
-    """No more elements are taken than lookups are asked for, so that an endless iterator serves."""
-    taken = 0
+def test_an_iterator_is_read_a_little_ahead() -> None:
+    """What is taken is what was asked for, and reading stops a bounded number of elements ahead of it."""
+    read = 0
 
     def endless() -> Iterator[str]:
-        nonlocal taken
+        nonlocal read
         while True:
-            taken += 1
-            yield f"h{taken}"
+            read += 1
+            yield f"h{read}"
 
     hosts = Hosts([sources.elements(endless())], ["A", "AAAA"], "gevent", "wire")
-    hosts.take(10)
-    hosts.take(3)
-    assert (7, 7, 13) == (taken, hosts.hosts_read, hosts.lookups)
+    assert ["h1", "h1", "h2", "h2", "h3"] == wait_for(lambda: taken(hosts, 5), "elements")
+    wait_for(lambda: read >= readahead.MOST, "the end of reading ahead")
+    assert (3, 5, True) == (hosts.hosts_read, hosts.lookups, read <= readahead.MOST + 3)
+    hosts.close()
 
 
 def test_an_iterator_that_lets_others_run() -> None:
-    """A take within a take, as greenlets make one, gets nothing for now, and no host is lost."""
-    within = []
+    """A take while the iterator waits gets nothing for now, and no host is lost."""
+    going = threading.Event()
 
-    def cooperative() -> Iterator[str]:
-        for text in ["a", "b", "c"]:
-            within.append(hosts.take(5))
-            yield text
+    def waiting() -> Iterator[str]:
+        yield "a"
+        assert going.wait(30)
+        yield from ["b", "c"]
 
-    hosts = Hosts([sources.elements(cooperative())], ["A"], "gevent", "wire")
-    assert ["a", "b", "c"] == taken(hosts, 5)
-    assert [([], [])] * 3 == within
+    hosts = Hosts([sources.elements(waiting())], ["A"], "gevent", "wire")
+    assert ["a"] == wait_for(lambda: taken(hosts, 5), "the first element")
+    assert ([], []) == hosts.take(5)
+    assert hosts.silent
+    going.set()
+    assert ["b", "c"] == [lookup.input for lookup in drained(hosts)]
 
 
 @pytest.mark.parametrize(
@@ -488,7 +493,7 @@ def test_a_silent_pipe_gives_nothing_at_once(pipe: Pipe) -> None:
     """A pipe gives whole lines as they come, nothing while its writer stalls, also within a line, and then its end."""
     hosts = Hosts([sources.descriptor(pipe.reader)], ["A"], "gevent", "wire")
     assert ([], []) == hosts.take(10)
-    assert pipe.reader == hosts.waitable()
+    assert (True, pipe.reader) == (hosts.silent, hosts.waitable())
     pipe.send(b"a\nb\nc")
     assert ["a", "b"] == taken(hosts, 10)
     assert ([], []) == hosts.take(10)
@@ -815,7 +820,7 @@ def test_a_take_of_comments_is_bounded(tmp_path: Path) -> None:
     """A take gives up for now after a few blocks without a host; the caller is to call again, not to wait."""
     hosts = Hosts([listed(tmp_path, b"# comment\n" * 100_000 + b"a\n")], ["A"], "gevent", "wire")
     assert ([], []) == hosts.take(10)
-    assert hosts.waitable() is None
+    assert (False, None) == (hosts.silent, hosts.waitable())
     assert ["a"] == [lookup.input for lookup in drained(hosts)]
 
 

@@ -27,7 +27,7 @@ import dns.rdatatype
 import dns.reversename
 import pytest
 import trustme
-from command import at_best
+from command import second_look
 from dns.message import Message
 
 from resolver.lab import SCRIPTS, Address, Lab, Settings, duration, endpoint, share
@@ -347,7 +347,7 @@ def on_time(lab: Lab, name: str, expected: float, *, tcp: bool = False) -> bool:
         assert taken > expected - 0.001
         return taken
 
-    return at_best(seconds, lambda taken: taken < expected + 0.03) < expected + 0.03
+    return second_look(seconds, lambda taken: taken < expected + 0.03) < expected + 0.03
 
 
 class TestSilence:
@@ -882,7 +882,7 @@ class TestNetwork:
                 return abs(16 + 100 * seconds - counts.answered)
 
         # A lab that waits for the processor counts in other seconds than we do.
-        assert at_best(excess, lambda number: number <= 6) <= 6
+        assert second_look(excess, lambda number: number <= 6) <= 6
 
 
 class TestProcess:

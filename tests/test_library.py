@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -575,23 +575,6 @@ def test_slow_consumer(at: str) -> None:
         time.sleep(0.3)
     results.close()
     assert taken < 50_000
-
-
-def test_results_come_while_an_iterator_waits(at: str) -> None:
-    """A result is there before the next host is: a program may ask about what it learned."""
-    answered: list[str] = []
-
-    def hosts() -> Iterator[str]:
-        yield "a.example"
-        deadline = time.monotonic() + 10
-        while not answered and time.monotonic() < deadline:
-            yield "b.example"
-        yield "last.example"
-
-    results: Generator[Result, None, None] = stream(hosts(), engine="threads", nameservers=[at])
-    for result in results:
-        answered.append(result.input)
-    assert ["a.example", "last.example"] == [answered[0], sorted(answered)[-1]]
 
 
 # --- What importing does.

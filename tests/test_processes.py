@@ -16,15 +16,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import psutil
 import pytest
-from command import at_best
+from command import second_look
 
 from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
 from resolver.api import Plan, plan, source
 from resolver.congestion import window
+from resolver.engines import child as child_process
 from resolver.engines.child import HUNGRY, LARGE, LULL, SATED, Feed, Pipe
 from resolver.engines.chunk import Begin, Block, Frames, FromChild, Left, Progress, Stop, ToChild, Work, frame, joined
 from resolver.engines.processes import Processes
@@ -147,7 +149,7 @@ def test_the_rate_is_shared(lab: Lab, backend: str) -> None:
         return summary.seconds
 
     # Two seconds at that rate, and what starting the children takes; a child that has half of the list takes four.
-    assert 1.9 < at_best(seconds, lambda taken: taken < 3.5) < 3.5
+    assert 1.9 < second_look(seconds, lambda taken: taken < 3.5) < 3.5
 
 
 @pytest.mark.parametrize(("hosts", "expected"), [(FIRST, 1), (FIRST * 2 + 1, 3), (FIRST * 20, 4)])
@@ -418,41 +420,47 @@ def piped() -> Iterator[tuple[Feed, socket.socket]]:
             pipe._socket.close()
 
 
-def test_a_child_with_nothing_in_hand_waits_for_its_pipe() -> None:
+def test_a_child_with_nothing_in_hand_waits_for_its_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes on as soon as there is something to ask, and not when its sockets have been silent for long enough."""
     query = Query(3, "", "a.example", "A")
+    clock = SimpleNamespace(now=1000.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(child_process, "time", clock)
+    with piped() as (feed, parent):
+        receive = feed._pipe.receive
 
-    def attempt() -> list[Query] | None:
-        with piped() as (feed, parent):
-            sender = threading.Timer(0.01, parent.sendall, [frame(Work(math.inf, [query]))])
-            sender.start()
-            assert 0.0 == feed.patience()
-            came = list(feed._waiting)
-            sender.join()
-            until(lambda: feed.take(5))
-            assert HUNGRY == feed.patience()  # it has one in hand, and more may come
-            time.sleep(SATED)
-            assert LULL == feed.patience()
-            return came
+        def receive_meanwhile(wait: float = 0.0) -> list[ToChild]:
+            if wait:  # more comes while it waits
+                assert LULL == wait
+                parent.sendall(frame(Work(math.inf, [query])))
+            return receive(wait)
 
-    assert [query] == at_best(attempt, bool)
+        monkeypatch.setattr(feed._pipe, "receive", receive_meanwhile)
+        assert 0.0 == feed.patience()
+        assert [query] == feed.take(5)
+        assert HUNGRY == feed.patience()  # it has one in hand, and more may come
+        clock.now += SATED
+        assert LULL == feed.patience()
 
 
-def test_a_child_that_was_stopped_waits_no_more() -> None:
+def test_a_child_that_was_stopped_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither for queries nor for the end of a wait."""
 
-    def attempt() -> float:
-        with piped() as (feed, parent):
-            parent.sendall(frame(Stop()))
-            feed.patience()
-            assert feed.over
-            began = time.monotonic()
-            for _ in range(5):
-                assert [] == feed.take(5)
-                assert 0.0 == feed.patience()
-            return time.monotonic() - began
+    with piped() as (feed, parent):
+        parent.sendall(frame(Stop()))
+        feed.patience()
+        assert feed.over
+        waits: list[float] = []
 
-    assert at_best(attempt, lambda seconds: seconds < LULL / 2) < LULL / 2
+        def waits_for(wait: float = 0.0) -> list[ToChild]:
+            waits.append(wait)
+            return []
+
+        monkeypatch.setattr(feed._pipe, "receive", waits_for)
+        for _ in range(5):
+            assert [] == feed.take(5)
+            assert 0.0 == feed.patience()
+        assert {0.0} >= set(waits)
 
 
 def test_a_child_that_left_at_the_deadline_is_stopped_once() -> None:
@@ -460,7 +468,7 @@ def test_a_child_that_left_at_the_deadline_is_stopped_once() -> None:
     begin = Begin(Policy(), 1, forgetful=False, packed=False)
     with piped() as (feed, parent):
         parent.sendall(frame(Work(0.0, [Query(3, "", "a.example", "A")])))
-        assert at_best(lambda: feed.over, bool)
+        until(lambda: feed.over)
         parent.sendall(frame(Work(0.0, [])) + frame(Stop()) + frame(begin) + frame(Work(1.0, [])))
         feed.leave()
         assert [begin, Work(1.0, [])] == feed._pipe.first()

@@ -18,6 +18,7 @@ is sent again. A run has a lease that its coordinator renews: where it is gone, 
     envelope      a chunk in the queue, as Celery's task message
     transport     what a worker lets in from the queue
     broker        the Redis: its address, the names of its keys, how Celery is set up
+    outage        a Redis that is away, or refuses for a while
     link          the coordinator's threads that talk to it
     embedded      a server and a worker of a run's own
     worker        a worker: Celery's, with beats and its end

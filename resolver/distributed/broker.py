@@ -28,6 +28,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from resolver.distributed.envelope import QUEUE
+from resolver.distributed.outage import Connection, TlsConnection, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -87,6 +88,7 @@ class Broker(NamedTuple):
         """A client of redis-py; `retries`: how often it tries again, a second apart at most, before it raises."""
         return redis.Redis.from_url(
             self.url,
+            connection_class=Connection if self.tls is None else TlsConnection,
             socket_timeout=PATIENCE,
             socket_connect_timeout=5.0,
             retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
@@ -158,14 +160,6 @@ class Keys(NamedTuple):
 def worker_key(name: str) -> str:
     """Where a worker beats."""
     return f"{PREFIX}worker:{name}"
-
-
-def told(error: BaseException) -> str:
-    """What a client's error says, in plain words."""
-    if isinstance(error, redis.exceptions.AuthenticationError):
-        return "it refuses the user or password"
-    text = " ".join(str(error).split()).rstrip(".")
-    return text or type(error).__name__
 
 
 def _pairs(query: str) -> Iterator[tuple[str, str, str]]:

@@ -234,6 +234,7 @@ class Coordinator:
             ]:
                 for name in rid:
                     del holders[name]
+                self._afresh(chunk)
                 if not holders and chunk.sent is None:
                     self._resend(chunk, now, f"was done, and the word of it was lost ({', '.join(rid)})")
             elif chunk.sent is not None and chunk.sent < settled and self._vanished(chunk, settled):
@@ -241,6 +242,7 @@ class Coordinator:
             elif chunk.sent is None and not holders:
                 self._resend(chunk, now, "was refused by a worker")
             elif holders and max(holders.values()) < silent:
+                self._afresh(chunk)
                 self._resend(chunk, now, "was begun, and nothing more was heard")
                 holders.clear()
         if self.exhausted and not queued and behind < GRACE:
@@ -266,6 +268,8 @@ class Coordinator:
             chunk.began = now
             if chunk.number > self._youngest[0]:
                 self._youngest = chunk.number, now
+        if chunk.holders and report.worker not in chunk.holders:
+            self._afresh(chunk)  # from here on two ask
         chunk.holders[report.worker] = now
         if report.taken and not chunk.taken:
             chunk.taken = True
@@ -307,7 +311,8 @@ class Coordinator:
         chunk.sent = now
         chunk.copies += 1
         for query in chunk.open.values():
-            if query.attempts or chunk.holders:
+            # Who still has it may finish before anybody begins the copy.
+            if query.attempts:
                 query.attempts = None
         self._again.append(self._order(chunk))
         self.recovered.append(f"chunk {chunk.number} {why}; {len(chunk.open)} of {chunk.size} lookups are sent again")

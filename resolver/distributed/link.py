@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import msgspec
 from redis.exceptions import RedisError
 
-from resolver.distributed.broker import LEASE, ON, OVER, PREFIX, TIMED, WORKERS, Keys, told, worker_key
+from resolver.distributed.broker import LEASE, ON, OVER, PREFIX, TIMED, WORKERS, Keys, worker_key
 from resolver.distributed.envelope import QUEUE, wrap
+from resolver.distributed.outage import NAG, Outage
 from resolver.distributed.payload import VERSION, Refused, Report, decode_report
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ LOOK = 1.0  # seconds between two looks at workers and queue
 BLOCK = 1000  # milliseconds that reading waits for a report
 ENTRIES = 16  # read at once
 GRACE, CALM = 0.15, 1.0  # seconds that the threads have to end with the run: at its deadline, and otherwise
-_NAG = 10.0  # seconds between two sentences about the same
 
 log = logging.getLogger("resolver.distributed")
 
@@ -80,6 +80,7 @@ class Link:
         self._read_to = 0.0  # when the latest report that was read came to the Redis, by its own clock
         self._closed = threading.Event()
         self._wake = threading.Event()
+        self._outage = Outage(broker.shown)
         self._told: dict[str, float] = {}  # what was said, and when
         self._threads: list[threading.Thread] = []
 
@@ -138,7 +139,7 @@ class Link:
             except (RedisError, OSError) as error:
                 if self._closed.is_set():
                     return
-                self.say(f"{self._broker.shown} cannot be used ({told(error)}); trying again")
+                self._outage.failed(work.__name__, error)
             except Exception:
                 log.exception("a thread of the run broke; it begins again")
             self._closed.wait(0.2)
@@ -152,6 +153,7 @@ class Link:
                     # Another copy is harmless. What comes after is younger, and may go first.
                     self._outgoing.put(item)
                     raise
+                self._outage.worked("_send")
 
     def _read(self) -> None:
         results = self._keys.results
@@ -171,6 +173,7 @@ class Link:
                     self._deliver(reports)
                     self._read_to = int(entries[-1][0].partition(b"-")[0]) / 1000
                     client.xdel(results, *[number for number, _ in entries])
+                self._outage.worked("_read")
 
     def _keep(self) -> None:
         keys = self._keys
@@ -192,6 +195,7 @@ class Link:
                 made = time.monotonic()
                 behind = max(0.0, seconds + millionths / 1e6 - self._read_to) if unread else 0.0
                 workers, held = self._roll(client, sorted(name.decode(errors="replace") for name in names))
+                self._outage.worked("_keep")
                 returned = returned or before is None
                 # Where results are taken slowly there may be no room: the lease must be renewed all the same.
                 with contextlib.suppress(queue.Full):
@@ -231,7 +235,7 @@ class Link:
                 client.set(
                     f"{worker_key(name)}:told",
                     f"a run of version {VERSION} cannot use this worker: install the same version on both sides",
-                    ex=int(_NAG),
+                    ex=int(NAG),
                 )
         return workers, held
 
@@ -240,7 +244,7 @@ class Link:
     def say(self, sentence: str) -> None:
         """Tell people, but not the same again and again."""
         now = time.monotonic()
-        if now - self._told.get(sentence, float("-inf")) >= _NAG:
+        if now - self._told.get(sentence, float("-inf")) >= NAG:
             self._told[sentence] = now
             log.warning(sentence)
 

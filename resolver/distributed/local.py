@@ -24,8 +24,8 @@ def main() -> None:
 
     logging.basicConfig(level=logging.WARNING, format="resolve worker: %(message)s")
     # A Redis that is gone is the run's end, which ends this process too.
-    for library in ("celery", "kombu"):
-        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+    for name in ("celery", "kombu", "resolver.distributed.outage"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     broker = Broker.parse(os.environ.pop("RESOLVE_REDIS"))
     inner, backend = sys.argv[1:]
     work(broker, inner, slots_here(), Bounds(), backend=backend)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
-from resolver.distributed.broker import LEASE, OVER, TIMED, Keys, told
+from resolver.distributed.broker import LEASE, OVER, TIMED, Keys
+from resolver.distributed.outage import told
 from resolver.distributed.payload import Rawly, Refused, decode_chunk, encode_report
 from resolver.distributed.teams import Ended, Taken, Unable
 from resolver.engines.chunk import joined
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 PART = 2000  # results that make a report full,
 PART_OCTETS = 1 << 20  # or so many octets,
-LINGER = 0.2  # and seconds between two reports of a chunk, where it is not full
+LINGER = 0.2  # and seconds between two reports of a chunk, where it is not full;
+BRIEF, FEW = 0.05, 200  # and where the last had fewer results than so many: what is not reported is lost with a worker
 
 log = logging.getLogger("resolver.distributed")
 
@@ -192,10 +194,10 @@ class Reports:
         counts: Counter[str] = Counter()
         held: list[Block] = []
         size = octets = 0
-        sent = 0.0
+        sent, linger = 0.0, BRIEF
         while True:
             try:
-                item = lot.found.get(timeout=max(0.0, sent + LINGER - time.monotonic()) if held else None)
+                item = lot.found.get(timeout=max(0.0, sent + linger - time.monotonic()) if held else None)
             except queue.Empty:
                 item = None
             if isinstance(item, Ended):
@@ -208,8 +210,9 @@ class Reports:
                 size += len(item)
                 octets += len(memoryview(item.results))
             full = size >= PART or octets >= PART_OCTETS
-            if full or isinstance(item, Taken) or time.monotonic() - sent >= LINGER:
+            if full or isinstance(item, Taken) or time.monotonic() - sent >= linger:
                 self._send(self._report(results=joined(held), taken=isinstance(item, Taken)))
+                linger = BRIEF if size < FEW else LINGER
                 held, size, octets, sent = [], 0, 0, time.monotonic()
         self.sentence = item.sentence
         if item.sent:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.transport import redis
 
 from resolver.distributed.envelope import QUEUE, check
+from resolver.distributed.outage import Connection, TlsConnection
 from resolver.distributed.payload import Refused
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ class Taken(redis.QoS):
 
 
 class Channel(redis.Channel):
-    """Reads on after what cannot be read."""
+    """Reads on after what cannot be read, and takes a Redis that refuses for now for one that is away."""
 
     QoS = Taken
+    connection_class = Connection
+    connection_class_ssl = TlsConnection
 
     def _brpop_read(self, **options: Any) -> Any:
         return _survived(super()._brpop_read, **options)

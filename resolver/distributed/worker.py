@@ -29,8 +29,9 @@ from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from redis.exceptions import NoPermissionError, RedisError
 
-from resolver.distributed.broker import BEAT, DEAD, ON, TIMED, WORKERS, Keys, told, worker_key
+from resolver.distributed.broker import BEAT, DEAD, ON, TIMED, WORKERS, Keys, worker_key
 from resolver.distributed.envelope import QUEUE, TASK
+from resolver.distributed.outage import Outage, told
 from resolver.distributed.payload import VERSION
 from resolver.distributed.task import Tasks
 from resolver.distributed.teams import MOST_SEATS, SEATS, Bounds, Teams
@@ -45,6 +46,8 @@ WATCH = 0.1  # seconds between two looks at the leases of runs in hand
 GONE = 20  # looks in a row that find no lease: its coordinator is dead, and not the Redis just empty for a moment
 LEAVE = 3.0  # seconds that chunks in hand have, on Ctrl-C, to be finished; then they are handed back
 STUCK = 2.0  # seconds that Celery has after that
+REFUSED = 60.0  # seconds that Celery waits at most before it tries by itself whether the Redis can be used
+BEATING = "beats"
 
 log = logging.getLogger("resolver.distributed")
 
@@ -67,7 +70,8 @@ def work(
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     teams = Teams(inner, slots, bounds, backend)
     tasks = Tasks(name, teams, broker.client())
-    beats = Beats(broker, name, slots, teams, tasks, inner, line=line)
+    outage = Outage(broker.shown)
+    beats = Beats(broker, name, slots, teams, tasks, inner, outage, line=line)
     app = broker.app()
     app.set_default()  # for the threads of the pool
     app.task(tasks.perform, name=TASK, shared=False, Request=_Named)
@@ -81,6 +85,7 @@ def work(
         without_gossip=True,
         without_mingle=True,
     )
+    controller.outage = outage
     controller.freed = tasks.on_room = lambda: _make_room(controller, tasks, slots)
     back = threading.Event()
 
@@ -161,6 +166,24 @@ class _Consumer(Consumer):  # type: ignore[misc]  # Celery carries no types
             channel.do_restore = False
             channel.basic_ack = channel.basic_reject = _nothing
         super().on_connection_error_after_connected(error)
+        self._wait_for_redis(error)
+
+    def on_connection_error_before_connected(self, error: Exception) -> None:
+        super().on_connection_error_before_connected(error)
+        self._wait_for_redis(error)
+
+    def _wait_for_redis(self, error: Exception) -> None:
+        """Wait until beats, which try every second, find that the Redis can be used.
+
+        Celery itself waits longer each time for one that is away; and one that refuses lets it connect, and would
+        refuse it again at once, a hundred times a second.
+        """
+        outage = self.controller.outage
+        if isinstance(error, RedisError | OSError):
+            outage.failed(BEATING, error)
+        end = time.monotonic() + REFUSED
+        while outage.lasts and state.should_stop is None and time.monotonic() < end:
+            time.sleep(0.05)
 
 
 class _Named(Request):  # type: ignore[misc]  # Celery carries no types
@@ -172,6 +195,7 @@ class _Named(Request):  # type: ignore[misc]  # Celery carries no types
 
 class _Controller(WorkController):  # type: ignore[misc]  # Celery carries no types
     freed: Callable[[], None]
+    outage: Outage
 
     def on_consumer_ready(self, consumer: Any) -> None:
         self.pool.freed = self.freed
@@ -182,10 +206,20 @@ class Beats:
     """The thread that says that this worker is there, looks after the leases of its runs, and tells people."""
 
     def __init__(
-        self, broker: Broker, name: str, slots: int, teams: Teams, tasks: Tasks, inner: str, *, line: bool
+        self,
+        broker: Broker,
+        name: str,
+        slots: int,
+        teams: Teams,
+        tasks: Tasks,
+        inner: str,
+        outage: Outage,
+        *,
+        line: bool,
     ) -> None:
         self._client: Any = broker.client()
         self._shown = broker.shown
+        self._outage = outage
         self._key = worker_key(name)
         self._name = name
         self._slots = slots
@@ -232,9 +266,10 @@ class Beats:
                 if now >= beat:
                     beat = now + BEAT
                     self._beat()
+                    self._outage.worked(BEATING)
                 self._watch()
             except (RedisError, OSError) as error:
-                self._say(f"{self._shown} cannot be used ({told(error)}); trying again")
+                self._outage.failed(BEATING, error)
             except Exception:
                 log.exception("a beat of this worker broke")
             if self._line and beat - now >= BEAT - WATCH / 2:

@@ -72,15 +72,26 @@ class Asyncio(NamedTuple):
         """The results in batches as they come, some of them empty, from the loop that is running."""
         loop = asyncio.get_running_loop()
         ready: set[int] = set()
+        wanted: dict[int, tuple[bool, bool]] = {}  # what is waited for of each descriptor
         waiter: asyncio.Future[None] | None = None
+        consuming = False  # the consumer has the results, and takes its time
 
         def wake(fd: int | None = None) -> None:
             if fd is not None:
                 ready.add(fd)
+                if consuming:  # else the loop would tell of it again and again until the consumer is back
+                    listen(fd, False, False)
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
 
         def watch(fd: int, read: bool, write: bool) -> None:
+            if read or write:
+                wanted[fd] = read, write
+            else:
+                wanted.pop(fd, None)
+            listen(fd, read, write)
+
+        def listen(fd: int, read: bool, write: bool) -> None:
             if read:
                 loop.add_reader(fd, wake, fd)
             else:
@@ -92,7 +103,12 @@ class Asyncio(NamedTuple):
 
         async with self._channel(queries, policy, backend, watch, wake) as channel:
             while True:
-                yield channel.flush()
+                results = channel.flush()
+                consuming = True
+                yield results
+                consuming = False
+                for fd in ready & wanted.keys():
+                    listen(fd, *wanted[fd])
                 if channel.idle or queries.over:
                     return
                 waiter = loop.create_future()

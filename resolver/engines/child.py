@@ -46,7 +46,7 @@ LULL = 0.05  # seconds: the longest that a stop goes unseen,
 HUNGRY = 0.01  # and queries that came, where there are no others
 SATED = 0.2  # for so many seconds after the last; then it is likely that none will come soon
 LOOK = 0.005  # seconds between two looks for one, where there is much to do
-LINGER = 0.010  # seconds that results wait for more of them,
+LINGER = 0.010  # seconds between two messages with results: one that comes alone goes at once,
 FULL = 512  # unless they are so many
 LARGE = 1 << 18  # octets of results in a message
 _READ = 1 << 16  # octets: a larger buffer would be mapped and unmapped by each call
@@ -110,7 +110,7 @@ class Feed:
         self._waiting: deque[Query] = deque()
         self._open: dict[int, Query] = {}
         self._results: list[Result] = []
-        self._since = 0.0  # when the first of them came
+        self._sent = 0.0  # when some were sent last
         self._received = 0.0  # when we looked what the parent sent,
         self._taken = 0.0  # and when the engine took queries
         self._end = float("inf")
@@ -149,9 +149,9 @@ class Feed:
             longest = 0.0
         patience = max(0.0, min(longest, self._end - time.monotonic()))
         if self._results:
-            held = time.monotonic() - self._since
-            if held < LINGER:
-                return min(patience, LINGER - held)
+            since = time.monotonic() - self._sent
+            if since < LINGER:
+                return min(patience, LINGER - since)
             self._flush()
         return patience
 
@@ -159,10 +159,8 @@ class Feed:
         """Send these results soon: a few together cost the parent little more than one. A full pipe waits here."""
         for result in results:
             self._open.pop(result.index, None)
-        if not self._results:
-            self._since = time.monotonic()
         self._results += results
-        if len(self._results) >= FULL or time.monotonic() - self._since >= LINGER:
+        if len(self._results) >= FULL or time.monotonic() - self._sent >= LINGER:
             self._flush()
 
     def leave(self) -> None:
@@ -213,6 +211,7 @@ class Feed:
     def _flush(self) -> None:
         if self._results:
             results, self._results = self._results, []
+            self._sent = time.monotonic()
             if self._packed:
                 self._pack(results)
             else:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from resolver.distributed.broker import Broker
+from resolver.distributed.broker import DEAD, Broker
 from resolver.distributed.coordinator import Coordinator
 from resolver.distributed.link import Link, Look, log
 from resolver.distributed.payload import VERSION, Asked, Chunk, encode_chunk
@@ -121,6 +121,7 @@ class _Run:
         self._held: list[Query] = []  # taken, and too few for a chunk
         self._since = 0.0
         self._alone_since: float | None = None
+        self._patient_until = 0.0  # workers may only not have been seen yet
         self._begun = False
         self._started = time.monotonic()
         self.tally: Sent | None = None
@@ -250,12 +251,14 @@ class _Run:
             self.tally.add(0, len(results), [results[0].error or ""])
 
     def _roll_call(self, look: Look, now: float) -> None:
-        """Who is there? That nobody is must be said at once, and again."""
+        """Who is there? That nobody is must be said at once, and again; but not where the Redis just came back."""
+        if look.returned and self._engine.standing.workers:
+            self._patient_until = now + DEAD
         self._engine.standing.workers = len(look.workers)
         if look.workers:
             self._alone_since = None
-        elif self._engine.url is None:
-            return  # its own worker is about to come; `tend` sees to it
+        elif self._engine.url is None or now < self._patient_until:
+            return  # one is about to come, or to be seen again; `tend` sees to the run's own
         elif self._alone_since is None or now - self._alone_since >= ALONE:
             self._alone_since = now
             log.warning(

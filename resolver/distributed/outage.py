@@ -1,0 +1,149 @@
+"""A Redis that is away, or there and refusing for a while: the one place where the second is made the first.
+
+After a failover (READONLY), without its replicas (NOREPLICAS), with a disk that it cannot write to (MISCONF) or with no
+memory left (OOM), a Redis answers commands with errors that pass by themselves. To redis-py they are errors of the
+command, and Celery ends at one. The connections here raise `Unavailable`, which is a ConnectionError, and end: so
+Celery, redis-py and our own threads connect and try again, as they do with a Redis that is away, or that is starting
+(LOADING: to redis-py that is one already).
+
+The one thing to know before changing anything here: what trying again cannot mend (a password, a permission, a command
+that does not exist) must not be among them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+import redis
+from redis.exceptions import BusyLoadingError, ConnectionError, ResponseError
+
+# How a Redis begins an error that passes. UNBLOCKED is what a waiting BRPOP is told when its master turns replica;
+# MASTERDOWN, CLUSTERDOWN and TRYAGAIN pass when a failover is over, BUSY with a script that runs long.
+PASSING = {
+    "READONLY",
+    "NOREPLICAS",
+    "MISCONF",
+    "OOM",
+    "UNBLOCKED",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "BUSY",
+}
+# redis-py takes the first word off some errors, and makes it a class.
+_CLASSES = {
+    redis.exceptions.ReadOnlyError: "READONLY",
+    redis.exceptions.OutOfMemoryError: "OOM",
+    redis.exceptions.MasterDownError: "MASTERDOWN",
+    redis.exceptions.ClusterDownError: "CLUSTERDOWN",
+    redis.exceptions.TryAgainError: "TRYAGAIN",
+}
+_ABORTED = "Transaction discarded because of: "  # of EXEC; what follows is such an error
+NAG = 10.0  # seconds between two sentences about the same
+
+log = logging.getLogger("resolver.distributed.outage")
+
+
+class Unavailable(ConnectionError):
+    """The Redis is there, and takes no commands just now."""
+
+
+REFUSING = (Unavailable, BusyLoadingError)
+
+
+def passing(error: ResponseError) -> str | None:
+    """What this error says, if it passes by itself."""
+    text = str(error)
+    if isinstance(error, redis.exceptions.ExecAbortError):
+        text = text.partition(_ABORTED)[2]
+    elif (code := _CLASSES.get(type(error))) is not None:
+        return f"{code} {text}"
+    return text if text.partition(" ")[0] in PASSING else None
+
+
+class _Connection:
+    """What both kinds of connections have in common: a refusal that passes ends them."""
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """Read a reply; raises Unavailable where the Redis refuses for now."""
+        try:
+            reply = super().read_response(*args, **kwargs)  # type: ignore[misc]  # of redis-py's class
+        except ResponseError as error:
+            self._end_at(error)
+            raise
+        if isinstance(reply, list):  # of a transaction, in which a script may have been refused
+            for each in reply:
+                if isinstance(each, ResponseError):
+                    self._end_at(each)
+        return reply
+
+    def _end_at(self, error: ResponseError) -> None:
+        """End the connection, and raise Unavailable, where this is a refusal that passes."""
+        if (text := passing(error)) is not None:
+            # Further replies of the same pipeline are still to come, which nobody will read.
+            self.disconnect()  # type: ignore[attr-defined]  # of redis-py's class
+            raise Unavailable(text) from None
+
+
+class Connection(_Connection, redis.Connection):
+    """A connection by TCP."""
+
+
+class TlsConnection(_Connection, redis.SSLConnection):
+    """A connection by TLS."""
+
+
+class Outage:
+    """Tells people that a Redis cannot be used, at once and every ten seconds, and when it can be used again.
+
+    Any thread may call; `part` says whose command failed or worked. It is over when each part's works again.
+    """
+
+    def __init__(self, shown: str) -> None:
+        self._shown = shown
+        self._failing: set[str] = set()
+        self._since = 0.0
+        self._told = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def lasts(self) -> bool:
+        """It cannot be used just now, as far as is known."""
+        return bool(self._failing)
+
+    def failed(self, part: str, error: BaseException) -> None:
+        """A command of this part failed."""
+        with self._lock:
+            now = time.monotonic()
+            if not self._failing:
+                self._since = now
+            elif now - self._told < NAG:
+                self._failing.add(part)
+                return
+            self._failing.add(part)
+            self._told = now
+        log.warning(f"{self._shown} cannot be used ({told(error)}); trying again")
+
+    def worked(self, part: str) -> None:
+        """A command of this part worked."""
+        if part not in self._failing:
+            return
+        with self._lock:
+            self._failing.discard(part)
+            if self._failing:
+                return
+            seconds = time.monotonic() - self._since
+        log.warning(f"{self._shown} can be used again, after {seconds:.1f} s")
+
+
+def told(error: BaseException) -> str:
+    """What a client's error says, in plain words."""
+    if isinstance(error, redis.exceptions.AuthenticationError):
+        return "it refuses the user or password"
+    text = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, REFUSING):
+        return f"it refuses for now: {text}"
+    return text or type(error).__name__

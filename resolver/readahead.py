@@ -1,0 +1,240 @@
+"""Reading ahead: an iterator that may wait is read beside the run, so that neither the engine nor the end waits for it.
+
+`InThread` reads on a daemon thread. In a program that gevent has patched that is a green thread of the same hub, where
+an iterator may wait as green threads do. `InTask` reads an asynchronous iterator in a task of the running loop.
+
+The one thing to know before changing anything here: nobody can interrupt an iterator that waits. It is left where it
+stands; what it gives later is dropped, and as a daemon its thread does not keep the interpreter from exiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Callable, Iterable
+
+MOST = 1024  # items that are read and not taken, and
+LOW = MOST // 2  # how many are left when reading goes on: waking a thread for each of them would cost more than reading
+# Seconds that an iterator that is read to its end may wait after `stop`: for one item, and for all together.
+PAUSE, PAUSES = 0.1, 0.3
+JOIN = 0.02  # seconds that a thread has to end when it is told to: enough where its iterator does not wait
+
+
+class Reader(Protocol):
+    """Whoever reads: begins at `start`, and calls `put` for each item and `end` at the end."""
+
+    def start(self, ahead: ReadAhead) -> None:
+        """Begin to read."""
+
+    def wake(self) -> None:
+        """There is room again, or nothing more is to be read."""
+
+    def wait(self, condition: Callable[[], bool], seconds: float) -> None:
+        """Wait until this is true, so many seconds at most."""
+
+
+class ReadAhead:
+    """Items that were read and not taken yet.
+
+    closed: nothing more is to be read. cut: it was stopped before the end of what is read.
+    """
+
+    def __init__(self, reader: Reader, *, whole: bool = False) -> None:
+        """whole: also after `stop` it is read to its end, unless it waits; its reader can be waited for."""
+        self.closed = False
+        self.cut = False
+        self._reader = reader
+        self._whole = whole
+        self._items: deque[object] = deque()
+        self._ended = False
+        self._error: BaseException | None = None
+        self._started = False
+        self._stopped = False
+        self._reader_waits = False
+        self._patience = PAUSES
+
+    # --- For who takes.
+
+    def take(self, n: int) -> list[object] | None:
+        """Up to `n` items; None: there is none just now; an empty list: the end.
+
+        Never waits before `stop`. Raises what reading raised, after all that came before it.
+        """
+        if not self._started and (self._whole or not self._stopped):
+            self._started = True
+            self._reader.start(self)
+        items = self._items
+        while True:
+            ended = self._ended  # looked at first: all that came before the end is in `items` then
+            taken = [items.popleft() for _ in range(min(n, len(items)))]
+            if self._reader_waits and not self.full:
+                self._reader.wake()
+            if taken:
+                return taken
+            if ended:
+                if self._error is not None:
+                    raise self._error
+                return []
+            if not self._stopped:
+                return None
+            if not (self._whole and self._more()):
+                self.cut = True
+                self.close()
+                return []
+
+    def stop(self) -> None:
+        """The run ends early: what was read is still to be taken, and nothing more is read but of a whole one."""
+        self._stopped = True
+        if not self._whole:
+            self.close()
+
+    def close(self) -> None:
+        """Read no more."""
+        if not self.closed:
+            self.closed = True
+            if self._started:
+                self._reader.wake()
+
+    def _more(self) -> bool:
+        """Wait for an item or the end, within bounds: is there one?"""
+        began = time.monotonic()
+        self._reader.wait(lambda: bool(self._items) or self._ended, min(PAUSE, self._patience))
+        self._patience -= time.monotonic() - began
+        return bool(self._items) or self._ended
+
+    # --- For the reader.
+
+    def put(self, item: object) -> bool:
+        """This was read; is there room for another?"""
+        self._items.append(item)
+        return len(self._items) < MOST
+
+    @property
+    def full(self) -> bool:
+        """There is too much for a reader that waits for room to go on; it calls `reader_waits` before it asks."""
+        return len(self._items) > LOW and not self.closed
+
+    def reader_waits(self, waits: bool) -> None:
+        """The reader waits for room, and is to be woken."""
+        self._reader_waits = waits
+
+    def end(self, error: BaseException | None = None) -> None:
+        """There is no more, or reading raised this."""
+        self._error = error
+        self._ended = True
+
+
+class InThread:
+    """Reads an iterable on a daemon thread."""
+
+    def __init__(self, items: Iterable[object]) -> None:
+        self._items: Iterable[object] | None = items
+        self._changed = threading.Condition()
+        self._awaited = False
+        self._thread: threading.Thread | None = None
+        self._ahead: ReadAhead
+
+    def start(self, ahead: ReadAhead) -> None:
+        """Begin to read."""
+        # From here on only the thread has the iterable: a generator is closed when that leaves it.
+        items, self._items = self._items, None
+        assert items is not None
+        self._ahead = ahead
+        thread = threading.Thread(target=self._work, args=(items,), name="resolve-read-ahead", daemon=True)
+        thread.start()
+        self._thread = thread
+
+    def wake(self) -> None:
+        """There is room again, or nothing more is to be read; then the thread is waited for, but not its iterator."""
+        with self._changed:
+            self._changed.notify_all()
+        if self._ahead.closed and self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(JOIN)
+
+    def wait(self, condition: Callable[[], bool], seconds: float) -> None:
+        """Wait until this is true, so many seconds at most."""
+        with self._changed:
+            self._awaited = True
+            self._changed.wait_for(condition, seconds)
+            self._awaited = False
+
+    def _work(self, items: Iterable[object]) -> None:
+        ahead = self._ahead
+        try:
+            for item in items:
+                if ahead.closed or not self._put(ahead, item):
+                    return
+        except BaseException as error:  # raised again where hosts are taken
+            ahead.end(error)
+        else:
+            ahead.end()
+        self._tell()
+
+    def _put(self, ahead: ReadAhead, item: object) -> bool:
+        """Put this, and wait for room where it was the last; is more to be read?"""
+        room = ahead.put(item)
+        if self._awaited:
+            self._tell()
+        if not room:
+            with self._changed:
+                ahead.reader_waits(True)
+                self._changed.wait_for(lambda: not ahead.full)
+                ahead.reader_waits(False)
+        return not ahead.closed
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
+class InTask:
+    """Reads an asynchronous iterable in a task of the event loop that is running when it is begun."""
+
+    def __init__(self, items: AsyncIterable[object]) -> None:
+        self._items = items
+        self._room: asyncio.Event
+        self._task: asyncio.Task[None]
+        self._ahead: ReadAhead
+
+    def start(self, ahead: ReadAhead) -> None:
+        """Begin to read."""
+        self._ahead = ahead
+        self._room = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._work())
+        _TASKS.add(self._task)
+        self._task.add_done_callback(_TASKS.discard)
+
+    def wake(self) -> None:
+        """There is room again, or nothing more is to be read: then the task is cancelled where it waits."""
+        if self._ahead.closed:
+            self._task.cancel()
+        self._room.set()
+
+    def wait(self, condition: Callable[[], bool], seconds: float) -> None:
+        """Not to be waited for: the loop would stand still."""
+
+    async def _work(self) -> None:
+        ahead = self._ahead
+        try:
+            async for item in self._items:
+                room = ahead.put(item)
+                while not room:
+                    self._room.clear()
+                    ahead.reader_waits(True)
+                    await self._room.wait()
+                    ahead.reader_waits(False)
+                    room = not ahead.full
+        except BaseException as error:  # raised again where hosts are taken
+            ahead.end(error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        else:
+            ahead.end()
+
+
+_TASKS: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
