@@ -1,20 +1,20 @@
 """One run of the command: a plan goes in, an exit status comes out; results, progress and summary go where they belong.
 
 Signals only note that the run is to end: the batch then gives every lookup its CANCELLED result, and the input and the
-output end in order. A second one ends at once.
+output end in order (console.py).
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 import stat
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from resolver.batch import Summary, failed
+from resolver.console import signals
 from resolver.forget import send_all
 from resolver.progress import Progress, print_summary, summary_json
 from resolver.report import Report, open_report
@@ -22,7 +22,6 @@ from resolver.wire.volley import Forgetful, Sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import FrameType
 
     from resolver.api import Plan
     from resolver.message import Result
@@ -72,7 +71,7 @@ class Job:
             tick=None if display is None else display.tick,
         )
         unread: OSError | None = None
-        with _signals(self._plan) as caught, _told(display):
+        with signals(self._plan.deadline.cancel) as caught, _told(display):
             try:
                 batch.run()
                 self._close(report)
@@ -131,7 +130,7 @@ class Volley:
         display = _display(plan, awaited=False) if progress else None
         unread: OSError | None = None
         figures: Summary | None = None
-        with _signals(plan) as caught, _told(display):
+        with signals(plan.deadline.cancel) as caught, _told(display):
             try:
                 figures = send_all(plan, self.forgetful.tally, None if display is None else display.tick)
             except OSError as error:
@@ -230,26 +229,6 @@ def _told(display: Progress | None) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.propagate = propagate
-
-
-@contextmanager
-def _signals(plan: Plan) -> Iterator[list[int]]:
-    """While this lasts, SIGINT and SIGTERM end the run in order; which came is in the list."""
-    caught: list[int] = []
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        if caught:
-            # The second time: whatever is going on, and wherever it hangs.
-            os._exit(128 + number)
-        caught.append(number)
-        plan.deadline.cancel()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def same_file(path: str | int, other: str | int) -> bool:
