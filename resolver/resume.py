@@ -131,10 +131,7 @@ class Resumed:
         """Make the file ready to be written to; returns the lookups that are left. Raises OSError."""
         lines = self._lines
         if self._replaces:
-            self.stream = file = self._opened.enter_context(open(self._journal, "xb", buffering=0))  # noqa: SIM115  # kept open
-            os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(self._file.fileno()).st_mode))
-            octets = lines.end + len(lines.tail)
-            file.write(msgspec.json.encode(Belongs(octets, lines.checksum, self._ordered)) + b"\n")
+            self.stream = self._open_journal()
         elif lines.last() is not None:
             self._file.seek(0, os.SEEK_END)
             self._file.write(b"\n")
@@ -201,6 +198,21 @@ class Resumed:
         """Close the files, which unlocks them."""
         self._opened.close()
 
+    def _open_journal(self) -> BinaryIO:
+        """Begin FILE.resume."""
+        file = open(self._journal, "xb", buffering=0)  # noqa: SIM115  # kept open
+        try:
+            os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(self._file.fileno()).st_mode))
+            octets = self._lines.end + len(self._lines.tail)
+            belongs = msgspec.json.encode(Belongs(octets, self._lines.checksum, self._ordered)) + b"\n"
+            if file.write(belongs) != len(belongs):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._journal)
+        except BaseException:
+            file.close()
+            os.unlink(self._journal)
+            raise
+        return self._opened.enter_context(file)
+
     def _recover(self) -> None:
         """Make what a run that was killed left in FILE.resume a part of the file."""
         if not os.path.exists(self._journal):
@@ -214,6 +226,8 @@ class Resumed:
                 if found.end:
                     journal.seek(where)
                     self._merge(journal, lambda index: found.status(index) is None, ordered=belongs.ordered)
+        with suppress(FileNotFoundError):
+            os.unlink(f"{self._journal}.new")
         os.unlink(self._journal)
         _sync_directory(self._real)
 
