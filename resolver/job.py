@@ -98,11 +98,10 @@ class Job:
                     unread = error
             if display is not None:
                 display.close()
+            figures = batch.summary()
             if resumed is not None:
+                figures = resumed.whole(figures)
                 self._end_file(resumed, whole=not isinstance(unread, Other))
-        figures = batch.summary()
-        if resumed is not None:
-            figures = resumed.whole(figures)
         return self._conclude(figures, caught, unread, strict=strict, told=progress, quiet=quiet)
 
     def _close(self, report: Report) -> None:

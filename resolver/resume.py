@@ -202,7 +202,7 @@ class Resumed:
         """Begin FILE.resume."""
         file = open(self._journal, "xb", buffering=0)  # noqa: SIM115  # kept open
         try:
-            os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(self._file.fileno()).st_mode))
+            _as_if(self._file, file)
             octets = self._lines.end + len(self._lines.tail)
             belongs = msgspec.json.encode(Belongs(octets, self._lines.checksum, self._ordered)) + b"\n"
             if file.write(belongs) != len(belongs):
@@ -239,7 +239,7 @@ class Resumed:
         path = f"{self._journal}.new"
         with open(path, "w+b") as file:
             try:
-                os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(self._file.fileno()).st_mode))
+                _as_if(self._file, file)
                 lock(file.fileno(), self.path)
                 for lines in _in_order(old, new, stands) if ordered else chain(_standing(old, stands), _standing(new)):
                     file.write(lines)
@@ -272,9 +272,18 @@ def _belongs(line: bytes, path: str) -> Belongs | None:
     try:
         return msgspec.json.decode(line, type=Belongs)
     except ValueError:
-        if line.endswith(b"\n") or not _FIRST.startswith(line[: len(_FIRST)]):
+        begun = line.rstrip(b"\0")  # after a power failure, octets that were never written
+        if begun.endswith(b"\n") or not _FIRST.startswith(begun[: len(_FIRST)]):
             raise ValueError(f"{path} is in the way: it is none that --resume has left; move it") from None
         return None
+
+
+def _as_if(old: BinaryIO, new: BinaryIO) -> None:
+    """Give the new file the mode of the old one, and its owner where we may."""
+    status = os.fstat(old.fileno())
+    with suppress(OSError):
+        os.fchown(new.fileno(), status.st_uid, status.st_gid)
+    os.fchmod(new.fileno(), stat.S_IMODE(status.st_mode))
 
 
 def _checksum(file: BinaryIO) -> tuple[int, int]:
