@@ -22,7 +22,7 @@ TOGETHER = 0.5  # seconds
 
 @contextmanager
 def signals(begin: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> Iterator[list[int]]:
-    """While this lasts, the first SIGINT or SIGTERM calls `begin` and is noted in the list; nothing else is in there.
+    """Take signals while this lasts: the first SIGINT or SIGTERM calls `begin` and is noted in the list, no other is.
 
     A signal that comes more than `TOGETHER` seconds after it ends the process at once, with 128 and its number.
     Once a signal came the handlers stay: the second of two that are one must not meet a process that is about to end

@@ -1,8 +1,8 @@
-"""What a file of results already holds, and the lookups that are left to ask: the sieve of `--resume`.
+"""Content of a file of results, a few octets a lookup, and the lookups that are left to ask: the sieve of `--resume`.
 
-Five octets a lookup stand for the whole file: a hash of its input and type, and its status. That is enough to tell
-another list from the one that the file was made with, and to count. Nothing here writes; the file itself is in
-resume.py.
+Six octets a lookup stand for the whole file: a hash of its input and type, its status, and what becomes of it. That
+is enough to tell another list from the one that the file was made with, and to count. Nothing here writes; the file
+itself is in resume.py.
 
 The one thing to know before changing anything here: ten million lines pass through `Kept.add`. Nothing but the loops
 that are there may run Python code for each line, and no object may be kept for one.
@@ -46,7 +46,7 @@ class Other(ValueError):
 
 
 class Row(msgspec.Struct, gc=False):
-    """What is read of a line: the rest of it is skipped in C."""
+    """The part of a line that is read: the rest of it is skipped in C."""
 
     index: Annotated[int, msgspec.Meta(ge=0)]
     input: str
@@ -87,7 +87,7 @@ class Lines:
                 raise _foreign(self._path, "a line is longer than any result")
 
     def rows(self) -> Iterator[list[Row]]:
-        """What is in the lines, a block of them at a time. Raises ValueError where that are no results."""
+        """Decode the lines, a block of them at a time. Raises ValueError where one is no result."""
         for lines in self:
             rows = rows_of(lines)
             if rows is None:
@@ -118,7 +118,7 @@ class Lines:
 
 
 def rows_of(lines: bytes) -> list[Row] | None:
-    """What is in these whole lines; None where one of them is no result."""
+    """Decode whole lines; None where one of them is no result."""
     try:
         rows = _DECODER.decode_lines(lines)
     except (ValueError, RecursionError):
@@ -127,9 +127,9 @@ def rows_of(lines: bytes) -> list[Row] | None:
 
 
 class Kept:
-    """What a file holds, by index. `redo`: the statuses that are looked up again, beside those that always are; also
-    UNANSWERED.
+    """Results that a file holds, by index.
 
+    redo: the statuses that are looked up again, beside those that always are; also UNANSWERED.
     end: one more than the highest index. again: are there lines whose lookups are asked again? in_order: do the lines
     stand in the order of their index?
     """
@@ -152,7 +152,7 @@ class Kept:
         return len(self._marks)
 
     def add(self, rows: Sequence[Row], octets: int) -> None:
-        """Take these lines of a file that has so many octets.
+        """Take these lines of a run whose results have so many octets.
 
         Raises ValueError where an index stands in it twice, or cannot stand in a file of its length.
         """
@@ -207,7 +207,7 @@ class Kept:
             raise self._other(f"there are {lookups} lookups now, and were {self.end} or more")
 
     def holds(self, index: int) -> bool:
-        """Is there a line that stays?"""
+        """Tell whether the file has a line of this lookup that stays."""
         return index < self.end and self._state[index] == KEPT
 
     def next_open(self, index: int) -> int:
@@ -225,7 +225,7 @@ class Kept:
             self._state[index] = REPLACED
 
     def replaced(self, index: int) -> bool:
-        """Did a new line take the place of the file's?"""
+        """Tell whether a new line takes the place of the file's."""
         return index < self.end and self._state[index] == REPLACED
 
     def _other(self, why: str) -> Other:

@@ -1,4 +1,4 @@
-"""The file of a run that is resumed (`--resume`): what it holds is kept, what is missing is added to it.
+"""File of a run that is resumed (`--resume`): what it holds is kept, what is missing is added to it.
 
 Where nothing that the file holds is asked again, results are appended to it. Else it stays as it is while the run goes
 on: results go into FILE.resume, and at the end FILE.resume.new is written, from the lines of both that count, and takes
@@ -94,10 +94,11 @@ class Resumed:
         self._opened = ExitStack()
         self._file = self._opened.enter_context(open_locked(path))
         self._journal = f"{self._real}.resume"
+        self._unfinished = f"{self._journal}.new"
         try:
             self._recover()
             self.kept = Kept(path, redo)
-            self._lines = _read(self._file, self.kept)
+            self._lines = _read(self._file, self.kept, 0, os.fstat(self._file.fileno()).st_size)
             if ordered and not self.kept.in_order:
                 raise ValueError(f"the results in {path} are not in input order; leave --order out")
         except BaseException:
@@ -142,7 +143,7 @@ class Resumed:
         return self._remaining
 
     def fresh(self, results: list[Result]) -> list[Result]:
-        """Those of these results that are to be written: one that the run's end cut short replaces none that counts."""
+        """Select the results that are to be written: one that the run's end cut short replaces none that counts."""
         if not self.kept.again:
             return results
         kept = self.kept
@@ -157,7 +158,7 @@ class Resumed:
         return fresh
 
     def finish(self) -> None:
-        """All results are written: put them in their place. Raises OSError; then the file is as it was."""
+        """Put the results in their place, when all are written. Raises OSError; then the file is as it was."""
         if self._replaces:
             with open(self._journal, "rb", buffering=0) as journal:
                 journal.readline()
@@ -166,7 +167,7 @@ class Resumed:
             _sync_directory(self._real)
 
     def put_back(self) -> None:
-        """The input was another: make the file what it was before."""
+        """Make the file what it was before: the input was another."""
         lines = self._lines
         if self._replaces:
             os.unlink(self._journal)
@@ -176,7 +177,7 @@ class Resumed:
             self._file.write(lines.tail)
 
     def whole(self, figures: Summary) -> Summary:
-        """The figures of the run as those of the whole file; what was sent, and how fast, stays that of the run."""
+        """Return the figures as those of the whole file; what was sent, and how fast, stays that of the run."""
         assert self._remaining is not None
         statuses = self._remaining.statuses + Counter(figures.statuses)
         for (status, before), count in self._dropped.items():
@@ -222,12 +223,12 @@ class Resumed:
             if belongs is not None and (belongs.resumes, belongs.checksum) == _checksum(self._file):
                 found = Kept(self._journal)
                 where = journal.tell()
-                _read(journal, found, where)
+                # The few that are replaced may stand anywhere in a long file.
+                _read(journal, found, where, belongs.resumes + os.fstat(journal.fileno()).st_size)
                 if found.end:
                     journal.seek(where)
                     self._merge(journal, lambda index: found.status(index) is None, ordered=belongs.ordered)
-        with suppress(FileNotFoundError):
-            os.unlink(f"{self._journal}.new")
+        _remove(self._unfinished)
         os.unlink(self._journal)
         _sync_directory(self._real)
 
@@ -236,8 +237,9 @@ class Resumed:
         self._file.seek(0)
         old = Lines(self._file.read, self.path)
         new = Lines(journal.read, self._journal)
-        path = f"{self._journal}.new"
-        with open(path, "w+b") as file:
+        path = self._unfinished
+        _remove(path)
+        with open(path, "x+b") as file:
             try:
                 _as_if(self._file, file)
                 lock(file.fileno(), self.path)
@@ -254,9 +256,11 @@ class Resumed:
             self._file = self._opened.enter_context(open(fd, "r+b", buffering=0))  # noqa: SIM115  # kept open
 
 
-def _read(file: BinaryIO, kept: Kept, where: int = 0) -> Lines:
-    """Take in what a file holds from there on. Raises ValueError where that is no file of results."""
-    octets = os.fstat(file.fileno()).st_size
+def _read(file: BinaryIO, kept: Kept, where: int, octets: int) -> Lines:
+    """Take in what a file holds from there on. `octets`: as `Kept.add` takes it.
+
+    Raises ValueError where that is no file of results.
+    """
     file.seek(where)
     lines = Lines(file.read, kept.path)
     for rows in lines.rows():
@@ -268,7 +272,7 @@ def _read(file: BinaryIO, kept: Kept, where: int = 0) -> Lines:
 
 
 def _belongs(line: bytes, path: str) -> Belongs | None:
-    """What the first line of FILE.resume says; None where it is torn. Raises ValueError where it says nothing to us."""
+    """Decode the first line of FILE.resume; None where it is torn. Raises ValueError where no run has written it."""
     try:
         return msgspec.json.decode(line, type=Belongs)
     except ValueError:
@@ -276,6 +280,12 @@ def _belongs(line: bytes, path: str) -> Belongs | None:
         if begun.endswith(b"\n") or not _FIRST.startswith(begun[: len(_FIRST)]):
             raise ValueError(f"{path} is in the way: it is none that --resume has left; move it") from None
         return None
+
+
+def _remove(path: str) -> None:
+    """Remove a file, if it is there."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _as_if(old: BinaryIO, new: BinaryIO) -> None:
