@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from resolver.engines.base import Backend, Engine
+    from resolver.hosts import Lookups
     from resolver.sources import Source
     from resolver.wire.volley import Forgetful
 
@@ -162,7 +163,7 @@ class Plan(NamedTuple):
     engine: Engine
     backend: Backend
     policy: Policy
-    hosts: Hosts
+    hosts: Lookups
     deadline: Deadline
     opened: contextlib.ExitStack
 
@@ -213,9 +214,7 @@ def plan(
             if backend != forgetful.name:
                 raise ValueError(f"no-wait needs backend {forgetful.name}, not {backend}")
             asker = forgetful
-        asked = list(dict.fromkeys(rdtype(each) for each in ([types] if isinstance(types, str) else types)))
-        if not asked:
-            raise ValueError("no record type was given")
+        asked = record_types(types)
         # What only some of them have to say: how the program must be made ready, and what can be asked at all.
         for check, given in ((getattr(waiter, "check", None), asker), (getattr(asker, "check_types", None), asked)):
             if check is not None:
@@ -231,6 +230,14 @@ def plan(
             policy = asker.prepare(policy)  # else the workers' own nameservers are asked
         hosts = Hosts(sources, asked, waiter.name, asker.name)
         return Plan(waiter, asker, policy, hosts, Deadline(policy.timeout), opened.pop_all())
+
+
+def record_types(types: Sequence[str] | str) -> list[str]:
+    """The types that are asked, each once. Raises ValueError for what is none, and where there is none."""
+    asked = list(dict.fromkeys(rdtype(each) for each in ([types] if isinstance(types, str) else types)))
+    if not asked:
+        raise ValueError("no record type was given")
+    return asked
 
 
 def source(hosts: Any, *, whole: bool = False) -> Source:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from resolver.engines.base import Backend, Engine
-    from resolver.hosts import Hosts
+    from resolver.hosts import Lookups
     from resolver.policy import Deadline, Policy
 
     Sink = Callable[[list[Result]], None]
@@ -55,7 +55,7 @@ class Batch:
 
     def __init__(
         self,
-        hosts: Hosts,
+        hosts: Lookups,
         engine: Engine,
         backend: Backend,
         policy: Policy,
@@ -71,7 +71,7 @@ class Batch:
         self._engine = engine
         self._backend = backend
         self._policy = policy
-        self._order = InOrder(sink) if ordered else None
+        self._order = InOrder(sink, hosts.next_open) if ordered else None
         self._sink: Sink = self._order or sink
         self._open: dict[int, Query] = {}
         self._results = 0
@@ -208,11 +208,15 @@ class Batch:
 
 
 class InOrder:
-    """A sink that passes results on in the order of their index. `held` is how many wait for an earlier one."""
+    """A sink that passes results on in the order of their index. `held` is how many wait for an earlier one.
 
-    def __init__(self, sink: Sink) -> None:
+    next_open: the first index from one on that a result will come of.
+    """
+
+    def __init__(self, sink: Sink, next_open: Callable[[int], int]) -> None:
         self._sink = sink
-        self._next = 0
+        self._next_open = next_open
+        self._next = next_open(0)
         self._held: dict[int, Result] = {}
 
     def __call__(self, results: list[Result]) -> None:
@@ -221,7 +225,7 @@ class InOrder:
         ready = []
         while (result := held.pop(self._next, None)) is not None:
             ready.append(result)
-            self._next += 1
+            self._next = self._next_open(self._next + 1)
         if ready:
             self._sink(ready)
 

@@ -7,6 +7,7 @@ anything that waits is loaded: a command calls `prepare` first, and imports what
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,12 +30,15 @@ from resolver.options import (
     Default,
     is_input,
     option,
+    rewound,
     sources_of,
     usage,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from resolver.resume import Resumed
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -92,6 +96,10 @@ def cli() -> None:
          "terminal for up to 100 lookups, else text]")  # fmt: skip
 @option("-o", "--output", metavar="FILE", help="Write there; .jsonl and .csv choose the format.")
 @option("--order", type=click.Choice(["completion", "input"]), help="[default: completion; input for a table]")
+@option("--resume", is_flag=True, help="With -o FILE in JSON Lines: keep what that file already holds, and look up "
+         "only the rest.")  # fmt: skip
+@option("--redo", multiple=True, metavar="STATUS", help="With --resume: look these up again too, and replace them; "
+         "also unanswered. Repeatable.")  # fmt: skip
 @option("--summary", metavar="FILE", help="Write the run's figures there, as one JSON object.")
 @option("--strict", is_flag=True, help="NXDOMAIN and NODATA count as failures in the exit status.")
 @option("--no-wait", is_flag=True, help="Fire and forget: send every query once, wait for no reply, report how many "
@@ -120,6 +128,8 @@ def run(
     format_: str | None,
     output: str | None,
     order: str | None,
+    resume: bool,
+    redo: tuple[str, ...],
     summary: str | None,
     strict: bool,
     no_wait: bool,
@@ -161,7 +171,8 @@ def run(
             tls_ca=tls_ca,
         )
         if no_wait:
-            _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict")
+            _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict",
+                    "resume", "redo")  # fmt: skip
             volley = Volley(summary, inputs=hosts or ("-",))
             prepared = plan(
                 sources_of(hosts),
@@ -175,12 +186,21 @@ def run(
                 forgetful=volley.forgetful,
             )
         else:
+            if resume:
+                _check_resume(format_, output)
+            elif redo and not _of_environment(ctx, "redo"):
+                raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
             prepared = plan(sources_of(hosts), engine, backend, types, policy, inner=inner, lab=lab, redis=redis)
     with prepared:
         if no_wait:
             ctx.exit(volley.run(prepared, progress=progress and not quiet, quiet=quiet))
         with usage(ctx):
-            job = Job(prepared, format_, output, summary, inputs=hosts or ("-",))
+            resumed = None
+            if resume:
+                assert output is not None
+                resumed = _resumed(output, redo, hosts, types, ordered=order == "input")
+                prepared.opened.enter_context(resumed)
+            job = Job(prepared, format_, output, summary, hosts or ("-",), resumed)
         ctx.exit(job.run(order=order, strict=strict, progress=progress and not quiet, quiet=quiet))
 
 
@@ -304,6 +324,41 @@ def _names(hosts: Sequence[str]) -> list[str]:
     while (got := reading.take(1000)) is not None:
         names += [query.name for query in got[0]]
     return names
+
+
+def _check_resume(format_: str | None, output: str | None) -> None:
+    """Raise ValueError for what --resume does not go with, naming the cure."""
+    from resolver.job import format_of
+
+    if output is None or output == "-":
+        raise ValueError("--resume goes on with a file of results: name it with -o FILE.jsonl")
+    chosen = format_of(format_, output)
+    if chosen != "jsonl":
+        raise ValueError(
+            f"--resume goes on with JSON Lines, not with {chosen or 'text'}: write them with -o FILE.jsonl or -f jsonl"
+        )
+
+
+def _resumed(output: str, redo: Sequence[str], hosts: Sequence[str], types: Sequence[str], *, ordered: bool) -> Resumed:
+    """The file to go on with, once it is sure that it is one of these hosts and types. Raises as Resumed does."""
+    from resolver.api import record_types
+    from resolver.hosts import Hosts
+    from resolver.job import check_other_file
+    from resolver.kept import statuses_of
+    from resolver.resume import Resumed
+
+    check_other_file(output, hosts or ("-",))
+    resumed = Resumed(output, statuses_of(redo), ordered=ordered)
+    try:
+        with rewound(0), ExitStack() as opened:
+            sources = sources_of(hosts)
+            for each in sources:
+                opened.callback(each.close)
+            resumed.check(sources, lambda lists: Hosts(lists, record_types(types), "", ""))
+    except BaseException:
+        resumed.close()
+        raise
+    return resumed
 
 
 def _of_environment(ctx: click.Context, name: str) -> bool:

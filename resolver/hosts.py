@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from itertools import islice, repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from resolver.message import Query, Result, Status
 from resolver.sources import Block
@@ -24,6 +24,26 @@ if TYPE_CHECKING:
 _BARREN = 8  # blocks without a host that one take reads at most
 
 
+class Lookups(Protocol):
+    """Where a batch reads its lookups: Hosts, or what passes over some of them (kept.py)."""
+
+    def take(self, n: int) -> tuple[list[Query], list[Result]] | None: ...
+    def waitable(self) -> int | None: ...
+    def stop(self) -> None: ...
+    def next_open(self, index: int) -> int: ...
+    def position(self) -> tuple[int, int] | None: ...
+    @property
+    def silent(self) -> bool: ...
+    @property
+    def passed_over(self) -> int: ...
+    @property
+    def complete(self) -> bool: ...
+    @property
+    def hosts_read(self) -> int: ...
+    @property
+    def lookups(self) -> int: ...
+
+
 class Hosts:
     """The lookups of a run, in input order: each host of each source, for each type.
 
@@ -33,6 +53,8 @@ class Hosts:
 
     `engine` and `backend` only go into the INVALID results.
     """
+
+    passed_over = 0  # lookups that were, as a Lookups counts them
 
     def __init__(self, sources: Sequence[Source], types: Sequence[str], engine: str, backend: str) -> None:
         self._sources = list(sources)
@@ -76,6 +98,10 @@ class Hosts:
         """
         for source in self._sources:
             source.stop()
+
+    def next_open(self, index: int) -> int:
+        """The first lookup from this index on that a result will come of: this one."""
+        return index
 
     @property
     def complete(self) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.hosts import Hosts
+    from resolver.hosts import Lookups
     from resolver.message import Query, Result
     from resolver.policy import Deadline
 
@@ -28,7 +28,7 @@ class Intake:
 
     def __init__(
         self,
-        hosts: Hosts,
+        hosts: Lookups,
         deadline: Deadline,
         invalid: Callable[[list[Result]], None],
         tick: Callable[[], None] | None = None,

@@ -1,31 +1,33 @@
 """One run of the command: a plan goes in, an exit status comes out; results, progress and summary go where they belong.
 
 Signals only note that the run is to end: the batch then gives every lookup its CANCELLED result, and the input and the
-output end in order. A second one ends at once.
+output end in order (console.py).
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 import stat
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from resolver.batch import Summary, failed
+from resolver.console import signals
 from resolver.forget import send_all
+from resolver.kept import Other
 from resolver.progress import Progress, print_summary, summary_json
 from resolver.report import Report, open_report
+from resolver.resume import lock
 from resolver.wire.volley import Forgetful, Sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import FrameType
 
     from resolver.api import Plan
     from resolver.message import Result
+    from resolver.resume import Resumed
 
 ANSWERED, UNANSWERED, UNREADABLE, DEADLINE, UNWRITABLE = 0, 1, 2, 3, 4
 
@@ -34,15 +36,27 @@ class Job:
     """A run with its output. Raises OSError where that cannot be opened, ValueError where it is an input too."""
 
     def __init__(
-        self, plan: Plan, format: str | None, output: str | None, summary: str | None, inputs: Sequence[str]
+        self,
+        plan: Plan,
+        format: str | None,
+        output: str | None,
+        summary: str | None,
+        inputs: Sequence[str],
+        resumed: Resumed | None = None,
     ) -> None:
         self._plan = plan
+        self._resumed = resumed
         if output is None and sys.stdout is None:
             raise ValueError("standard output is closed; --output writes to a file")
-        self._stream = _open(1 if output is None else output, inputs)
-        self._summary = None if summary is None else _open(summary, (*inputs, output or 1))
-        if format is None:
-            format = {".jsonl": "jsonl", ".csv": "csv"}.get(os.path.splitext(output or "")[1].lower())
+        self._summary = None
+        if resumed is None:
+            self._stream = _open(1 if output is None else output, inputs, locked=output is not None)
+        if summary is not None:
+            self._summary = _open(summary, (*inputs, output or 1))
+        if resumed is not None:
+            self._plan = plan._replace(hosts=resumed.begin(plan.hosts))
+            self._stream = resumed.stream
+        format = format_of(format, output)
         if format is None:
             format = "auto" if self._stream.isatty() else "text"
         self._ordered = format == "table"
@@ -54,6 +68,7 @@ class Job:
         display = _display(self._plan, awaited=True) if progress else None
         report = self._report
         terminal = self._stream.isatty()
+        resumed = self._resumed
 
         def sink(results: list[Result]) -> None:
             if display is not None:
@@ -61,7 +76,7 @@ class Job:
                 if terminal:
                     display.clear()
             try:
-                report.write(results)
+                report.write(results if resumed is None else resumed.fresh(results))
             except OSError as error:
                 self._unwritten = error
                 raise
@@ -71,17 +86,22 @@ class Job:
             ordered=order == "input" or (order is None and self._ordered),
             tick=None if display is None else display.tick,
         )
-        unread: OSError | None = None
-        with _signals(self._plan) as caught, _told(display):
+        unread: OSError | Other | None = None
+        with signals(self._plan.deadline.cancel) as caught, _told(display):
             try:
                 batch.run()
                 self._close(report)
+            except Other as error:
+                unread = error
             except OSError as error:
                 if error is not self._unwritten:
                     unread = error
-        if display is not None:
-            display.close()
-        figures = batch.summary()
+            if display is not None:
+                display.close()
+            figures = batch.summary()
+            if resumed is not None:
+                figures = resumed.whole(figures)
+                self._end_file(resumed, whole=not isinstance(unread, Other))
         return self._conclude(figures, caught, unread, strict=strict, told=progress, quiet=quiet)
 
     def _close(self, report: Report) -> None:
@@ -90,11 +110,21 @@ class Job:
         except OSError as error:
             self._unwritten = error
 
+    def _end_file(self, resumed: Resumed, *, whole: bool) -> None:
+        """Put a resumed file in order, unless it could not be written; the next run that resumes it does so then."""
+        try:
+            if not whole:
+                resumed.put_back()
+            elif self._unwritten is None:
+                resumed.finish()
+        except OSError as error:
+            self._unwritten = error
+
     def _conclude(
         self,
         figures: Summary,
         caught: list[int],
-        unread: OSError | None,
+        unread: OSError | Other | None,
         *,
         strict: bool,
         told: bool,
@@ -103,6 +133,9 @@ class Job:
         closed_pipe = isinstance(self._unwritten, BrokenPipeError)
         if self._unwritten is not None and not closed_pipe:
             _say(f"resolve: writing the results failed: {_what(self._unwritten)}")
+        if isinstance(unread, Other):
+            _say(f"resolve: {unread}")
+            return UNREADABLE
         if unread is not None:
             _say(f"resolve: reading the hosts failed: {_unread(unread)}")
         _tell(figures, told=told and not closed_pipe, quiet=quiet)
@@ -131,7 +164,7 @@ class Volley:
         display = _display(plan, awaited=False) if progress else None
         unread: OSError | None = None
         figures: Summary | None = None
-        with _signals(plan) as caught, _told(display):
+        with signals(plan.deadline.cancel) as caught, _told(display):
             try:
                 figures = send_all(plan, self.forgetful.tally, None if display is None else display.tick)
             except OSError as error:
@@ -164,15 +197,36 @@ class Volley:
         return ANSWERED if figures.queries_sent == figures.lookups else UNANSWERED
 
 
-def _open(path: str | int, others: Sequence[str | int]) -> BinaryIO:
-    """For writing, unbuffered: a batch is one write, and what was written can be seen.
+def format_of(format: str | None, output: str | None) -> str | None:
+    """The format that was chosen, or that the name of the output chooses; None: neither says."""
+    return format or {".jsonl": "jsonl", ".csv": "csv"}.get(os.path.splitext(output or "")[1].lower())
 
-    Raises ValueError for a file that is one of the run's others: what it holds would be lost, or read without end.
-    """
+
+def check_other_file(path: str | int, others: Sequence[str | int]) -> None:
+    """Raise ValueError for a file that is one of the run's others: what it holds would be lost, or read without end."""
     if any(same_file(path, 0 if other == "-" else other) for other in others):
         name = "standard output" if path == 1 else path
         raise ValueError(f"{name} is another file of this run, and would be overwritten")
-    return open(path, "wb", buffering=0, closefd=path != 1)
+
+
+def _open(path: str | int, others: Sequence[str | int], *, locked: bool = False) -> BinaryIO:
+    """For writing, unbuffered: a batch is one write, and what was written can be seen.
+
+    locked: no other run may write it meanwhile. Raises ValueError where one does, and as `check_other_file` does.
+    """
+    check_other_file(path, others)
+    if isinstance(path, int) or not locked or (os.path.exists(path) and not os.path.isfile(path)):
+        return open(path, "wb", buffering=0, closefd=path != 1)
+    # What is locked holds another run's results: only then is it known that they may be cut off.
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    file = open(fd, "wb", buffering=0)  # noqa: SIM115  # the caller's to close
+    try:
+        lock(fd, path)
+        file.truncate(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _tell(figures: Summary, *, told: bool, quiet: bool) -> None:
@@ -205,7 +259,7 @@ def _display(plan: Plan, *, awaited: bool) -> Progress:
         known = hosts.position()
         if known is None or not (awaited and hosts.lookups):
             return known
-        return known[0] * display.done // hosts.lookups, known[1]
+        return known[0] * (display.done + hosts.passed_over) // hosts.lookups, known[1]
 
     display = Progress(position, sys.stderr, getattr(plan.engine, "standing", ""))
     return display
@@ -230,26 +284,6 @@ def _told(display: Progress | None) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.propagate = propagate
-
-
-@contextmanager
-def _signals(plan: Plan) -> Iterator[list[int]]:
-    """While this lasts, SIGINT and SIGTERM end the run in order; which came is in the list."""
-    caught: list[int] = []
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        if caught:
-            # The second time: whatever is going on, and wherever it hangs.
-            os._exit(128 + number)
-        caught.append(number)
-        plan.deadline.cancel()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def same_file(path: str | int, other: str | int) -> bool:

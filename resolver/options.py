@@ -9,12 +9,13 @@ import os
 import signal
 import stat
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from resolver.sources import Source
 
@@ -124,6 +125,20 @@ def is_input(fd: int) -> bool:
     except OSError:
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+
+@contextmanager
+def rewound(fd: int) -> Iterator[None]:
+    """After this a file on this descriptor is read from where it stood before; a pipe goes on."""
+    try:
+        where = os.lseek(fd, 0, os.SEEK_CUR)
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.lseek(fd, where, os.SEEK_SET)
 
 
 def sources_of(hosts: Sequence[str]) -> list[Source]:

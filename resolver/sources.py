@@ -36,12 +36,14 @@ class Source(Protocol):
 
     ended: nothing more will come of it.
     cut: it was given up before its end.
+    once: it can be read only once: a pipe, an iterator.
     waitable: the descriptor to wait on while `read` gives None.
     total: the whole in octets or hosts; None where it is unknown.
     """
 
     ended: bool
     cut: bool
+    once: bool
     waitable: int | None
     total: int | None
 
@@ -193,7 +195,7 @@ class _Lines:
         self.cut = False
         self.waitable = waitable
         self.total = total
-        self._once = once
+        self.once = once or ahead is not None
         self._ahead = ahead
         self._octets = read or self._octets_ahead
         self._close = close
@@ -228,7 +230,7 @@ class _Lines:
     def stop(self) -> None:
         if self._ahead is not None:
             self._ahead.stop()
-        elif self._once and not self.ended:
+        elif self.once and not self.ended:
             self.ended = self.cut = True
 
     def close(self) -> None:
@@ -257,6 +259,8 @@ class _Lines:
 class _Elements:
     """A collection."""
 
+    once = False
+
     def __init__(self, hosts: Iterable[object], size: int) -> None:
         self.ended = False
         self.cut = False
@@ -280,6 +284,8 @@ class _Elements:
 
 class _Ahead:
     """An iterator that can be read once, and may wait."""
+
+    once = True
 
     def __init__(self, ahead: ReadAhead) -> None:
         self.ended = False

@@ -23,6 +23,7 @@ from command import Done, end, environment, in_order, run, second_look, start, w
 from running import WORKER, Running, slow, statuses, wait_until_busy, working
 
 from resolver import Status
+from resolver.console import TOGETHER
 from resolver.distributed.broker import LEASE, PREFIX
 from resolver.distributed.coordinator import FIRST, PIECES
 from resolver.distributed.envelope import QUEUE
@@ -268,18 +269,19 @@ def test_poison_for_children(server: Server, lab: Lab) -> None:
         assert worker.process.poll() is None
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_worker_interrupted(server: Server, lab: Lab, times: int) -> None:
-    """Ctrl-C: it hands back what it has in hand, exit status 0. Again: it ends at once. Others do what is left."""
+@pytest.mark.parametrize(("again", "status"), [(None, 0), (0.01, 0), (TOGETHER + 0.1, 130)])
+def test_worker_interrupted(server: Server, lab: Lab, again: float | None, status: int) -> None:
+    """Ctrl-C: it hands back what it has in hand, exit status 0; later again: at once. Others do what is left."""
     with working(server, 1, "--concurrency", "4") as (leaving,):
         run = Running(slow(200), server.url, nameservers=lab.nameserver)
         wait_until_busy(server, 1)
         with working(server, 1):
             sent = time.monotonic()
-            for _ in range(times):
+            leaving.process.send_signal(signal.SIGINT)
+            if again is not None:
+                time.sleep(again)
                 leaving.process.send_signal(signal.SIGINT)
-                time.sleep(0.1)
-            assert [0, 130][times - 1] == leaving.process.wait(15)
+            assert status == leaving.process.wait(15)
             print(f"left after {time.monotonic() - sent:.1f} s")
             assert {Status.NOERROR: 200} == statuses(run.end(sent))
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import re
 import select
 import signal
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from command import end, in_order, line, run, second_look, start, wait_for
+from command import COMMAND, end, in_order, line, run, second_look, start, wait_for
 
 from resolver import resolve
+from resolver.console import TOGETHER, signals
 from resolver.engines import ENGINES
 from resolver.lab import Lab
 
@@ -100,6 +102,55 @@ def test_signal_while_a_pipe_is_silent(lab: Lab, tmp_path: Path, engine: str, en
     ]
 
 
+@pytest.mark.parametrize("gap", [0.0002, 0.001, 0.01])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_signals_are_one(
+    lab: Lab, hosts: Path, tmp_path: Path, engine: str, env: dict[str, str], gap: float
+) -> None:
+    """SIGTERM to the process and, a moment later, to its group ends the run in order: each line has its result."""
+    output, figures = tmp_path / "results.jsonl", tmp_path / "summary"
+    words = ["-e", engine, "-n", lab.nameserver, "--tries", "1", "--query-timeout", "60", "--concurrency", "600"]
+    with start(
+        *words, "-o", output, "--summary", figures, hosts, stdin=subprocess.DEVNULL, env=env, start_new_session=True
+    ) as process:
+        wait_for(lambda: output.exists() and output.stat().st_size, "a result")
+        process.send_signal(signal.SIGTERM)
+        time.sleep(gap)
+        os.killpg(process.pid, signal.SIGTERM)
+        done = end(process)
+    results = in_order(output.read_text().splitlines())
+    assert [(143, "", ""), list(range(HOSTS))] == [done, [result["index"] for result in results]]
+    assert ["cancelled", HOSTS] == [json.loads(figures.read_text())[key] for key in ("ended", "results_written")]
+
+
+def test_timeout_of_a_run_with_its_own_redis(lab: Lab, hosts: Path, tmp_path: Path) -> None:
+    """`timeout N resolve` sends its signal twice, also where a Redis and a worker were started for the run."""
+    output = tmp_path / "results.jsonl"
+    words = ["-e", "redis", "-n", lab.nameserver, "--tries", "1", "--query-timeout", "60", "--concurrency", "600"]
+    done = run(*words, "-o", output, hosts, command=["timeout", "3", *COMMAND])
+    results = in_order(output.read_text().splitlines())
+    assert [(124, "", ""), list(range(HOSTS))] == [done, [result["index"] for result in results]]
+    assert {"NOERROR", "CANCELLED"} == {result["status"] for result in results}
+
+
+@pytest.mark.parametrize(("later", "expected"), [(TOGETHER - 0.01, []), (TOGETHER + 0.01, [128 + signal.SIGINT])])
+def test_signals_by_the_clock(monkeypatch: pytest.MonkeyPatch, later: float, expected: list[int]) -> None:
+    """A second signal is the first one's within half a second of it, and ends the process at once afterwards."""
+    exits: list[int] = []
+    begun: list[float] = []
+    times = iter([100.0, 100.0 + later])
+    monkeypatch.setattr(os, "_exit", exits.append)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with signals(lambda: begun.append(0.0), lambda: next(times)) as caught:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert [[signal.SIGTERM], [0.0], expected] == [caught, begun, exits]
+
+
 def test_second_signal_ends_at_once(lab: Lab) -> None:
     """Where the results are not taken, the first Ctrl-C cannot end the run; the second does, with what there is."""
     names = "".join(f"host-{number}.example\n" for number in range(20_000)).encode()
@@ -110,7 +161,7 @@ def test_second_signal_ends_at_once(lab: Lab) -> None:
         wait_for(lambda: _is_blocked(process), "a full pipe")
         process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.3)
+            process.wait(TOGETHER + 0.1)
         process.send_signal(signal.SIGINT)
         assert 130 == process.wait(2)
 

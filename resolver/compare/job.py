@@ -11,7 +11,6 @@ import contextlib
 import datetime
 import importlib.util
 import os
-import signal
 import stat
 import sys
 import tempfile
@@ -24,13 +23,13 @@ from resolver.compare.contest import CONCURRENCY, Contest, field, order, patienc
 from resolver.compare.progress import Progress
 from resolver.compare.report import LabSettings, Report, report
 from resolver.compare.watch import Interrupted
+from resolver.console import signals
 from resolver.engines import DISTRIBUTION
 from resolver.job import ANSWERED, UNANSWERED, UNWRITABLE, same_file
 from resolver.wire.codec import rdtype
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from types import FrameType
+    from collections.abc import Sequence
 
     from resolver.compare.contest import Field, Lookups
     from resolver.policy import Policy
@@ -119,7 +118,7 @@ def run(prepared: Prepared) -> int:
     contest = Contest(runs, prepared.lookups, prepared.types, asked)
     display = Progress(contest, sys.stderr) if wanted.progress else None
     began = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    with _signals() as caught:
+    with signals(_noted) as caught:
 
         def tick() -> None:
             if caught:
@@ -221,19 +220,5 @@ def _replace(file: BinaryIO, octets: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """While this lasts, SIGINT and SIGTERM are noted in the list; a second one ends the process."""
-    caught: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        if caught:
-            os._exit(128 + number)
-        caught.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _noted() -> None:
+    """`tick` looks whether a signal came."""

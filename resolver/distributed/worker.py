@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import secrets
-import signal
 import socket
 import sys
 import threading
@@ -29,6 +28,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from redis.exceptions import NoPermissionError, RedisError
 
+from resolver.console import signals
 from resolver.distributed.broker import BEAT, DEAD, ON, TIMED, WORKERS, Keys, worker_key
 from resolver.distributed.envelope import QUEUE, TASK
 from resolver.distributed.outage import Outage, told
@@ -38,7 +38,7 @@ from resolver.distributed.teams import MOST_SEATS, SEATS, Bounds, Teams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
+    from contextlib import AbstractContextManager
 
     from resolver.distributed.broker import Broker
 
@@ -61,7 +61,7 @@ def work(
     backend: str = "wire",
     line: bool = False,
 ) -> int:
-    """Be a worker until SIGINT or SIGTERM; returns the exit status. A second signal ends the process at once.
+    """Be a worker until SIGINT or SIGTERM; returns the exit status. A later signal ends the process at once.
 
     inner: the engine that looks up; its children are started for this backend, others when they are needed.
     line: tell what goes on in one line on standard error, instead of in the log.
@@ -102,13 +102,13 @@ def work(
             clear()
             os._exit(0)
 
-    leaving = _on_signals(controller, teams, tasks, left)
-    beats.start()
-    try:
-        controller.start()
-    finally:
-        back.set()
-        clear()
+    with _on_signals(controller, teams, tasks, left) as leaving:
+        beats.start()
+        try:
+            controller.start()
+        finally:
+            back.set()
+            clear()
     if leaving or controller.exitcode in (None, 0):
         return 0
     return int(controller.exitcode or 1)
@@ -329,12 +329,10 @@ class Beats:
             log.warning(sentence)
 
 
-def _on_signals(controller: WorkController, teams: Teams, tasks: Tasks, left: Callable[[], None]) -> list[int]:
-    """SIGINT and SIGTERM end the worker in order, the second at once; which came is in the list.
-
-    `left` is called when nothing is in hand any more.
-    """
-    caught: list[int] = []
+def _on_signals(
+    controller: WorkController, teams: Teams, tasks: Tasks, left: Callable[[], None]
+) -> AbstractContextManager[list[int]]:
+    """SIGINT and SIGTERM end the worker in order. `left` is called when nothing is in hand any more."""
 
     def leave() -> None:
         tell = "leaving: what is in hand is finished or handed back (again: at once)"
@@ -350,19 +348,14 @@ def _on_signals(controller: WorkController, teams: Teams, tasks: Tasks, left: Ca
         tasks.leave()
         left()
 
-    def end(number: int, _frame: FrameType | None) -> None:
-        if caught:
-            os._exit(128 + number)
-        caught.append(number)
+    def begin() -> None:
         state.should_stop = 0
         threading.Thread(target=leave, name="resolve-leave", daemon=True).start()
         hub = getattr(controller, "hub", None)
         if hub is not None:
             hub.call_soon(_nothing)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    return caught
+    return signals(begin)
 
 
 def _make_room(controller: WorkController, tasks: Tasks, slots: int) -> None:

@@ -1,0 +1,351 @@
+"""Content of a file of results, a few octets a lookup, and the lookups that are left to ask: the sieve of `--resume`.
+
+Six octets a lookup stand for the whole file: a hash of its input and type, its status, and what becomes of it. That
+is enough to tell another list from the one that the file was made with, and to count. Nothing here writes; the file
+itself is in resume.py.
+
+The one thing to know before changing anything here: ten million lines pass through `Kept.add`. Nothing but the loops
+that are there may run Python code for each line, and no object may be kept for one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from resolver.message import ANSWERED, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+    from resolver.hosts import Lookups
+    from resolver.message import Query, Result
+
+UNANSWERED = "unanswered"  # every status but those of ANSWERED
+UNDONE = frozenset({Status.DEADLINE, Status.CANCELLED})  # results of the run, and not of the lookup
+
+OPEN, KEPT, REPLACED = 0, 1, 2  # what becomes of a lookup: it is asked; its line stays; another took the line's place
+
+_BEGINNING = b'{"index":'
+_BLOCK = 1 << 20  # octets read at once
+_LONGEST = 1 << 25  # octets of a line: an input of 1 MiB, each octet an escape of six, and a large answer
+_AHEAD = 1000  # lookups that are read at once while kept ones are passed over
+_MOST = 16  # times that, at most, in one take: the engine has replies to see to
+_STATUSES = 255
+# A line has more octets than this, so an index says how long a file must be; but for what was in flight, which is
+# missing when a run is killed, no index is higher.
+_SHORTEST, _IN_FLIGHT = 100, 1_000_000
+
+
+class Other(ValueError):
+    """The input is not the one that the file was made with."""
+
+
+class Row(msgspec.Struct, gc=False):
+    """The part of a line that is read: the rest of it is skipped in C."""
+
+    index: Annotated[int, msgspec.Meta(ge=0)]
+    input: str
+    type: str
+    status: str
+
+
+_DECODER = msgspec.json.Decoder(Row)
+
+
+class Lines:
+    """The whole lines of a file of results, in blocks; to be gone through once.
+
+    read: gives the next octets, no more than so many; b"" at the end.
+    end: octets of the whole lines given so far, line feeds included. checksum: CRC-32 of all that was read.
+    tail: after the end, what follows the last line feed.
+    """
+
+    def __init__(self, read: Callable[[int], bytes], path: str) -> None:
+        self._read = read
+        self._path = path
+        self.end = 0
+        self.checksum = 0
+        self.tail = b""
+
+    def __iter__(self) -> Iterator[bytes]:
+        while octets := self._read(_BLOCK):
+            self.checksum = zlib.crc32(octets, self.checksum)
+            head, feed, rest = octets.rpartition(b"\n")
+            if not feed:
+                self.tail += rest
+            else:
+                lines = self.tail + head + feed
+                self.tail = rest
+                yield lines
+                self.end += len(lines)
+            if len(self.tail) > _LONGEST:
+                raise _foreign(self._path, "a line is longer than any result")
+
+    def rows(self) -> Iterator[list[Row]]:
+        """Decode the lines, a block of them at a time. Raises ValueError where one is no result."""
+        for lines in self:
+            rows = rows_of(lines)
+            if rows is None:
+                raise _foreign(self._path, f"octet {self._wrong(lines)} begins a line that is no result")
+            yield rows
+
+    def last(self) -> Row | None:
+        """The last line, where it is whole but for its line feed; None where it is torn, or there is none.
+
+        Raises ValueError where it is no part of a result either.
+        """
+        rows = rows_of(self.tail + b"\n")
+        if rows:
+            return rows[0]
+        # After a power failure the file may end in octets that were never written.
+        begun = self.tail.rstrip(b"\0")
+        if begun[: len(_BEGINNING)] != _BEGINNING[: len(begun)]:
+            raise _foreign(self._path, f"octet {self.end} begins a line that is no result")
+        return None
+
+    def _wrong(self, lines: bytes) -> int:
+        at = self.end
+        for line in lines.splitlines(keepends=True):
+            if rows_of(line) is None:
+                break
+            at += len(line)
+        return at
+
+
+def rows_of(lines: bytes) -> list[Row] | None:
+    """Decode whole lines; None where one of them is no result."""
+    try:
+        rows = _DECODER.decode_lines(lines)
+    except (ValueError, RecursionError):
+        return None
+    return rows if len(rows) == lines.count(b"\n") else None
+
+
+class Kept:
+    """Results that a file holds, by index.
+
+    redo: the statuses that are looked up again, beside those that always are; also UNANSWERED.
+    end: one more than the highest index. again: are there lines whose lookups are asked again? in_order: do the lines
+    stand in the order of their index?
+    """
+
+    def __init__(self, path: str, redo: Collection[str] = ()) -> None:
+        self.path = path
+        self._redo = {*UNDONE, *redo}
+        self._marks = array("I")  # a hash of input and type; 0: no line
+        self._statuses: list[str] = []
+        self._codes: dict[str, int] = {}
+        self._code = bytearray()  # of the line's status, in `_statuses`
+        self._state = bytearray()  # OPEN, KEPT or REPLACED
+        self._last = -1
+        self.again = False
+        self.in_order = True
+
+    @property
+    def end(self) -> int:
+        """One more than the highest index."""
+        return len(self._marks)
+
+    def add(self, rows: Sequence[Row], octets: int) -> None:
+        """Take these lines of a run whose results have so many octets.
+
+        Raises ValueError where an index stands in it twice, or cannot stand in a file of its length.
+        """
+        indices = [row.index for row in rows]
+        top = max(indices)
+        if top >= self.end:
+            if top > octets // _SHORTEST + _IN_FLIGHT:
+                raise ValueError(
+                    f"{self.path} has an index of {top} and too few lines: results were taken out of it, and it cannot "
+                    "be resumed; write to another file"
+                )
+            self._grow(top + 1)
+        if self.in_order:
+            self.in_order = indices[0] > self._last and indices == sorted(indices)
+            self._last = indices[-1]
+        for status in {row.status for row in rows} - self._codes.keys():
+            self._learn(status)
+        marks, code, codes = self._marks, self._code, self._codes
+        for index, row in zip(indices, rows, strict=True):
+            if marks[index]:
+                raise ValueError(
+                    f"{self.path} has two results of index {index}: it is not one run's; write to another file"
+                )
+            marks[index] = hash((row.input, row.type)) & 0xFFFFFFFF or 1
+            code[index] = codes[row.status]
+
+    def settle(self) -> None:
+        """All lines were added: find out which of them stay."""
+        unanswered = UNANSWERED in self._redo
+        redone = {
+            code
+            for status, code in self._codes.items()
+            if status in self._redo or (unanswered and status not in ANSWERED)
+        }
+        self._state = self._code.translate(bytes(OPEN if n in redone or not n else KEPT for n in range(256)))
+        self.again = any(bytes([code]) in self._code for code in redone)
+
+    def check(self, lookups: Iterable[Query] | Iterable[Result]) -> None:
+        """Raise Other where one of these is not the lookup that the file has a line of."""
+        marks, end = self._marks, self.end
+        for one in lookups:
+            if (
+                one.index < end
+                and (mark := marks[one.index])
+                and mark != (hash((one.input, one.type)) & 0xFFFFFFFF or 1)
+            ):
+                raise self._other(f"lookup {one.index} is {one.input[:100]!r} {one.type} now, and was another")
+
+    def check_length(self, lookups: int) -> None:
+        """Raise Other where so many lookups are all, and the file has more."""
+        if lookups < self.end:
+            raise self._other(f"there are {lookups} lookups now, and were {self.end} or more")
+
+    def holds(self, index: int) -> bool:
+        """Tell whether the file has a line of this lookup that stays."""
+        return index < self.end and self._state[index] == KEPT
+
+    def next_open(self, index: int) -> int:
+        """The first lookup from this index on that is to be asked."""
+        found = self._state.find(OPEN, index)
+        return max(index, self.end) if found < 0 else found
+
+    def status(self, index: int) -> str | None:
+        """The status that the file's line has; None where there is none."""
+        return self._statuses[code - 1] if index < self.end and (code := self._code[index]) else None
+
+    def replace(self, index: int) -> None:
+        """A new line takes the place of the file's, if it has one."""
+        if index < self.end:
+            self._state[index] = REPLACED
+
+    def replaced(self, index: int) -> bool:
+        """Tell whether a new line takes the place of the file's."""
+        return index < self.end and self._state[index] == REPLACED
+
+    def _other(self, why: str) -> Other:
+        return Other(
+            f"{self.path} was made with another list or other types: {why}; resume it with those, or write to another "
+            "file"
+        )
+
+    def _grow(self, end: int) -> None:
+        more = end - self.end
+        self._marks.frombytes(bytes(more * self._marks.itemsize))
+        self._code.extend(bytes(more))
+
+    def _learn(self, status: str) -> None:
+        try:
+            Status(status)
+        except ValueError:
+            raise _foreign(self.path, f"{status[:50]!r} is no status") from None
+        if len(self._statuses) == _STATUSES:
+            raise _foreign(self.path, f"it has more than {_STATUSES} statuses")
+        self._statuses.append(status)
+        self._codes[status] = len(self._statuses)
+
+
+class Remaining:
+    """The lookups of a run without those that a file holds: the Lookups that a batch reads (hosts.py).
+
+    statuses: of the lookups that were passed over so far.
+    """
+
+    def __init__(self, hosts: Lookups, kept: Kept) -> None:
+        self._hosts = hosts
+        self._kept = kept
+        self._queries: deque[Query] = deque()
+        self._invalid: list[Result] = []
+        self._stopped = False
+        self.statuses: Counter[str] = Counter()
+
+    def take(self, n: int) -> tuple[list[Query], list[Result]] | None:
+        """The next lookups, as Hosts gives them. Raises Other where they are not the file's."""
+        for _ in range(_MOST):
+            if self._queries or self._invalid:
+                break
+            # A long list is read as a long list, however few lookups the engine has room for.
+            got = self._hosts.take(max(n, _AHEAD) if self._hosts.lookups < self._kept.end else n)
+            if got is None:
+                if not self._stopped:
+                    self._kept.check_length(self._hosts.lookups)
+                return None
+            queries, invalid = got
+            if not queries and not invalid:
+                break
+            self._queries += self._left(queries)
+            self._invalid += self._left(invalid)
+        invalid, self._invalid = self._invalid, []
+        return [self._queries.popleft() for _ in range(min(n, len(self._queries)))], invalid
+
+    def waitable(self) -> int | None:
+        """The descriptor to wait on after a take that gave nothing."""
+        return None if self._queries else self._hosts.waitable()
+
+    def stop(self) -> None:
+        """The run ends early."""
+        self._stopped = True
+        self._hosts.stop()
+
+    def next_open(self, index: int) -> int:
+        """The first lookup from this index on that a result will come of."""
+        return self._kept.next_open(index)
+
+    @property
+    def passed_over(self) -> int:
+        """Lookups that were, so far."""
+        return self.statuses.total()
+
+    @property
+    def silent(self) -> bool:
+        """The last take found a source that has nothing right now."""
+        return self._hosts.silent
+
+    @property
+    def complete(self) -> bool:
+        return self._hosts.complete
+
+    @property
+    def hosts_read(self) -> int:
+        return self._hosts.hosts_read
+
+    @property
+    def lookups(self) -> int:
+        return self._hosts.lookups
+
+    def position(self) -> tuple[int, int] | None:
+        """How much was read, and the whole."""
+        return self._hosts.position()
+
+    def _left(self, lookups: list[Query] | list[Result]) -> list:  # type: ignore[type-arg]  # of the same kind
+        kept = self._kept
+        kept.check(lookups)
+        left = [one for one in lookups if not kept.holds(one.index)]
+        if len(left) < len(lookups):
+            self.statuses.update([kept.status(one.index) or "" for one in lookups if kept.holds(one.index)])
+        return left
+
+
+def statuses_of(words: Iterable[str]) -> set[str]:
+    """The statuses that these words name, in any case. Raises ValueError for a word that names none."""
+    return {_status_of(word) for word in words}
+
+
+def _status_of(word: str) -> str:
+    if word.lower() == UNANSWERED:
+        return UNANSWERED
+    try:
+        return Status(word.upper())
+    except ValueError:
+        raise ValueError(f"{word!r} is no status; valid: {', '.join([UNANSWERED, *Status])}, RCODE12 ...") from None
+
+
+def _foreign(path: str, why: str) -> ValueError:
+    return ValueError(
+        f"{path} is no file of results that this command wrote as JSON Lines ({why}); write to another file"
+    )

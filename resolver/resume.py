@@ -1,0 +1,340 @@
+"""File of a run that is resumed (`--resume`): what it holds is kept, what is missing is added to it.
+
+Where nothing that the file holds is asked again, results are appended to it. Else it stays as it is while the run goes
+on: results go into FILE.resume, and at the end FILE.resume.new is written, from the lines of both that count, and takes
+FILE's place. Whatever ends the run before leaves FILE whole; what FILE.resume holds by then is made a part of it when
+it is next resumed.
+
+The one thing to know before changing anything here: a kill may come between any two calls to the system. FILE.resume
+begins with the length and the checksum of the FILE that it belongs to, so that it never becomes a part of another.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import heapq
+import os
+import stat
+from collections import Counter
+from contextlib import ExitStack, suppress
+from itertools import chain, islice
+from operator import itemgetter
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from resolver.kept import UNDONE, Kept, Lines, Remaining, rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from resolver.batch import Summary
+    from resolver.hosts import Lookups
+    from resolver.message import Result
+    from resolver.sources import Source
+
+_CHECKED = 1000  # lookups of a list that are compared at a time
+_FIRST = b'{"resumes":'
+
+
+class Belongs(msgspec.Struct, frozen=True):
+    """The first line of FILE.resume: which FILE it belongs to, and whether the lines of both are in input order."""
+
+    resumes: int  # octets of the FILE
+    checksum: int
+    ordered: bool
+
+
+def open_locked(path: str) -> BinaryIO:
+    """Open a file for reading and writing, unbuffered, and as it is; one that is not there is made, and empty.
+
+    Raises OSError, and ValueError where another run writes it: the lock lasts as long as the file is open.
+    """
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0o666)
+        file = open(fd, "r+b", buffering=0)  # noqa: SIM115  # the caller's to close
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ValueError(f"{path} is no regular file, and cannot be resumed; --output names one")
+            lock(fd, path)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(fd), os.stat(path)):
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        # Another run's new file took its place between the two calls.
+        file.close()
+
+
+def lock(fd: int, path: str) -> None:
+    """Raise ValueError where another run has this file open to write it; else have it until it is closed."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(f"{path} is written by another run; wait for its end, or write to another file") from None
+    except OSError as error:
+        # A file system without locks: nobody can be kept out, and nobody need be.
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+
+
+class Resumed:
+    """A file of results that a run goes on with. `stream` takes the results, once `begin` was called.
+
+    redo: statuses that are asked again. ordered: the file is to be in input order. A context that closes
+    what it opened. Raises OSError, and ValueError for a file that cannot be resumed; it is as it was then.
+    """
+
+    def __init__(self, path: str, redo: Collection[str], *, ordered: bool) -> None:
+        self.path = path
+        self._real = os.path.realpath(path)  # what takes the file's place must not take that of a link
+        self._ordered = ordered
+        self._opened = ExitStack()
+        self._file = self._opened.enter_context(open_locked(path))
+        self._journal = f"{self._real}.resume"
+        self._unfinished = f"{self._journal}.new"
+        try:
+            self._recover()
+            self.kept = Kept(path, redo)
+            self._lines = _read(self._file, self.kept, 0, os.fstat(self._file.fileno()).st_size)
+            if ordered and not self.kept.in_order:
+                raise ValueError(f"the results in {path} are not in input order; leave --order out")
+        except BaseException:
+            self.close()
+            raise
+        # A line that is added in the order of the input stands at the end of the file only behind all others.
+        self._replaces = self.kept.again or (ordered and self.kept.next_open(0) < self.kept.end)
+        self._remaining: Remaining | None = None
+        # Results that were not written: their status, and that of the line that stands instead.
+        self._dropped: Counter[tuple[str, str]] = Counter()
+        self.stream: BinaryIO = self._file
+
+    def check(self, lists: Sequence[Source], lookups: Callable[[Sequence[Source]], Lookups]) -> None:
+        """Compare the lists as far as they can be read twice. Raises Other where they are not the file's.
+
+        lookups: what reads them. A pipe, and what comes after one, is compared as the run reads it.
+        """
+        again = []
+        for source in lists:
+            if source.once:
+                break
+            again.append(source)
+        reading = lookups(again)
+        while reading.lookups < self.kept.end and (got := reading.take(_CHECKED)) is not None:
+            for part in got:
+                self.kept.check(part)
+        if len(again) == len(lists):
+            self.kept.check_length(reading.lookups)
+
+    def begin(self, hosts: Lookups) -> Lookups:
+        """Make the file ready to be written to; returns the lookups that are left. Raises OSError."""
+        lines = self._lines
+        if self._replaces:
+            self.stream = self._open_journal()
+        elif lines.last() is not None:
+            self._file.seek(0, os.SEEK_END)
+            self._file.write(b"\n")
+        else:
+            self._file.truncate(lines.end)
+            self._file.seek(lines.end)
+        self._remaining = Remaining(hosts, self.kept)
+        return self._remaining
+
+    def fresh(self, results: list[Result]) -> list[Result]:
+        """Select the results that are to be written: one that the run's end cut short replaces none that counts."""
+        if not self.kept.again:
+            return results
+        kept = self.kept
+        fresh = []
+        for result in results:
+            before = kept.status(result.index) if result.status in UNDONE else None
+            if before is None or before in UNDONE:
+                kept.replace(result.index)
+                fresh.append(result)
+            else:
+                self._dropped[result.status, before] += 1
+        return fresh
+
+    def finish(self) -> None:
+        """Put the results in their place, when all are written. Raises OSError; then the file is as it was."""
+        if self._replaces:
+            with open(self._journal, "rb", buffering=0) as journal:
+                journal.readline()
+                self._merge(journal, lambda index: not self.kept.replaced(index), ordered=self._ordered)
+            os.unlink(self._journal)
+            _sync_directory(self._real)
+
+    def put_back(self) -> None:
+        """Make the file what it was before: the input was another."""
+        lines = self._lines
+        if self._replaces:
+            os.unlink(self._journal)
+        else:
+            self._file.truncate(lines.end)
+            self._file.seek(lines.end)
+            self._file.write(lines.tail)
+
+    def whole(self, figures: Summary) -> Summary:
+        """Return the figures as those of the whole file; what was sent, and how fast, stays that of the run."""
+        assert self._remaining is not None
+        statuses = self._remaining.statuses + Counter(figures.statuses)
+        for (status, before), count in self._dropped.items():
+            statuses[status] -= count
+            statuses[before] += count
+        return msgspec.structs.replace(
+            figures,
+            results_written=figures.results_written + self._remaining.passed_over,
+            statuses={str(status): count for status, count in sorted(statuses.items()) if count},
+        )
+
+    def __enter__(self) -> Resumed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files, which unlocks them."""
+        self._opened.close()
+
+    def _open_journal(self) -> BinaryIO:
+        """Begin FILE.resume."""
+        file = open(self._journal, "xb", buffering=0)  # noqa: SIM115  # kept open
+        try:
+            _as_if(self._file, file)
+            octets = self._lines.end + len(self._lines.tail)
+            belongs = msgspec.json.encode(Belongs(octets, self._lines.checksum, self._ordered)) + b"\n"
+            if file.write(belongs) != len(belongs):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._journal)
+        except BaseException:
+            file.close()
+            os.unlink(self._journal)
+            raise
+        return self._opened.enter_context(file)
+
+    def _recover(self) -> None:
+        """Make what a run that was killed left in FILE.resume a part of the file."""
+        if not os.path.exists(self._journal):
+            return
+        with open(self._journal, "rb", buffering=0) as journal:
+            belongs = _belongs(journal.readline(), self._journal)
+            if belongs is not None and (belongs.resumes, belongs.checksum) == _checksum(self._file):
+                found = Kept(self._journal)
+                where = journal.tell()
+                # The few that are replaced may stand anywhere in a long file.
+                _read(journal, found, where, belongs.resumes + os.fstat(journal.fileno()).st_size)
+                if found.end:
+                    journal.seek(where)
+                    self._merge(journal, lambda index: found.status(index) is None, ordered=belongs.ordered)
+        _remove(self._unfinished)
+        os.unlink(self._journal)
+        _sync_directory(self._real)
+
+    def _merge(self, journal: BinaryIO, stands: Callable[[int], bool], *, ordered: bool) -> None:
+        """Put the lines of the file that stand, and those of the journal from its position on, in the file's place."""
+        self._file.seek(0)
+        old = Lines(self._file.read, self.path)
+        new = Lines(journal.read, self._journal)
+        path = self._unfinished
+        _remove(path)
+        with open(path, "x+b") as file:
+            try:
+                _as_if(self._file, file)
+                lock(file.fileno(), self.path)
+                for lines in _in_order(old, new, stands) if ordered else chain(_standing(old, stands), _standing(new)):
+                    file.write(lines)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(path, self._real)
+            except BaseException:
+                os.unlink(path)
+                raise
+            # The same open file, and so under the same lock.
+            fd = os.dup(file.fileno())
+            self._file = self._opened.enter_context(open(fd, "r+b", buffering=0))  # noqa: SIM115  # kept open
+
+
+def _read(file: BinaryIO, kept: Kept, where: int, octets: int) -> Lines:
+    """Take in what a file holds from there on. `octets`: as `Kept.add` takes it.
+
+    Raises ValueError where that is no file of results.
+    """
+    file.seek(where)
+    lines = Lines(file.read, kept.path)
+    for rows in lines.rows():
+        kept.add(rows, octets)
+    if (row := lines.last()) is not None:
+        kept.add([row], octets)
+    kept.settle()
+    return lines
+
+
+def _belongs(line: bytes, path: str) -> Belongs | None:
+    """Decode the first line of FILE.resume; None where it is torn. Raises ValueError where no run has written it."""
+    try:
+        return msgspec.json.decode(line, type=Belongs)
+    except ValueError:
+        begun = line.rstrip(b"\0")  # after a power failure, octets that were never written
+        if begun.endswith(b"\n") or not _FIRST.startswith(begun[: len(_FIRST)]):
+            raise ValueError(f"{path} is in the way: it is none that --resume has left; move it") from None
+        return None
+
+
+def _remove(path: str) -> None:
+    """Remove a file, if it is there."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _as_if(old: BinaryIO, new: BinaryIO) -> None:
+    """Give the new file the mode of the old one, and its owner where we may."""
+    status = os.fstat(old.fileno())
+    with suppress(OSError):
+        os.fchown(new.fileno(), status.st_uid, status.st_gid)
+    os.fchmod(new.fileno(), stat.S_IMODE(status.st_mode))
+
+
+def _checksum(file: BinaryIO) -> tuple[int, int]:
+    """How many octets a file has, and their checksum."""
+    file.seek(0)
+    lines = Lines(file.read, "")
+    for _ in lines:
+        pass
+    return lines.end + len(lines.tail), lines.checksum
+
+
+def _standing(lines: Lines, stands: Callable[[int], bool] | None = None) -> Iterator[bytes]:
+    """The lines whose index stands, in blocks; all of them where nothing is said of that. A torn last one is not."""
+    for block in lines:
+        if stands is None:
+            yield block
+        else:
+            yield b"".join([line for index, line in _split(block) if stands(index)])
+    row = lines.last()
+    if row is not None and (stands is None or stands(row.index)):
+        yield lines.tail + b"\n"
+
+
+def _in_order(old: Lines, new: Lines, stands: Callable[[int], bool]) -> Iterator[bytes]:
+    """The lines of both, each in order, in one order."""
+    blocks = chain.from_iterable(map(_split, _standing(old, stands))), chain.from_iterable(map(_split, _standing(new)))
+    lines = heapq.merge(*blocks, key=itemgetter(0))
+    while some := b"".join([line for _, line in islice(lines, _CHECKED)]):
+        yield some
+
+
+def _split(block: bytes) -> list[tuple[int, bytes]]:
+    """The lines of a block that was read before, each with its index."""
+    lines = [line + b"\n" for line in block.split(b"\n")]
+    return [(row.index, line) for row, line in zip(rows_of(block) or [], lines, strict=False)]
+
+
+def _sync_directory(path: str) -> None:
+    """See that what a directory says of this file is on the disk."""
+    fd = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
