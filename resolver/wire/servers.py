@@ -1,7 +1,7 @@
 """The nameservers of a run, and whose turn it is.
 
-All get their turn, as far as their windows allow. One that is of no use rests: it has never answered and a query to it
-ran out, or it fails or refuses nearly everything. It is asked only where all are so, or with one query at times to see
+All get their turn, as far as their windows allow. One that is of no use while another answers rests: it has never
+answered and a query to it ran out, or it fails or refuses nearly everything. It is asked only where all are so, or with one query at times to see
 whether that is over. A short list goes to all of them: shares follow from what there is to ask, not from what there is
 room for. Looking costs by the nameservers in use, not by all of them: there may be thousands.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from resolver.wire.flows import Flows
 
 PROBE = 0.1  # seconds between the queries that look whether a closed port is open again
-USELESS = 3  # tries that fail at a nameserver which never answered, until it rests
+USELESS = 8  # tries that fail at a nameserver which never answered, until it rests
 FAILING = 0.9  # share of the latest tries that fail at one which has answered, until it rests
 MEMORY = 1 / 16  # weight of one try in that share
 REST = 16.0  # times the first rest: the longest
@@ -123,6 +123,7 @@ class ServerRotation:
         self._policy = policy
         self._flows = flows
         self._turn = deque(self.servers)
+        self._proven = 0  # those that have answered
         self._awake = len(self.servers)  # those that do not rest
         self._resting: list[tuple[float, int, Server]] = []  # by the end of the rest; not in turn
 
@@ -138,6 +139,7 @@ class ServerRotation:
         """Count answers of a nameserver."""
         if not server.answered:
             server.answered = True
+            self._proven += 1
         elif server.failing:
             server.failing *= (1 - MEMORY) ** answers
         if server.rest:
@@ -154,8 +156,8 @@ class ServerRotation:
         else:
             server.failing += MEMORY * (1 - server.failing)
             useless = server.failing > FAILING or server.window.dead
-        if not useless:
-            return
+        if not useless or self._proven <= server.answered:
+            return  # nobody else answers either
         if not server.rest:
             server.rest = self._patience
             server.rested = now + server.rest
