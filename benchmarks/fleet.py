@@ -23,8 +23,8 @@ from resolver.distributed.outstanding import Order
 from resolver.distributed.payload import Report
 from resolver.distributed.task import LINGER, PART
 from resolver.distributed.teams import MOST_SEATS, SEATS
-from resolver.engines.chunk import Progress
-from resolver.message import Query, Result, Status
+from resolver.model import Query, Result, Status
+from resolver.processes.protocol import Progress
 
 ROUND_TRIP = 0.02  # seconds to a nameserver and back
 

@@ -23,7 +23,7 @@ from resolver.distributed.coordinator import MOST_OPEN, Coordinator
 from resolver.distributed.link import ENTRIES, LOOK
 from resolver.distributed.outstanding import Order
 from resolver.distributed.payload import Report
-from resolver.message import Query, Result, Status
+from resolver.model import Query, Result, Status
 from resolver.policy import Policy
 
 NEVER = float("inf")
@@ -37,7 +37,7 @@ _Given = TypeVar("_Given")
 
 
 class Run:
-    """The loop around a Coordinator (resolver/engines/redis.py), and what it counts."""
+    """The loop around a Coordinator (resolver/distributed/engine.py), and what it counts."""
 
     def __init__(self, clock: Clock, redis: Redis, names: int, pace: float) -> None:
         self.over = False

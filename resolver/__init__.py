@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from resolver.api import Run, astream, resolve, stream
-    from resolver.message import Query, Record, Result, Status
+    from resolver.model import Query, Record, Result, Status
     from resolver.policy import Policy
 
 __all__ = ["Policy", "Query", "Record", "Result", "Run", "Status", "astream", "resolve", "stream"]
 
 _ROOMS = {
     "Policy": "policy",
-    "Query": "message",
-    "Record": "message",
-    "Result": "message",
+    "Query": "model",
+    "Record": "model",
+    "Result": "model",
     "Run": "api",
-    "Status": "message",
+    "Status": "model",
     "astream": "api",
     "resolve": "api",
     "stream": "api",

@@ -30,7 +30,7 @@ def prepare(engine: str) -> None:
 def main() -> None:
     """Run the command; ends the process with its exit status."""
     from resolver.commands import cli
-    from resolver.limits import raise_descriptors
+    from resolver.descriptors import raise_descriptors
 
     raise_descriptors()
     try:

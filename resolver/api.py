@@ -20,22 +20,22 @@ import msgspec
 
 from resolver import engines
 from resolver.batch import Batch, Summary
+from resolver.dns.message import rdtype
 from resolver.engines.base import Remote
-from resolver.hosts import Hosts
-from resolver.message import Result
+from resolver.input.hosts import Hosts
+from resolver.input.sources import async_elements, elements, path, text_file
+from resolver.model import Result
 from resolver.nameserver import Nameserver
 from resolver.policy import Deadline, Policy
-from resolver.sources import async_elements, elements, path, text_file
-from resolver.wire.codec import rdtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TextIO
 
     from resolver.engines.base import Backend, Engine
-    from resolver.hosts import Lookups
-    from resolver.sources import Source
-    from resolver.wire.volley import Forgetful
+    from resolver.input.hosts import Lookups
+    from resolver.input.sources import Source
+    from resolver.wire.oneway import Forgetful
 
     Hostlike = str | ipaddress.IPv4Address | ipaddress.IPv6Address
     Input = os.PathLike[str] | TextIO | Iterable[Hostlike]

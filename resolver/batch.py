@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from resolver.intake import Intake
-from resolver.message import ANSWERED, Query, Result, Status
+from resolver.model import ANSWERED, Query, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from resolver.engines.base import Backend, Engine
-    from resolver.hosts import Lookups
+    from resolver.input.hosts import Lookups
     from resolver.policy import Deadline, Policy
 
     Sink = Callable[[list[Result]], None]

@@ -38,7 +38,7 @@ from resolver.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from resolver.resume import Resumed
+    from resolver.output.resume import Resumed
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -317,7 +317,7 @@ lab.format_epilog = _lab_epilog  # type: ignore[method-assign]  # click's way wo
 
 def _names(hosts: Sequence[str]) -> list[str]:
     """The names that a lab serves. A line that is no name is left out; an address stands for itself."""
-    from resolver.hosts import Hosts
+    from resolver.input.hosts import Hosts
 
     reading = Hosts(sources_of(hosts), ("A",), "", "")
     names = []
@@ -342,10 +342,10 @@ def _check_resume(format_: str | None, output: str | None) -> None:
 def _resumed(output: str, redo: Sequence[str], hosts: Sequence[str], types: Sequence[str], *, ordered: bool) -> Resumed:
     """The file to go on with, once it is sure that it is one of these hosts and types. Raises as Resumed does."""
     from resolver.api import record_types
-    from resolver.hosts import Hosts
+    from resolver.input.hosts import Hosts
     from resolver.job import check_other_file
-    from resolver.kept import statuses_of
-    from resolver.resume import Resumed
+    from resolver.output.kept import statuses_of
+    from resolver.output.resume import Resumed
 
     check_other_file(output, hosts or ("-",))
     resumed = Resumed(output, statuses_of(redo), ordered=ordered)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.api import Plan
-    from resolver.message import Result
-    from resolver.wire.volley import Sent
+    from resolver.model import Result
+    from resolver.wire.oneway import Sent
 
 
 def send_all(plan: Plan, tally: Sent, tick: Callable[[], None] | None = None) -> Summary:

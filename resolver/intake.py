@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.hosts import Lookups
-    from resolver.message import Query, Result
+    from resolver.input.hosts import Lookups
+    from resolver.model import Query, Result
     from resolver.policy import Deadline
 
 LULL = 0.1  # seconds: the longest that a deadline or a cancellation goes unseen

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, BinaryIO
 from resolver.batch import Summary, failed
 from resolver.console import signals
 from resolver.forget import send_all
-from resolver.kept import Other
-from resolver.progress import Progress, print_summary, summary_json
-from resolver.report import Report, open_report
-from resolver.resume import lock
-from resolver.wire.volley import Forgetful, Sent
+from resolver.output.formats import Report, open_report
+from resolver.output.kept import Other
+from resolver.output.progress import Progress, print_summary, summary_json
+from resolver.output.resume import lock
+from resolver.wire.oneway import Forgetful, Sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from resolver.api import Plan
-    from resolver.message import Result
-    from resolver.resume import Resumed
+    from resolver.model import Result
+    from resolver.output.resume import Resumed
 
 ANSWERED, UNANSWERED, UNREADABLE, DEADLINE, UNWRITABLE = 0, 1, 2, 3, 4
 

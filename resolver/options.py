@@ -17,7 +17,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from resolver.sources import Source
+    from resolver.input.sources import Source
 
 
 def option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
@@ -146,7 +146,7 @@ def sources_of(hosts: Sequence[str]) -> list[Source]:
 
     Raises OSError for what cannot be read, and ValueError for a word with a path separator that is no file.
     """
-    from resolver.sources import descriptor, elements, path
+    from resolver.input.sources import descriptor, elements, path
 
     sources: list[Source] = []
     words: list[str] = []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from resolver.message import ANSWERED, Status
+from resolver.model import ANSWERED, Status
 from resolver.nameserver import Nameserver, parse_all
 
 if TYPE_CHECKING:

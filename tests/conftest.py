@@ -21,9 +21,10 @@ from command import environment
 from hypothesis import settings
 
 from resolver import Run, resolve
-from resolver.engines import Pair, pairs, processes
-from resolver.engines.crew import Spares
+from resolver.engines import Pair, pairs
 from resolver.lab import Lab
+from resolver.processes import engine as processes
+from resolver.processes.pool import Spares
 
 # What a backend, or an engine with it, cannot do or tell, in words that tests use with @pytest.mark.needs: the one
 # place for that. What does not stand here can do everything; `ask` needs "nameservers" by itself.

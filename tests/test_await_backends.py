@@ -24,7 +24,7 @@ from conftest import fresh
 from resolver import Policy, Run, Status, astream, resolve, stream
 from resolver.engines import Pair, pairs
 from resolver.lab import Lab
-from resolver.message import Query
+from resolver.model import Query
 from resolver.nameserver import Nameserver
 
 AWAITED = [pair for pair in pairs() if pair.style == "await"]
@@ -403,9 +403,9 @@ def test_workers_end_with_their_reason(lab: Lab) -> None:
     """A session that cannot be opened ends the run as an ERROR that says why, for every lookup."""
     from resolver.batch import Batch
     from resolver.engines.asyncio import engine
-    from resolver.hosts import Hosts
+    from resolver.input.hosts import Hosts
+    from resolver.input.sources import elements
     from resolver.policy import Deadline
-    from resolver.sources import elements
 
     class Broken:
         name = "broken"

@@ -23,8 +23,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from resolver.message import Query, Record, Status
-from resolver.wire import codec, names
+from resolver.dns import message as codec
+from resolver.dns import name as names
+from resolver.model import Query, Record, Status
 
 Answer = tuple[Status, list[Record], str | None]
 NAME = "www.Example.com."
@@ -808,8 +809,8 @@ def test_dnspython_is_imported_when_first_needed() -> None:
     """Neither import nor the common types load it; others do."""
     code = f"""
 import sys
-from resolver.message import Query
-from resolver.wire import codec
+from resolver.model import Query
+from resolver.dns import message as codec
 codec.question({NAME!r}, codec.rdtype("a"))
 codec.read({REPLY!r}, {FIRST - 12}, Query(0, {NAME!r}, {NAME!r}, "A"))
 codec.read({REPLY6!r}, {FIRST - 12}, Query(0, {NAME!r}, {NAME!r}, "AAAA"))

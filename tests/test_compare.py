@@ -29,9 +29,9 @@ from resolver.compare.figures import Spread, Tally
 from resolver.compare.report import Report
 from resolver.compare.spec import Data, Spec, Told
 from resolver.compare.watch import ChildFailed, Patience, Seen, watch
+from resolver.input.sources import elements
 from resolver.lab import Lab
 from resolver.nameserver import Nameserver
-from resolver.sources import elements
 
 FULL = "/dev/full"
 QUICK = ["-e", "threads", "-e", "asyncio", "--repeat", "1"]

@@ -27,8 +27,8 @@ from conftest import Ask, fresh, lacking
 
 from resolver import Policy, Result, Run, Status, api, stream
 from resolver.engines import Pair
+from resolver.input.sources import elements
 from resolver.lab import Lab
-from resolver.sources import elements
 
 FORGED = "203.0.113.66"
 ANSWERS = {Status.NOERROR, Status.NODATA, Status.NXDOMAIN}

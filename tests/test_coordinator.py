@@ -20,7 +20,7 @@ from resolver.distributed.coordinator import (
 )
 from resolver.distributed.outstanding import Order
 from resolver.distributed.payload import MOST
-from resolver.engines.chunk import Progress
+from resolver.processes.protocol import Progress
 
 # --- The window, and the sizes of chunks.
 

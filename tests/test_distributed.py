@@ -15,9 +15,9 @@ from command import wait_for
 from running import WORKER, Running, slow, statuses, wait_until_busy, working
 
 from resolver import Status, resolve
+from resolver.distributed import engine
 from resolver.distributed.coordinator import FIRST
 from resolver.distributed.payload import VERSION
-from resolver.engines import redis as engine
 from resolver.lab import Lab
 
 STRANGER = """

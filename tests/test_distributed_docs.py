@@ -26,10 +26,9 @@ from cluster import free_port, present
 from command import COMMAND, environment, line, start, wait_for
 
 from resolver.commands import cli
-from resolver.distributed import broker, coordinator, envelope, payload, teams, worker
+from resolver.distributed import broker, coordinator, engine, envelope, payload, teams, worker
 from resolver.distributed.embedded import SETTING, find_server
 from resolver.engines import ENGINES, carries
-from resolver.engines import redis as engine
 from resolver.lab import Lab
 
 ROOT = Path(__file__).parents[1]

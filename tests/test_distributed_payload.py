@@ -20,9 +20,9 @@ from resolver.distributed.envelope import TASK, check, wrap
 from resolver.distributed.payload import Asked, Chunk, Rawly, Refused, Report, decode_chunk, decode_report
 from resolver.distributed.task import Tasks
 from resolver.distributed.teams import Lot
-from resolver.engines.chunk import Block, Progress, joined
+from resolver.dns import message as codec
 from resolver.nameserver import Nameserver
-from resolver.wire import codec
+from resolver.processes.protocol import Block, Progress, joined
 
 NAMES = st.sampled_from(["www.example", "a\\.b.example", "\\255.example", "example", "x" * 63 + ".example", ""])
 COUNTS = st.integers(0, (1 << 63) - 1)

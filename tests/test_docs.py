@@ -25,7 +25,7 @@ from resolver.commands import cli
 from resolver.compare import show
 from resolver.engines import BACKENDS, ENGINES
 from resolver.lab import SCRIPTS, Lab
-from resolver.report import FORMATS
+from resolver.output.formats import FORMATS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from resolver import Policy, Query, tries
-from resolver.tries import Gate, Tries
+from resolver import Policy, Query
+from resolver import attempts as tries
+from resolver.attempts import Gate, Tries
 
 RATE, LOOKUPS, AT_ONCE = 10.0, 200, 128
 

@@ -23,16 +23,16 @@ from command import wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resolver import readahead, sources
-from resolver.hosts import Hosts
-from resolver.message import Query, Result, Status
-from resolver.names import name_of, stretches
+from resolver.input import readahead, sources
+from resolver.input.hosts import Hosts
+from resolver.input.names import name_of, stretches
+from resolver.model import Query, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from resolver.sources import Source
+    from resolver.input.sources import Source
 
 # The first example may import idna and dnspython; on a busy machine that outlasts Hypothesis's 200 milliseconds.
 patient = settings(deadline=None)
@@ -513,7 +513,7 @@ def test_a_silent_pipe_in_a_patched_program() -> None:
     """Where gevent has patched select, a silent pipe gives nothing at once all the same."""
     code = (
         "import gevent.monkey; gevent.monkey.patch_all()\n"
-        "import os; from resolver import hosts, sources\n"
+        "import os; from resolver.input import hosts, sources\n"
         "reader, writer = os.pipe()\n"
         "lookups = hosts.Hosts([sources.descriptor(reader)], ['A'], '', '')\n"
         "print(lookups.take(9)); os.write(writer, b'a\\n'); print(len(lookups.take(9)[0]))\n"
@@ -828,8 +828,8 @@ def test_nothing_rare_is_imported_for_ordinary_names() -> None:
     """idna, dnspython and ipaddress are imported by the first host that needs them."""
     code = (
         # What the interpreter's own start has imported (an editable installation does) is not ours.
-        "import sys; before = set(sys.modules); import resolver.hosts, resolver.sources as s;"
-        "resolver.hosts.Hosts([s.elements(['a.example', '192.0.2.7', '::1'])], ['A'], '', '').take(9);"
+        "import sys; before = set(sys.modules); import resolver.input.hosts, resolver.input.sources as s;"
+        "resolver.input.hosts.Hosts([s.elements(['a.example', '192.0.2.7', '::1'])], ['A'], '', '').take(9);"
         "print(sorted({'idna', 'dns', 'ipaddress'} & set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

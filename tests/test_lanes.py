@@ -3,12 +3,12 @@
 from conftest import fresh
 
 from resolver import Policy, Status
+from resolver.attempts import Reply
 from resolver.congestion import Round
 from resolver.congestion.window import FIRST
 from resolver.engines.lanes import Lanes
-from resolver.message import Query
+from resolver.model import Query
 from resolver.nameserver import Nameserver
-from resolver.tries import Reply
 
 POLICY = Policy(nameservers=("192.0.2.53", "192.0.2.54"))  # type: ignore[arg-type]  # texts are taken too
 HERE, THERE = POLICY.nameservers

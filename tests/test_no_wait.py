@@ -9,7 +9,7 @@ import pytest
 
 from resolver import Policy, Query
 from resolver.wire import udp
-from resolver.wire.volley import Sent, Volley
+from resolver.wire.oneway import Sent, Volley
 
 
 class Once:

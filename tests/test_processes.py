@@ -26,14 +26,26 @@ from command import second_look
 from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
 from resolver.api import Plan, plan, source
 from resolver.congestion import window
-from resolver.engines import child as child_process
-from resolver.engines.child import HUNGRY, LARGE, LULL, SATED, Feed, Pipe
-from resolver.engines.chunk import Begin, Block, Frames, FromChild, Left, Progress, Stop, ToChild, Work, frame, joined
-from resolver.engines.processes import Processes
 from resolver.engines.supply import FIRST, shares
 from resolver.forget import send_all
 from resolver.lab import Lab
-from resolver.wire.volley import Forgetful, Sent
+from resolver.processes import child as child_process
+from resolver.processes.child import HUNGRY, LARGE, LULL, SATED, Feed, Pipe
+from resolver.processes.engine import Processes
+from resolver.processes.protocol import (
+    Begin,
+    Block,
+    Frames,
+    FromChild,
+    Left,
+    Progress,
+    Stop,
+    ToChild,
+    Work,
+    frame,
+    joined,
+)
+from resolver.wire.oneway import Forgetful, Sent
 
 PATIENCE = 20.0  # seconds until a test that waits for something fails
 ROOT = Path(__file__).parents[1]
@@ -57,7 +69,7 @@ def crew(parent: int | None = None) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(parent).children():
         try:
-            if "resolver.engines.child" in child.cmdline():
+            if "resolver.processes.child" in child.cmdline():
                 found.append(child)
         except psutil.NoSuchProcess:
             pass
@@ -522,7 +534,7 @@ def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str) -> None:
     """Have every child run these lines first."""
     program = tmp_path / "python"
     lines = f"import os, time\nfrom resolver.engines import child\n{first}\nchild.main()"
-    # The child is called as: python -P -m resolver.engines.child ENGINE BACKEND
+    # The child is called as: python -P -m resolver.processes.child ENGINE BACKEND
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -c \'{lines}\' "$4" "$5"\n')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))

@@ -320,7 +320,7 @@ def test_the_command_raises_its_limit(tmp_path: Path) -> None:
     )
     assert 7 == resource.RLIMIT_NOFILE
     limits = []
-    for command in (["-c", "import resolver, resolver.limits"], ["-m", "resolver", "engines"]):
+    for command in (["-c", "import resolver, resolver.descriptors"], ["-m", "resolver", "engines"]):
         subprocess.run(
             ["sh", "-c", 'ulimit -Sn 100; exec "$@"', "sh", sys.executable, *command],
             check=True,

@@ -21,10 +21,10 @@ from typing import BinaryIO
 import msgspec
 import pytest
 
-from resolver import progress
-from resolver.message import Record, Result, Status
-from resolver.progress import Progress, print_summary, summary_json, summary_lines
-from resolver.report import FORMATS, Table, open_report, visible
+from resolver.model import Record, Result, Status
+from resolver.output import progress
+from resolver.output.formats import FORMATS, Table, open_report, visible
+from resolver.output.progress import Progress, print_summary, summary_json, summary_lines
 
 KEYS = ["index", "input", "name", "type", "status", "answers", "nameserver", "transport", "attempts", "elapsed"]
 KEYS += ["engine", "backend", "error"]
@@ -338,7 +338,10 @@ def test_a_closed_pipe_is_told(format: str) -> None:
 
 def test_what_is_not_needed_is_not_imported() -> None:
     """Neither module brings rich or csv along; each is loaded by the first run that shows it."""
-    code = "import sys, resolver.report, resolver.progress; print([n for n in ('rich', 'csv') if n in sys.modules])"
+    code = (
+        "import sys, resolver.output.formats, resolver.output.progress; "
+        "print([n for n in ('rich', 'csv') if n in sys.modules])"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "[]\n" == run.stdout
 

@@ -18,8 +18,8 @@ from cluster import cluster
 from command import Done, end, environment, run, start, wait_for
 
 from resolver.engines import ENGINES
-from resolver.kept import Kept, Row
 from resolver.lab import Lab
+from resolver.output.kept import Kept, Row
 
 HOSTS = 300
 IN_FLIGHT = "20"
@@ -439,7 +439,10 @@ def test_killed_with_few_results_of_many(at: list[str], hosts: Path, made: bytes
     output, summary = tmp_path / "r.jsonl", tmp_path / "summary"
     output.write_bytes(made)
     words: list[str | Path] = [*at, hosts, "-o", output, "--resume", "--summary", summary]
-    code = "import os; from resolver import kept; from resolver.__main__ import main; kept._IN_FLIGHT = 0; {}; main()"
+    code = (
+        "import os; from resolver.output import kept; from resolver.__main__ import main; "
+        "kept._IN_FLIGHT = 0; {}; main()"
+    )
     last = made.splitlines(keepends=True)[-1].replace(b'"NOERROR"', b'"REFUSED"')
     output.write_bytes(made[: made[:-1].rfind(b"\n") + 1] + last)
     stopped = [sys.executable, "-c", code.format("os.replace = lambda *_: os._exit(9)")]

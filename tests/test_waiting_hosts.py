@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 from command import environment, wait_for
 
-from resolver import Result, Status, astream, readahead, resolve, stream
+from resolver import Result, Status, astream, resolve, stream
 from resolver.engines import ENGINES
+from resolver.input import readahead
 from resolver.lab import Lab
 
 engines = pytest.mark.parametrize("engine", ENGINES)

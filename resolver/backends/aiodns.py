@@ -34,17 +34,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pycares import errno
 
+from resolver.attempts import Reply
 from resolver.backends import aiodns_records as records
 from resolver.backends.aiodns_channel import Channel, Told
 from resolver.backends.plain import plainly
-from resolver.limits import descriptors_left
-from resolver.message import Status
-from resolver.tries import Reply
+from resolver.descriptors import descriptors_left
+from resolver.model import Status
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-    from resolver.message import Query
+    from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 

@@ -25,7 +25,7 @@ from pycares import errno
 from resolver.backends import aiodns_records as records
 
 if TYPE_CHECKING:
-    from resolver.message import Query
+    from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 

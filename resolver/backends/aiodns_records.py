@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pycares
 
-from resolver.message import Query, Record
-from resolver.wire import names, rdata
+from resolver.dns import name as names
+from resolver.dns import rdata
+from resolver.model import Query, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable

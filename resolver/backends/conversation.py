@@ -11,7 +11,7 @@ from resolver import policy as rule
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from resolver.tries import Reply
+    from resolver.attempts import Reply
 
 
 class Step(NamedTuple):

@@ -27,14 +27,14 @@ from resolver.backends.descriptors import Descriptors
 from resolver.backends.dnspython_lookup import Lookup
 from resolver.backends.dnspython_messages import broken, conversation, heard, reply, tls_context
 from resolver.engines import DISTRIBUTION
-from resolver.message import Status
+from resolver.model import Status
 from resolver.nameserver import system
 
 if TYPE_CHECKING:
-    from resolver.message import Query
+    from resolver.attempts import AsyncSession, Reply
+    from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
-    from resolver.tries import AsyncSession, Reply
 
 
 OPENING = 16  # connections to one nameserver that are made at once: of more handshakes none would be done in its time

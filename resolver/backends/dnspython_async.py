@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import dns.asyncbackend
 import dns.asyncquery
 
+from resolver.attempts import Reply
 from resolver.backends import dnspython_messages as messages
 from resolver.backends.descriptors import Descriptors
 from resolver.backends.dnspython_async_https import Client
 from resolver.backends.dnspython_async_lookup import Lookup
-from resolver.message import Status
-from resolver.tries import Reply
+from resolver.model import Status
 
 if TYPE_CHECKING:
-    from resolver.message import Query
+    from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 

@@ -21,9 +21,9 @@ import dns.exception
 import dns.query
 
 from resolver import policy as rule
+from resolver.attempts import Reply
 from resolver.backends.dnspython_messages import broken, reply
-from resolver.message import Status
-from resolver.tries import Reply
+from resolver.model import Status
 
 if TYPE_CHECKING:
     import ssl
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import dns.message
 
-    from resolver.message import Query
+    from resolver.model import Query
     from resolver.nameserver import Nameserver
 
     Task = asyncio.Task[Reply | Exception]

@@ -19,13 +19,13 @@ from resolver import policy as rule
 from resolver.backends.conversation import Habits
 from resolver.backends.dnspython_async_https import LATE, Requests
 from resolver.backends.dnspython_messages import endpoint, heard
-from resolver.message import Status
+from resolver.model import Status
 
 if TYPE_CHECKING:
+    from resolver.attempts import Reply
     from resolver.backends.descriptors import Descriptors
-    from resolver.message import Query
+    from resolver.model import Query
     from resolver.nameserver import Nameserver
-    from resolver.tries import Reply
 
 
 class Lookup:

@@ -20,13 +20,13 @@ import dns.message
 from resolver import policy as rule
 from resolver.backends.conversation import Habits
 from resolver.backends.dnspython_messages import heard
-from resolver.message import Status
+from resolver.model import Status
 
 if TYPE_CHECKING:
+    from resolver.attempts import Reply
     from resolver.backends.descriptors import Descriptors
-    from resolver.message import Query
+    from resolver.model import Query
     from resolver.nameserver import Nameserver
-    from resolver.tries import Reply
 
 
 class Lookup:

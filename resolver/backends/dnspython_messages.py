@@ -16,17 +16,17 @@ import dns.flags
 import dns.message
 import dns.query
 
+from resolver.attempts import Reply
 from resolver.backends.conversation import conversation as conversation_of
 from resolver.backends.descriptors import NONE_LEFT
-from resolver.message import Status
-from resolver.tries import Reply
-from resolver.wire import codec
+from resolver.dns import message as codec
+from resolver.model import Status
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from resolver.backends.conversation import Habits
-    from resolver.message import Query
+    from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 

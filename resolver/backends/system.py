@@ -31,17 +31,17 @@ import dns.exception
 import dns.name
 import dns.reversename
 
+from resolver.attempts import Reply
+from resolver.descriptors import descriptors_left
 from resolver.engines import BACKENDS
 from resolver.engines.calling import CONCURRENCY
 from resolver.engines.daemons import LEFT, Daemons
-from resolver.limits import descriptors_left
-from resolver.message import Record, Status
-from resolver.tries import Reply
+from resolver.model import Record, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from resolver.message import Query
+    from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 

@@ -16,17 +16,17 @@ from twisted.internet import defer, error, task
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
 from twisted.names.dns import DNSQueryTimeoutError
 
+from resolver.attempts import Reply
 from resolver.backends.conversation import conversation
 from resolver.backends.descriptors import NONE_LEFT, Descriptors
 from resolver.backends.plain import plainly
 from resolver.backends.twisted_lookup import Lookup
 from resolver.backends.twisted_protocols import SILENCE, Connection, Datagrams, Failed, Question, sentence
 from resolver.engines.twisted import running_reactor
-from resolver.message import Status
-from resolver.tries import Reply
+from resolver.model import Status
 
 if TYPE_CHECKING:
-    from resolver.message import Query
+    from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 

@@ -15,16 +15,16 @@ from twisted.internet import defer
 from resolver import policy as rule
 from resolver.backends.conversation import Habits
 from resolver.backends.twisted_protocols import Datagrams, Question
-from resolver.message import Status
+from resolver.model import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.python.failure import Failure
 
-    from resolver.message import Query
+    from resolver.attempts import Reply
+    from resolver.model import Query
     from resolver.nameserver import Nameserver
-    from resolver.tries import Reply
 
 _Outcome = TypeVar("_Outcome")
 

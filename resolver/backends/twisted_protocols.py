@@ -15,12 +15,12 @@ from twisted.internet import defer
 from twisted.internet.error import ConnectError
 from twisted.names import dns
 
-from resolver.message import Status
-from resolver.tries import Reply
-from resolver.wire import codec
+from resolver.attempts import Reply
+from resolver.dns import message as codec
+from resolver.model import Status
 
 if TYPE_CHECKING:
-    from resolver.message import Query
+    from resolver.model import Query
     from resolver.nameserver import Nameserver
 
 PAYLOAD = 1232  # octets that a reply over UDP may have (DNS flag day 2020)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from resolver.message import ANSWERED, Status
+from resolver.model import ANSWERED, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

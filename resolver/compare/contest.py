@@ -21,13 +21,13 @@ from resolver.compare.agreement import Agreement, Answers
 from resolver.compare.figures import Figures, Tally
 from resolver.compare.spec import Spec, read_spool
 from resolver.compare.watch import CHILD, ChildFailed, Interrupted, Patience, watch
-from resolver.hosts import Hosts
+from resolver.input.hosts import Hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from resolver.input.sources import Source
     from resolver.policy import Policy
-    from resolver.sources import Source
 
 # The most lookups in flight where the user names no number. It is what the engines that need a thread or a green
 # thread for each give themselves; the built-in backend would go up to 1,000, and dnspython's threads would not.

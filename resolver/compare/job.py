@@ -24,16 +24,16 @@ from resolver.compare.progress import Progress
 from resolver.compare.report import LabSettings, Report, report
 from resolver.compare.watch import Interrupted
 from resolver.console import signals
+from resolver.dns.message import rdtype
 from resolver.engines import DISTRIBUTION
 from resolver.job import ANSWERED, UNANSWERED, UNWRITABLE, same_file
-from resolver.wire.codec import rdtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from resolver.compare.contest import Field, Lookups
+    from resolver.input.sources import Source
     from resolver.policy import Policy
-    from resolver.sources import Source
 
 PLOTS = (".png", ".svg")
 

@@ -13,15 +13,15 @@ import msgspec
 
 from resolver.api import plan
 from resolver.compare.spec import LENGTH, Began, Ended
+from resolver.input.sources import path
 from resolver.policy import Deadline
-from resolver.sources import path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.compare.spec import Event, Spec
     from resolver.engines.base import Backend, Engine, Queries
-    from resolver.message import Result
+    from resolver.model import Result
     from resolver.policy import Policy
 
 

@@ -10,7 +10,7 @@ import io
 from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.compare.curves import curves
-from resolver.report import visible
+from resolver.output.formats import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -79,7 +79,7 @@ def worker(
 
 def slots_here() -> int:
     """One for each core to run on."""
-    from resolver.engines.processes import cores
+    from resolver.processes.engine import cores
 
     return cores()
 

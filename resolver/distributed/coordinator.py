@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from resolver.distributed.outstanding import Order, Outstanding
 from resolver.distributed.payload import MOST
-from resolver.message import Query, Result, Status
+from resolver.model import Query, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from resolver.message import Query
+    from resolver.model import Query
 
 
 class Order(NamedTuple):

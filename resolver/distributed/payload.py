@@ -15,11 +15,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from resolver.dns import message as codec
 from resolver.engines import DISTRIBUTION
-from resolver.engines.chunk import Progress
-from resolver.message import Query, Result
+from resolver.model import Query, Result
 from resolver.policy import Policy
-from resolver.wire import codec
+from resolver.processes.protocol import Progress
 
 MOST = 5000  # lookups in a chunk
 OCTETS = 8 << 20  # of a message, in either direction

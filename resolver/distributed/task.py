@@ -22,15 +22,15 @@ from resolver.distributed.broker import LEASE, OVER, TIMED, Keys
 from resolver.distributed.outage import told
 from resolver.distributed.payload import Rawly, Refused, decode_chunk, encode_report
 from resolver.distributed.teams import Ended, Taken, Unable
-from resolver.engines.chunk import joined
+from resolver.processes.protocol import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.distributed.payload import Chunk
     from resolver.distributed.teams import Lot, Teams
-    from resolver.engines.chunk import Block
-    from resolver.message import Query
+    from resolver.model import Query
+    from resolver.processes.protocol import Block
 
 PART = 2000  # results that make a report full,
 PART_OCTETS = 1 << 20  # or so many octets,

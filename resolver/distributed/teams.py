@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from resolver import engines
-from resolver.engines.chunk import Progress
-from resolver.engines.crew import Child, Spares
+from resolver.processes.pool import Child, Spares
+from resolver.processes.protocol import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.distributed.payload import Chunk
     from resolver.engines.base import Backend, Engine
-    from resolver.engines.chunk import Block
-    from resolver.message import Query
+    from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
-    from resolver.wire.volley import Sent
+    from resolver.processes.protocol import Block
+    from resolver.wire.oneway import Sent
 
 SEATS = 2  # chunks for each slot that wait, or are not asked to their end yet
 MOST_SEATS = 16  # and with those that only wait for their last replies
@@ -175,7 +175,7 @@ class Teams:
             engine, backend = engines.find("processes", chunk.backend, self._inner)
             tally = None
             if chunk.forgetful:
-                from resolver.wire.volley import Forgetful, Sent
+                from resolver.wire.oneway import Forgetful, Sent
 
                 tally = Sent([0], [0], [])
                 backend = Forgetful(tally)

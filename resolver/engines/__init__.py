@@ -42,7 +42,7 @@ ENGINES = {
     ),
     "threads": _Engine("resolver.engines.threads", {"wire": "poll", "system": "call", "dnspython": "call"}, None, None),
     "processes": _Engine(
-        "resolver.engines.processes", {"wire": "chunks", "system": "chunks", "dnspython": "chunks"}, None, None
+        "resolver.processes.engine", {"wire": "chunks", "system": "chunks", "dnspython": "chunks"}, None, None
     ),
     "twisted": _Engine(
         "resolver.engines.twisted",
@@ -51,7 +51,7 @@ ENGINES = {
         "twisted",
     ),
     "redis": _Engine(
-        "resolver.engines.redis", {"wire": "chunks", "system": "chunks", "dnspython": "chunks"}, "celery", "redis"
+        "resolver.distributed.engine", {"wire": "chunks", "system": "chunks", "dnspython": "chunks"}, "celery", "redis"
     ),
 }
 BACKENDS = {

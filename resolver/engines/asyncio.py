@@ -19,10 +19,10 @@ from resolver.engines.base import PollBackend
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 
+    from resolver.attempts import Reply
     from resolver.engines.base import Backend, Channel, Queries
-    from resolver.message import Result
+    from resolver.model import Result
     from resolver.policy import Policy
-    from resolver.tries import Reply
 
 
 class Asyncio(NamedTuple):

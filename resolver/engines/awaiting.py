@@ -11,19 +11,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from resolver.attempts import Tries, ask_async
 from resolver.engines.base import AwaitBackend, CallBackend
 from resolver.engines.daemons import Daemons
 from resolver.engines.lanes import LaneGate, Lanes
-from resolver.tries import Tries, ask_async
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
+    from resolver.attempts import AsyncSession, Reply, Session
     from resolver.engines.base import Backend, Queries
-    from resolver.message import Query, Result
+    from resolver.model import Query, Result
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
-    from resolver.tries import AsyncSession, Reply, Session
 
     # Something to await in this loop, and how any other thread settles it.
     Promise = Callable[[], tuple[Awaitable[Reply], Callable[[Reply | BaseException], None]]]

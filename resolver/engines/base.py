@@ -12,7 +12,7 @@ It pushes, because an event loop cannot yield to a caller who does not know it. 
 How it waits depends on the backend's style. `poll`: sockets in a channel; the engine waits until one is ready, with
 whatever its library waits, and calls the channel. This is the style of the wire backend, and fits every engine.
 `call`: a session whose `ask` blocks; the engine has workers, each of which follows the tries of one lookup at a time
-(tries.py). `await`: the same with an `ask` that is awaited. When a try of these two may go, lanes.py says. How each
+(attempts.py). `await`: the same with an `ask` that is awaited. When a try of these two may go, lanes.py says. How each
 engine waits on each backend stands in the table (engines/__init__.py).
 """
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from resolver.message import Query, Result
+    from resolver.attempts import AsyncSession, Session
+    from resolver.model import Query, Result
     from resolver.policy import Policy
-    from resolver.tries import AsyncSession, Session
 
 
 class Queries(Protocol):

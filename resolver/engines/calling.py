@@ -13,14 +13,14 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from resolver.attempts import Tries, ask
 from resolver.engines.lanes import LaneGate, Lanes
-from resolver.tries import Tries, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.engines.base import CallBackend, Queries
-    from resolver.message import Query, Result
+    from resolver.model import Query, Result
     from resolver.policy import Policy
 
 # Lookups in flight where the user names no number. A blocking backend costs half a millisecond of the interpreter for

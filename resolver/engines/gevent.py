@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from resolver.engines.base import Backend, Queries
-    from resolver.message import Result
+    from resolver.model import Result
     from resolver.policy import Policy
 
 _PATCHED = ("socket", "select", "ssl", "time")  # what the backends wait with

@@ -16,18 +16,18 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from resolver.attempts import Gate
 from resolver.congestion import Window
-from resolver.message import Status
-from resolver.tries import Gate
+from resolver.model import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from resolver.attempts import Reply, Tries
     from resolver.congestion import Round
-    from resolver.message import Query
+    from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
-    from resolver.tries import Reply, Tries
 
 LOOKED = 0.005  # seconds that the time spent waiting may be old
 TICK = 0.0005  # seconds between looks whether a round is over

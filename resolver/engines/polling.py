@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.engines.base import PollBackend, Queries
-    from resolver.message import Result
+    from resolver.model import Result
     from resolver.policy import Policy
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from resolver.engines.base import Queries
-    from resolver.message import Query
+    from resolver.model import Query
     from resolver.policy import Policy
 
 FIRST = 16  # queries in a chunk at first, so that a short list is spread

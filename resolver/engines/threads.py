@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.engines.base import Backend, Queries
-    from resolver.message import Result
+    from resolver.model import Result
     from resolver.policy import Policy
 
 SPARE = 32  # lookups that wait in the queue: a thread goes on with one before the calling thread has its turn

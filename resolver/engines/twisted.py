@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
+    from resolver.attempts import Reply
     from resolver.engines.base import Backend, Channel, Queries
-    from resolver.message import Result
+    from resolver.model import Result
     from resolver.policy import Policy
-    from resolver.tries import Reply
 
 
 class Twisted(NamedTuple):

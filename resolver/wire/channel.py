@@ -14,7 +14,7 @@ import ssl
 import time
 from typing import TYPE_CHECKING
 
-from resolver.limits import descriptors_left
+from resolver.descriptors import descriptors_left
 from resolver.wire.exchange import Exchange
 from resolver.wire.tcp import Closed, Stream
 from resolver.wire.udp import UNREACHABLE, Datagram
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.engines.base import Queries
-    from resolver.message import Result
+    from resolver.model import Result
     from resolver.policy import Policy
     from resolver.wire.inflight import Flow
 

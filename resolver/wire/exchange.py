@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING
 
 from resolver import policy as rule
 from resolver.congestion import Round, TokenBucket
-from resolver.message import ANSWERED, Query, Record, Result, Status
-from resolver.wire import codec
+from resolver.dns import message as codec
+from resolver.model import ANSWERED, Query, Record, Result, Status
 from resolver.wire.connections import Connection
 from resolver.wire.flows import Flows
 from resolver.wire.inflight import NOWHERE, Flow, InFlight

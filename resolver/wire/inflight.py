@@ -14,7 +14,7 @@ import msgspec
 
 from resolver import policy as rule
 from resolver.congestion import Round
-from resolver.message import Query, Result, Status
+from resolver.model import Query, Result, Status
 
 if TYPE_CHECKING:
     from resolver.wire.servers import Server

@@ -1,9 +1,10 @@
 """The nameservers of a run, and whose turn it is.
 
 All get their turn, as far as their windows allow. One that is of no use while another answers rests: it has never
-answered and a query to it ran out, or it fails or refuses nearly everything. It is asked only where all are so, or with one query at times to see
-whether that is over. A short list goes to all of them: shares follow from what there is to ask, not from what there is
-room for. Looking costs by the nameservers in use, not by all of them: there may be thousands.
+answered and a query to it ran out, or it fails or refuses nearly everything. It is asked only where all are so, or with
+one query at times to see whether that is over. A short list goes to all of them: shares follow from what there is to
+ask, not from what there is room for. Looking costs by the nameservers in use, not by all of them: there may be
+thousands.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from resolver.wire.inflight import Flow, InFlight
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from resolver.message import Query
+    from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
     from resolver.wire.flows import Flows

@@ -21,19 +21,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resolver.engines.base import PollBackend
 from resolver.engines.calling import CONCURRENCY
-from resolver.engines.chunk import Begin, Block, Broke, Done, Left, Ready, Went, Work
-from resolver.engines.crew import Crew
 from resolver.engines.supply import CHUNK, DEATHS, FIRST, Supply, shares
-from resolver.message import Status
+from resolver.model import Status
+from resolver.processes.pool import Crew
+from resolver.processes.protocol import Begin, Block, Broke, Done, Left, Ready, Went, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.engines.base import Backend, Queries
-    from resolver.engines.chunk import FromChild
-    from resolver.engines.crew import Child, Spares
-    from resolver.message import Query, Result
+    from resolver.model import Query, Result
     from resolver.policy import Policy
+    from resolver.processes.pool import Child, Spares
+    from resolver.processes.protocol import FromChild
 
 VAIN = 12  # children in a row that die before any of them gave a result: it is not the lookups' fault then
 AHEAD = 2  # chunks that wait in a child, so that it does not run dry;
@@ -47,7 +47,7 @@ class Processes(NamedTuple):
     """Children that each run the engine `inner`; as many as there are cores to run on, or `children`.
 
     spares: where children come from, and are kept for another run; None: they end with this one.
-    packed: deliver what can be sent on as it is, Blocks in place of results (engines/chunk.py).
+    packed: deliver what can be sent on as it is, Blocks in place of results (processes/protocol.py).
     parties: processes of the run at its nameservers, in all places, as far as is known; at least the children are.
     """
 
@@ -100,7 +100,7 @@ class _Run:
         self._vain = 0  # and before any gave a result
         # The first child loads the package while we do.
         self._crew.hire()
-        from resolver.wire.volley import Forgetful
+        from resolver.wire.oneway import Forgetful
 
         self._tally = backend.tally if isinstance(backend, Forgetful) else None
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import struct
 
-from resolver.wire import names, rdata
+from resolver.dns import name as names
+from resolver.dns import rdata
 
 IN = 1
 

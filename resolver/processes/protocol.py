@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from resolver.message import Query, Result, Status
+from resolver.model import Query, Result, Status
 from resolver.policy import Policy
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Begin(msgspec.Struct, tag="begin"):
-    """To a child, first: its share of the policy, how many there are, and is no reply awaited (wire/volley.py)?
+    """To a child, first: its share of the policy, how many there are, and is no reply awaited (wire/oneway.py)?
 
     packed: results are to be sent on elsewhere, so they come as Blocks.
     """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from resolver import policy as rule
 from resolver.congestion import TokenBucket
-from resolver.message import Query, Record, Result, Status
+from resolver.model import Query, Record, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from resolver import wire
 from resolver.congestion import TokenBucket, Window
-from resolver.wire import codec
+from resolver.dns import message as codec
 from resolver.wire.exchange import BATCH
 from resolver.wire.flows import RENEWED
 from resolver.wire.inflight import Flow
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.engines.base import Queries
-    from resolver.message import Result
+    from resolver.model import Result
     from resolver.policy import Policy
 
 

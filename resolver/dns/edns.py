@@ -6,7 +6,8 @@ stepped over all sections before, so that the message is known to be whole; an o
 
 from __future__ import annotations
 
-from resolver.wire import names, rdata
+from resolver.dns import name as names
+from resolver.dns import rdata
 
 EDE = 15
 

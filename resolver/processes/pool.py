@@ -17,13 +17,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from resolver.engines.chunk import Frames, FromChild, Left, Ready, Stop, frame
+from resolver.processes.protocol import Frames, FromChild, Left, Ready, Stop, frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from resolver.engines.chunk import ToChild
-    from resolver.message import Query
+    from resolver.model import Query
+    from resolver.processes.protocol import ToChild
 
 _READ = 1 << 16  # octets: a larger buffer would be mapped and unmapped by each call
 REST = 0.2  # seconds that children have to stop, at the end of a run, where they may be kept
@@ -186,7 +186,7 @@ class Child:
             # -P none that lie about in the working directory. A session of its own: Ctrl-C at the terminal is for the
             # parent. Its standard input is the pipe, and its standard output nobody's: ours belong to the caller.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "resolver.engines.child", inner, backend],
+                [sys.executable, "-P", "-m", "resolver.processes.child", inner, backend],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env={**_MALLOC, **os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},

@@ -17,9 +17,10 @@ import struct
 from socket import inet_ntoa
 from typing import TYPE_CHECKING, Any
 
-from resolver.message import Query, Record, Status
-from resolver.wire import edns, names, rdata, referral
-from resolver.wire.names import Malformed
+from resolver.dns import edns, rdata, referral
+from resolver.dns import name as names
+from resolver.dns.name import Malformed
+from resolver.model import Query, Record, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable

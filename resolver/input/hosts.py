@@ -13,13 +13,13 @@ import threading
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Protocol
 
-from resolver.message import Query, Result, Status
-from resolver.sources import Block
+from resolver.input.sources import Block
+from resolver.model import Query, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from resolver.sources import Run, Source
+    from resolver.input.sources import Run, Source
 
 _BARREN = 8  # blocks without a host that one take reads at most
 

@@ -20,8 +20,8 @@ from collections.abc import Iterator, Sized
 from itertools import chain, cycle, islice, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from resolver.names import Stretch, name_of, stretches
-from resolver.readahead import InTask, InThread, ReadAhead
+from resolver.input.names import Stretch, name_of, stretches
+from resolver.input.readahead import InTask, InThread, ReadAhead
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable

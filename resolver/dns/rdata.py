@@ -13,8 +13,8 @@ import socket
 import struct
 from collections.abc import Callable
 
-from resolver.wire import names
-from resolver.wire.names import Malformed
+from resolver.dns import name as names
+from resolver.dns.name import Malformed
 
 A, NS, CNAME, SOA, AAAA, OPT, ANY = 1, 2, 5, 6, 28, 41, 255
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from resolver.message import Status
+from resolver.model import Status
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
     from rich.table import Table as RichTable
 
-    from resolver.message import Result
+    from resolver.model import Result
 
 FORMATS = ("text", "table", "jsonl", "csv")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from resolver.message import Status
+from resolver.model import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import rich.progress
     from rich.console import Console
 
-    from resolver.message import Result
+    from resolver.model import Result
 
 INTERVAL = 0.1  # seconds between two drawings
 DELAY = 0.3  # seconds before the first: a run that is over sooner shows no display, and does not load rich

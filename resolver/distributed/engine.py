@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from resolver.distributed.outstanding import Order
     from resolver.engines.base import Backend, Queries
-    from resolver.message import Query, Result
+    from resolver.model import Query, Result
     from resolver.policy import Policy
-    from resolver.wire.volley import Sent
+    from resolver.wire.oneway import Sent
 
 ALONE = 10.0  # seconds between two sentences that no worker is there
 # Seconds that workers have, when the run ends early, to say how far they came: its deadline is theirs too; of Ctrl-C
@@ -80,7 +80,7 @@ class Redis(NamedTuple):
         return self._replace(url=url, standing=Standing())
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
-        from resolver.wire.volley import Forgetful
+        from resolver.wire.oneway import Forgetful
 
         with contextlib.ExitStack() as opened:
             url, tend = self.url, None

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from resolver.message import ANSWERED, Status
+from resolver.model import ANSWERED, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from resolver.hosts import Lookups
-    from resolver.message import Query, Result
+    from resolver.input.hosts import Lookups
+    from resolver.model import Query, Result
 
 UNANSWERED = "unanswered"  # every status but those of ANSWERED
 UNDONE = frozenset({Status.DEADLINE, Status.CANCELLED})  # results of the run, and not of the lookup

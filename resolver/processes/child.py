@@ -1,6 +1,6 @@
 """What runs in a child of the engine `processes`: an engine of its own over the queries that come down the pipe.
 
-`python -m resolver.engines.child ENGINE BACKEND`; the pipe is a socket, passed as standard input. A thread that no
+`python -m resolver.processes.child ENGINE BACKEND`; the pipe is a socket, passed as standard input. A thread that no
 engine, hanging lookup or monkey-patching can hold up watches over its end, and over nothing else (woken for each chunk,
 it would take the interpreter from the engine): when the pipe ends, the run is over, or the parent is dead, and this
 process ends at once, wherever it is.
@@ -20,7 +20,7 @@ from collections import deque
 from select import POLLIN, poll
 from typing import TYPE_CHECKING
 
-from resolver.engines.chunk import (
+from resolver.processes.protocol import (
     Begin,
     Broke,
     Done,
@@ -38,9 +38,9 @@ from resolver.engines.chunk import (
 
 if TYPE_CHECKING:
     from resolver.engines.base import Backend, Engine
-    from resolver.engines.chunk import FromChild
-    from resolver.message import Query, Result
-    from resolver.wire.volley import Sent
+    from resolver.model import Query, Result
+    from resolver.processes.protocol import FromChild
+    from resolver.wire.oneway import Sent
 
 LULL = 0.05  # seconds: the longest that a stop goes unseen,
 HUNGRY = 0.01  # and queries that came, where there are no others
@@ -81,7 +81,7 @@ def _serve(pipe: Pipe, engine: Engine, backend: Backend) -> None:
         return
     tally = None
     if begin.forgetful:
-        from resolver.wire.volley import Forgetful, Sent
+        from resolver.wire.oneway import Forgetful, Sent
 
         tally = Sent([0], [0], [])
         backend = Forgetful(tally)

@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from resolver.kept import UNDONE, Kept, Lines, Remaining, rows_of
+from resolver.output.kept import UNDONE, Kept, Lines, Remaining, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from resolver.batch import Summary
-    from resolver.hosts import Lookups
-    from resolver.message import Result
-    from resolver.sources import Source
+    from resolver.input.hosts import Lookups
+    from resolver.input.sources import Source
+    from resolver.model import Result
 
 _CHECKED = 1000  # lookups of a list that are compared at a time
 _FIRST = b'{"resumes":'

@@ -1,0 +1,1 @@
+"""DNS as octets: messages, names and record data. No I/O, no policy."""

@@ -1,0 +1,1 @@
+"""Input of a run: text -> Query, or an INVALID Result."""

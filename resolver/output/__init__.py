@@ -1,0 +1,1 @@
+"""Output of a run: Result -> text, and what people see meanwhile."""
