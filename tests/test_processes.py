@@ -533,7 +533,7 @@ def test_packed_results_are_joined_and_taken_apart() -> None:
 def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str) -> None:
     """Have every child run these lines first."""
     program = tmp_path / "python"
-    lines = f"import os, time\nfrom resolver.engines import child\n{first}\nchild.main()"
+    lines = f"import os, time\nfrom resolver.processes import child\n{first}\nchild.main()"
     # The child is called as: python -P -m resolver.processes.child ENGINE BACKEND
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -c \'{lines}\' "$4" "$5"\n')
     program.chmod(0o755)

@@ -162,6 +162,8 @@ class Link:
                 # From the beginning: what was read is trimmed, and after a loss its numbers may begin anew.
                 got: Any = client.xread({results: "0"}, count=ENTRIES, block=BLOCK)
                 for _, entries in got or []:
+                    if not entries:  # a Redis that has just loaded its data may name the stream alone
+                        continue
                     reports = []
                     for _, fields in entries:
                         if self._closed.is_set():
