@@ -64,8 +64,18 @@ def reply(query: bytes, rcode: int = 0, *, truncated: bool = False) -> bytes:
 class Net:
     """An exchange with its network. `decide(flow, query, number)` says what becomes of a query, and when."""
 
-    def __init__(self, policy: Policy, decide: Decide, *, begins: float = 1000.0, dry: int = 0, seed: int = 0) -> None:
-        self.exchange = Exchange(policy, policy.nameservers, "by hand", random.Random(seed).randbytes)
+    def __init__(
+        self,
+        policy: Policy,
+        decide: Decide,
+        *,
+        begins: float = 1000.0,
+        dry: int = 0,
+        seed: int = 0,
+        entropy: Callable[[int], bytes] | None = None,
+    ) -> None:
+        entropy = entropy or random.Random(seed).randbytes
+        self.exchange = Exchange(policy, policy.nameservers, "by hand", entropy)
         self.policy = policy
         self.now = self.begun = begins
         self.results: list[Result] = []
@@ -97,7 +107,8 @@ class Net:
         exchange = self.exchange
         exchange.flush(self.now, self._take)
         while exchange.outbox:
-            outbox, exchange.outbox = exchange.outbox, []
+            outbox = exchange.outbox.copy()
+            exchange.outbox.clear()
             for flow, messages in outbox:
                 self._send(flow, messages)
         self._collect()
@@ -132,10 +143,7 @@ class Net:
         exchange = self.exchange
         assert 0 == exchange.in_flight
         assert [] == [flow for flow in self.flows if flow.in_flight]
-        assert [] == list(exchange._timers)
-        assert not exchange._paused
-        queues = [queue for server in exchange.servers for queue in server.queues()]
-        assert [] == [lookup for queue in queues for lookup in queue if not lookup.ended]
+        assert [] == exchange.lookups()
         # What was sent and never answered is presumed lost before long, and fills no window any more.
         for seconds in (0.0, 1.0, 10.0, 100.0):
             for server in exchange.servers:
@@ -365,10 +373,11 @@ def test_silence_ends(begins: float, timeout: float, tries: int, rate: float | N
 
 def test_ids_are_unique_on_a_path() -> None:
     """However poor the entropy, no two lookups on a flow share an ID."""
-    net = Net(policy(concurrency=600), always(Fate.LOSS))
     poor = random.Random(1)
-    net.exchange._entropy = net.exchange._flows._entropy = lambda n: bytes(
-        poor.choice((0, poor.randrange(256))) for _ in range(n)
+    net = Net(
+        policy(concurrency=600),
+        always(Fate.LOSS),
+        entropy=lambda n: bytes(poor.choice((0, poor.randrange(256))) for _ in range(n)),
     )
     net._waiting = [Query(index, "h", f"host{index}.example.", "A") for index in range(600)]
     net.step()

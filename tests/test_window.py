@@ -159,7 +159,8 @@ class Client:
         self._receive()
         self.now += TURN
         exchange.flush(self.now, self._take)
-        outbox, exchange.outbox = exchange.outbox, []
+        outbox = exchange.outbox.copy()
+        exchange.outbox.clear()
         for flow, messages in outbox:
             for message in messages:
                 self.now += COST

@@ -85,7 +85,8 @@ class Channel:
                 self.drain(link.fd)
         exchange.flush(now, self._queries.take)
         while exchange.outbox:
-            outbox, exchange.outbox = exchange.outbox, []
+            outbox = exchange.outbox.copy()
+            exchange.outbox.clear()
             for flow, messages in outbox:
                 self._close_dropped()
                 self._send(flow, messages, now)

@@ -24,19 +24,18 @@ rotation's (servers.py), what octets mean the codec's (codec.py), how often is a
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 import os
 from typing import TYPE_CHECKING
 
 from resolver import policy as rule
-from resolver.congestion import Round, TokenBucket
+from resolver.congestion import Round
 from resolver.dns import message as codec
 from resolver.model import ANSWERED, Query, Record, Result, Status
 from resolver.wire.connections import Connection
 from resolver.wire.flows import Flows
 from resolver.wire.inflight import NOWHERE, Flow, InFlight
+from resolver.wire.sender import Sender
 from resolver.wire.servers import PROBE, Server, ServerRotation
 from resolver.wire.timers import Timers
 
@@ -46,14 +45,12 @@ if TYPE_CHECKING:
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 
-BATCH = 128  # queries that go out on one flow at once: their replies fit into a socket buffer of Linux' default size
 RECEIVE = 1280  # octets read of a datagram: more than the 1,232 we ask for; one that fills it was cut off
 PAUSE = 0.25  # seconds before a nameserver that failed locally (port closed) is asked again
 REFUSED = 0.005  # seconds before a query that the kernel refused to send goes again, doubled each time
 BLOCKED = 0.01  # seconds until a socket that took no more is tried again, should nobody say that it is ready
 REPEATS = 3  # of a lookup, for tries that our own sending lost
 FREE = 6  # queries of one lookup that use up no try for other reasons
-PROBES = 16  # new queries of which one may look whether a nameserver that rests is back
 SWEEP = 0.25  # seconds between looks for sockets that are no longer needed
 SOCKETS = 1 << 30  # no limit of sockets
 
@@ -82,50 +79,54 @@ class Exchange:
         self.policy = policy
         self.engine = engine
         self.results: list[Result] = []
-        self.outbox: list[tuple[Flow, list[bytes]]] = []
-        self.in_flight = 0
-        self.queries_sent = 0
         self.idled = 0.0  # seconds that the engine spent waiting for sockets
-        self.exhausted = False
-        self._entropy = entropy
-        self._clock = clock
-        self._bucket = TokenBucket(policy.rate) if policy.rate else None
         self._timers = Timers(policy)
         self._flows = Flows(policy.in_flight, len(nameservers), entropy, sockets, self._timers.__contains__)
         self.dropped = self._flows.dropped
         self._rotation = ServerRotation(policy, nameservers, parties, self._flows)
         self.servers = self._rotation.servers
-        self._paused: list[tuple[float, int, InFlight]] = []
-        self._count = itertools.count()
+        self._sender = Sender(policy, self._rotation, self._flows, self._timers, entropy, clock)
+        self.outbox = self._sender.outbox
         self._wake = 0.0
         self._swept = 0.0
         self._blocked = False  # a socket took no more
 
+    @property
+    def in_flight(self) -> int:
+        """Lookups that were taken and have not ended."""
+        return self._sender.in_flight
+
+    @property
+    def queries_sent(self) -> int:
+        """Messages that went out."""
+        return self._sender.queries_sent
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is in flight, and nothing more will come."""
+        return self._sender.exhausted and not self._sender.in_flight
+
+    def lookups(self) -> list[InFlight]:
+        """Return what is in flight: those that wait for a reply, and those that wait to be sent."""
+        return [lookup for lookup in (*self._timers, *self._sender) if not lookup.ended]
+
     # --- Time passes.
 
     def flush(self, now: float, take: Callable[[int], list[Query] | None]) -> None:
-        """Give up on what is overdue, then fill `outbox` with what may be sent: tries again first, then new queries.
+        """Give up on what is overdue, then fill `outbox` with what may be sent.
 
         `take(n)` gives up to n queries: an empty list when there is none just now, None when none will come.
         """
         self._expire(now)
-        while self._paused and self._paused[0][0] <= now:
-            self._queue(heapq.heappop(self._paused)[2])
+        for server in self._rotation.in_use:
+            if self._rotation.held(server):
+                self._end_held(server, now)
         if now - self._swept > SWEEP:
             self._swept = now
             self._flows.sweep()
         self._flows.searched()
-        grant = self._bucket.allowance(now) if self._bucket else 1 << 30
-        in_use = self._rotation.in_use
-        for server in list(in_use):
-            server.window.tick(now, self.idled)
-            if server.waiting or self._rotation.held(server):
-                grant -= self._relaunch(server, grant, now)
-            elif server.window.idle:
-                del in_use[server]
-        if not self.exhausted:
-            self._take(grant, now, take)
-        self._wake = self._due(now)
+        self._sender.fill(now, self.idled, take)
+        self._wake = min(self._timers.due(), self._sender.due(now))
         self._blocked = False
 
     def overdue(self, now: float) -> set[Flow]:
@@ -137,17 +138,9 @@ class Exchange:
         wait = max(0.0, self._wake - now)
         return min(wait, BLOCKED) if self._blocked else wait
 
-    @property
-    def idle(self) -> bool:
-        """Nothing is in flight, and nothing more will come."""
-        return self.exhausted and not self.in_flight
-
     def abandon(self) -> None:
         """The run ends early: write into each unfinished query how far it came."""
-        lookups = list(self._timers)
-        lookups += [lookup for server in self._rotation.in_use for queue in server.queues() for lookup in queue]
-        lookups += [lookup for _, _, lookup in self._paused]
-        for lookup in lookups:
+        for lookup in self.lookups():
             if lookup.sends and not lookup.ended:
                 lookup.query.attempts, lookup.query.asked = lookup.sends, lookup.first
 
@@ -209,7 +202,7 @@ class Exchange:
                 del in_flight[ident]
                 timers.pop(query.index, None)
                 lookup.ended = True
-                self.in_flight -= 1
+                self._sender.in_flight -= 1
             else:
                 self._end(lookup, sent)
             if not lookup.edns:
@@ -291,27 +284,27 @@ class Exchange:
             if flow.sent > 1 and self._repeated(lookup):
                 lookup.alone = lookup.broke or not flow.replies
                 lookup.broke = True
-                self._queue(lookup)
+                self._sender.queue(lookup)
             else:
                 self._rotation.failure(flow.server, now, silence=False)
                 self._try_failed(lookup, Status.ERROR, reason, flow, now)
 
     def refused(self, flow: Flow, messages: Iterable[bytes], reason: str, now: float) -> None:
         """The kernel refused to send these (a full table, a filter's rule): each goes again in a moment."""
-        for lookup in self._take_back(flow, messages):
+        for lookup in self._sender.take_back(flow, messages):
             if lookup.free < FREE:
                 lookup.free += 1
-                self._pause(lookup, now + min(math.ldexp(REFUSED, lookup.free), self.policy.wait(1)))
+                self._sender.pause(lookup, now + min(math.ldexp(REFUSED, lookup.free), self.policy.wait(1)))
             else:
                 lookup.sends += 1  # of that try
-                self.queries_sent += 1
+                self._sender.queries_sent += 1
                 self._try_failed(lookup, Status.ERROR, reason, flow, now)
 
     def unsent(self, flow: Flow, messages: Iterable[bytes]) -> None:
         """The socket takes no more for now: these did not go out after all, and are the next to go."""
         self._blocked = True
-        for lookup in reversed(self._take_back(flow, messages)):
-            self._queue(lookup, first=True)
+        for lookup in reversed(self._sender.take_back(flow, messages)):
+            self._sender.queue(lookup, first=True)
 
     def no_socket(self, flow: Flow, messages: Iterable[bytes], reason: str, now: float) -> None:
         """There is no descriptor left for this flow: what was to leave there waits until one is given back."""
@@ -354,7 +347,7 @@ class Exchange:
                 lookup.stream = True
             else:
                 lookup.edns = False
-            self._queue(lookup, server)
+            self._sender.queue(lookup, server)
         else:
             self._rotation.failure(server, now, silence=False)
             self._try_failed(lookup, status or Status.ERROR, error, flow, now)
@@ -370,7 +363,7 @@ class Exchange:
                 if blamed and not flow.refused and flow.sent > 1 and self._repeated(lookup):
                     lookup.alone = quiet and lookup.broke
                     lookup.broke = True
-                    self._queue(lookup)
+                    self._sender.queue(lookup)
                     continue
             else:
                 server.window.expired(lookup.round, now)
@@ -405,21 +398,6 @@ class Exchange:
         flow.in_flight.clear()
         return stranded
 
-    def _take_back(self, flow: Flow, messages: Iterable[bytes]) -> list[InFlight]:
-        """Undo the sending of these messages, as far as their lookups are not elsewhere by now."""
-        lookups = [flow.in_flight.pop(message[:2]) for message in messages if message[:2] in flow.in_flight]
-        self.queries_sent -= len(lookups)
-        flow.sent -= len(lookups)
-        if self._bucket:
-            self._bucket.spend(-len(lookups))
-        for lookup in lookups:
-            self._timers.remove(lookup)
-            lookup.ident = b""
-            lookup.sends -= 1
-        if not flow.stream:
-            flow.server.window.unsent(len(lookups))
-        return lookups
-
     def _hear(self, lookup: InFlight, status: Status, error: str | None, flow: Flow) -> None:
         if rule.outranks(status, lookup.status):
             lookup.status, lookup.error, lookup.teller = status, error, flow
@@ -439,9 +417,9 @@ class Exchange:
         if server is not flow.server:
             lookup.stream, lookup.alone, lookup.edns = False, False, server.edns
         elif status is Status.ERROR and not self._rotation.held(server):
-            self._pause(lookup, now + min(PAUSE, self.policy.wait(1)))
+            self._sender.pause(lookup, now + min(PAUSE, self.policy.wait(1)))
             return
-        self._queue(lookup, server)
+        self._sender.queue(lookup, server)
 
     def _give_up(self, lookup: InFlight, now: float) -> None:
         self._end(lookup)
@@ -450,7 +428,7 @@ class Exchange:
     def _end(self, lookup: InFlight, answered: float = math.inf) -> None:
         """End a lookup. `answered`: when the query went out whose reply is the end; later ones say nothing of loss."""
         lookup.ended = True
-        self.in_flight -= 1
+        self._sender.in_flight -= 1
         waited = self._timers.remove(lookup)
         lookup.leave()
         for query in lookup.earlier or ():
@@ -459,141 +437,6 @@ class Exchange:
             if query.when > answered:
                 latest = waited and query.when == lookup.sent
                 query.flow.server.window.withdrawn(query.round, int(latest))
-
-    def _pause(self, lookup: InFlight, until: float) -> None:
-        heapq.heappush(self._paused, (until, next(self._count), lookup))
-
-    def _queue(self, lookup: InFlight, server: Server | None = None, *, first: bool = False) -> None:
-        """Have a lookup sent to a nameserver, or once more to the one that was asked last, when there is room."""
-        server = server or lookup.flow.server
-        queue = server.ready
-        if lookup.stream or server.stream:
-            connections = self._rotation.connections(server)
-            queue = connections.suspects if lookup.alone else connections.waiting
-        if first:
-            queue.appendleft(lookup)
-        else:
-            queue.append(lookup)
-        self._rotation.in_use[server] = None
-
-    # --- How a lookup is sent.
-
-    def _take(self, grant: int, now: float, take: Callable[[int], list[Query] | None]) -> None:
-        """Launch new queries as far as windows, pace and concurrency allow."""
-        room = min(grant, self.policy.in_flight - self.in_flight)
-        for _ in range(-(-room // PROBES)):
-            server = self._rotation.to_probe(now)
-            if server is None:
-                break
-            room -= self._draw([(1, server)], 1, now, take)
-        while room > 0 and not self.exhausted:
-            drawn = self._draw(self._rotation.rooms(room, BATCH, now), room, now, take)
-            if not drawn:
-                break
-            room -= drawn
-
-    def _draw(
-        self, rooms: list[tuple[int, Server]], most: int, now: float, take: Callable[[int], list[Query] | None]
-    ) -> int:
-        """Launch up to `most` new queries, evenly at these nameservers, each with its room; returns how many."""
-        wanted = min(most, sum([room for room, _ in rooms]))
-        queries = take(wanted) if wanted > 0 else []
-        if queries is None:
-            self.exhausted = True
-        if not queries:
-            return 0
-        if self._clock is not None:
-            # Reading hosts takes its time, a hundredth of a second where a name is the first to need a library.
-            now = self._clock()
-        for server, share in self._rotation.shares(queries, rooms):
-            self._launch(server, share, now)
-        return len(queries)
-
-    def _launch(self, server: Server, queries: list[Query], now: float) -> None:
-        questions = codec.questions(queries)
-        self.in_flight += len(queries)
-        at = 0
-        while at < len(queries):
-            most = len(queries)
-            flow: Flow | None
-            if server.stream:
-                connection = flow = self._rotation.connections(server).choose()
-                most = at + connection.room if connection else at
-            else:
-                flow = self._flows.next(server)
-            if flow is None:
-                flow = Flow(server, "udp")  # there is none to be had; these go as soon as there is
-                for query, question in zip(queries[at:], questions[at:], strict=True):
-                    self._queue(InFlight(query, question, b"", flow, NOWHERE, now, now, server.edns, sends=0))
-                return
-            self._launch_on(flow, queries[at:most], questions[at:most], now)
-            at = most
-
-    def _launch_on(self, flow: Flow, queries: list[Query], questions: list[bytes], now: float) -> None:
-        in_flight, timers, server = flow.in_flight, self._timers.tries[0], flow.server
-        round_ = NOWHERE if flow.stream else server.window.sent(len(queries), now)
-        edns = server.edns
-        head, tail = (codec.HEADER, codec.OPT) if edns else (codec.PLAIN_HEADER, b"")
-        idents, at = self._entropy(2 * len(queries)), 0
-        messages = []
-        for query, question in zip(queries, questions, strict=True):
-            ident = idents[at : at + 2]
-            at += 2
-            if ident in in_flight:
-                ident = self._flows.unused(flow)
-            in_flight[ident] = timers[query.index] = InFlight(query, question, ident, flow, round_, now, now, edns)
-            messages.append(ident + head + question + tail)
-        flow.sent += len(messages)
-        server.probe_at = now + PROBE
-        self._post(flow, messages)
-
-    def _relaunch(self, server: Server, grant: int, now: float) -> int:
-        """Send what waits for this nameserver, as far as allowed; returns how many."""
-        held = self._rotation.held(server)
-        if held:
-            self._end_held(server, now)
-            grant = min(grant, int(now >= server.probe_at))
-        count = 0
-        posts: dict[Flow, list[bytes]] = {}
-        for queue in server.queues():
-            allowed = grant - count
-            if queue is server.ready and not held:
-                allowed = min(allowed, server.window.allowance(now))
-            while queue and allowed > 0:
-                lookup = queue[0]
-                if not lookup.ended:
-                    flow = self._flow_for(lookup, server)
-                    if flow is None:
-                        break
-                    posts.setdefault(flow, []).append(self._send(lookup, flow, now))
-                    count += 1
-                    allowed -= 1
-                queue.popleft()
-        for flow, messages in posts.items():
-            self._post(flow, messages)
-        if count:
-            server.probe_at = now + PROBE
-        return count
-
-    def _flow_for(self, lookup: InFlight, server: Server) -> Flow | None:
-        if not (lookup.stream or server.stream):
-            return self._flows.further(server, lookup)
-        connections = self._rotation.connections(server)
-        return connections.choose_alone() if lookup.alone else connections.choose()
-
-    def _send(self, lookup: InFlight, flow: Flow, now: float) -> bytes:
-        """Put the next query of a lookup on this flow; returns the message that leaves there."""
-        if not lookup.sends:
-            lookup.first = now
-        lookup.flow, lookup.ident = flow, self._flows.unused(flow)
-        flow.in_flight[lookup.ident] = lookup
-        flow.sent += 1
-        lookup.sends += 1
-        lookup.sent = now
-        lookup.round = NOWHERE if flow.stream else flow.server.window.sent(1, now)
-        self._timers.add(lookup)
-        head, tail = (codec.HEADER, codec.OPT) if lookup.edns else (codec.PLAIN_HEADER, b"")
-        return lookup.ident + head + lookup.question + tail
 
     def _opened(self, server: Server, now: float) -> None:
         """A closed port is open again: what it had refused is asked at once, at no try's cost."""
@@ -605,7 +448,7 @@ class Exchange:
                 server.window.failed(lookup.round, now)
                 lookup.round = NOWHERE
                 self._repeated(lookup)
-                self._queue(lookup)
+                self._sender.queue(lookup)
 
     def _end_held(self, server: Server, now: float) -> None:
         """Give up on what has met or waited for a closed port for as long as all its tries would take."""
@@ -623,23 +466,3 @@ class Exchange:
                     self._give_up(lookup, now)
                 else:
                     queue.append(lookup)
-
-    def _post(self, flow: Flow, messages: list[bytes]) -> None:
-        self.queries_sent += len(messages)
-        if self._bucket:
-            self._bucket.spend(len(messages))
-        self.outbox.append((flow, messages))
-
-    def _due(self, now: float) -> float:
-        """When `flush` next has something to do by itself."""
-        due = min(self._timers.due(), self._paused[0][0] if self._paused else math.inf)
-        wanted = not self.exhausted
-        for server in self._rotation.in_use:
-            if self._rotation.held(server):
-                due = min(due, server.probe_at if server.probe_at > now else now + PROBE)
-            elif server.ready or wanted:
-                due = min(due, now + server.window.wait(now))
-        if self._bucket and (wanted or any(server.waiting for server in self._rotation.in_use)):
-            # With tokens left something else holds the queries back.
-            due = min(due, now + (self._bucket.wait() or math.inf))
-        return due

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from resolver import wire
 from resolver.congestion import TokenBucket, Window
 from resolver.dns import message as codec
-from resolver.wire.exchange import BATCH
 from resolver.wire.flows import RENEWED
 from resolver.wire.inflight import Flow
+from resolver.wire.sender import BATCH
 from resolver.wire.servers import Server
 from resolver.wire.udp import Datagram
 
