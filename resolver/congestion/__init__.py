@@ -1,4 +1,4 @@
-"""How much one nameserver may be sent. No I/O and no DNS here: queries are numbers, and time is told from outside."""
+"""Limits of what one nameserver may be sent. No I/O and no DNS: queries are numbers, and time comes from outside."""
 
 from resolver.congestion.loss import Round
 from resolver.congestion.token_bucket import TokenBucket

@@ -38,17 +38,17 @@ class Blackout:
         self._silent = 0 if answered else self._silent + lost
 
     def shows(self, usual: float, now: float) -> bool:
-        """Is so much silence a blackout, where that share of loss is usual?"""
+        """Say whether so much silence is a blackout, where that share of loss is usual."""
         surprising: bool = max(usual, 0.5) ** self._silent < SURPRISE
         return now > self._trusted and self._silent >= SILENT and surprising
 
     def begin(self, opened: float, now: float) -> None:
-        """It is seen now, by a round that began at `opened`."""
+        """Begin a blackout that is seen now, by a round that began at `opened`."""
         self.since = self.probed = now
         self.round = opened
 
     def outlasted(self, now: float) -> bool:
-        """Has it lasted too long to be one? It is over then."""
+        """Say whether it has lasted too long to be a blackout; then it is over."""
         if self.since is None or now - self.since <= LONGEST:
             return False
         self.since = None

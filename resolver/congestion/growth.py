@@ -1,4 +1,4 @@
-"""How a window grows: while growing brings more replies a second, and not where it does not.
+"""Growth of a window: while growing brings more replies a second, and not where it does not.
 
 growing --(a full round, and more replies a second than at the size before)--> growing, at a multiple of the size
 growing --(a full round, and no more)--> standing, at the size before

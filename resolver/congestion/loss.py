@@ -1,4 +1,4 @@
-"""What was lost, and what was done about it: rounds, the account of loss, reductions, and the rate that gets through.
+"""Loss, and what was done about it: rounds, the account of loss, reductions, and the rate that gets through.
 
 A reduction is on trial until a review shows whether it cured anything:
 
@@ -47,7 +47,7 @@ class Round:
 
 
 class Reduction:
-    """What was reduced, and why: enough to undo it. `loss`: a share; `lost`: queries of `round`."""
+    """A reduction, with enough to undo it. `loss`: a share; `lost`: queries of `round`."""
 
     __slots__ = ("loss", "lost", "rate", "round", "size")
 
@@ -94,7 +94,7 @@ class LossAccount:
 
     @property
     def excessive(self) -> bool:
-        """Is more lost than is accepted, and than chance explains?"""
+        """Say whether more is lost than is accepted, and than chance explains."""
         excess = self._lost - self.accepted * self._sent
         return excess > 2 + TOLERATED * self._sent + 3 * math.sqrt(self.accepted * self._sent)
 
@@ -130,7 +130,7 @@ class LossAccount:
         return trial
 
     def due(self, now: float) -> bool:
-        """Is it time to review the reduction on trial?"""
+        """Say whether it is time to review the reduction on trial."""
         return self.trial is not None and (self._sent >= TELLING or now - self.changed > REVIEW)
 
     def review(self, *, queueing: bool) -> tuple[float, float] | None:

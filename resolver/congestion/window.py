@@ -1,4 +1,4 @@
-"""How much one nameserver may be sent: the congestion window, and the rate, of one nameserver.
+"""Congestion window and rate of one nameserver: how much it may be sent.
 
 Theory of operation. Queries are sent in *rounds* of a few hundredths of a second (half a round trip on a long path). A
 round is judged when all its replies are in, or when they are overdue (rtt.py), which is mostly long before a try's own
@@ -197,7 +197,7 @@ class Window:
             self._release(round_, in_flight)
 
     def congested(self, round_: Round, since: float) -> bool:
-        """Is a query of that round, sent at `since` and not answered, likely to be lost by our own doing?
+        """Say whether a query of that round, sent at `since` and not answered, was likely lost by our own doing.
 
         It is where its round was as much as was allowed, and a rate holds us back that loss has set, at a nameserver
         that has answered others since. Where some loss is accepted, for it is not our doing, only in a round with more.
@@ -331,8 +331,8 @@ class Window:
         return min(float(self.limit), max(self.size, self._near)) if short else float(self.limit)
 
     def _blacked_out(self, round_: Round, now: float) -> bool:
-        """Is it the nameserver that fell silent, while there was more to ask than it was sent? Not chance, then, nor a
-        few names that nobody answers."""
+        """Say whether the nameserver fell silent, with more to ask than it was sent: not chance, nor a few names that
+        nobody answers."""
         quiet = self._heard is not None and now - self._heard >= self._overdue()
         return quiet and round_.opened - self._pressed < 0.25 and self._blackout.shows(self._loss.usual, now)
 

@@ -1,6 +1,6 @@
 """The options of a reply's OPT record (RFC 6891), and what its extended errors (RFC 8914) say as a sentence.
 
-Nothing here is on the way of an ordinary answer. The one thing to know before changing anything: who reads options has
+Nothing here is on the way of an ordinary answer. Whoever reads options has
 stepped over all sections before, so that the message is known to be whole; an option may still be cut short.
 """
 
@@ -66,7 +66,7 @@ def errors(message: bytes, at: int) -> list[tuple[int, str]]:
 
 
 def sentence(message: bytes, at: int) -> str | None:
-    """What the extended errors say, for people; None where there is none."""
+    """Put the extended errors into words; None where there are none."""
     if len(message) - at < 15 or not (message[10] or message[11]):
         return None  # there is no OPT record, or none with an option
     said = []

@@ -1,11 +1,11 @@
-"""What goes over the wire: a question to octets, a reply's octets to status and records.
+"""Messages: a question to octets, a reply's octets to status and records (RFC 1035 section 4).
 
 The hot path of the whole tool: every lookup passes here twice. `_walk` reads any reply; before it, `one_address` and
 `_fast` read those that nearly every lookup gets, in a fraction of the time: one address; nothing at all; records
 written in the order in which they are followed. They may give up on whatever they like, but where they answer, they
 answer as `_walk` does.
 
-What to know before changing anything: whatever octets come in, `read` raises `Malformed` and nothing else, in time
+Whatever octets come in, `read` raises `Malformed` and nothing else, in time
 linear in their number. What never becomes an answer is stepped over, not parsed: a strange record in the additional
 section is no reason to drop a reply, nor are octets behind the last record. An answer whose rdata cannot be read is
 written as RFC 3597 has it.
@@ -98,7 +98,7 @@ def one_address(message: bytes, question: bytes, query: Query) -> list[Record] |
 
 
 def _one_a(size: int) -> Callable[[bytes], tuple[Any, ...]] | None:
-    """What takes such a message of this size apart: all but the question in it has a fixed length."""
+    """Return what takes such a message of this size apart: all but the question in it has a fixed length."""
     asked = size - 12 - 27
     if not 5 <= asked <= names.LONGEST + 4:
         return None
@@ -112,7 +112,7 @@ _NO_MORE = bytes(6)  # of OPT: no extended rcode, version 0, no flags, no option
 
 
 def match(message: bytes, question: bytes) -> int | None:
-    """Where the answer section begins, if the message is a reply to that question; else None. The ID is not looked at.
+    """Return where the answer section begins, if the message is a reply to that question, else None; IDs aside.
 
     The name is compared octet by octet without regard to letter case (RFC 4343). An error rcode with an empty question
     section matches too: some nameservers echo nothing when they refuse.
@@ -263,7 +263,7 @@ def _in_order(message: bytes, at: int, query: Query) -> Answer | None:
 
 
 def _simple(type: str) -> tuple[bytes, bytes, rdata.Reader]:
-    """How the first record of the type begins, how each one goes on after its owner, and who reads its rdata."""
+    """Return how the first record of the type begins, how each goes on after its owner, and the reader of its rdata."""
     type_and_class = _type_and_class(type)
     simple = _TO_QUESTION + type_and_class, type_and_class, rdata.reader(rdata.number(type))
     return _SIMPLE.setdefault(type, simple)

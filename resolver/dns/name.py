@@ -4,7 +4,7 @@
 In between, a name is always its uncompressed octets: length octets, labels, the root's zero. Lower case of those octets
 is what names are compared by: a length octet is below 64 and so never an ASCII letter.
 
-What to know before changing anything: a message is written by a stranger. Every pointer points before the segment it
+A message is written by a stranger. Every pointer points before the segment it
 stands in, so loops end; and what a pointer leads to is resolved once in a message (`known`), so 64 kB of long chains
 and of thousands of names with one tail cost no more than 64 kB of anything else.
 """
@@ -67,7 +67,7 @@ def _at_target(message: bytes, at: int, known: dict[int, bytes]) -> bytes:
 
 
 def skip(message: bytes, start: int) -> int:
-    """Where the name at `start` ends. What its pointer leads to is not looked at, only that it leads backward."""
+    """Return where the name at `start` ends. Of its pointer it is only checked that it leads backward."""
     at = start
     while length := message[at]:
         if length > 63:

@@ -3,7 +3,7 @@
 Own code for the types that nearly every lookup asks for; dnspython, imported when the first other one comes, for the
 rest. The texts are dnspython's, octet for octet: the tests hold the one against the other.
 
-What to know before changing anything: a reader gets octets of a stranger. It may read past its rdata, but not return
+A reader gets octets of a stranger. It may read past its rdata, but not return
 a text then; and dnspython takes up to 0.5 ms for one rdata, so no type that is asked in bulk should be left to it.
 """
 
@@ -24,7 +24,7 @@ Reader = Callable[[bytes, int, int, dict[int, bytes]], str]
 
 
 def reader(number: int) -> Reader:
-    """Who turns the rdata of a type into presentation format: `(message, offset, octets, known as in names.read)`.
+    """Return the reader of a type's rdata: `(message, offset, octets, known as in names.read)` -> presentation.
 
     It raises `Malformed` where the rdata does not fit its type exactly, or `IndexError` and `struct.error` where the
     message ends too early.
@@ -179,7 +179,7 @@ def number(mnemonic: str) -> int:
 
 
 def no_type(text: str) -> str:
-    """What to tell somebody who asks for a record type that there is not."""
+    """Sentence for somebody who asks for a record type that there is not."""
     usual = "A, AAAA, CAA, CNAME, DS, HTTPS, MX, NS, PTR, SOA, SRV, TXT"
     return f"{text!r} is not a record type; valid: {usual}, any other of IANA's list, or TYPE and a number"
 

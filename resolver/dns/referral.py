@@ -1,6 +1,6 @@
 """Whether a reply without answers is a referral, and where to, as a sentence (RFC 2308 section 2.2).
 
-What to know before changing anything: the message comes from a stranger, and its authority section may hold anything.
+The message comes from a stranger, and its authority section may hold anything.
 """
 
 from __future__ import annotations

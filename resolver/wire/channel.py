@@ -61,7 +61,7 @@ class Channel:
 
     @property
     def idle(self) -> bool:
-        """All queries were taken and each has its result."""
+        """Say whether all queries were taken and each has its result."""
         return self._exchange.idle
 
     @property
@@ -199,7 +199,7 @@ class Channel:
 
 
 def _reason(error: OSError, flow: Flow) -> str:
-    """What failed, as a sentence for `error`."""
+    """Put what failed into a sentence for `error`."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{flow.server.text} showed a certificate that does not fit: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

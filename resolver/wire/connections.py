@@ -54,12 +54,12 @@ class Connection(Flow):
 
     @property
     def room(self) -> int:
-        """How many more queries may go on it now."""
+        """Number of queries that may go on it now."""
         return int(max(0, min(self.depth - len(self.in_flight), self.most - self.sent)))
 
     @property
     def busy(self) -> bool:
-        """Has it queries to come, or waits for more than the last few of all that it carries?"""
+        """Say whether queries are to come, or more than the last few of all that it carries are awaited."""
         return self.sent < self.most or 4 * len(self.in_flight) >= self.most
 
 
@@ -95,7 +95,7 @@ class Connections:
         return self._silent > (FEW if self._answered else 1)
 
     def room(self) -> int:
-        """How many new queries may go on connections now."""
+        """Return how many new queries may go on connections now."""
         if self.waiting or self.suspects:
             return 0
         return sum(each.room for each in self.open) + self._may_open() * int(min(self._depth(), self._limit))
@@ -182,11 +182,11 @@ class Connections:
             self._alone.discard(connection)
 
     def uses(self, connection: Flow) -> bool:
-        """May this connection get more queries?"""
+        """Say whether this connection may get more queries."""
         return connection in self.open and isinstance(connection, Connection) and connection.sent < connection.most
 
     def _may_open(self) -> int:
-        """How many more connections may be opened."""
+        """Return how many more connections may be opened."""
         if not self._answered:
             return 0 if self.open else 1
         most = max(FEW, min(MANY, math.ceil(TOGETHER / min(self._limit, self._deepest))))
@@ -210,7 +210,7 @@ class Connections:
         return min(self._deepest, TRIAL if self._distrusted else DEPTH)
 
     def _learn(self, connection: Connection) -> None:
-        """It took so many, and no more."""
+        """Learn from a connection that took so many queries, and no more."""
         if connection.alone or not connection.replies:
             return
         if connection.most > self._limit:

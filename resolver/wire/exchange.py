@@ -307,7 +307,7 @@ class Exchange:
             self._sender.queue(lookup, first=True)
 
     def no_socket(self, flow: Flow, messages: Iterable[bytes], reason: str, now: float) -> None:
-        """There is no descriptor left for this flow: what was to leave there waits until one is given back."""
+        """Keep what was to leave on a flow for which no descriptor is left, until one is given back."""
         flow.server.forget(flow)
         if self._flows.lessen(flow):
             self.unsent(flow, messages)
@@ -378,7 +378,7 @@ class Exchange:
             self._try_failed(lookup, status, flow.refused, flow, now, counts=not ours)
 
     def _repeated(self, lookup: InFlight) -> bool:
-        """May a lookup be asked once more at no try's cost? Then it is counted, and waits no longer."""
+        """Have a lookup asked once more at no try's cost, if it may be; returns whether it may."""
         if lookup.free >= FREE:
             return False
         lookup.free += 1

@@ -1,4 +1,4 @@
-"""Where a query leaves from: which UDP socket, under which ID, and how many sockets there may be.
+"""UDP flows: which socket a query leaves from, under which ID, and how many sockets there may be.
 
 IDs are random, and source ports are several and renewed as the run goes (RFC 5452 section 9.2), so that a forger off
 the way has both to guess. What fails on a network often belongs to one port: a balancer or NAT has pinned it to a dead
@@ -143,11 +143,11 @@ class Flows:
 
     @property
     def short(self) -> bool:
-        """There are as many sockets as may be."""
+        """Say whether there are as many sockets as may be."""
         return len(self._open) >= self.limit
 
     def lessen(self, flow: Flow) -> bool:
-        """There is no descriptor for this flow: have no more than there are. False where there are none at all."""
+        """Have no more flows than there are, without this one, which got no descriptor; False where there are none."""
         self._open.pop(flow, None)
         if not self._open:
             return False

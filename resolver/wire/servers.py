@@ -85,7 +85,7 @@ class Server:
         self.rested = 0.0  # until when
 
     def uses(self, flow: Flow) -> bool:
-        """May this flow get more queries?"""
+        """Say whether this flow may get more queries."""
         if flow.stream:
             return self.connections is not None and self.connections.uses(flow)
         return flow in self.flows or flow is self.further
@@ -101,11 +101,11 @@ class Server:
 
     @property
     def waiting(self) -> bool:
-        """Do lookups wait to be sent to it?"""
+        """Say whether lookups wait to be sent to it."""
         return bool(self.ready or (self.connections and (self.connections.waiting or self.connections.suspects)))
 
     def queues(self) -> list[deque[InFlight]]:
-        """All that wait to be sent to it."""
+        """Return the queues of all that waits to be sent to it."""
         connections = self.connections
         return [self.ready, *((connections.suspects, connections.waiting) if connections else ())]
 
@@ -171,11 +171,11 @@ class ServerRotation:
             server.rested = now + server.rest
 
     def sole(self, server: Server) -> bool:
-        """Is there no other that could be asked in its place?"""
+        """Say whether there is no other that could be asked in its place."""
         return self._awake - (not server.rest) <= 0
 
     def held(self, server: Server) -> bool:
-        """Do lookups that it refused wait until its port is open again? It was, and there is nobody else to ask."""
+        """Say whether lookups that it refused wait until its port is open again, with nobody else to ask."""
         return server.refused_since is not None and self.sole(server)
 
     # --- Who is asked.
@@ -193,7 +193,7 @@ class ServerRotation:
         return None
 
     def rooms(self, wanted: int, most: int, now: float) -> list[tuple[int, Server]]:
-        """How many new queries may go to whom just now, `most` at each, in turn; only those that may get some."""
+        """Return how many new queries, `most` at each, may go to whom just now, in turn; only those with room."""
         turn, found = self._turn, []
         fruitless = 0
         for _ in range(len(turn)):
@@ -216,7 +216,7 @@ class ServerRotation:
         return found
 
     def shares(self, queries: list[Query], rooms: list[tuple[int, Server]]) -> Iterator[tuple[Server, list[Query]]]:
-        """Who is asked which of these queries. They fit into the rooms, and are shared as evenly as these allow."""
+        """Share the queries, which fit into the rooms, as evenly as these allow."""
         most, at = _share(len(queries), [room for room, _ in rooms]), 0
         given = 0
         for room, server in rooms:
@@ -228,7 +228,7 @@ class ServerRotation:
         self._turn.rotate(len(rooms) - given)  # those that got none are the next
 
     def after(self, server: Server) -> Server:
-        """Whom to ask after this one: the next that has answered and does not rest, or the next that does not rest."""
+        """Choose whom to ask next: one that has answered and does not rest, or one that does not rest."""
         servers = self.servers
         count = len(servers)
         others = [servers[(server.number + step) % count] for step in range(1, min(count, LOOK + 1))]

@@ -55,12 +55,12 @@ class Stream:
 
     @property
     def established(self) -> bool:
-        """Was the connection made, and the handshake with it?"""
+        """Say whether the connection was made, and the handshake with it."""
         return self._connected and self._shaken
 
     @property
     def wants_write(self) -> bool:
-        """Is there something that waits for the socket to be writable?"""
+        """Say whether something waits for the socket to be writable."""
         return not self._connected or bool(self._out)
 
     def send(self, messages: list[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Which lookups wait for a reply, and until when: timers without a timer for each.
+"""Timers of the lookups that wait for a reply, without a timer for each.
 
 All first tries wait equally long, all second ones too, and so on. So the lookups of each try stand in one dictionary in
 the order of sending, the oldest in front, and a look at the front says whether anything is overdue.

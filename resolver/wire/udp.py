@@ -38,7 +38,7 @@ BUFFER = 1 << 20  # octets asked of the kernel for what waits to be read; it gra
 
 
 class Outcome(NamedTuple):
-    """What became of a batch: messages that did not go for now, those that the kernel refused, and with what error.
+    """Outcome of a batch: messages that did not go for now, those that the kernel refused, and with what error.
 
     `error` alone was reported about something that went out earlier.
     """
