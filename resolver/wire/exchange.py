@@ -124,7 +124,7 @@ class Exchange:
         if now - self._swept > SWEEP:
             self._swept = now
             self._flows.sweep()
-        self._flows.searched()
+        self._flows.search_again()
         self._sender.fill(now, self.idled, take)
         self._wake = min(self._timers.due(), self._sender.due(now))
         self._blocked = False

@@ -168,7 +168,7 @@ class Flows:
         for flow in [each for each in self._open if not each.in_flight and not each.server.uses(each)]:
             self.drop(flow)
 
-    def searched(self) -> None:
+    def search_again(self) -> None:
         """Let `add` look for idle sockets once more: something has changed."""
         self._searched = False
 
