@@ -1,8 +1,7 @@
-"""One comparison from its options to its exit status: everything is checked and opened first, then the runs, then the
-report goes where it belongs.
+"""One comparison from its options to its exit status: everything is checked and opened, then run, then reported.
 
-The one thing to know before changing anything here: a comparison takes minutes. What can be wrong with an option, a
-file or the extra for a picture is found before the first run; and what is finished is reported, however it ends.
+A comparison takes minutes: a fault of an option, a file or the extra for a picture is found before the first run, and
+finished runs are reported, however it ends.
 """
 
 from __future__ import annotations
@@ -15,32 +14,28 @@ import signal
 import stat
 import sys
 import tempfile
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
 from resolver.compare import document, show
 from resolver.compare.contest import CONCURRENCY, Contest, field, order, patience_for, read
-from resolver.compare.progress import Progress
-from resolver.compare.report import LabSettings, Report, report
+from resolver.compare.progress import ContestProgress
+from resolver.compare.report import ComparisonReport, Conditions, LabSettings, report
 from resolver.compare.watch import Interrupted
-from resolver.engines import DISTRIBUTION
+from resolver.engines import cure
 from resolver.job import ANSWERED, UNANSWERED, UNWRITABLE, same_file
+from resolver.policy import Policy
+from resolver.sources import Source
 from resolver.wire.codec import rdtype
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from types import FrameType
-
-    from resolver.compare.contest import Field, Lookups
-    from resolver.policy import Policy
-    from resolver.sources import Source
 
 PLOTS = (".png", ".svg")
 
 
-class Wanted(NamedTuple):
-    """What the user asked for. `timeouts` in seconds, None: no end; `lab`: how it behaves, None: no lab."""
+class Request(NamedTuple):
+    """The user's options. `timeouts` in seconds, None: no end; `lab`: how it behaves, false: no lab."""
 
     sources: Sequence[Source]
     inputs: Sequence[str]
@@ -56,143 +51,129 @@ class Wanted(NamedTuple):
     lab: LabSettings | None
     progress: bool
 
-    def prepare(self) -> Prepared:
-        """Check it, open what it needs, and read the hosts.
 
-        Raises ValueError or LookupError for what does not go together or is not installed, OSError for what cannot be
-        read or written.
-        """
+class Comparison(contextlib.ExitStack):
+    """A comparison that is ready to begin; as a context it closes what was opened for it.
+
+    Raises ValueError or LookupError for what does not go together or is not installed, OSError for what cannot be
+    read or written.
+    """
+
+    def __init__(self, request: Request) -> None:
+        super().__init__()
+        self._request = request
         with contextlib.ExitStack() as opened:
-            for source in self.sources:
-                opened.callback(source.close)
-            types = list(dict.fromkeys(map(rdtype, self.types)))
-            policy = self.policy
-            if self.lab is not None and policy.nameservers:
-                raise ValueError("--lab is a nameserver of the comparison's own; it does not go with --nameserver")
-            concurrency = policy.concurrency or CONCURRENCY
-            if self.format is None and _suffix(self.output or "") == ".jsonl":
-                # Where `run` writes its results; a comparison would take their place.
-                raise ValueError(f"{self.output}: a comparison is not JSON Lines; valid: .json, .csv, or --format")
-            if self.plot is not None:
-                check_plot(self.plot)
-            if self.lab is not None:
-                from resolver.lab import Lab
+            self._open(request, opened)
+            self.push(opened.pop_all())
 
-                served = opened.enter_context(Lab(**msgspec.structs.asdict(self.lab), seed=1))
-                policy = msgspec.structs.replace(policy, nameservers=(served.nameserver,))
-            found = field(self.named, self.backends, types, msgspec.structs.replace(policy, concurrency=concurrency))
-            output = opened.enter_context(_opened(self.output, [*self.inputs])) if self.output is not None else None
-            others = [*self.inputs, *([] if self.output is None else [self.output])]
-            plot = opened.enter_context(_opened(self.plot, others)) if self.plot is not None else None
-            directory = opened.enter_context(tempfile.TemporaryDirectory(prefix="resolve-compare-"))
-            lookups = read(self.sources, types, os.path.join(directory, "hosts"))
-            return Prepared(self, types, found, lookups, output, plot, opened.pop_all())
+    def _open(self, request: Request, opened: contextlib.ExitStack) -> None:
+        for source in request.sources:
+            opened.callback(source.close)
+        self._types = list(dict.fromkeys(map(rdtype, request.types)))
+        policy = request.policy
+        if request.lab and policy.nameservers:
+            raise ValueError("--lab is a nameserver of the comparison's own; it does not go with --nameserver")
+        if request.format is None and _suffix(request.output) == ".jsonl":
+            # The results of `run` are there; a comparison would take their place.
+            raise ValueError(f"{request.output}: a comparison is not JSON Lines; valid: .json, .csv, or --format")
+        if request.plot is not None:
+            check_plot(request.plot)
+        if request.lab:
+            from resolver.lab import Lab
 
+            lab = opened.enter_context(Lab(**msgspec.structs.asdict(request.lab), seed=1))
+            policy = msgspec.structs.replace(policy, nameservers=(lab.nameserver,))
+        policy = msgspec.structs.replace(policy, concurrency=policy.concurrency or CONCURRENCY)
+        self._field = field(request.named, request.backends, self._types, policy)
+        # Where no nameserver is named, each child finds those of the system by itself.
+        self._policy = self._field.policy if policy.nameservers else policy
+        others = list(request.inputs)
+        self._output = self._plot = None
+        if request.output is not None:
+            self._output = opened.enter_context(_opened(request.output, others))
+            others.append(request.output)
+        if request.plot is not None:
+            self._plot = opened.enter_context(_opened(request.plot, others))
+        directory = opened.enter_context(tempfile.TemporaryDirectory(prefix="resolve-compare-"))
+        self._lookups = read(request.sources, self._types, os.path.join(directory, "hosts"))
 
-class Prepared(NamedTuple):
-    """A comparison that is ready to begin; as a context it closes what was opened for it."""
+    def run(self) -> int:
+        """Run everything, report it, and return the exit status."""
+        request, policy = self._request, self._field.policy
+        runs = order(self._field.contestants, request.timeouts, request.repeat)
+        contest = Contest(runs, self._lookups, self._types, self._policy)
+        display = ContestProgress(contest, sys.stderr) if request.progress else None
+        began = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        with _signals() as caught:
 
-    wanted: Wanted
-    types: list[str]
-    field: Field
-    lookups: Lookups
-    output: BinaryIO | None
-    plot: BinaryIO | None
-    opened: contextlib.ExitStack
+            def tick() -> None:
+                if caught:
+                    raise Interrupted
+                if display is not None:
+                    display.tick()
 
-    def __enter__(self) -> Prepared:
-        return self
+            contest.go(tick, patience_for(self._policy))
+        if display is not None:
+            display.close()
+        conditions = Conditions(
+            self._types,
+            list(request.timeouts),
+            request.repeat,
+            policy.query_timeout,
+            policy.tries,
+            policy.concurrency or CONCURRENCY,
+            request.policy.concurrency is None,
+            policy.rate,
+        )
+        found = report(contest, self._field, self._lookups, began, conditions, request.lab or None)
+        try:
+            self._write(found)
+        except BrokenPipeError:
+            # The reader of the report has read enough. What Python still holds back for it is nobody's.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        except OSError as error:
+            print(f"resolve: writing failed: {error.strerror or error}", file=sys.stderr)
+            return UNWRITABLE
+        if caught:
+            return 128 + caught[0]
+        return UNANSWERED if any(row.errors for row in found.rows) else ANSWERED
 
-    def __exit__(self, *_: object) -> None:
-        self.opened.close()
+    def _write(self, found: ComparisonReport) -> None:
+        request = self._request
+        by_name = {".json": "json", ".csv": "csv"}.get(_suffix(request.output), "table")
+        terminal = self._output is None and sys.stdout.isatty()
+        match request.format or by_name:
+            case "json":
+                octets = document.json(found)
+            case "csv":
+                octets = document.table(found)
+            case _:
+                octets = show.text(found, _width() if terminal else None, terminal).encode("utf-8", "replace")
+        if self._output is not None:
+            _replace(self._output, octets)
+        else:
+            sys.stdout.buffer.write(octets)
+            sys.stdout.flush()
+        if self._plot is None or request.plot is None:
+            return
+        if any(row.runs for row in found.rows):
+            from resolver.compare.plot import draw
 
-
-def run(prepared: Prepared) -> int:
-    """Run everything, report it, and return the exit status."""
-    wanted, field = prepared.wanted, prepared.field
-    runs = order(field.contestants, wanted.timeouts, wanted.repeat)
-    policy = wanted.policy
-    asked = msgspec.structs.replace(
-        field.policy if wanted.lab is not None or policy.nameservers else policy,
-        concurrency=field.policy.concurrency,
-    )
-    contest = Contest(runs, prepared.lookups, prepared.types, asked)
-    display = Progress(contest, sys.stderr) if wanted.progress else None
-    began = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    with _signals() as caught:
-
-        def tick() -> None:
-            if caught:
-                raise Interrupted
-            if display is not None:
-                display.tick()
-
-        contest.go(tick, patience_for(asked))
-    if display is not None:
-        display.close()
-    found = report(
-        contest,
-        field,
-        prepared.lookups,
-        began,
-        prepared.types,
-        wanted.timeouts,
-        wanted.repeat,
-        lab=wanted.lab,
-        concurrency_chosen=policy.concurrency is None,
-    )
-    return _conclude(prepared, found, caught)
-
-
-def _conclude(prepared: Prepared, found: Report, caught: list[int]) -> int:
-    wanted = prepared.wanted
-    try:
-        _write(found, wanted.format, wanted.output, prepared.output)
-        if prepared.plot is not None and wanted.plot is not None:
-            if any(row.runs for row in found.rows):
-                from resolver.compare.plot import draw
-
-                _replace(prepared.plot, draw(found, _suffix(wanted.plot)[1:]))
-            elif not os.path.getsize(wanted.plot):
-                # Nothing to draw, and no picture from before: this one was only made to see whether it can be.
-                os.unlink(wanted.plot)
-    except BrokenPipeError:
-        # Whoever read the report has read enough. What Python still holds back for it is nobody's.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    except OSError as error:
-        print(f"resolve: writing failed: {error.strerror or error}", file=sys.stderr)
-        return UNWRITABLE
-    if caught:
-        return 128 + caught[0]
-    return UNANSWERED if any(row.errors for row in found.rows) else ANSWERED
+            _replace(self._plot, draw(found, _suffix(request.plot)[1:]))
+        elif not os.path.getsize(request.plot):
+            # Nothing to draw, and no picture from before: this one was only made to see whether it can be.
+            os.unlink(request.plot)
 
 
 def check_plot(path: str) -> None:
-    """Raises ValueError for a name that tells no format, LookupError where pictures are not installed."""
+    """Raise ValueError for a name that tells no format, LookupError where pictures are not installed."""
     if _suffix(path) not in PLOTS:
         raise ValueError(f"{path!r} tells no format of pictures; valid: {', '.join(PLOTS)}")
     if importlib.util.find_spec("matplotlib") is None:
         raise LookupError(
-            f"--plot needs matplotlib, which is not installed: pip install '{DISTRIBUTION}[plot]'; "
+            f"--plot needs matplotlib, which is not installed: {cure('plot')}; "
             "without it the table has the curves as text"
         )
-
-
-def _write(found: Report, format: str | None, output: str | None, file: BinaryIO | None) -> None:
-    if format is None:
-        format = {".json": "json", ".csv": "csv"}.get(_suffix(output or ""), "table")
-    if format == "json":
-        octets = document.json(found)
-    elif format == "csv":
-        octets = document.table(found)
-    else:
-        terminal = file is None and sys.stdout.isatty()
-        octets = show.text(found, _width() if terminal else None, terminal).encode("utf-8", "replace")
-    if file is not None:
-        _replace(file, octets)
-        return
-    sys.stdout.buffer.write(octets)
-    sys.stdout.flush()
 
 
 def _width() -> int | None:
@@ -202,12 +183,12 @@ def _width() -> int | None:
         return None
 
 
-def _suffix(path: str) -> str:
-    return os.path.splitext(path)[1].lower()
+def _suffix(path: str | None) -> str:
+    return os.path.splitext(path or "")[1].lower()
 
 
 def _opened(path: str, others: Sequence[str]) -> BinaryIO:
-    """For writing, without touching what it holds: it is replaced when there is something to replace it with."""
+    """Open for writing, without touching the content: it is replaced when there is something to replace it with."""
     if any(same_file(path, 0 if other == "-" else other) for other in others):
         raise ValueError(f"{path} is another file of this comparison, and would be overwritten")
     return open(path, "ab", buffering=0)
@@ -223,7 +204,7 @@ def _replace(file: BinaryIO, octets: bytes) -> None:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """While this lasts, SIGINT and SIGTERM are noted in the list; a second one ends the process."""
+    """Note SIGINT and SIGTERM in the list while this lasts; a second one ends the process."""
     caught: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
