@@ -35,7 +35,7 @@ from resolver.sources import elements
 
 FULL = "/dev/full"
 QUICK = ["-e", "threads", "-e", "asyncio", "--repeat", "1"]
-SEEN = Seen(seconds=2.0, startup=0.25, cpu=0.5, memory=1000, threads=3, descriptors=9)
+SEEN = Seen(seconds=2.0, startup_seconds=0.25, cpu_seconds=0.5, peak_memory=1000, threads=3, descriptors=9)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,8 @@
 
     hosts -> list in a file -> for each contestant and timeout, in alternating order, a fresh child -> figures -> report
 
-- `command` is the command, `contest` the pairs that are compared and the order of their runs;
+- `command` has the options, `comparison` goes from them to the exit status;
+- `contest` is the pairs that are compared and the order of their runs;
 - `child` is one run, in a process of its own; `spec` the messages to and from it;
 - `watch` starts that child, samples it from outside, and ends it where it hangs;
 - `figures` makes numbers of the results, `agreement` compares the answers;

@@ -5,7 +5,7 @@ order of records means nothing. That a host exists without the type, or does not
 was not answered (TIMEOUT, DEADLINE, an error code) says nothing, and is no disagreement.
 
 Nameservers give different answers to the same question (round robin, content networks): one contestant may disagree
-with itself. Such a host is told apart, as changing.
+with itself. Such a host is part apart, as changing.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ class Answers:
             first = self._first[contestant] = array("I", bytes(array("I").itemsize * self._lookups))
             self._further[contestant] = {}
         numbers = self._numbers
-        for told in batch:
-            if told.status not in ANSWERED:
+        for part in batch:
+            if part.status not in ANSWERED:
                 continue
-            answer = (told.status, *sorted({each.data for each in told.answers if each.type == told.type}))
-            if told.status != Status.NOERROR:
+            answer = (part.status, *sorted({each.data for each in part.answers if each.type == part.type}))
+            if part.status != Status.NOERROR:
                 answer = answer[:1]
             number = numbers.setdefault(answer, len(numbers) + 1)
-            index = told.index
+            index = part.index
             if not first[index]:
                 first[index] = number
             elif first[index] != number:

@@ -83,7 +83,7 @@ def compare(ctx: click.Context, /, hosts: tuple[str, ...], **given: Any) -> None
         ctx.exit()
     with options.usage(ctx):
         _check(ctx, given["lab"])
-        from resolver.compare.job import Comparison, Request
+        from resolver.compare.comparison import Comparison, Request
         from resolver.compare.report import LabSettings
         from resolver.lab import duration, share
         from resolver.policy import Policy

@@ -160,21 +160,20 @@ def order(contestants: Sequence[Contestant], timeouts: Sequence[float | None], r
     return [cell for number in range(repeat) for cell in (reversed(cells) if number % 2 else cells)]
 
 
-class Row:
+class Row(NamedTuple):
     """One cell's runs: their figures, their curves, and the errors of those that failed."""
 
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
-        self.runs: list[Figures] = []
-        self.curves: list[list[float | None]] = []
-        self.errors: list[str] = []
+    cell: Cell
+    runs: list[Figures]
+    curves: list[list[float | None]]
+    errors: list[str]
 
 
 class Contest:
     """All runs of a comparison, one after the other. Finished ones can be read at any time."""
 
     def __init__(self, runs: Sequence[Cell], lookups: Lookups, types: Sequence[str], policy: Policy) -> None:
-        self.rows = {cell: Row(cell) for cell in runs}
+        self.rows = {cell: Row(cell, [], [], []) for cell in runs}
         self.runs = runs
         self.done = 0
         self.seconds = 0.0

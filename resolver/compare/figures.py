@@ -35,7 +35,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     latency_…: of answered lookups, from their first query to their result.
     overrun: seconds past the deadline, where it ended the run.
     attempts: queries for each lookup that was asked, where the backend tells.
-    startup_seconds: from starting the process to the engine being ready. cpu_seconds: after that.
+    startup_seconds: from starting the process to the engine being ready. cpu_seconds: after that, children included.
+    peak_memory, threads, descriptors: the most that all its processes had in one sample.
     """
 
     answered: int
@@ -60,7 +61,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 NAMES: tuple[str, ...] = Figures.__struct_fields__
 
-# Where more is better, and where less is. Of the others neither is: an attempt may be what saved a lookup.
+# Figures of which more is better, and less. Of the others neither is: a further query may have saved a lookup.
 MORE = frozenset({"answered", "lookups_per_second"})
 LESS = frozenset(NAMES) - MORE - {"attempts", "threads", "descriptors"}
 
@@ -91,16 +92,16 @@ class Tally:
 
     def add(self, when: float, batch: Iterable[ResultPart]) -> None:
         """Add a batch of results that came at this second of the run."""
-        for told in batch:
+        for part in batch:
             self.results += 1
-            self._counts[kind(told.status)] += 1
-            if told.status in ANSWERED:
+            self._counts[kind(part.status)] += 1
+            if part.status in ANSWERED:
                 self._came.append(when)
-                if told.elapsed is not None:
-                    self._latencies.append(told.elapsed)
-            if told.attempts:
+                if part.elapsed is not None:
+                    self._latencies.append(part.elapsed)
+            if part.attempts:
                 self._asked += 1
-                self._queries += told.attempts
+                self._queries += part.attempts
 
     def figures(self, seen: Seen, timeout: float | None) -> Figures:
         """Return the run in numbers; `timeout` is the deadline that it was given, in seconds."""
@@ -110,7 +111,7 @@ class Tally:
         ended = timeout is not None and self._counts["deadline"] > 0
         return Figures(
             **self._counts,
-            seconds=seen.seconds,
+            **seen._asdict(),
             lookups_per_second=answered / seen.seconds if seen.seconds else 0.0,
             seconds_to_90=_nth(came, self._lookups, 0.9),
             latency_p50=percentile(latencies, 50),
@@ -119,11 +120,6 @@ class Tally:
             latency_max=latencies[-1] if latencies else None,
             overrun=max(0.0, seen.seconds - timeout) if ended and timeout is not None else None,
             attempts=self._queries / self._asked if self._asked else None,
-            cpu_seconds=seen.cpu,
-            peak_memory=seen.memory,
-            threads=seen.threads,
-            descriptors=seen.descriptors,
-            startup_seconds=seen.startup,
         )
 
     def curve(self) -> list[float | None]:
@@ -155,8 +151,8 @@ def spreads(runs: Sequence[Figures]) -> dict[str, Spread | None]:
     found: dict[str, Spread | None] = {}
     for name in NAMES:
         values = [value for run in runs if (value := getattr(run, name)) is not None]
-        told = len(values) == len(runs) if name == "seconds_to_90" else True
-        found[name] = Spread(statistics.median(values), min(values), max(values)) if values and told else None
+        part = len(values) == len(runs) if name == "seconds_to_90" else True
+        found[name] = Spread(statistics.median(values), min(values), max(values)) if values and part else None
     return found
 
 

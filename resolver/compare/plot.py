@@ -146,6 +146,7 @@ def _bars(figure: Any, report: ComparisonReport, rows: Sequence[RowReport]) -> N
     places = list(range(len(rows)))[::-1]
     _answered(panels[0], report, rows, places)
     for axes, bars in zip(panels[1:], BARS, strict=True):
+        all_best = all(bars.name in row.best for row in rows if row.figures[bars.name] is not None)
         for row, place in zip(rows, places, strict=True):
             spread = row.figures[bars.name]
             if spread is None:
@@ -154,7 +155,7 @@ def _bars(figure: Any, report: ComparisonReport, rows: Sequence[RowReport]) -> N
             value, low, high = (bars.scale * each for each in (spread.median, spread.min, spread.max))
             _bar(axes, row, place, value)
             axes.plot([low, high], [place, place], color="black", linewidth=1.2, solid_capstyle="butt")
-            star = "*" if bars.name in row.best and not _all_best(bars.name, rows) else ""
+            star = "*" if bars.name in row.best and not all_best else ""
             _note(axes, f"{bars.form(value)}{star}", high, place, 8)
         axes.set_title(bars.title, fontsize=9)
         axes.margins(x=0.3)
@@ -199,7 +200,3 @@ def _note(axes: Any, text: str, x: float, y: float, size: int) -> None:
 
 def _shares(curve: Sequence[float | None]) -> list[float]:
     return [number / len(curve) for number in range(1, len(curve) + 1)]
-
-
-def _all_best(name: str, rows: Sequence[RowReport]) -> bool:
-    return all(name in row.best for row in rows if row.figures[name] is not None)

@@ -160,7 +160,7 @@ def _rows(contest: Contest, timeouts: Sequence[float | None]) -> list[RowReport]
     for timeout in timeouts:
         rows = [row for cell, row in contest.rows.items() if cell.timeout == timeout]
         figures = {row.cell.contestant: spreads(row.runs) for row in rows}
-        # Of one run there is no saying how far the next would be off: it is neither better nor worse.
+        # A single run does not show how far the next would be off: it is neither better nor worse.
         judged = {row.cell.contestant: len(row.runs) for row in rows if len(row.runs) > 1}
         least = min(judged.values(), default=0)
         bests = {

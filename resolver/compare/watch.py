@@ -36,15 +36,12 @@ class Patience(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """The cost of a child. `seconds` of the lookups, `startup` before them; `cpu` of the lookups, children included.
-
-    `memory` (octets), `threads` and `descriptors` are the most that all its processes had in one sample.
-    """
+    """The cost of a child, as `Figures` has it; the last three are the most that its processes had in one sample."""
 
     seconds: float
-    startup: float
-    cpu: float
-    memory: int
+    startup_seconds: float
+    cpu_seconds: float
+    peak_memory: int
     threads: int
     descriptors: int
 
@@ -73,6 +70,8 @@ def watch(
 
 
 class WatchedChild:
+    """A child in the middle of its run."""
+
     def __init__(self, command: Sequence[str], spec: Spec, complaints: BinaryIO) -> None:
         self._spec = spec
         self._complaints = complaints

@@ -1,7 +1,7 @@
 """Scripts of a nameserver in trouble: silence, delay, error codes, trouble with EDNS."""
 
 from .octets import FORMERR, NOTIMP, REFUSED, SERVFAIL, bare
-from .script import Reply, Table, nxdomain, positive
+from .script import PlannedReply, Table, nxdomain, positive
 
 # The longest that a reply is kept for later, in milliseconds.
 _LONGEST = 3_600_000
@@ -9,7 +9,8 @@ _LONGEST = 3_600_000
 _OPTIONS = b"\xfd\xe9\0\0" + b"\xfd\xea\0\3\0\xff\x80" + b"\0\x0c\0\x10" + bytes(16)
 
 SCRIPTS: Table = (
-    ("slow-MS", "answers MS milliseconds later", lambda ask: [Reply(ask.right(), min(ask.number, _LONGEST) / 1000)]),
+    ("slow-MS", "answers MS milliseconds later",
+     lambda ask: [PlannedReply(ask.right(), min(ask.number, _LONGEST) / 1000)]),
     ("hang", "never answers", lambda ask: []),
     ("flaky-N", "the first N queries for the name and type get no reply, later ones do",
      lambda ask: [] if ask.seen_before() < ask.number else ask.right()),

@@ -37,7 +37,7 @@ class Masters:
         # The longest origin first: a name belongs to the zone that it is deepest in.
         self._zones = sorted(zones, key=lambda zone: -len(zone.origin))
         self.origins = tuple(zone.origin for zone in zones)
-        """Of each zone the origin as octets, in lower case."""
+        """The origin of each zone as octets, in lower case."""
 
     def find(self, key: bytes) -> "Zone | None":
         """Return the zone that a name, in lower case, belongs to."""

@@ -13,7 +13,7 @@ from zlib import crc32
 from . import scripts
 from .octets import AXFR, BADVERS, IN, IXFR, PAYLOAD, QNAME, REFUSED, ReceivedQuery, encode, parse
 from .records import V4, address6
-from .script import Ask, Reply, nxdomain, positive
+from .script import Ask, PlannedReply, nxdomain, positive
 from .served import SPECIAL, ServedNames
 from .settings import Settings
 
@@ -37,13 +37,13 @@ class Responder:
         if self._only_masters:
             self.quick = lambda data: None
 
-    def replies(self, data: bytes, stream: bool = False) -> list[Reply]:
+    def replies(self, data: bytes, stream: bool = False) -> list[PlannedReply]:
         """Return all that is sent in reply to a message; `stream`: it came over TCP or TLS."""
         query = parse(data, stream)
         sent = self._answer(data, query) if isinstance(query, ReceivedQuery) else query or []
-        return [Reply(sent)] if isinstance(sent, bytes) else sent
+        return [PlannedReply(sent)] if isinstance(sent, bytes) else sent
 
-    def _answer(self, data: bytes, query: ReceivedQuery) -> bytes | list[Reply]:
+    def _answer(self, data: bytes, query: ReceivedQuery) -> bytes | list[PlannedReply]:
         if query.edns and query.edns.version > 0:
             return encode(query, BADVERS)
         if query.cls != IN or query.type in (AXFR, IXFR):

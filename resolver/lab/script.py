@@ -1,4 +1,4 @@
-"""The interface of a script: one `Ask` in, octets or `Reply`s out."""
+"""The interface of a script: one `Ask` in, octets or `PlannedReply`s out."""
 
 import enum
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from .records import records, soa
 
 
 class How(enum.Enum):
-    """How the octets of a reply are sent; over UDP only the first two differ from each other."""
+    """The way in which the octets of a reply are sent; over UDP only the first two differ from each other."""
 
     WHOLE = enum.auto()
     OTHER_PORT = enum.auto()
@@ -24,7 +24,7 @@ class How(enum.Enum):
     """TCP: the connection is reset, nothing is sent."""
 
 
-class Reply(NamedTuple):
+class PlannedReply(NamedTuple):
     """Octets to send, `delay` seconds later than a plain reply would be."""
 
     octets: bytes
@@ -57,7 +57,7 @@ class Ask(NamedTuple):
 
 
 # Octets alone are one plain reply; an empty list is silence.
-Behaviour = Callable[[Ask], bytes | list[Reply]]
+Behaviour = Callable[[Ask], bytes | list[PlannedReply]]
 # Rows: the pattern of a first label, in which N and MS stand for digits; its line of help; its behaviour.
 Table = tuple[tuple[str, str, Behaviour], ...]
 

@@ -17,7 +17,7 @@ from functools import partial
 import msgspec
 
 from .responder import Responder
-from .script import How, Reply
+from .script import How, PlannedReply
 from .settings import Address, Counts, LabReport, Settings, endpoint
 from .streams import Streams
 from .traffic import DelayQueue, Traffic
@@ -147,16 +147,16 @@ class LabServer:
         self._answered += answered
         self._dropped += dropped
 
-    def _stream_query(self, data: bytes, send: Callable[[Reply], None]) -> int:
+    def _stream_query(self, data: bytes, send: Callable[[PlannedReply], None]) -> int:
         self._received += 1
         if self._traffic.overloaded():
             self._dropped += 1
             return 0
         reply = self._responder.quick(data)
-        replies = self._responder.replies(data, stream=True) if reply is None else [Reply(reply)]
+        replies = self._responder.replies(data, stream=True) if reply is None else [PlannedReply(reply)]
         return self._plan(replies, partial(self._send_stream, send))
 
-    def _plan(self, replies: list[Reply], send: Callable[[Reply], None]) -> int:
+    def _plan(self, replies: list[PlannedReply], send: Callable[[PlannedReply], None]) -> int:
         """Send each reply when it is due, and return how many will be."""
         latency, planned = self._traffic.delay(), 0
         for reply in replies:
@@ -169,11 +169,11 @@ class LabServer:
         self._dropped += not planned
         return planned
 
-    def _send_stream(self, send: Callable[[Reply], None], reply: Reply) -> None:
+    def _send_stream(self, send: Callable[[PlannedReply], None], reply: PlannedReply) -> None:
         self._answered += 1
         send(reply)
 
-    def _send_reply(self, peer: _Peer, reply: Reply) -> None:
+    def _send_reply(self, peer: _Peer, reply: PlannedReply) -> None:
         self._send(self._other if reply.how is How.OTHER_PORT else self._udp, reply.octets, peer)
 
     def _send(self, udp: socket.socket, octets: bytes, peer: _Peer) -> None:

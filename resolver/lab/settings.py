@@ -37,7 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:0"
     """ADDR:PORT or [V6]:PORT; port 0 takes a free one."""
     public: bool = False
-    """Whether an address outside loopback may be listened on."""
+    """An address outside loopback may be listened on."""
     tls: tuple[str, str] | None = None
     """Certificate chain and key, PEM files: DNS over TLS (RFC 7858) on another free port."""
 

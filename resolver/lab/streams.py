@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from .script import How, Reply
+from .script import How, PlannedReply
 
 _CONNECTIONS_MOST = 500
 _IDLE_SECONDS = 30.0
@@ -23,7 +23,7 @@ _PENDING_MOST = 10_000
 _DRIBBLE_OCTETS, _DRIBBLE_SECONDS = 7, 0.001
 
 # Plan the steps of one query, call the function with each that is due, and return how many there are.
-Plan = Callable[[bytes, Callable[[Reply], None]], int]
+Plan = Callable[[bytes, Callable[[PlannedReply], None]], int]
 
 
 class Streams:
@@ -128,7 +128,7 @@ class StreamConnection(asyncio.Protocol):
     def _go_on(self) -> None:
         """Answer what was read, while the client takes the replies."""
         self._splitting = True
-        while self._split() and not self._clogged():
+        while self._split():
             self._write()
         self._splitting = False
         self._write()
@@ -140,7 +140,7 @@ class StreamConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _split(self) -> bool:
-        """Take the whole messages out of what was read: two octets of length, then the message."""
+        """Take whole messages out of what was read: two octets of length, then the message. Return whether any came."""
         unread, at = self._unread, 0
         while len(unread) >= at + 2 and not (self._clogged() or self._transport.is_closing()):
             end = at + 2 + int.from_bytes(unread[at : at + 2])
@@ -151,9 +151,9 @@ class StreamConnection(asyncio.Protocol):
             self.pending += planned
             at = end
         del unread[:at]
-        return bool(at) and len(unread) > 2
+        return at > 0
 
-    def _send(self, reply: Reply) -> None:
+    def _send(self, reply: PlannedReply) -> None:
         """Send a step that is due. While queries are taken, what is due at once goes out together after them."""
         self.pending -= 1
         if self._transport.is_closing():

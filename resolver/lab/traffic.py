@@ -25,9 +25,9 @@ class Traffic:
         self._burst = max(_BURST_LEAST, self._capacity * _BURST_SECONDS)
         self._tokens, self._filled = self._burst, time.monotonic()
         self.drops = self._loss > 0 or settings.capacity is not None
-        """Whether any query is dropped at all."""
+        """True where any query is dropped at all."""
         self.delays = self._latency > 0 or self._jitter > 0
-        """Whether any reply is delayed at all."""
+        """True where any reply is delayed at all."""
 
     def lost(self) -> bool:
         """Decide whether a datagram is lost on its way. Over TCP none is: TCP would send it again."""

@@ -22,7 +22,7 @@ import msgspec
 
 from resolver.compare import document, show
 from resolver.compare.contest import CONCURRENCY, Contest, field, order, patience_for, read
-from resolver.compare.progress import ContestProgress
+from resolver.compare.display import ContestProgress
 from resolver.compare.report import ComparisonReport, Conditions, LabSettings, report
 from resolver.compare.watch import Interrupted
 from resolver.engines import cure
@@ -85,7 +85,7 @@ class Comparison(contextlib.ExitStack):
             policy = msgspec.structs.replace(policy, nameservers=(lab.nameserver,))
         policy = msgspec.structs.replace(policy, concurrency=policy.concurrency or CONCURRENCY)
         self._field = field(request.named, request.backends, self._types, policy)
-        # Where no nameserver is named, each child finds those of the system by itself.
+        # If no nameserver is named, each child finds those of the system by itself.
         self._policy = self._field.policy if policy.nameservers else policy
         others = list(request.inputs)
         self._output = self._plot = None
