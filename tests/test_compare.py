@@ -26,8 +26,8 @@ from resolver.compare.agreement import Answers
 from resolver.compare.contest import Cell, Contestant
 from resolver.compare.curves import Axis
 from resolver.compare.figures import Spread, Tally
-from resolver.compare.report import Report
-from resolver.compare.spec import Data, Spec, Told
+from resolver.compare.report import ComparisonReport
+from resolver.compare.spec import RecordPart, ResultPart, Spec
 from resolver.compare.watch import ChildFailed, Patience, Seen, watch
 from resolver.input.sources import elements
 from resolver.lab import Lab
@@ -35,7 +35,7 @@ from resolver.nameserver import Nameserver
 
 FULL = "/dev/full"
 QUICK = ["-e", "threads", "-e", "asyncio", "--repeat", "1"]
-SEEN = Seen(seconds=2.0, startup=0.25, cpu=0.5, memory=1000, threads=3, descriptors=9)
+SEEN = Seen(seconds=2.0, startup_seconds=0.25, cpu_seconds=0.5, peak_memory=1000, threads=3, descriptors=9)
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,9 @@ def document_of(found: tuple[Path, Done]) -> dict[str, Any]:
 
 def told(
     index: int, status: str = "NOERROR", *data: str, attempts: int | None = 1, elapsed: float | None = 0.1
-) -> Told:
+) -> ResultPart:
     """A result as a comparison reads it."""
-    return Told(index, "A", status, [Data("A", each) for each in data], attempts, elapsed)
+    return ResultPart(index, "A", status, [RecordPart("A", each) for each in data], attempts, elapsed)
 
 
 def complaint(done: Done) -> str:
@@ -169,7 +169,14 @@ def test_curve_as_text() -> None:
 def test_agreement() -> None:
     """Order and CNAMEs do not matter, nor who did not answer; other data, and other kinds of nothing, do."""
     answers = Answers(5)
-    alias = Told(0, "A", "NOERROR", [Data("CNAME", "b."), Data("A", "192.0.2.2"), Data("A", "192.0.2.1")], 1, 0.1)
+    alias = ResultPart(
+        0,
+        "A",
+        "NOERROR",
+        [RecordPart("CNAME", "b."), RecordPart("A", "192.0.2.2"), RecordPart("A", "192.0.2.1")],
+        1,
+        0.1,
+    )
     answers.add("x", [alias, told(1, "NXDOMAIN"), told(2, "NOERROR", "192.0.2.1"), told(3, "NODATA")])
     answers.add("y", [told(0, "NOERROR", "192.0.2.1", "192.0.2.2"), told(1, "NODATA"), told(2, "TIMEOUT")])
     answers.add("y", [told(3, "NODATA"), told(4, "NOERROR", "192.0.2.1")])
@@ -236,7 +243,7 @@ def test_hosts_are_read_once(tmp_path: Path) -> None:
 
 def test_json(document_of: dict[str, Any]) -> None:
     """The document has everything that a reader needs to judge it, and the counts add up for each run."""
-    assert list(Report.__struct_fields__) == list(document_of)
+    assert list(ComparisonReport.__struct_fields__) == list(document_of)
     keys = ("complete", "runs_done", "runs_planned", "hosts", "lookups", "invalid", "left_out")
     assert [True, 8, 8, 42, 41, 1, []] == [document_of[key] for key in keys]
     settings = document_of["settings"]
@@ -374,11 +381,18 @@ def test_mistake_leaves_no_file(tmp_path: Path) -> None:
     assert ["Error: there is no engine 'nope'", []] == [complaint(done).partition(";")[0], [*tmp_path.iterdir()]]
 
 
-def test_without_the_extra() -> None:
-    """A picture without matplotlib is an error that names the extra."""
-    code = "import sys; sys.modules['matplotlib'] = None; from resolver.__main__ import main; main()"
+@pytest.mark.parametrize(
+    ("library", "sentence"),
+    [
+        ("matplotlib", "--plot needs matplotlib, which is not installed: pip install 'resolve-dns[plot]'"),
+        ("psutil", "compare needs psutil, which is not installed: pip install 'resolve-dns[compare]'"),
+    ],
+)
+def test_without_the_extra(library: str, sentence: str) -> None:
+    """A picture without matplotlib, and any comparison without psutil, is an error that names the extra."""
+    code = f"import sys; sys.modules[{library!r}] = None; from resolver.__main__ import main; main()"
     done = run("compare", "--lab", "--plot", "p.png", "a.example", command=[sys.executable, "-c", code])
-    assert "--plot needs matplotlib, which is not installed: pip install 'resolve-dns[plot]'" in complaint(done)
+    assert sentence in complaint(done)
 
 
 def test_environment_of_run(lab: Lab) -> None:

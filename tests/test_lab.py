@@ -765,6 +765,16 @@ class TestStreams:
                         received += 1
         assert 12000 == received
 
+    def test_many_octets_for_one_read(self, lab: Lab) -> None:
+        """Queries that arrive in one piece are all answered, where their replies are more than may wait to be sent."""
+        query = framed(make("multi-2000.example").to_wire())
+        with connect(lab) as tcp:
+            tcp.sendall(query * 40)
+            awaited, received = 40 * (len(query) + 2000 * 16), 0
+            while received < awaited:
+                received += len(tcp.recv(65536))
+        assert awaited == received
+
     def test_half_closed(self, lab: Lab) -> None:
         """A client that sends nothing more still gets what it asked for; then the connection is closed."""
         with connect(lab) as tcp:

@@ -87,14 +87,14 @@ def test_metadata(metadata: Message, setup_cfg: configparser.ConfigParser) -> No
 
 
 def test_extras(metadata: Message) -> None:
-    """Users may ask for `plot`, `redis` and for `all`; `test` is what a checkout's tests need."""
-    assert {"all", "plot", "redis", "test"} <= set(metadata.get_all("Provides-Extra", []))
+    """Users may ask for `compare`, `plot`, `redis` and for `all`; `test` is what a checkout's tests need."""
+    assert {"all", "compare", "plot", "redis", "test"} <= set(metadata.get_all("Provides-Extra", []))
 
 
 def test_base_dependencies(metadata: Message) -> None:
     """Installing the package brings these, each with the lowest version that works, and nothing else."""
     base = [need for need in metadata.get_all("Requires-Dist", []) if "extra ==" not in need]
-    assert ["aiodns", "click", "dnspython[idna]", "gevent", "msgspec", "psutil", "rich"] == sorted(
+    assert ["aiodns", "click", "dnspython[idna]", "gevent", "msgspec", "rich"] == sorted(
         need.split(">=")[0].strip() for need in base
     )
 

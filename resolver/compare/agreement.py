@@ -1,26 +1,22 @@
-"""Do all say the same? Who answered what to each lookup, in memory of a few octets for each of them.
+"""The answers of all contestants to each lookup, compared, in memory of a few octets for each of them.
 
 Answers are compared as sets of data of the type that was asked: the C library tells no CNAMEs and no TTLs, and the
 order of records means nothing. That a host exists without the type, or does not exist, is an answer too. A lookup that
 was not answered (TIMEOUT, DEADLINE, an error code) says nothing, and is no disagreement.
 
-The one thing to know before changing anything here: nameservers give different answers to the same question (round
-robin, content networks), so one contestant may disagree with itself. Such a host is told apart, as changing.
+Nameservers give different answers to the same question (round robin, content networks): one contestant may disagree
+with itself. Such a host is part apart, as changing.
 """
 
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from resolver.compare.spec import ResultPart
 from resolver.model import ANSWERED, Status
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from resolver.compare.spec import Told
 
 NAMED = 1000  # differing lookups that are named in full
 _SILENT = 0  # the number of no answer
@@ -57,7 +53,7 @@ class Agreement(msgspec.Struct, frozen=True):
 
 
 class Answers:
-    """What each contestant answered to each of `lookups`, over all of its runs."""
+    """The answers of each contestant to each of `lookups`, over all of its runs."""
 
     def __init__(self, lookups: int) -> None:
         self._lookups = lookups
@@ -65,28 +61,28 @@ class Answers:
         self._first: dict[str, array[int]] = {}  # contestant -> number of its first answer to each lookup
         self._further: dict[str, dict[int, set[int]]] = {}  # contestant -> lookup -> numbers of its other answers
 
-    def add(self, contestant: str, batch: Iterable[Told]) -> None:
-        """Results of a run of this contestant."""
+    def add(self, contestant: str, batch: Iterable[ResultPart]) -> None:
+        """Add results of a run of this contestant."""
         first = self._first.get(contestant)
         if first is None:
             first = self._first[contestant] = array("I", bytes(array("I").itemsize * self._lookups))
             self._further[contestant] = {}
         numbers = self._numbers
-        for told in batch:
-            if told.status not in ANSWERED:
+        for part in batch:
+            if part.status not in ANSWERED:
                 continue
-            answer = (told.status, *sorted({each.data for each in told.answers if each.type == told.type}))
-            if told.status != Status.NOERROR:
+            answer = (part.status, *sorted({each.data for each in part.answers if each.type == part.type}))
+            if part.status != Status.NOERROR:
                 answer = answer[:1]
             number = numbers.setdefault(answer, len(numbers) + 1)
-            index = told.index
+            index = part.index
             if not first[index]:
                 first[index] = number
             elif first[index] != number:
                 self._further[contestant].setdefault(index, set()).add(number)
 
     def agreement(self, lookups: Sequence[tuple[str, str]]) -> Agreement:
-        """Where they agree; `lookups` gives host and type of an index."""
+        """Return where they agree; `lookups` gives host and type of an index."""
         texts = {number: answer for answer, number in self._numbers.items()}
         names = list(self._first)
         compared = differing = changing = 0

@@ -1,10 +1,10 @@
-"""A process of its own for one run of a comparison: `python -m resolver.compare.child ENGINE`.
+"""The process of one run of a comparison: `python -m resolver.compare.child ENGINE`.
 
 A Spec comes as one line on standard input, events go to standard output (spec.py). When standard input ends, because
 the run is over and was looked at, or because the parent is gone, this process ends at once, wherever it is.
 
-The one thing to know before changing anything here: `prepare` must come before whatever gevent patches is imported, so
-nothing else of the package stands at the top. Everything up to the first host is start-up, and timed apart.
+`prepare` must come before whatever gevent patches is imported: nothing else of the package stands at the top.
+Everything up to the first host is start-up, and timed apart.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     import msgspec
 
     from resolver.compare.run import run
-    from resolver.compare.spec import Failed, Spec
+    from resolver.compare.spec import Aborted, Spec
 
     def tell(event: Event) -> None:
         os.write(events, msgspec.json.encode(event) + b"\n")
@@ -40,7 +40,7 @@ def main() -> None:
     try:
         tell(run(msgspec.json.decode(octets, type=Spec), tell))
     except Exception as error:  # whatever it is, it is this row's error and not the comparison's
-        tell(Failed(f"{type(error).__name__}: {error}"))
+        tell(Aborted(f"{type(error).__name__}: {error}"))
     _end_with_standard_input()
 
 

@@ -5,38 +5,25 @@ Only click is imported at the top, as for all commands: `resolve --help` is to b
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from typing import Any
 
 import click
 
-from resolver.options import (
-    CAPACITY,
-    JITTER,
-    LATENCY,
-    LOSS,
-    NAMESERVER,
-    QUERY_TIMEOUT,
-    RATE,
-    TLS_CA,
-    TRIES,
-    TYPE,
-    Above,
-    Setting,
-    is_input,
-    option,
-    sources_of,
-    usage,
-)
+from resolver import options
+from resolver.options import Above, Setting, option
 
 FORMATS = ("table", "json", "csv")
+_OF_LAB = ("latency", "jitter", "loss", "capacity")
+_OF_POLICY = ("nameservers", "query_timeout", "tries", "concurrency", "rate", "tls_ca")
 
 
 class OfSeveral(Setting):
-    """A setting that `run` has too, where it chooses one of what is compared here.
+    """A setting that `run` has too, where it chooses one engine or backend.
 
-    RESOLVE_ENGINE=asyncio says how to look up, and not that nothing is to be compared with it; so from the environment
-    only what can be meant for a comparison is heeded: several of them, or a pair.
+    RESOLVE_ENGINE=asyncio says how to look up, and not that nothing is to be compared with it: the environment is
+    heeded only where it can be meant for a comparison, with several of them, or a pair.
     """
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
@@ -59,105 +46,72 @@ class OfReport(Setting):
 @click.option("-b", "--backend", "backends", cls=OfSeveral, multiple=True, metavar="BACKEND", help="The backend of "
               "each ENGINE that names none, or the only ones to compare; repeat it. [default: wire of an ENGINE, else "
               "all]")  # fmt: skip
-@TYPE
-@NAMESERVER
+@options.TYPE
+@options.NAMESERVER
 @option("--timeout", "timeouts", multiple=True, type=Above(float), metavar="SECONDS", help="A run ends then; repeat it "
          "to compare several. [default: no end]")  # fmt: skip
-@QUERY_TIMEOUT
-@TRIES
+@options.QUERY_TIMEOUT
+@options.TRIES
 @option("--concurrency", type=Above(int), metavar="N", help="The most lookups in flight, the same for all. [default: "
          "128]")  # fmt: skip
-@RATE
+@options.RATE
 @option("--repeat", type=Above(int), default=2, show_default=True, metavar="N", help="Runs of each, in alternating "
          "order.")  # fmt: skip
-@click.option("-f", "--format", "format_", cls=OfReport, type=click.Choice(FORMATS), help="[default: by the name of "
+@click.option("-f", "--format", "format", cls=OfReport, type=click.Choice(FORMATS), help="[default: by the name of "
               "the output, else table]")  # fmt: skip
 @option("-o", "--output", metavar="FILE", help="Write there; .json and .csv choose the format.")
 @option("--plot", metavar="FILE", help="Draw there: .png or .svg. Needs the extra plot.")
 @option("--lab", is_flag=True, help="Start the embedded nameserver on loopback for all runs, and ask it.")
-@LATENCY
-@JITTER
-@LOSS
-@CAPACITY
-@TLS_CA
+@options.LATENCY
+@options.JITTER
+@options.LOSS
+@options.CAPACITY
+@options.TLS_CA
 @option("--progress/--no-progress", default=None, help="Progress bar on standard error. [default: where it is a "
          "terminal]")  # fmt: skip
 @option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @click.pass_context
-def compare(
-    ctx: click.Context,
-    hosts: tuple[str, ...],
-    named: tuple[str, ...],
-    backends: tuple[str, ...],
-    types: tuple[str, ...],
-    nameservers: tuple[str, ...],
-    timeouts: tuple[float, ...],
-    query_timeout: float,
-    tries: int,
-    concurrency: int | None,
-    rate: float | None,
-    repeat: int,
-    format_: str | None,
-    output: str | None,
-    plot: str | None,
-    lab: bool,
-    latency: str,
-    jitter: str,
-    loss: str,
-    capacity: float | None,
-    tls_ca: str | None,
-    progress: bool | None,
-    quiet: bool,
-) -> None:
+def compare(ctx: click.Context, /, hosts: tuple[str, ...], **given: Any) -> None:
     """The same hosts through several engines, backends and timeouts, side by side.
 
     Each run is a process of its own, one after the other; all have the same list, policy and lookups in flight. The
     whole list is read first. Exit status: 0 every run came to its end; 1 some engine failed; 2 usage, unreadable
     input, unwritable output; 4 writing failed; 130 Ctrl-C, 143 SIGTERM: what is finished by then is reported.
     """
-    if not hosts and not is_input(0):
+    if not hosts and not options.is_input(0):
         click.echo(ctx.get_help())
         ctx.exit()
-    with usage(ctx):
-        _check_lab(ctx, lab)
-        from resolver.compare.job import Wanted, run
+    with options.usage(ctx):
+        _check(ctx, given["lab"])
+        from resolver.compare.comparison import Comparison, Request
         from resolver.compare.report import LabSettings
         from resolver.lab import duration, share
         from resolver.policy import Policy
 
-        wanted = Wanted(
-            sources=sources_of(hosts),
+        latency, jitter, loss, capacity = (given.pop(name) for name in _OF_LAB)
+        if given["lab"]:
+            given["lab"] = LabSettings(duration(latency), duration(jitter), share(loss), capacity)
+        progress, quiet = given.pop("progress"), given.pop("quiet")
+        request = Request(
+            sources=options.sources_of(hosts),
             inputs=hosts or ("-",),
-            named=named,
-            backends=backends,
-            types=types,
-            policy=Policy(
-                nameservers=nameservers,  # type: ignore[arg-type]  # texts, which Policy reads
-                query_timeout=query_timeout,
-                tries=tries,
-                concurrency=concurrency,
-                rate=rate,
-                tls_ca=tls_ca,
-            ),
-            timeouts=tuple(dict.fromkeys(sorted(timeouts))) or (None,),
-            repeat=repeat,
-            format=format_,
-            output=output,
-            plot=plot,
-            lab=LabSettings(duration(latency), duration(jitter), share(loss), capacity) if lab else None,
+            policy=Policy(**{name: given.pop(name) for name in _OF_POLICY}),
+            timeouts=tuple(dict.fromkeys(sorted(given.pop("timeouts")))) or (None,),
             progress=(sys.stderr.isatty() if progress is None else progress) and not quiet,
+            **given,
         )
-        prepared = wanted.prepare()
-    with prepared:
-        ctx.exit(run(prepared))
+        comparison = Comparison(request)
+    with comparison:
+        ctx.exit(comparison.run())
 
 
-def _check_lab(ctx: click.Context, lab: bool) -> None:
-    """What says how a lab behaves needs one, where it was said for this command."""
-    given = [
-        f"--{name}"
-        for name in ("latency", "jitter", "loss", "capacity")
-        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-    ]
+def _check(ctx: click.Context, lab: bool) -> None:
+    """Refuse the options of a lab where the command line has them without one, and to run without psutil."""
+    sources = {name: ctx.get_parameter_source(name) for name in _OF_LAB}
+    given = [f"--{name}" for name, source in sources.items() if source is click.core.ParameterSource.COMMANDLINE]
     if given and not lab:
         raise ValueError(f"{', '.join(given)} says how the lab behaves: it needs --lab")
+    from resolver.engines import cure
+
+    if importlib.util.find_spec("psutil") is None:
+        raise LookupError(f"compare needs psutil, which is not installed: {cure('compare')}")

@@ -1,18 +1,20 @@
-"""What is compared: which pairs of engine and backend, on which lookups, in which order; and the going through it.
+"""The contest: pairs of engine and backend, their lookups, the order of their runs, and running them.
 
-The one thing to know before changing anything here: all have the same. The same list, read once; the same policy; the
-same number of lookups in flight, which a backend's own default would make different (`CONCURRENCY`); and the order of
-the runs is turned round each time, so that what changes on the machine meanwhile hits all of them.
+All contestants have the same: the same list, read once; the same policy; the same number of lookups in flight, which a
+backend's own default would make different (`CONCURRENCY`). The order of the runs is turned round each time: a change on
+the machine meanwhile hits all of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import select
 import tempfile
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,17 +22,13 @@ from resolver import engines
 from resolver.compare.agreement import Agreement, Answers
 from resolver.compare.figures import Figures, Tally
 from resolver.compare.spec import Spec, read_spool
-from resolver.compare.watch import CHILD, ChildFailed, Interrupted, Patience, watch
+from resolver.compare.watch import ChildFailed, Interrupted, Patience, watch
 from resolver.input.hosts import Hosts
+from resolver.input.sources import Source
+from resolver.policy import Policy
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from resolver.input.sources import Source
-    from resolver.policy import Policy
-
-# The most lookups in flight where the user names no number. It is what the engines that need a thread or a green
-# thread for each give themselves; the built-in backend would go up to 1,000, and dnspython's threads would not.
+# The most lookups in flight where the user names no number. Engines that need a thread or a green thread for each
+# give themselves as many; the built-in backend would go up to 1,000, and dnspython's threads would not.
 CONCURRENCY = 128
 
 
@@ -53,7 +51,7 @@ class LeftOut(msgspec.Struct, frozen=True):
 
 
 class Field(NamedTuple):
-    """Who takes part, and who does not. `policy` names the nameservers that are asked."""
+    """The contestants, and the pairs left out. `policy` names the nameservers that are asked."""
 
     contestants: list[Contestant]
     left_out: list[LeftOut]
@@ -61,7 +59,7 @@ class Field(NamedTuple):
 
 
 def field(named: Sequence[str], backends: Sequence[str], types: Sequence[str], policy: Policy) -> Field:
-    """Who takes part: those that are named as ENGINE or ENGINE:BACKEND, or every pair that is installed and can.
+    """Choose the contestants: those named as ENGINE or ENGINE:BACKEND, or every pair that is installed and can.
 
     backends: those of an ENGINE without one (none given: wire), or, where nobody is named, of all.
     Raises ValueError for a name that is none and for a named pair that cannot do what is asked, LookupError for one
@@ -70,52 +68,39 @@ def field(named: Sequence[str], backends: Sequence[str], types: Sequence[str], p
     for backend in backends:
         if backend not in engines.BACKENDS:
             raise ValueError(f"there is no backend {backend!r}; valid: {', '.join(engines.BACKENDS)}")
-    left_out: list[LeftOut] = []
+    pairs = {Contestant(pair.engine, pair.backend): pair for pair in engines.pairs()}
+    chosen = [each for each in pairs if not backends or each.backend in backends]
     if named:
-        chosen = [Contestant(*pair) for word in named for pair in _pairs_of(word, backends)]
-        contestants = list(dict.fromkeys(chosen))
-    else:
-        contestants = []
-        for pair in engines.pairs():
-            if backends and pair.backend not in backends:
-                continue
-            if pair.installed:
-                contestants.append(Contestant(pair.engine, pair.backend))
-            else:
-                left_out.append(LeftOut(pair.engine, pair.backend, f"not installed: {engines.cure(pair.extra)}"))
-    taking_part = []
-    asked = policy
-    for each in contestants:
-        if named:
-            _check(each)
+        chosen = list(dict.fromkeys(each for word in named for each in _contestants(word, backends)))
+    missing = [each for each in chosen if each not in pairs or not pairs[each].installed]
+    if named and missing:
+        engines.find(*missing[0])  # raises, and names the cure
+    left_out = [LeftOut(*each, f"not installed: {engines.cure(pairs[each].extra)}") for each in missing]
+    field = Field([], left_out, policy)
+    for each in [each for each in chosen if each not in missing]:
         try:
             prepared = _prepared(each.backend, types, policy)
-            asked = prepared if prepared.nameservers and not asked.nameservers else asked
-            taking_part.append(each)
         except ValueError as error:
             if named:
                 raise ValueError(f"{each}: {error}") from None
             left_out.append(LeftOut(*each, str(error)))
-    if not taking_part:
-        reasons = dict.fromkeys(each.reason for each in left_out)
+            continue
+        field.contestants.append(each)
+        if prepared.nameservers and not field.policy.nameservers:
+            field = field._replace(policy=prepared)
+    if not field.contestants:
+        reasons = dict.fromkeys(each.reason for each in field.left_out)
         raise ValueError(f"there is nothing to compare: {'; '.join(reasons) or 'no engine has that backend'}")
-    return Field(taking_part, left_out, asked)
+    return field
 
 
-def _pairs_of(word: str, backends: Sequence[str]) -> Iterable[tuple[str, str]]:
+def _contestants(word: str, backends: Sequence[str]) -> list[Contestant]:
     engine, colon, backend = word.partition(":")
-    return [(engine, backend)] if colon else [(engine, each) for each in backends or ("wire",)]
-
-
-def _check(each: Contestant) -> None:
-    """Raises what `engines.find` raises, without importing what works."""
-    installed = {(pair.engine, pair.backend): pair.installed for pair in engines.pairs()}
-    if not installed.get((each.engine, each.backend)):
-        engines.find(each.engine, each.backend)
+    return [Contestant(engine, each) for each in ([backend] if colon else backends or ("wire",))]
 
 
 def _prepared(backend: str, types: Sequence[str], policy: Policy) -> Policy:
-    """The policy as this backend would have it. Raises ValueError where it cannot do what is asked."""
+    """Return the policy as this backend would have it. Raises ValueError where it cannot do what is asked."""
     try:
         asker = importlib.import_module(engines.BACKENDS[backend].module).backend
     except ImportError:
@@ -128,7 +113,7 @@ def _prepared(backend: str, types: Sequence[str], policy: Policy) -> Policy:
 
 
 class Lookups(NamedTuple):
-    """What everybody is asked. `file` holds the hosts, one a line; `of` is host and type of each lookup."""
+    """The lookups of all contestants. `file` holds the hosts, one a line; `of` is host and type of each lookup."""
 
     hosts: int
     invalid: int
@@ -153,7 +138,7 @@ def read(sources: Sequence[Source], types: Sequence[str], file: str) -> Lookups:
                 # A host of the command line may begin with what begins a comment in a list: as an escape it does not.
                 host = query.input
                 lines.write(f"\\035{host[1:]}\n" if host.startswith("#") else f"{host}\n")
-                of += [(query.input, each) for each in (types if query.type == "A" else (query.type,))]
+                of += [(host, each) for each in (types if query.type == "A" else (query.type,))]
             if not queries and not bad and (fd := reading.waitable()) is not None:
                 select.select([fd], [], [])
     reading.close()
@@ -163,33 +148,32 @@ def read(sources: Sequence[Source], types: Sequence[str], file: str) -> Lookups:
 
 
 class Cell(NamedTuple):
-    """What has runs: a contestant with a timeout (seconds; None: no end)."""
+    """The subject of runs: a contestant with a timeout (seconds; None: no end)."""
 
     contestant: Contestant
     timeout: float | None
 
 
 def order(contestants: Sequence[Contestant], timeouts: Sequence[float | None], repeat: int) -> list[Cell]:
-    """The runs: A B C, C B A, A B C, …, where each letter is a contestant with one of the timeouts."""
+    """Return the runs: A B C, C B A, A B C, …, where each letter is a contestant with one of the timeouts."""
     cells = [Cell(contestant, timeout) for timeout in timeouts for contestant in contestants]
     return [cell for number in range(repeat) for cell in (reversed(cells) if number % 2 else cells)]
 
 
-class Row:
-    """One cell's runs: their figures, their curves, and what went wrong in those that came to nothing."""
+class Row(NamedTuple):
+    """One cell's runs: their figures, their curves, and the errors of those that failed."""
 
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
-        self.runs: list[Figures] = []
-        self.curves: list[list[float | None]] = []
-        self.errors: list[str] = []
+    cell: Cell
+    runs: list[Figures]
+    curves: list[list[float | None]]
+    errors: list[str]
 
 
 class Contest:
-    """All runs of a comparison, one after the other. What is finished can be read at any time."""
+    """All runs of a comparison, one after the other. Finished ones can be read at any time."""
 
     def __init__(self, runs: Sequence[Cell], lookups: Lookups, types: Sequence[str], policy: Policy) -> None:
-        self.rows = {cell: Row(cell) for cell in runs}
+        self.rows = {cell: Row(cell, [], [], []) for cell in runs}
         self.runs = runs
         self.done = 0
         self.seconds = 0.0
@@ -198,40 +182,30 @@ class Contest:
         self._policy = policy
         self._answers = Answers(len(lookups.of))
 
-    def go(
-        self,
-        tick: Callable[[], None] | None = None,
-        patience: Patience = Patience(),  # noqa: B008  # an immutable tuple
-        command: Sequence[str] = CHILD,
-    ) -> None:
+    def go(self, tick: Callable[[], None], patience: Patience) -> None:
         """Run everything. `tick` is called again and again, and ends it all by raising Interrupted.
 
         Raises OSError where the temporary directory takes no more.
         """
         began = time.monotonic()
-        try:
+        with contextlib.suppress(Interrupted):
             for cell in self.runs:
-                if tick is not None:
-                    tick()
+                tick()
                 with tempfile.TemporaryDirectory(prefix="resolve-compare-") as directory:
-                    self._run(cell, os.path.join(directory, "results"), tick, patience, command)
+                    self._run(cell, os.path.join(directory, "results"), tick, patience)
                 self.done += 1
-        except Interrupted:
-            pass
         self.seconds = time.monotonic() - began
 
     def agreement(self) -> Agreement:
-        """Whether the answers are the same, over the runs so far."""
+        """Compare the answers, over the runs so far."""
         return self._answers.agreement(self._lookups.of)
 
-    def _run(
-        self, cell: Cell, spool: str, tick: Callable[[], None] | None, patience: Patience, command: Sequence[str]
-    ) -> None:
+    def _run(self, cell: Cell, spool: str, tick: Callable[[], None], patience: Patience) -> None:
         row, total = self.rows[cell], len(self._lookups.of)
         policy = msgspec.structs.replace(self._policy, timeout=cell.timeout)
         spec = Spec(*cell.contestant, self._types, policy, self._lookups.file, spool, total)
         try:
-            seen = watch(spec, patience, tick, command)
+            seen = watch(spec, patience, tick)
         except ChildFailed as error:
             row.errors.append(str(error))
             return
@@ -248,7 +222,7 @@ class Contest:
 
 
 def patience_for(policy: Policy) -> Patience:
-    """How long a child of this policy may be silent: what one lookup may take, twice, and how slow the rate is."""
+    """Return how long a child may be silent: twice the longest lookup of this policy, and how slow the rate is."""
     usual = Patience()
     longest = 4 * policy.query_timeout + (2 / policy.rate if policy.rate else 0)
     return usual._replace(silent=usual.silent + longest)

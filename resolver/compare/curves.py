@@ -5,20 +5,18 @@ The axis is logarithmic, as that of the picture: answers of milliseconds and ret
 
 from __future__ import annotations
 
+import bisect
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from resolver.compare.report import Report
+from resolver.compare.report import ComparisonReport
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _WIDEST = 100  # characters of an axis
 
 
-def curves(report: Report, width: int) -> list[str]:
-    """A line for each contestant, for the longest timeout, and the axis below; in so many columns."""
+def curves(report: ComparisonReport, width: int) -> list[str]:
+    """Return a line for each contestant, for the longest timeout, and the axis below; in so many columns."""
     rows = [row for row in report.at(report.longest) if row.runs]
     times = [at for row in rows for at in row.curve if at]
     if not times:
@@ -40,7 +38,7 @@ def curves(report: Report, width: int) -> list[str]:
 
 
 def percent(share: float) -> str:
-    """A share in words; 100% only where it is the whole."""
+    """Return a share in words; 100% only where it is the whole."""
     return "100%" if share == 1 else f"{min(share, 0.999):.1%}"
 
 
@@ -53,24 +51,17 @@ class Axis:
         self._wide = wide
 
     def column(self, seconds: float) -> int:
-        """The character in which this second lies; below 0 or beyond the last: outside."""
+        """Return the character in which this second lies; below 0 or beyond the last: outside."""
         # A whole one may have lost its last digit.
         return math.floor((math.log(seconds) - self._low) / self._step + 1e-9)
 
     def shares(self, curve: Sequence[float | None]) -> list[float]:
-        """What share was answered at the end of each character."""
-        counts = [0] * self._wide
-        for at in curve:
-            if at is not None and self.column(max(at, 1e-9)) < self._wide:
-                counts[max(0, self.column(max(at, 1e-9)))] += 1
-        shares, sum_ = [], 0
-        for count in counts:
-            sum_ += count
-            shares.append(sum_ / len(curve))
-        return shares
+        """Return the share that was answered at the end of each character."""
+        columns = sorted(self.column(max(at, 1e-9)) for at in curve if at is not None)
+        return [bisect.bisect_right(columns, column) / len(curve) for column in range(self._wide)]
 
     def ruler(self) -> str:
-        """Its scale."""
+        """Return its scale."""
         line = ["─"] * self._wide
         for exponent in range(-6, 5):
             for digit in (1, 2, 5):
@@ -82,7 +73,7 @@ class Axis:
         return "".join(line)
 
     def marks(self, deadlines: Sequence[float]) -> str:
-        """Where the deadlines are."""
+        """Return the marks of the deadlines."""
         line = [" "] * (self._wide + 20)
         for deadline in sorted(deadlines):
             label = f"↑ {deadline:g} s"

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from resolver.compare.figures import NAMES
-
-if TYPE_CHECKING:
-    from resolver.compare.report import Report
+from resolver.compare.report import ComparisonReport
 
 # Each figure is three columns: its median by its own name, and both ends of the spread.
 COLUMNS = (
@@ -21,13 +18,13 @@ COLUMNS = (
 )
 
 
-def json(report: Report) -> bytes:
-    """Everything, indented, with a line break at its end."""
+def json(report: ComparisonReport) -> bytes:
+    """Return everything, indented, with a line break at its end."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
 
 
-def table(report: Report) -> bytes:
-    """CSV (RFC 4180), in the form of `resolve run -f csv`: a header, CR LF, null is empty, UTF-8 without a mark."""
+def table(report: ComparisonReport) -> bytes:
+    """Return CSV (RFC 4180) as `resolve run -f csv` has it: a header, CR LF, null is empty, UTF-8 without a mark."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)

@@ -1,9 +1,9 @@
 """Numbers: of one run, of a contestant over its runs, and whether a difference between two is one.
 
-The one thing to know before changing anything here: a run is not the engine. Only what is further apart than the runs
-of either by themselves (their spreads, lowest to highest, do not meet) is called a difference. Two runs show too little
-of how far runs can be apart: of the very same thing, one pair of spreads in three would not meet. So the spread of two
-counts for as much again on either side, which makes that one in sixteen; of three runs it is one in ten.
+A run is not the engine. A difference is only what is further apart than the runs of either by themselves (their
+spreads, lowest to highest, do not meet). Two runs show too little of how far runs can be apart: of the very same thing,
+one pair of spreads in three would not meet. Therefore the spread of two counts for as much again on either side, which
+makes that one in sixteen; of three runs it is one in ten.
 """
 
 from __future__ import annotations
@@ -11,17 +11,14 @@ from __future__ import annotations
 import math
 import statistics
 from array import array
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from resolver.compare.spec import ResultPart
+from resolver.compare.watch import Seen
 from resolver.model import ANSWERED, Status
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from resolver.compare.spec import Told
-    from resolver.compare.watch import Seen
 
 K = TypeVar("K")
 
@@ -38,7 +35,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     latency_…: of answered lookups, from their first query to their result.
     overrun: seconds past the deadline, where it ended the run.
     attempts: queries for each lookup that was asked, where the backend tells.
-    startup_seconds: from starting the process to the engine being ready. cpu_seconds: after that.
+    startup_seconds: from starting the process to the engine being ready. cpu_seconds: after that, children included.
+    peak_memory, threads, descriptors: the most that all its processes had in one sample.
     """
 
     answered: int
@@ -63,7 +61,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 NAMES: tuple[str, ...] = Figures.__struct_fields__
 
-# Where more is better, and where less is. Of the others neither is: an attempt may be what saved a lookup.
+# Figures of which more is better, and less. Of the others neither is: a further query may have saved a lookup.
 MORE = frozenset({"answered", "lookups_per_second"})
 LESS = frozenset(NAMES) - MORE - {"attempts", "threads", "descriptors"}
 
@@ -76,13 +74,13 @@ class Spread(msgspec.Struct, frozen=True):
     max: float
 
     def meets(self, other: Spread, runs: int) -> bool:
-        """Do the two, each of so many runs, have a value in common? Then there is no telling which is more."""
+        """Return whether the two, each of `runs` runs, have a value in common: then neither is more."""
         reach = self.max - self.min + other.max - other.min if runs == 2 else 0.0
         return self.min <= other.max + reach and other.min <= self.max + reach
 
 
 class Tally:
-    """Gathers one run's results as they are read back: counts, latencies, when each answer came."""
+    """Gather one run's results as they are read back: counts, latencies, when each answer came."""
 
     def __init__(self, lookups: int) -> None:
         self._lookups = lookups
@@ -92,28 +90,28 @@ class Tally:
         self._came = array("d")
         self._asked = self._queries = 0
 
-    def add(self, when: float, batch: Iterable[Told]) -> None:
-        """A batch of results that came at this second of the run."""
-        for told in batch:
+    def add(self, when: float, batch: Iterable[ResultPart]) -> None:
+        """Add a batch of results that came at this second of the run."""
+        for part in batch:
             self.results += 1
-            self._counts[kind(told.status)] += 1
-            if told.status in ANSWERED:
+            self._counts[kind(part.status)] += 1
+            if part.status in ANSWERED:
                 self._came.append(when)
-                if told.elapsed is not None:
-                    self._latencies.append(told.elapsed)
-            if told.attempts:
+                if part.elapsed is not None:
+                    self._latencies.append(part.elapsed)
+            if part.attempts:
                 self._asked += 1
-                self._queries += told.attempts
+                self._queries += part.attempts
 
     def figures(self, seen: Seen, timeout: float | None) -> Figures:
-        """The run in numbers; `timeout` is the deadline that it was given, in seconds."""
+        """Return the run in numbers; `timeout` is the deadline that it was given, in seconds."""
         answered = self._counts["answered"]
         latencies = sorted(self._latencies)
         came = sorted(self._came)
         ended = timeout is not None and self._counts["deadline"] > 0
         return Figures(
             **self._counts,
-            seconds=seen.seconds,
+            **seen._asdict(),
             lookups_per_second=answered / seen.seconds if seen.seconds else 0.0,
             seconds_to_90=_nth(came, self._lookups, 0.9),
             latency_p50=percentile(latencies, 50),
@@ -122,22 +120,17 @@ class Tally:
             latency_max=latencies[-1] if latencies else None,
             overrun=max(0.0, seen.seconds - timeout) if ended and timeout is not None else None,
             attempts=self._queries / self._asked if self._asked else None,
-            cpu_seconds=seen.cpu,
-            peak_memory=seen.memory,
-            threads=seen.threads,
-            descriptors=seen.descriptors,
-            startup_seconds=seen.startup,
         )
 
     def curve(self) -> list[float | None]:
-        """Seconds until k/n of the lookups were answered, k from 1 to n (`POINTS`, or their number); None: never."""
+        """Return the seconds until k/n of the lookups were answered, k from 1 to n (`POINTS` at most); None: never."""
         came = sorted(self._came)
         points = min(POINTS, self._lookups)
         return [_nth(came, self._lookups, k / points) for k in range(1, points + 1)]
 
 
 def kind(status: str) -> str:
-    """What a comparison counts a status as."""
+    """Return the count that a status belongs to."""
     if status in ANSWERED:
         return "answered"
     if status == Status.TIMEOUT:
@@ -146,25 +139,25 @@ def kind(status: str) -> str:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """The value that `share` percent of them do not exceed (nearest rank); None of no values."""
+    """Return the value that `share` percent of them do not exceed (nearest rank); None of no values."""
     return ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)] if ordered else None
 
 
 def spreads(runs: Sequence[Figures]) -> dict[str, Spread | None]:
-    """Each figure over these runs that have it; None where none has, and where not all of them came to 90 percent.
+    """Return each figure over the runs that have it; None where none has, and where not all came to 90 percent.
 
     A run that never came so far is later than any number; leaving it out would make the others look good.
     """
     found: dict[str, Spread | None] = {}
     for name in NAMES:
         values = [value for run in runs if (value := getattr(run, name)) is not None]
-        told = len(values) == len(runs) if name == "seconds_to_90" else True
-        found[name] = Spread(statistics.median(values), min(values), max(values)) if values and told else None
+        part = len(values) == len(runs) if name == "seconds_to_90" else True
+        found[name] = Spread(statistics.median(values), min(values), max(values)) if values and part else None
     return found
 
 
 def best(rows: Mapping[K, Spread | None], more: bool, runs: int) -> list[K]:
-    """Who has the best median of so many runs, and then all whose difference from that is none, in their order."""
+    """Return the one with the best median, then all that are no different from it, in their order."""
     known = {name: spread for name, spread in rows.items() if spread is not None}
     if not known:
         return []
@@ -173,7 +166,7 @@ def best(rows: Mapping[K, Spread | None], more: bool, runs: int) -> list[K]:
 
 
 class Curve(NamedTuple):
-    """When each share of the lookups was answered: the median over the runs, the soonest and the latest. None: never.
+    """Seconds until each share of the lookups was answered: median, soonest and latest of the runs. None: never.
 
     The median is None where half of the runs never came so far.
     """
@@ -184,7 +177,7 @@ class Curve(NamedTuple):
 
 
 def curve(runs: Sequence[Sequence[float | None]]) -> Curve:
-    """The curves of several runs as one."""
+    """Return the curves of several runs as one."""
     columns = [[math.inf if at is None else at for at in column] for column in zip(*runs, strict=True)]
     return Curve(
         [_finite(statistics.median_high(column)) for column in columns],

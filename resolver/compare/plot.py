@@ -1,4 +1,4 @@
-"""The report as a picture: when the hosts were answered, and what it took. Needs matplotlib (the extra `plot`).
+"""The report as a picture: curves of the lookups answered, and bars of the cost. Needs matplotlib (the extra `plot`).
 
 An engine has one colour everywhere (Okabe and Ito's, which the colour-blind tell apart) and one style of line; a
 backend has a panel of its own among the curves, and a hatch among the bars, so that all of it can be told apart in
@@ -8,7 +8,8 @@ print too.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,21 +18,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from resolver.compare.curves import percent
+from resolver.compare.report import ComparisonReport, RowReport
 from resolver.engines import BACKENDS, ENGINES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from resolver.compare.report import Report, RowReport
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2, 1, 2, 1, 2)), (0, (3, 3)))
 _HATCHES = ("", "++", "///", "xx", "\\\\\\", "oo")
 _GREY = "#b8b8b8"
+_ENGINES, _BACKENDS = list(ENGINES), list(BACKENDS)
 
 
 class Bars(NamedTuple):
-    """A panel of bars: a figure, in the unit that it is shown in."""
+    """A panel of bars: a figure, and the unit that it is shown in."""
 
     title: str
     name: str
@@ -52,15 +50,10 @@ BARS = (
 )
 
 
-def draw(report: Report, format: str) -> bytes:
-    """The picture in this format: png or svg. The same report gives the same octets."""
-    settings: dict[Any, Any] = {
-        "svg.hashsalt": "resolve",
-        "font.size": 9,
-        "hatch.linewidth": 0.6,
-        "svg.fonttype": "path",
-    }
-    with matplotlib.rc_context(settings):
+def draw(report: ComparisonReport, format: str) -> bytes:
+    """Return the picture in this format: png or svg. The same report gives the same octets."""
+    settings = {"svg.hashsalt": "resolve", "font.size": 9, "hatch.linewidth": 0.6, "svg.fonttype": "path"}
+    with matplotlib.rc_context(settings):  # type: ignore[arg-type]
         figure = _figure(report)
         file = io.BytesIO()
         (FigureCanvasSVG if format == "svg" else FigureCanvasAgg)(figure)
@@ -68,12 +61,11 @@ def draw(report: Report, format: str) -> bytes:
     return file.getvalue()
 
 
-def _figure(report: Report) -> Any:
+def _figure(report: ComparisonReport) -> Any:
     rows = [row for row in report.at(report.longest) if row.runs]
     # As the table of engines has them, and not by speed: a backend's engines stand together.
-    engines, backends = list(ENGINES), list(BACKENDS)
-    rows.sort(key=lambda row: (backends.index(row.backend), engines.index(row.engine)))
-    shown = [each for each in backends if any(row.backend == each for row in rows)]
+    rows.sort(key=lambda row: (_BACKENDS.index(row.backend), _ENGINES.index(row.engine)))
+    shown = [each for each in _BACKENDS if any(row.backend == each for row in rows)]
     across = len(shown) if len(shown) <= 4 else 3
     down = -(-len(shown) // across)
     timeouts = [each for each in report.settings.timeouts if each is not None]
@@ -92,7 +84,7 @@ def _figure(report: Report) -> Any:
     return figure
 
 
-def _title(figure: Any, report: Report) -> None:
+def _title(figure: Any, report: ComparisonReport) -> None:
     settings, lab = report.settings, report.lab
     asked = ", ".join(report.nameservers) or "the system's nameservers"
     if lab is not None:
@@ -107,11 +99,11 @@ def _title(figure: Any, report: Report) -> None:
 
 
 def _curves(axes: Any, rows: Sequence[RowReport], backend: str, timeouts: Sequence[float]) -> None:
-    """A backend's engines in colour; what the others did behind them in grey."""
-    engines = list(ENGINES)
+    """Draw a backend's engines in colour, and those of the others behind them in grey."""
     for row in rows:
-        xs, ys = _steps(row.curve)
-        number = engines.index(row.engine)
+        steps = [(at, share) for at, share in zip(row.curve, _shares(row.curve), strict=True) if at is not None]
+        xs, ys = zip(*steps, strict=True) if steps else ((), ())
+        number = _ENGINES.index(row.engine)
         if row.backend != backend:
             # Every fourth point: it is behind the others, and a picture for a page should stay small.
             axes.plot(xs[::4], ys[::4], color=_GREY, linewidth=0.7, zorder=1)
@@ -121,9 +113,8 @@ def _curves(axes: Any, rows: Sequence[RowReport], backend: str, timeouts: Sequen
         axes.plot(xs, ys, color=colour, linestyle=_LINES[number % len(_LINES)], linewidth=2, label=row.engine, zorder=3)
     for timeout in timeouts:
         axes.axvline(timeout, color="black", linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
-        axes.text(
-            timeout, 1.02, f"{timeout:g} s", ha="center", va="bottom", fontsize=8, transform=axes.get_xaxis_transform()
-        )
+        over = axes.get_xaxis_transform()
+        axes.text(timeout, 1.02, f"{timeout:g} s", ha="center", va="bottom", fontsize=8, transform=over)
     axes.set_title(f"backend {backend}", loc="left", fontweight="bold", fontsize=10, pad=14)
     axes.set_xscale("log")
     axes.set_ylim(0, 1.01)
@@ -138,7 +129,7 @@ def _curves(axes: Any, rows: Sequence[RowReport], backend: str, timeouts: Sequen
 
 
 def _band(axes: Any, row: RowReport, colour: str) -> None:
-    """From the soonest run to the latest."""
+    """Draw a band from the soonest run to the latest."""
     both = [
         (soonest, latest, share)
         for soonest, latest, share in zip(row.curve_soonest, row.curve_latest, _shares(row.curve), strict=True)
@@ -149,12 +140,13 @@ def _band(axes: Any, row: RowReport, colour: str) -> None:
         axes.fill_betweenx(shares, soonest, latest, color=colour, alpha=0.18, linewidth=0, zorder=2)
 
 
-def _bars(figure: Any, report: Report, rows: Sequence[RowReport]) -> None:
-    """For each row the figures of the longest timeout; before them how many were answered within each timeout."""
+def _bars(figure: Any, report: ComparisonReport, rows: Sequence[RowReport]) -> None:
+    """Draw for each row the figures of the longest timeout; before them how many were answered within each timeout."""
     panels = figure.subplots(1, len(BARS) + 1, sharey=True, width_ratios=[1.3] + [1.0] * len(BARS))
     places = list(range(len(rows)))[::-1]
     _answered(panels[0], report, rows, places)
     for axes, bars in zip(panels[1:], BARS, strict=True):
+        all_best = all(bars.name in row.best for row in rows if row.figures[bars.name] is not None)
         for row, place in zip(rows, places, strict=True):
             spread = row.figures[bars.name]
             if spread is None:
@@ -163,10 +155,8 @@ def _bars(figure: Any, report: Report, rows: Sequence[RowReport]) -> None:
             value, low, high = (bars.scale * each for each in (spread.median, spread.min, spread.max))
             _bar(axes, row, place, value)
             axes.plot([low, high], [place, place], color="black", linewidth=1.2, solid_capstyle="butt")
-            star = "*" if bars.name in row.best and not _all_best(bars.name, rows) else ""
-            axes.annotate(
-                f"{bars.form(value)}{star}", (high, place), (3, 0), textcoords="offset points", va="center", fontsize=8
-            )
+            star = "*" if bars.name in row.best and not all_best else ""
+            _note(axes, f"{bars.form(value)}{star}", high, place, 8)
         axes.set_title(bars.title, fontsize=9)
         axes.margins(x=0.3)
         axes.set_xlim(left=0)
@@ -180,8 +170,8 @@ def _bars(figure: Any, report: Report, rows: Sequence[RowReport]) -> None:
     figure.supxlabel(f"what it took{until} (medians{stars})", fontsize=9)
 
 
-def _answered(axes: Any, report: Report, rows: Sequence[RowReport], places: Sequence[int]) -> None:
-    """The share that was answered at all, one mark for each timeout."""
+def _answered(axes: Any, report: ComparisonReport, rows: Sequence[RowReport], places: Sequence[int]) -> None:
+    """Draw the share that was answered at all, one mark for each timeout."""
     timeouts = report.settings.timeouts
     for row, place in zip(rows, places, strict=True):
         for number, timeout in enumerate(timeouts):
@@ -191,7 +181,7 @@ def _answered(axes: Any, report: Report, rows: Sequence[RowReport], places: Sequ
             depth = 0.8 / len(timeouts)
             at = place + 0.4 - depth * (number + 0.5)
             _bar(axes, row, at, share, depth * 0.9)
-            axes.annotate(percent(share), (share, at), (3, 0), textcoords="offset points", va="center", fontsize=7)
+            _note(axes, percent(share), share, at, 7)
     words = [f"{each:g}" for each in timeouts if each is not None]
     axes.set_title(f"answered within {' / '.join(words)} s" if words else "answered", fontsize=9)
     axes.set_xlim(0, 1.2)
@@ -199,20 +189,14 @@ def _answered(axes: Any, report: Report, rows: Sequence[RowReport], places: Sequ
 
 
 def _bar(axes: Any, row: RowReport, place: float, value: float, depth: float = 0.7) -> None:
-    engines, backends = list(ENGINES), list(BACKENDS)
-    colour = _COLOURS[engines.index(row.engine) % len(_COLOURS)]
-    hatch = _HATCHES[backends.index(row.backend) % len(_HATCHES)]
+    colour = _COLOURS[_ENGINES.index(row.engine) % len(_COLOURS)]
+    hatch = _HATCHES[_BACKENDS.index(row.backend) % len(_HATCHES)]
     axes.barh(place, value, depth, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
 
 
-def _steps(curve: Sequence[float | None]) -> tuple[list[float], list[float]]:
-    found = [(at, share) for at, share in zip(curve, _shares(curve), strict=True) if at is not None]
-    return [at for at, _ in found], [share for _, share in found]
+def _note(axes: Any, text: str, x: float, y: float, size: int) -> None:
+    axes.annotate(text, (x, y), (3, 0), textcoords="offset points", va="center", fontsize=size)
 
 
 def _shares(curve: Sequence[float | None]) -> list[float]:
     return [number / len(curve) for number in range(1, len(curve) + 1)]
-
-
-def _all_best(name: str, rows: Sequence[RowReport]) -> bool:
-    return all(name in row.best for row in rows if row.figures[name] is not None)

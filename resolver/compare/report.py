@@ -1,34 +1,30 @@
-"""What a comparison found, as one object: everything that a table, a document or a picture shows is in here.
+"""The findings of a comparison, as one object: all that a table, a document or a picture shows.
 
 Its fields, in their order, are what `-f json` writes; scripts rely on them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import platform
+from collections.abc import Sequence
 from importlib import metadata
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from resolver.compare.agreement import Agreement
-from resolver.compare.contest import CONCURRENCY, Contest, Field, LeftOut, Lookups
+from resolver.compare.contest import Cell, Contest, Field, LeftOut, Lookups
 from resolver.compare.figures import LESS, MORE, NAMES, Figures, Spread, best, curve, spreads
 from resolver.engines import DISTRIBUTION
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from resolver.compare.contest import Cell, Row
-
-# What a figure may depend on; those that are installed are named.
+# Libraries that a figure may depend on; those that are installed are named.
 _LIBRARIES = ("gevent", "greenlet", "Twisted", "dnspython", "aiodns", "pycares", "msgspec")
 
 
 class LabSettings(msgspec.Struct, frozen=True):
-    """How the lab behaved: seconds, a share of 1, queries a second."""
+    """The behaviour of the lab: seconds, a share of 1, queries a second."""
 
     latency: float = 0.0
     jitter: float = 0.0
@@ -36,8 +32,8 @@ class LabSettings(msgspec.Struct, frozen=True):
     capacity: float | None = None
 
 
-class Settings(msgspec.Struct, frozen=True):
-    """What all have in common. `timeouts`: seconds, null: no end. `concurrency_chosen`: the user named no number."""
+class Conditions(msgspec.Struct, frozen=True):
+    """The settings of all. `timeouts`: seconds, null: no end. `concurrency_chosen`: the user named no number."""
 
     types: list[str]
     timeouts: list[float | None]
@@ -50,7 +46,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """Where it ran. `cpus` are those that this process may use."""
+    """The machine of the runs. `cpus` are those that this process may use."""
 
     system: str
     processor: str
@@ -59,7 +55,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class RowReport(msgspec.Struct, frozen=True):
-    """A contestant with one timeout: each run, all of them together, and what went wrong.
+    """A contestant with one timeout: each run, all of them together, and its errors.
 
     best: the figures in which none of the same timeout is better by more than the spreads; of one run none are told.
     curve: seconds until each share of the lookups was answered, in equal steps up to all; null: never.
@@ -82,7 +78,7 @@ class RowReport(msgspec.Struct, frozen=True):
         return f"{self.engine}:{self.backend}"
 
 
-class Report(msgspec.Struct, frozen=True):
+class ComparisonReport(msgspec.Struct, frozen=True):
     """The whole comparison. `seconds` is what it took; `complete` is false where it was interrupted."""
 
     began: str
@@ -95,7 +91,7 @@ class Report(msgspec.Struct, frozen=True):
     invalid: int
     nameservers: list[str]
     lab: LabSettings | None
-    settings: Settings
+    settings: Conditions
     versions: dict[str, str]
     machine: Machine
     order: list[str]
@@ -105,7 +101,7 @@ class Report(msgspec.Struct, frozen=True):
     notes: list[str]
 
     def at(self, timeout: float | None) -> list[RowReport]:
-        """The rows of a timeout: who had 90% answered first, then who answered most, then those without a run."""
+        """Return the rows of a timeout: first to 90% answered, then most answered, then those without a run."""
         rows = [row for row in self.rows if row.timeout == timeout]
         return sorted(rows, key=lambda row: (_median(row, "seconds_to_90", math.inf), -_median(row, "answered")))
 
@@ -117,65 +113,43 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def report(
-    contest: Contest,
-    field: Field,
-    lookups: Lookups,
-    began: str,
-    types: Sequence[str],
-    timeouts: Sequence[float | None],
-    repeat: int,
-    *,
-    lab: LabSettings | None,
-    concurrency_chosen: bool,
-) -> Report:
-    """What was found so far."""
-    policy = field.policy
-    rows = _rows(contest, timeouts)
-    settings = Settings(
-        list(types),
-        list(timeouts),
-        repeat,
-        policy.query_timeout,
-        policy.tries,
-        policy.concurrency or CONCURRENCY,
-        concurrency_chosen,
-        policy.rate,
-    )
-    return Report(
-        began,
-        round(contest.seconds, 3),
-        contest.done == len(contest.runs),
-        contest.done,
-        len(contest.runs),
-        lookups.hosts,
-        len(lookups.of),
-        lookups.invalid,
-        [str(each) for each in policy.nameservers],
-        lab,
-        settings,
-        versions(),
-        machine(),
-        [_words(cell) for cell in contest.runs],
-        field.left_out,
-        rows,
-        contest.agreement(),
-        _notes(rows, settings),
+    contest: Contest, field: Field, lookups: Lookups, began: str, settings: Conditions, lab: LabSettings | None
+) -> ComparisonReport:
+    """Return what was found so far."""
+    rows = _rows(contest, settings.timeouts)
+    return ComparisonReport(
+        began=began,
+        seconds=round(contest.seconds, 3),
+        complete=contest.done == len(contest.runs),
+        runs_done=contest.done,
+        runs_planned=len(contest.runs),
+        hosts=lookups.hosts,
+        lookups=len(lookups.of),
+        invalid=lookups.invalid,
+        nameservers=[str(each) for each in field.policy.nameservers],
+        lab=lab,
+        settings=settings,
+        versions=versions(),
+        machine=machine(),
+        order=[_words(cell) for cell in contest.runs],
+        left_out=field.left_out,
+        rows=rows,
+        agreement=contest.agreement(),
+        notes=_notes(rows, settings),
     )
 
 
 def versions() -> dict[str, str]:
-    """Ours, and those of the libraries that are installed."""
+    """Return our version, and those of the libraries that are installed."""
     found = {}
     for name in (DISTRIBUTION, *_LIBRARIES):
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            pass
     return found
 
 
 def machine() -> Machine:
-    """Where this runs."""
+    """Return the machine that this runs on."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     system = f"{platform.system()} {platform.release()}"
     return Machine(system, platform.machine(), cpus, f"{platform.python_implementation()} {platform.python_version()}")
@@ -186,27 +160,23 @@ def _rows(contest: Contest, timeouts: Sequence[float | None]) -> list[RowReport]
     for timeout in timeouts:
         rows = [row for cell, row in contest.rows.items() if cell.timeout == timeout]
         figures = {row.cell.contestant: spreads(row.runs) for row in rows}
-        # Of one run there is no saying how far the next would be off: it is neither better nor worse.
-        judged = [row.cell.contestant for row in rows if len(row.runs) > 1]
-        least = min([len(row.runs) for row in rows if len(row.runs) > 1], default=0)
+        # A single run does not show how far the next would be off: it is neither better nor worse.
+        judged = {row.cell.contestant: len(row.runs) for row in rows if len(row.runs) > 1}
+        least = min(judged.values(), default=0)
         bests = {
             name: best({each: figures[each][name] for each in judged}, name in MORE, least)
             for name in NAMES
             if name in MORE | LESS
         }
         for row in rows:
-            known = [name for name, names in bests.items() if row.cell.contestant in names]
-            found.append(_row(row, figures[row.cell.contestant], known))
+            who = row.cell.contestant
+            good = [name for name, names in bests.items() if who in names]
+            found.append(RowReport(*who, timeout, row.runs, row.errors, figures[who], good, *curve(row.curves)))
     return found
 
 
-def _row(row: Row, figures: dict[str, Spread | None], best: list[str]) -> RowReport:
-    cell = row.cell
-    return RowReport(*cell.contestant, cell.timeout, row.runs, row.errors, figures, best, *curve(row.curves))
-
-
-def _notes(rows: Sequence[RowReport], settings: Settings) -> list[str]:
-    """What a reader of the figures should know before drawing a conclusion."""
+def _notes(rows: Sequence[RowReport], settings: Conditions) -> list[str]:
+    """Return what a reader of the figures should know before drawing a conclusion."""
     notes: list[str] = []
     if not any(row.runs for row in rows):
         return notes
@@ -229,7 +199,7 @@ def _notes(rows: Sequence[RowReport], settings: Settings) -> list[str]:
 
 
 def _peak(row: RowReport) -> float:
-    """Lookups a second over the first nine tenths: lost replies, which only time can mend, make the end of a run."""
+    """Return the lookups a second over the first nine tenths: lost replies, which wait for a retry, make the rest."""
     at = row.figures["seconds_to_90"]
     whole = row.figures["answered"]
     return 0.9 * whole.max / at.median if at is not None and whole is not None and at.median else 0.0

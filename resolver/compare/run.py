@@ -1,35 +1,29 @@
 """The run in the child: the joinall of `resolve run`, with a file that takes the results as they come.
 
-The one thing to know before changing anything here: nothing is made of the results while the clock runs. A batch is
-written away in one go, so that an engine is kept as busy, and needs as much memory, as in a run of its own.
+Nothing is made of the results while the clock runs. A batch is written away in one go: an engine is kept as busy, and
+needs as much memory, as in a run of its own.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import msgspec
 
 from resolver.api import plan
-from resolver.compare.spec import LENGTH, Began, Ended
+from resolver.compare.spec import LENGTH, Began, Event, Finished, Spec
+from resolver.engines.base import Backend, Engine, Queries
 from resolver.input.sources import path
-from resolver.policy import Deadline
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from resolver.compare.spec import Event, Spec
-    from resolver.engines.base import Backend, Engine, Queries
-    from resolver.model import Result
-    from resolver.policy import Policy
+from resolver.model import Result
+from resolver.policy import Deadline, Policy
 
 
-def run(spec: Spec, tell: Callable[[Event], None]) -> Ended:
+def run(spec: Spec, tell: Callable[[Event], None]) -> Finished:
     """Look everything up, and tell when it begins. Raises what `plan` raises, OSError where the spool is full."""
     planned = plan([path(spec.hosts)], spec.engine, spec.backend, spec.types, spec.policy)
-    start = Start(spec.policy.timeout, lambda: tell(Began(time.process_time())))
-    noted = Noted(planned.engine)
+    start = ToldStart(spec.policy.timeout, lambda: tell(Began(time.process_time())))
+    noted = NotedEngine(planned.engine)
     with planned, open(spec.spool, "wb", buffering=0) as spool:
         encode_into = msgspec.msgpack.Encoder().encode_into
         block = bytearray()
@@ -40,10 +34,10 @@ def run(spec: Spec, tell: Callable[[Event], None]) -> Ended:
             spool.write(block)
 
         planned._replace(engine=noted, deadline=start).batch(sink).run()
-        return Ended(time.monotonic() - start.began, noted.error)
+        return Finished(time.monotonic() - start.began, noted.error)
 
 
-class Start(Deadline):
+class ToldStart(Deadline):
     """A deadline that tells when it begins: when the engine is ready. `began` is seconds on the monotonic clock."""
 
     def __init__(self, seconds: float | None, told: Callable[[], None]) -> None:
@@ -58,7 +52,7 @@ class Start(Deadline):
         super().start()
 
 
-class Noted:
+class NotedEngine:
     """An engine, and what it raised: the joinall makes results of that, a comparison makes it a row's error."""
 
     def __init__(self, engine: Engine) -> None:

@@ -1,32 +1,28 @@
-"""The report for people: tables as wide as the terminal allows, curves drawn with characters, and what they mean.
+"""The report for people: tables as wide as the terminal allows, curves drawn with characters, and their meaning.
 
-The one thing to know before changing anything here: the widths are ours. Columns stand in the order of their worth;
-what does not fit on a line begins a further table, so that nothing is ever wrapped or cut off.
+rich draws the tables, and would wrap or cut off a table that is too wide. Columns stand in the order of their worth;
+those that do not fit on a line begin a further table.
 """
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from rich.console import Console
 
 from resolver.compare.curves import curves
+from resolver.compare.figures import Spread
+from resolver.compare.report import ComparisonReport, LabSettings, RowReport
 from resolver.output.formats import visible
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from rich.console import Console
-
-    from resolver.compare.agreement import Difference
-    from resolver.compare.figures import Spread
-    from resolver.compare.report import LabSettings, Report, RowReport
 
 _NAMED = 10  # hosts that are named where answers differ
 _NONE = "-"
 
 
-def text(report: Report, width: int | None, terminal: bool) -> str:
-    """The whole report; with colours for a terminal. `width` in columns; None: what rich finds out."""
+def text(report: ComparisonReport, width: int | None, terminal: bool) -> str:
+    """Return the whole report; with colours for a terminal. `width` in columns; None: rich finds it out."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -64,7 +60,7 @@ def text(report: Report, width: int | None, terminal: bool) -> str:
 
 
 class Column(NamedTuple):
-    """A figure: how a number of it is written, whether the spread stands beside it, whether it says who is best."""
+    """A figure: how a number of it is written, whether the spread stands beside it, whether the best are marked."""
 
     heading: str
     name: str
@@ -115,47 +111,53 @@ def _tables(console: Console, rows: Sequence[RowReport]) -> None:
     from rich.text import Text
 
     for page in _pages(rows, console.width):
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False)
-        table.add_column("", no_wrap=True)
-        for column, _ in page:
-            table.add_column(column.heading, justify="right", no_wrap=True)
-        for number, row in enumerate(rows):
+        table = Table("", box=box.SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False)
+        table.columns[0].no_wrap = True
+        for filled in page:
+            table.add_column(filled.heading, justify="right", no_wrap=True)
+        for row, *cells in zip(rows, *(filled.cells for filled in page), strict=True):
             style = "" if row.runs else "red"
-            figures = [Text(cells[number], "green" if "*" in cells[number] else style) for _, cells in page]
-            table.add_row(Text(row.name, style), *figures)
+            table.add_row(Text(row.name, style), *(Text(cell, "green" if "*" in cell else style) for cell in cells))
         console.print(table)
 
 
-def _pages(rows: Sequence[RowReport], width: int) -> list[list[tuple[Column, list[str]]]]:
-    """The columns that have anything to tell, with their cells, in as many tables as it takes, evenly filled."""
+class FilledColumn(NamedTuple):
+    """A column with its cells, and the characters that it needs."""
+
+    heading: str
+    cells: list[str]
+    width: int
+
+
+def _pages(rows: Sequence[RowReport], width: int) -> list[list[FilledColumn]]:
+    """Return the columns that have anything to tell, in as many tables as it takes, evenly filled."""
     columns = []
     for column in COLUMNS:
-        spreads = [row.figures[column.name] for row in rows]
-        if any(spreads) and not (column.dropped and not any(spread and spread.max for spread in spreads)):
-            columns.append((column, _cells(column, rows)))
-    needed = [_GAP + max(len(column.heading), *map(len, cells)) for column, cells in columns]
-    room = max([width - max(len(row.name) for row in rows), *needed])
-    tables = len(set(_fill(needed, room)))
-    even = next(each for each in range(max([1, *needed]), room + 1) if len(set(_fill(needed, each))) == tables)
-    pages: dict[int, list[tuple[Column, list[str]]]] = {}
-    for page, filled in zip(_fill(needed, even), columns, strict=True):
-        pages.setdefault(page, []).append(filled)
-    return list(pages.values())
+        spreads = [spread for row in rows if (spread := row.figures[column.name])]
+        if spreads and (not column.dropped or any(spread.max for spread in spreads)):
+            cells = _cells(column, rows)
+            columns.append(FilledColumn(column.heading, cells, _GAP + max(map(len, (column.heading, *cells)))))
+    widest = max(column.width for column in columns)
+    room = max(width - max(len(row.name) for row in rows), widest)
+    fewest = len(_filled(columns, room))
+    return next(pages for each in range(widest, room + 1) if len(pages := _filled(columns, each)) == fewest)
 
 
-def _fill(needed: Sequence[int], room: int) -> list[int]:
-    """On which table each column comes, one after the other, where a table has so much room."""
-    places, page, left = [], 0, room
-    for each in needed:
-        if each > left:
-            page, left = page + 1, room
-        left -= each
-        places.append(page)
-    return places
+def _filled(columns: Sequence[FilledColumn], room: int) -> list[list[FilledColumn]]:
+    """Return the columns in tables of so much room, one after the other."""
+    pages: list[list[FilledColumn]] = []
+    left = 0
+    for column in columns:
+        if column.width > left:
+            pages.append([])
+            left = room
+        pages[-1].append(column)
+        left -= column.width
+    return pages
 
 
 def _cells(column: Column, rows: Sequence[RowReport]) -> list[str]:
-    """A column's cells: a star for the best, where some are not; the median; how far off it the farthest run was."""
+    """Return a column's cells: a star for the best, where some are not; the median; how far off other runs were."""
     good = [column.name in row.best for row in rows]
     starred = column.marked and any(good) and not all(good[number] for number, row in enumerate(rows) if row.runs)
     some = any(spread and spread.min != spread.max for row in rows if (spread := row.figures[column.name]))
@@ -186,18 +188,20 @@ def _errors(console: Console, rows: Sequence[RowReport]) -> None:
 
 
 def _verdicts(rows: Sequence[RowReport]) -> list[str]:
-    """Who was first, in words, and from whom that is no difference."""
+    """Return in words the best of two figures, and the rows that are no different from it."""
     said = []
-    ran = [row for row in rows if row.runs]
-    for name, words in (("lookups_per_second", "Most lookups a second"), ("seconds_to_90", "First with 90% answered")):
-        good = [row.name for row in ran if name in row.best]
-        if len(ran) < 2 or not good:
+    for name, words, first in (
+        ("lookups_per_second", "Most lookups a second", max),
+        ("seconds_to_90", "First with 90% answered", min),
+    ):
+        known = {row.name: spread.median for row in rows if row.runs and (spread := row.figures[name])}
+        good = [row.name for row in rows if row.runs and name in row.best]
+        if sum(bool(row.runs) for row in rows) < 2 or not good:
             continue
-        if len(good) == len([row for row in ran if row.figures[name] is not None]):
+        if len(good) == len(known):
             said.append(f"{words}: no difference between any two that reaches beyond their spreads.")
             continue
-        first = min if name == "seconds_to_90" else max
-        winner = first((row for row in ran if row.name in good), key=lambda row: row.figures[name].median).name  # type: ignore[union-attr]  # the best have a figure
+        winner = first(good, key=lambda each: known[each])
         others = [each for each in good if each != winner]
         also = f"; no difference (the spreads meet): {', '.join(others)}" if others else ""
         said.append(f"{words}: {winner}{also}.")
@@ -207,7 +211,7 @@ def _verdicts(rows: Sequence[RowReport]) -> list[str]:
 # --- The words.
 
 
-def _heading(report: Report) -> list[tuple[str, str]]:
+def _heading(report: ComparisonReport) -> list[tuple[str, str]]:
     settings, machine = report.settings, report.machine
     what = f"{report.hosts:,}; {_lookups(report.lookups)} ({' '.join(settings.types)})"
     if report.invalid:
@@ -238,7 +242,7 @@ def _lab(lab: LabSettings) -> str:
     return f"latency {1000 * lab.latency:g} ms{jitter}, loss {100 * lab.loss:g}%{capacity}"
 
 
-def _agreement(report: Report) -> list[str]:
+def _agreement(report: ComparisonReport) -> list[str]:
     found = report.agreement
     if not found.compared:
         return ["No lookup was answered by more than one, so there are no answers to compare."]
@@ -255,18 +259,13 @@ def _agreement(report: Report) -> list[str]:
         lines.append(f"{count:,} of {_lookups(found.compared)} {words}:")
         shown = [each for each in found.differences if each.changing is changing][:_NAMED]
         for difference in shown:
-            lines += _difference(difference)
+            lines.append(f"  {visible(difference.host)} {difference.type}")
+            for said in difference.answers:
+                answer = ", ".join(said.data) or said.status
+                answer = answer if len(answer) < 60 else f"{answer[:60]}…"
+                lines.append(f"    {visible(answer)}: {', '.join(said.by)}")
         if count > len(shown):
             lines.append(f"  … and {count - len(shown):,} more: -f json names them")
-    return lines
-
-
-def _difference(difference: Difference) -> list[str]:
-    lines = [f"  {visible(difference.host)} {difference.type}"]
-    for said in difference.answers:
-        answer = ", ".join(said.data) if said.data else said.status
-        answer = answer if len(answer) < 60 else f"{answer[:60]}…"
-        lines.append(f"    {visible(answer)}: {', '.join(said.by)}")
     return lines
 
 
@@ -274,7 +273,7 @@ def _lookups(number: int) -> str:
     return f"{number:,} lookup{'' if number == 1 else 's'}"
 
 
-def _left_out(report: Report) -> list[str]:
+def _left_out(report: ComparisonReport) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for each in report.left_out:
         by_reason.setdefault(each.reason, []).append(f"{each.engine}:{each.backend}")

@@ -1,4 +1,4 @@
-"""What travels between the comparison and a child: a Spec goes in, Began and Ended (or Failed) come out, a line each.
+"""The messages to and from a child: a Spec goes in, Began and Finished (or Aborted) come out, a line each.
 
 The results take another way: into a file, the spool, as blocks of `when` and a list of Result. `read_spool` reads them
 back with only what a comparison needs. Seconds that travel are spans, never timestamps.
@@ -6,14 +6,12 @@ back with only what a comparison needs. Seconds that travel are spans, never tim
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import msgspec
 
 from resolver.policy import Policy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LENGTH = 4  # octets before each block of the spool: its length, big-endian
 
@@ -36,43 +34,43 @@ class Began(msgspec.Struct, frozen=True, tag="began"):
     cpu: float
 
 
-class Ended(msgspec.Struct, frozen=True, tag="ended"):
+class Finished(msgspec.Struct, frozen=True, tag="ended"):
     """All results are in the spool. `seconds` since the beginning; `error` where the engine broke on the way."""
 
     seconds: float
     error: str | None = None
 
 
-class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """There was no run, and this is why."""
+class Aborted(msgspec.Struct, frozen=True, tag="failed"):
+    """There was no run; `error` says why."""
 
     error: str
 
 
-Event = Began | Ended | Failed
+Event = Began | Finished | Aborted
 
 
-class Data(msgspec.Struct, gc=False, frozen=True):
-    """Of a Record, what answers are compared by."""
+class RecordPart(msgspec.Struct, gc=False, frozen=True):
+    """The fields of a Record that answers are compared by."""
 
     type: str
     data: str
 
 
-class Told(msgspec.Struct, gc=False, frozen=True):
-    """Of a Result, what a comparison needs."""
+class ResultPart(msgspec.Struct, gc=False, frozen=True):
+    """The fields of a Result that a comparison needs."""
 
     index: int
     type: str
     status: str
-    answers: list[Data]
+    answers: list[RecordPart]
     attempts: int | None
     elapsed: float | None
 
 
-def read_spool(file: BinaryIO) -> Iterator[tuple[float, list[Told]]]:
-    """Each batch of results, with when it came: seconds since the run began. A block cut off at the end is left out."""
-    decoder = msgspec.msgpack.Decoder(tuple[float, list[Told]])
+def read_spool(file: BinaryIO) -> Iterator[tuple[float, list[ResultPart]]]:
+    """Yield each batch of results, with the seconds since the run began. A block cut off at the end is left out."""
+    decoder = msgspec.msgpack.Decoder(tuple[float, list[ResultPart]])
     while len(head := file.read(LENGTH)) == LENGTH:
         length = int.from_bytes(head, "big")
         block = file.read(length)

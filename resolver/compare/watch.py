@@ -1,30 +1,29 @@
-"""One child, seen from outside: how long it took to start, what it used at most, and its end where it hangs.
+"""One child, watched from outside: how long it took to start, the most it used, and its end where it hangs.
 
-The one thing to know before changing anything here: looking costs. The processor's time comes from the kernel at the
-end (wait4); memory, threads and descriptors are looked at a few dozen times a second, and the list of the child's own
-children, for which every process of the machine has to be read, less often.
+Sampling costs. The processor's time comes from the kernel at the end (getrusage); memory, threads and descriptors are
+sampled a few dozen times a second, and the list of the child's own children, for which every process of the machine has
+to be read, less often.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 import psutil
 
-from resolver.compare.spec import Began, Ended, Event, Failed, Spec
+from resolver.compare.spec import Aborted, Began, Event, Finished, Spec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-LOOK = 0.03  # seconds between two looks at a child
-RELATIONS = 0.15  # seconds between two looks for its children
+INTERVAL = 0.03  # seconds between two samples of a child
+CHILDREN_INTERVAL = 0.15  # seconds between two searches for its children
 CHILD = (sys.executable, "-P", "-m", "resolver.compare.child")
 
 
@@ -37,46 +36,42 @@ class Patience(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a child took. `seconds` of the lookups, `startup` before them; `cpu` of the lookups, children included.
-
-    `memory` (octets), `threads` and `descriptors` are the most that all its processes had at one look.
-    """
+    """The cost of a child, as `Figures` has it; the last three are the most that its processes had in one sample."""
 
     seconds: float
-    startup: float
-    cpu: float
-    memory: int
+    startup_seconds: float
+    cpu_seconds: float
+    peak_memory: int
     threads: int
     descriptors: int
 
 
 class ChildFailed(Exception):
-    """The run came to nothing; a sentence says why."""
+    """The run failed; a sentence says why."""
 
 
 class Interrupted(Exception):
-    """The user has seen enough."""
+    """The user wants no more runs."""
 
 
 def watch(
-    spec: Spec,
-    patience: Patience,
-    tick: Callable[[], None] | None = None,
-    command: Sequence[str] = CHILD,
+    spec: Spec, patience: Patience, tick: Callable[[], None] | None = None, command: Sequence[str] = CHILD
 ) -> Seen:
     """Run it in a fresh child; `tick` is called again and again, and may raise to end it.
 
     Raises ChildFailed where the child does not start, breaks, hangs or dies; no child is left behind in any case.
     """
     with open(f"{spec.spool}.err", "w+b") as complaints:
-        child = _Child([*command, spec.engine], spec, complaints)
+        child = WatchedChild([*command, spec.engine], spec, complaints)
         try:
             return child.follow(patience, tick)
         finally:
             child.end()
 
 
-class _Child:
+class WatchedChild:
+    """A child in the middle of its run."""
+
     def __init__(self, command: Sequence[str], spec: Spec, complaints: BinaryIO) -> None:
         self._spec = spec
         self._complaints = complaints
@@ -92,12 +87,12 @@ class _Child:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
             start_new_session=True,
         )
-        self._looks = _Looks(self._process.pid)
+        self._usage = PeakUsage(self._process.pid)
         self._unread = b""
         self._cpu = 0.0
 
     def follow(self, patience: Patience, tick: Callable[[], None] | None) -> Seen:
-        """See it through."""
+        """Watch it to its end."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(msgspec.json.encode(self._spec) + b"\n")
@@ -105,18 +100,18 @@ class _Child:
         startup = time.monotonic() - self._spawned
         if not isinstance(began, Began):
             raise ChildFailed(_reason(began))
-        # What getting ready took at its height is the start-up's and not the lookups' (the memory stays).
-        self._looks.look(force=True)
+        # The peak of getting ready is the start-up's and not the lookups' (the memory stays).
+        self._usage.sample(force=True)
         timeout = self._spec.policy.timeout
         end = float("inf") if timeout is None else time.monotonic() + timeout + patience.late
         ended = self._await(end, "it did not end", patience.silent, tick)
-        if not isinstance(ended, Ended) or ended.error:
+        if not isinstance(ended, Finished) or ended.error:
             raise ChildFailed(_reason(ended))
-        self._looks.look(force=True)
-        looks = self._looks
+        self._usage.sample(force=True)
         self.end()
         cpu = max(0.0, self._cpu - began.cpu)
-        return Seen(ended.seconds, startup, cpu, looks.memory, looks.threads, looks.descriptors)
+        peak = self._usage
+        return Seen(ended.seconds, startup, cpu, peak.memory, peak.threads, peak.descriptors)
 
     def end(self) -> None:
         """End it, if it has not ended, and what it started; the kernel says what processor time it took."""
@@ -127,28 +122,26 @@ class _Child:
         assert process.stdout is not None
         process.stdin.close()
         process.stdout.close()
-        self._looks.relations()
-        if not self._ends_by_itself():
-            process.kill()
-            self._reap(0)
-        self._looks.kill_rest()
+        self._usage.find_children()
+        self._reap(1.0)
+        self._usage.kill_children()
 
     def _await(
         self, end: float, complaint: str, silent: float | None, tick: Callable[[], None] | None
-    ) -> Began | Ended | Failed:
-        """Its next word. Raises ChildFailed where none comes in time."""
+    ) -> Began | Finished | Aborted:
+        """Return its next event. Raises ChildFailed where none comes in time."""
         assert self._process.stdout is not None
         fd = self._process.stdout.fileno()
         written, heard = -1, time.monotonic()
         while b"\n" not in self._unread:
-            if select.select([fd], [], [], LOOK)[0]:
+            if select.select([fd], [], [], INTERVAL)[0]:
                 octets = os.read(fd, 1 << 16)
                 if not octets:
                     raise ChildFailed(self._death())
                 self._unread += octets
                 continue
             now = time.monotonic()
-            self._looks.look()
+            self._usage.sample()
             if tick is not None:
                 tick()
             if silent is not None and (size := _size(self._spec.spool)) != written:
@@ -161,45 +154,40 @@ class _Child:
         return msgspec.json.decode(line, type=Event)  # type: ignore[no-any-return]  # one of them
 
     def _death(self) -> str:
-        self._reap(0)
+        self._reap(None)
         status = self._process.returncode
-        how = f"was killed by signal {-status}" if status is not None and status < 0 else f"ended with status {status}"
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         self._complaints.seek(0)
         lines = self._complaints.read().decode(errors="replace").strip().splitlines()
         return f"its process {how}{': ' + lines[-1].strip() if lines else ''}"
 
-    def _ends_by_itself(self) -> bool:
-        end = time.monotonic() + 1.0
-        while not self._reap(os.WNOHANG):
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.002)
-        return True
-
-    def _reap(self, options: int) -> bool:
-        if self._process.returncode is None:
-            pid, status, usage = os.wait4(self._process.pid, options)
-            if not pid:
-                return False
-            self._process.returncode = os.waitstatus_to_exitcode(status)
-            self._cpu = usage.ru_utime + usage.ru_stime
-        return True
+    def _reap(self, patience: float | None) -> None:
+        """Wait for its end so many seconds (None: for ever), then kill it; note its processor time."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self._cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
-class _Looks:
-    """What a process and its children had at most: memory in octets, threads, descriptors."""
+class PeakUsage:
+    """The most that a process and its children had: memory in octets, threads, descriptors."""
 
     def __init__(self, pid: int) -> None:
         self.memory = self.threads = self.descriptors = 0
-        self._processes = [psutil.Process(pid)]
-        self._related = time.monotonic()
+        self._process = psutil.Process(pid)
+        self._children: list[psutil.Process] = []
+        self._found = time.monotonic()
 
-    def look(self, force: bool = False) -> None:
-        """Look at them now. What is gone meanwhile has nothing any more."""
-        if force or time.monotonic() - self._related > RELATIONS:
-            self.relations()
+    def sample(self, force: bool = False) -> None:
+        """Sample them now. A process that is gone meanwhile counts for nothing."""
+        if force or time.monotonic() - self._found > CHILDREN_INTERVAL:
+            self.find_children()
         memory, threads, descriptors = 0, -1, 0  # one thread is the child's that waits for our end
-        for process in self._processes:
+        for process in (self._process, *self._children):
             with contextlib.suppress(psutil.Error), process.oneshot():
                 threads += process.num_threads()
                 memory += process.memory_info().rss
@@ -208,17 +196,15 @@ class _Looks:
         self.threads = max(self.threads, threads)
         self.descriptors = max(self.descriptors, descriptors)
 
-    def relations(self) -> None:
-        """Look for its children."""
-        first = self._processes[0]
+    def find_children(self) -> None:
+        """Look for its children, and theirs."""
         with contextlib.suppress(psutil.Error):
-            self._processes = [first, *first.children(recursive=True)]
-        self._related = time.monotonic()
+            self._children = self._process.children(recursive=True)
+        self._found = time.monotonic()
 
-    def kill_rest(self) -> None:
-        """Its children end with it; those that do not are killed."""
-        _, alive = psutil.wait_procs(self._processes[1:], 1.0) if self._processes[1:] else ([], [])
-        for process in alive:
+    def kill_children(self) -> None:
+        """Kill its children where they have not ended with it."""
+        for process in psutil.wait_procs(self._children, 1.0)[1] if self._children else ():
             with contextlib.suppress(psutil.Error):
                 process.kill()
 

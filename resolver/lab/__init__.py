@@ -3,12 +3,13 @@
     with Lab() as lab:
         resolve(["www.example", "flaky-2.example"], nameservers=[lab.nameserver])
 
-It plays every name that is asked (or a list, or a real zone file) with addresses that documentation may use, a network
-with latency and loss, and, by the first label of a name, each kind of trouble that a resolver can meet: `SCRIPTS`.
+It has addresses that documentation may use for every name that is asked (or for a list, or answers from a real zone
+file), a network with latency and loss, and, by the first label of a name, each kind of trouble that a resolver can
+meet: `SCRIPTS`.
 
-The server is a child process, so that it never shares an interpreter lock with what it is asked by. Settings go to
-its standard input as one line of JSON, reports come from its standard output the same way, and it ends when its
-standard input does. Importing this package loads nothing of the server.
+The server is a child process: it never shares an interpreter lock with the program that asks it. Settings go to its
+standard input as one line of JSON, reports come from its standard output the same way, and it ends when its standard
+input does. Importing this package loads no sockets of the server.
 """
 
 import contextlib
@@ -17,14 +18,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from .settings import Address, Counts, Report, Settings, duration, endpoint, share
-
-if TYPE_CHECKING:
-    from .scripts import SCRIPTS
+from .scripts import SCRIPTS
+from .settings import Address, Counts, LabReport, Settings, duration, endpoint, share
 
 __all__ = ["SCRIPTS", "Address", "Counts", "Lab", "Settings", "duration", "endpoint", "serve", "share"]
 
@@ -77,12 +75,12 @@ class Lab:
 
     @property
     def nameserver(self) -> str:
-        """Where it is asked, over UDP and TCP: `127.0.0.1:PORT` or `[::1]:PORT`."""
+        """The address over UDP and TCP: `127.0.0.1:PORT` or `[::1]:PORT`."""
         return self._running().nameserver
 
     @property
     def tls_nameserver(self) -> str | None:
-        """Where it is asked over TLS; None without a certificate."""
+        """The address over TLS; None without a certificate."""
         return self._running().tls_nameserver
 
     @property
@@ -122,22 +120,19 @@ class Lab:
         if child is None:
             return
         assert child.stdin is not None
-        assert child.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            child.stdin.close()
-        try:
-            child.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        finally:
-            child.stdout.close()
+        with child:
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.close()
+            try:
+                child.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
 
     def counts(self) -> Counts:
-        """Queries received, replies sent, queries dropped since the start. Raises `RuntimeError` where none runs."""
+        """Return the queries received, replies sent, queries dropped. Raises `RuntimeError` where no lab runs."""
         self._running()
         counts = self._exchange(b"\n").counts
-        assert counts is not None
+        assert counts
         return counts
 
     def __enter__(self) -> "Lab":
@@ -151,7 +146,7 @@ class Lab:
             raise RuntimeError("this lab does not run; use it as a context manager, or call start()")
         return self._address
 
-    def _exchange(self, line: bytes) -> Report:
+    def _exchange(self, line: bytes) -> LabReport:
         """Write to the child and read its report."""
         child = self._child
         assert child is not None
@@ -164,7 +159,7 @@ class Lab:
             answer = child.stdout.readline()
         if not answer:
             raise RuntimeError(f"the lab ended by itself, with exit status {child.wait()}")
-        return msgspec.json.decode(answer, type=Report)
+        return msgspec.json.decode(answer, type=LabReport)
 
 
 def serve(settings: Settings, ready: Callable[[Address], None]) -> None:
@@ -175,12 +170,3 @@ def serve(settings: Settings, ready: Callable[[Address], None]) -> None:
     from .server import serve as serve_here
 
     serve_here(settings, ready)
-
-
-def __getattr__(name: str) -> object:
-    # The scripts are all of the server but its sockets: only `--help` and a server need them.
-    if name == "SCRIPTS":
-        from .scripts import SCRIPTS
-
-        return SCRIPTS
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

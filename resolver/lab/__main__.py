@@ -9,7 +9,7 @@ import os
 import msgspec
 
 from .server import report, serve
-from .settings import Report, Settings
+from .settings import LabReport, Settings
 
 
 def main() -> int:
@@ -18,24 +18,21 @@ def main() -> int:
         settings = msgspec.json.decode(_line(), type=Settings)
         # Replies that wait for their time are many and hold no cycles: looking through them costs a tenth of the speed.
         gc.set_threshold(100_000, 50, 100)
-        serve(settings, lambda address: report(Report(address=address)), control=0)
+        serve(settings, lambda address: report(LabReport(address=address)), control=0)
+        return 0
     except OSError as error:
-        report(Report(error=error.strerror or str(error), errno=error.errno or 0, filename=error.filename))
-        return 1
+        report(LabReport(error=error.strerror or str(error), errno=error.errno or 0, filename=error.filename))
     except ValueError as error:
-        report(Report(error=str(error)))
-        return 1
-    return 0
+        report(LabReport(error=str(error)))
+    return 1
 
 
 def _line() -> bytes:
-    """One line of standard input. Read without a buffer: what follows is for the loop."""
-    chunks: list[bytes] = []
-    while not (chunks and chunks[-1].endswith(b"\n")):
-        chunks.append(os.read(0, 1 << 16))
-        if not chunks[-1]:
-            break
-    return b"".join(chunks)
+    """Read one line of standard input, without a buffer: what follows is for the loop."""
+    line = bytearray()
+    while not line.endswith(b"\n") and (octets := os.read(0, 1 << 16)):
+        line += octets
+    return bytes(line)
 
 
 if __name__ == "__main__":

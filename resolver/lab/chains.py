@@ -6,141 +6,122 @@ The names in a chain keep the rest of the name that was asked: `cname-2.a.exampl
 
 from itertools import pairwise
 
-from .message import A, ANY, CNAME, DNAME, NS, NXDOMAIN, PTR, QNAME, ROOT, SOA, TXT, Query, encode, fit, label, record
-from .script import Ask, Step, positive
-from .transport import forged
-from .zone import address4, records, soa
+from .octets import A, ANY, CNAME, DNAME, NS, PTR, QNAME, ROOT, SOA, TXT, encode, fit, label, record
+from .records import address4, forged, records, soa
+from .script import Ask, Table, nxdomain, positive
 
 _MOST = 1000
 _FOREIGN = label("foreign") + label("example") + ROOT
 _RENAMED = label("renamed") + label("example") + ROOT
+_ROOT_SERVER = label("a") + label("root-servers") + label("net") + ROOT
+_STRINGS = (b'say "hi"', b"back\\slash", bytes((0, 9, 10, 127, 128, 255)), b"semi;colon $x @y (z)", b"", "é".encode())
+_LONG_STRINGS = [b"%c" % octet * 255 for octet in b"abcdefghij"]
 
 
-def chain(ask: Ask, number: int) -> list[Step]:
-    query = ask.query
-    hops = _hops(query, number)
+def _chain(ask: Ask) -> bytes:
+    query, hops = ask.query, _hops(ask, ask.number)
     if not hops:
-        return [Step(ask.right())]
+        return ask.right()
     if query.type in (CNAME, ANY):
         # A CNAME that is asked for is the answer; nothing is followed (RFC 1034 section 3.6.2).
-        return [Step(encode(query, answer=hops[:1]))]
-    end = _end(query)
-    target = label("cname-0") + query.rest_pointer
+        return encode(query, answer=hops[:1])
+    end, target = _end(ask), label("cname-0") + query.rest_pointer
     authority = [] if end else [record(SOA, soa(target), owner=target)]
-    return [Step(fit(query, encode(query, answer=[*hops, *end], authority=authority)))]
+    return fit(query, encode(query, answer=[*hops, *end], authority=authority))
 
 
-def to_nxdomain(ask: Ask, number: int) -> list[Step]:
-    hop = record(CNAME, label("nx") + ask.query.rest_pointer)
-    return [Step(encode(ask.query, NXDOMAIN, [hop], [record(SOA, soa(ROOT), owner=ROOT)]))]
-
-
-def to_nodata(ask: Ask, number: int) -> list[Step]:
-    target = label("nodata") + ask.query.rest_pointer
-    return [Step(encode(ask.query, answer=[record(CNAME, target)], authority=[record(SOA, soa(target), owner=target)]))]
-
-
-def open_end(ask: Ask, number: int) -> list[Step]:
-    return [Step(encode(ask.query, answer=[record(CNAME, label("cname-0") + ask.query.rest_pointer)]))]
-
-
-def shuffled(ask: Ask, number: int) -> list[Step]:
-    hops = _hops(ask.query, 3)
-    return [Step(fit(ask.query, encode(ask.query, answer=[*_end(ask.query), *hops[::-1]])))]
-
-
-def binary_name(ask: Ask, number: int) -> list[Step]:
-    target = label(b"a.b c\\d\0\xff") + ask.query.rest_pointer
-    return [Step(encode(ask.query, answer=[record(CNAME, target), *records(ROOT, ask.query.type, target)]))]
-
-
-def loop(ask: Ask, number: int) -> list[Step]:
-    here, there = (b"loop", b"loop-back") if ask.query.first == b"loop" else (b"loop-back", b"loop")
+def _hops(ask: Ask, number: int) -> list[bytes]:
+    """Return a chain of CNAMEs from the name that was asked to `cname-0` beside it."""
     rest = ask.query.rest_pointer
-    back = record(CNAME, label(here) + rest, owner=label(there) + rest)
-    return [Step(encode(ask.query, answer=[record(CNAME, label(there) + rest), back]))]
-
-
-def loop_self(ask: Ask, number: int) -> list[Step]:
-    return [Step(encode(ask.query, answer=[record(CNAME, QNAME)]))]
-
-
-def dname(ask: Ask, number: int) -> list[Step]:
-    # RFC 6672 section 3.1: the rest of the name is renamed, and the CNAME spares a resolver to know about it.
-    query = ask.query
-    if query.rest == _RENAMED:
-        return [Step(ask.right())]
-    target = label("dname") + _RENAMED
-    renamed = [record(DNAME, _RENAMED, owner=query.rest_pointer), record(CNAME, target)]
-    return [Step(encode(query, answer=[*renamed, *records(target, query.type, target)]))]
-
-
-def referral(ask: Ask, number: int) -> list[Step]:
-    nameserver = label("ns") + QNAME
-    glue = record(A, address4(label("ns") + ask.query.key), owner=nameserver)
-    return [Step(encode(ask.query, authority=[record(NS, nameserver)], additional=[glue], aa=False))]
-
-
-def upward(ask: Ask, number: int) -> list[Step]:
-    nameserver = label("a") + label("root-servers") + label("net") + ROOT
-    return [Step(encode(ask.query, authority=[record(NS, nameserver, owner=ROOT)], aa=False))]
-
-
-def foreign(ask: Ask, number: int) -> list[Step]:
-    before = [_FOREIGN + forged(ask.query.type)[2:], record(CNAME, _FOREIGN, owner=ask.query.rest_pointer)]
-    after = [record(PTR, _FOREIGN, owner=_FOREIGN), label("x") + QNAME + forged(ask.query.type)[2:]]
-    return [Step(encode(ask.query, answer=[*before, *ask.records(), *after]))]
-
-
-def other_type(ask: Ask, number: int) -> list[Step]:
-    extra = record(PTR if ask.query.type == TXT else TXT, label("other") + ROOT)
-    return [Step(encode(ask.query, answer=[extra, *ask.records()]))]
-
-
-def other_class(ask: Ask, number: int) -> list[Step]:
-    # Hesiod, since in class CH an address has another form, and the message would count as broken.
-    stray = record(ask.query.type, forged(ask.query.type)[12:], cls=4)
-    return [Step(encode(ask.query, answer=[stray, *ask.records()]))]
-
-
-def doubled(ask: Ask, number: int) -> list[Step]:
-    return [Step(positive(ask.query, [one for one in ask.records() for _ in range(2)]))]
-
-
-def with_ttl(ask: Ask, number: int) -> list[Step]:
-    ttl = min(number, 0xFFFFFFFF).to_bytes(4)
-    return [Step(positive(ask.query, [one[:6] + ttl + one[10:] for one in ask.records()]))]
-
-
-def binary_txt(ask: Ask, number: int) -> list[Step]:
-    strings = (
-        b'say "hi"',
-        b"back\\slash",
-        bytes((0, 9, 10, 127, 128, 255)),
-        b"semi;colon $x @y (z)",
-        b"",
-        "é".encode(),
-    )
-    return _txt(ask, b"".join(map(label, strings)))
-
-
-def long_txt(ask: Ask, number: int) -> list[Step]:
-    return _txt(ask, b"".join(label(letter * 255) for letter in (b"%c" % octet for octet in b"abcdefghij")))
-
-
-def _txt(ask: Ask, rdata: bytes) -> list[Step]:
-    if ask.query.type != TXT:
-        return [Step(ask.right())]
-    return [Step(positive(ask.query, [record(TXT, rdata)]))]
-
-
-def _hops(query: Query, number: int) -> list[bytes]:
-    """A chain of CNAMEs from the name that was asked to `cname-0` beside it."""
-    rest = query.rest_pointer
     names = [QNAME, *(label(f"cname-{index}") + rest for index in range(min(number, _MOST) - 1, -1, -1))]
     return [record(CNAME, target, owner=owner) for owner, target in pairwise(names)]
 
 
-def _end(query: Query) -> list[bytes]:
-    """The records of `cname-0` beside the name that was asked."""
-    return records(label("cname-0") + query.rest, query.type, label("cname-0") + query.rest_pointer)
+def _end(ask: Ask) -> list[bytes]:
+    """Return the records of `cname-0` beside the name that was asked."""
+    first = label("cname-0")
+    return records(first + ask.query.rest, ask.query.type, first + ask.query.rest_pointer)
+
+
+def _to_nodata(ask: Ask) -> bytes:
+    target = label("nodata") + ask.query.rest_pointer
+    return ask.encode(answer=[record(CNAME, target)], authority=[record(SOA, soa(target), owner=target)])
+
+
+def _loop(ask: Ask) -> bytes:
+    first, rest = ask.query.first, ask.query.rest_pointer
+    here, there = label(first) + rest, label("loop-back" if first == b"loop" else "loop") + rest
+    return ask.encode(answer=[record(CNAME, there), record(CNAME, here, owner=there)])
+
+
+def _dname(ask: Ask) -> bytes:
+    # RFC 6672 section 3.1: the rest of the name is renamed, and the CNAME spares a resolver to know about it.
+    if ask.query.rest == _RENAMED:
+        return ask.right()
+    target = label("dname") + _RENAMED
+    renamed = [record(DNAME, _RENAMED, owner=ask.query.rest_pointer), record(CNAME, target)]
+    return ask.encode(answer=[*renamed, *records(target, ask.query.type, target)])
+
+
+def _binary_name(ask: Ask) -> bytes:
+    target = label(b"a.b c\\d\0\xff") + ask.query.rest_pointer
+    return ask.encode(answer=[record(CNAME, target), *records(ROOT, ask.query.type, target)])
+
+
+def _referral(ask: Ask) -> bytes:
+    nameserver = label("ns") + QNAME
+    glue = record(A, address4(label("ns") + ask.query.key), owner=nameserver)
+    return ask.encode(authority=[record(NS, nameserver)], additional=[glue], aa=False)
+
+
+def _foreign(ask: Ask) -> bytes:
+    stray = forged(ask.query.type)[2:]
+    before = [_FOREIGN + stray, record(CNAME, _FOREIGN, owner=ask.query.rest_pointer)]
+    return ask.encode(answer=[*before, *ask.records(), record(PTR, _FOREIGN, _FOREIGN), label("x") + QNAME + stray])
+
+
+def _other_type(ask: Ask) -> bytes:
+    extra = record(PTR if ask.query.type == TXT else TXT, label("other") + ROOT)
+    return ask.encode(answer=[extra, *ask.records()])
+
+
+def _other_class(ask: Ask) -> bytes:
+    # Hesiod, since in class CH an address has another form, and the message would count as broken.
+    stray = record(ask.query.type, forged(ask.query.type)[12:], cls=4)
+    return ask.encode(answer=[stray, *ask.records()])
+
+
+def _with_ttl(ask: Ask) -> bytes:
+    ttl = min(ask.number, 0xFFFFFFFF).to_bytes(4)
+    return positive(ask.query, [one[:6] + ttl + one[10:] for one in ask.records()])
+
+
+def _txt(ask: Ask, *strings: bytes) -> bytes:
+    rdata = b"".join(map(label, strings))
+    return positive(ask.query, [record(TXT, rdata)]) if ask.query.type == TXT else ask.right()
+
+
+SCRIPTS: Table = (
+    ("cname-N", "a chain of N CNAMEs, then the records", _chain),
+    ("cname-nx", "a CNAME to a name that does not exist",
+     lambda ask: nxdomain(ask.query, [record(CNAME, label("nx") + ask.query.rest_pointer)])),
+    ("cname-nodata", "a CNAME to a name without records of the type", _to_nodata),
+    ("cname-open", "a CNAME, and the records of its target left out",
+     lambda ask: ask.encode(answer=[record(CNAME, label("cname-0") + ask.query.rest_pointer)])),
+    ("cname-shuffled", "a chain of 3 CNAMEs, last record first",
+     lambda ask: fit(ask.query, ask.encode(answer=[*_end(ask), *_hops(ask, 3)[::-1]]))),
+    ("cname-binary", "a CNAME to a name with a dot, a blank, a backslash and NUL in a label", _binary_name),
+    ("loop", "two CNAMEs that name each other", _loop),
+    ("loop-self", "a CNAME that names itself", lambda ask: ask.encode(answer=[record(CNAME, QNAME)])),
+    ("dname", "a DNAME, the CNAME made from it, the records", _dname),
+    ("referral", "not authoritative, no answer, the NS of a child zone", _referral),
+    ("upward", "not authoritative, no answer, the NS of the root",
+     lambda ask: ask.encode(authority=[record(NS, _ROOT_SERVER, owner=ROOT)], aa=False)),
+    ("foreign", "the answer section also has records of other names", _foreign),
+    ("othertype", "the answer section also has records of another type", _other_type),
+    ("otherclass", "the answer section also has an address in class HS", _other_class),
+    ("duprr", "each record twice", lambda ask: positive(ask.query, [one for one in ask.records() for _ in range(2)])),
+    ("ttl-N", "records with TTL N, up to 4294967295", _with_ttl),
+    ("txt", "TXT: quotes, backslashes, controls and octets over 127", lambda ask: _txt(ask, *_STRINGS)),
+    ("longtxt", "TXT: one record of 10 strings of 255 octets", lambda ask: _txt(ask, *_LONG_STRINGS)),
+)  # fmt: skip

@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dns.exception
 import dns.message
@@ -18,13 +19,8 @@ from dns.name import Name
 from dns.rcode import Rcode
 from dns.rdataclass import RdataClass
 from dns.rdatatype import RdataType
-from dns.rdtypes.ANY.CNAME import CNAME
-from dns.rdtypes.ANY.DNAME import DNAME
-from dns.rdtypes.ANY.MX import MX
-from dns.rdtypes.ANY.NS import NS
-from dns.rdtypes.ANY.SOA import SOA
 
-from .message import PAYLOAD, Query, truncated
+from .octets import PAYLOAD, ReceivedQuery, truncated
 
 # The first record of a file that names no origin: its owner, where that is absolute and the type is SOA.
 _SOA_OWNER = re.compile(r"^(\S*\.)\s(?:[^;\n]*\s)?SOA\s", re.MULTILINE | re.IGNORECASE)
@@ -41,10 +37,10 @@ class Masters:
         # The longest origin first: a name belongs to the zone that it is deepest in.
         self._zones = sorted(zones, key=lambda zone: -len(zone.origin))
         self.origins = tuple(zone.origin for zone in zones)
-        """Of each zone the origin as octets, in lower case."""
+        """The origin of each zone as octets, in lower case."""
 
     def find(self, key: bytes) -> "Zone | None":
-        """The zone that a name, in lower case, belongs to."""
+        """Return the zone that a name, in lower case, belongs to."""
         return next((zone for zone in self._zones if zone.holds(key)), None)
 
 
@@ -60,7 +56,7 @@ class Zone:
         self._existing = {above for name in self._zone.nodes for above in _upwards(name, self._apex)}
 
     def holds(self, key: bytes) -> bool:
-        """Whether a name, in lower case, is in or below the zone."""
+        """Return whether a name, in lower case, is in or below the zone."""
         at = len(key) - len(self.origin)
         if at < 0 or not key.endswith(self.origin):
             return False
@@ -70,8 +66,8 @@ class Zone:
             here += 1 + key[here]
         return here == at
 
-    def answer(self, query: Query) -> bytes:
-        """The reply to a query, truncated where the client takes no more."""
+    def answer(self, query: ReceivedQuery) -> bytes:
+        """Return the reply to a query, truncated where the client takes no more."""
         name, rtype = dns.name.from_wire(query.name, 0)[0], RdataType.make(query.type)
         reply = dns.message.QueryMessage(int.from_bytes(query.id))
         reply.flags = Flag.QR | Flag.AA | query.flags & (Flag.RD | Flag.CD)
@@ -136,22 +132,21 @@ class _Search:
         return _target(aliases[0])
 
     def _rename(self, name: Name, above: Name) -> Name | None:
-        """A DNAME above the name: it, and the CNAME made from it (RFC 6672 section 3.1)."""
-        redirections = self._rrsets(above, RdataType.DNAME, above)
-        if not redirections:
-            return None
-        self._reply.answer += redirections
-        try:
-            renamed: Name = name.relativize(above) + _target(redirections[0])
-        except dns.name.NameTooLong:
-            self._reply.set_rcode(Rcode.YXDOMAIN)
-            return None
-        alias = dns.rrset.from_text(name, redirections[0].ttl, RdataClass.IN, RdataType.CNAME, renamed.to_text())
-        self._reply.answer.append(alias)
+        """Add a DNAME above the name, and the CNAME made from it (RFC 6672 section 3.1)."""
+        renamed = None
+        for redirection in self._rrsets(above, RdataType.DNAME, above):
+            self._reply.answer.append(redirection)
+            try:
+                renamed = name.relativize(above) + _target(redirection)
+            except dns.name.NameTooLong:
+                self._reply.set_rcode(Rcode.YXDOMAIN)
+                continue
+            alias = dns.rrset.from_text(name, redirection.ttl, RdataClass.IN, RdataType.CNAME, renamed.to_text())
+            self._reply.answer.append(alias)
         return renamed
 
     def _refer(self, cut: Name) -> bool:
-        """At a delegation: name the nameservers of the child zone. Whether it was one."""
+        """Name the nameservers of the child zone at a delegation. Return whether it was one."""
         delegation = self._rrsets(cut, RdataType.NS, cut)
         if not delegation:
             return False
@@ -162,41 +157,38 @@ class _Search:
         return True
 
     def _deny(self) -> None:
-        """The SOA, with the time that a negative answer may be kept (RFC 2308 section 3)."""
+        """Add the SOA, with the time that a negative answer may be kept (RFC 2308 section 3)."""
         for rrset in self._rrsets(self._apex, RdataType.SOA, self._apex):
-            if isinstance(rrset[0], SOA):
-                rrset.ttl = min(rrset.ttl, rrset[0].minimum)
+            rdata: Any = rrset[0]
+            rrset.ttl = min(rrset.ttl, rdata.minimum)
             self._reply.authority.append(rrset)
 
     def _add_addresses(self, rrset: dns.rrset.RRset) -> None:
-        """The addresses of nameservers and mail exchangers, those below a delegation too: glue."""
-        for rdata in rrset:
-            target = rdata.exchange if isinstance(rdata, MX) else rdata.target if isinstance(rdata, NS) else None
-            if target is not None:
-                for rtype in (RdataType.A, RdataType.AAAA):
-                    self._reply.additional += self._rrsets(target, rtype, target)
+        """Add the addresses of nameservers and mail exchangers, those below a delegation too: glue."""
+        field = {RdataType.MX: "exchange", RdataType.NS: "target"}.get(rrset.rdtype)
+        for target in [getattr(rdata, field) for rdata in rrset] if field else ():
+            for rtype in (RdataType.A, RdataType.AAAA):
+                self._reply.additional += self._rrsets(target, rtype, target)
 
     def _rrsets(self, node: Name, rtype: RdataType, owner: Name) -> list[dns.rrset.RRset]:
-        """The records of a node, as those of `owner`. Signatures are a set for each type that they cover."""
+        """Return the records of a node, as those of `owner`. Signatures are a set for each type that they cover."""
         found = []
         for rdataset in self._zone.nodes.get(node, ()):
             if rtype in (rdataset.rdtype, RdataType.ANY):
                 rrset = dns.rrset.RRset(owner, rdataset.rdclass, rdataset.rdtype, rdataset.covers)
-                for rdata in rdataset:
-                    rrset.add(rdata, rdataset.ttl)
+                rrset.update(rdataset)  # type: ignore[no-untyped-call]
                 found.append(rrset)
         return found
 
 
 def _target(alias: dns.rrset.RRset) -> Name:
-    rdata = alias[0]
-    assert isinstance(rdata, (CNAME, DNAME))
+    rdata: Any = alias[0]
     target: Name = rdata.target
     return target
 
 
 def _upwards(name: Name, apex: Name) -> Iterator[Name]:
-    """The name, and those above it up to the apex."""
+    """Yield the name, and those above it up to the apex."""
     while name != apex:
         yield name
         name = name.parent()
@@ -204,7 +196,7 @@ def _upwards(name: Name, apex: Name) -> Iterator[Name]:
 
 
 def _read(file: str, origin: str | None) -> dns.zone.Zone:
-    """A zone that has an SOA. Where neither the file nor the caller names an origin, it is the owner of the SOA."""
+    """Read a zone that has an SOA. The origin is the owner of the SOA where neither file nor caller names it."""
     path = Path(file)
     try:
         text = path.read_text(encoding="utf-8")

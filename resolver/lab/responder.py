@@ -1,70 +1,70 @@
-"""From a query's octets to what is sent back: octets, each with a delay and a way of sending. No socket and no clock.
+"""From a query's octets to replies: octets, each with a delay and a way of sending. No socket and no clock.
 
 Two paths lead there. The short one, `quick`, knows nothing but a well-formed question for the address of a name that
-simply exists, and costs a few microseconds; whatever it is unsure of it leaves to `steps`, which knows everything.
-Anything that changes what a plain name is answered has to be seen by both.
+simply exists, and costs a few microseconds; all else it leaves to `replies`. A change of a plain name's answer must be
+made in both.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 from . import scripts
-from .message import AXFR, BADVERS, IN, IXFR, NXDOMAIN, PAYLOAD, QNAME, REFUSED, ROOT, SOA, Query, encode, parse, record
-from .script import Ask, Step, positive
+from .octets import AXFR, BADVERS, IN, IXFR, PAYLOAD, QNAME, REFUSED, ReceivedQuery, encode, parse
+from .records import V4, address6
+from .script import Ask, PlannedReply, nxdomain, positive
+from .served import SPECIAL, ServedNames
 from .settings import Settings
-from .zone import SPECIAL, V4, Hosts, address6, soa
 
 if TYPE_CHECKING:
     from .master import Masters
 
 # Names and types whose first queries are being counted (flaky-N); past that the oldest begins anew.
-REMEMBERED = 100_000
+_REMEMBERED = 100_000
 
 
 class Responder:
-    """What a lab knows. `quick` and `steps` each take one message and say what to send."""
+    """The knowledge of a lab. `quick` and `replies` each take one message and return what to send."""
 
     def __init__(self, settings: Settings) -> None:
-        self._hosts = Hosts(settings.hosts)
+        self._hosts = ServedNames(settings.hosts)
         self._masters = _masters(settings)
         self._only_masters = self._masters is not None and settings.hosts is None
         self._seen: dict[tuple[bytes, int], int] = {}
         origins = self._masters.origins if self._masters else ()
-        self.quick = _no_short_path if self._only_masters else _short_path(self._hosts, SPECIAL + origins)
+        self.quick = _short_path(self._hosts, SPECIAL + origins)
+        if self._only_masters:
+            self.quick = lambda data: None
 
-    def steps(self, data: bytes, stream: bool = False) -> list[Step]:
-        """All that is sent in reply to a message; `stream`: it came over TCP or TLS."""
+    def replies(self, data: bytes, stream: bool = False) -> list[PlannedReply]:
+        """Return all that is sent in reply to a message; `stream`: it came over TCP or TLS."""
         query = parse(data, stream)
-        if query is None:
-            return []
-        if isinstance(query, bytes):
-            return [Step(query)]
-        if query.edns and query.edns.version > 0:
-            return [Step(encode(query, BADVERS))]
-        if query.cls != IN or query.type in (AXFR, IXFR):
-            return [Step(encode(query, REFUSED))]
-        if self._masters and (zone := self._masters.find(query.key)):
-            return [Step(zone.answer(query))]
-        found = None if query.key.endswith(SPECIAL) else scripts.find(query.first)
-        if found:
-            behave, number = found
-            return behave(Ask(data, query, self._count), number)
-        return [Step(self._plain(query))]
+        sent = self._answer(data, query) if isinstance(query, ReceivedQuery) else query or []
+        return [PlannedReply(sent)] if isinstance(sent, bytes) else sent
 
-    def _plain(self, query: Query) -> bytes:
+    def _answer(self, data: bytes, query: ReceivedQuery) -> bytes | list[PlannedReply]:
+        if query.edns and query.edns.version > 0:
+            return encode(query, BADVERS)
+        if query.cls != IN or query.type in (AXFR, IXFR):
+            return encode(query, REFUSED)
+        if self._masters and (zone := self._masters.find(query.key)):
+            return zone.answer(query)
+        if not query.key.endswith(SPECIAL) and (found := scripts.find(query.first)):
+            behave, number = found
+            return behave(Ask(data, query, number, partial(self._count, query)))
         if self._only_masters:
             return encode(query, REFUSED)
         if not self._hosts.exists(query.key):
-            return encode(query, NXDOMAIN, authority=[record(SOA, soa(ROOT), owner=ROOT)])
+            return nxdomain(query)
         return positive(query, self._hosts.records(query.key, query.type))
 
-    def _count(self, query: Query) -> int:
-        """How often the name has been asked for the type before."""
+    def _count(self, query: ReceivedQuery) -> int:
+        """Count the query, and return how often the name has been asked for the type before."""
         seen = self._seen
         key = (query.key, query.type)
         before = seen.pop(key, 0)
-        if len(seen) >= REMEMBERED:
+        if len(seen) >= _REMEMBERED:
             del seen[next(iter(seen))]
         seen[key] = before + 1
         return before
@@ -79,12 +79,8 @@ def _masters(settings: Settings) -> "Masters | None":
     return Masters(settings.zone, settings.origin)
 
 
-def _no_short_path(data: bytes) -> bytes | None:
-    return None
-
-
-def _short_path(hosts: Hosts, special: tuple[bytes, ...]) -> Callable[[bytes], bytes | None]:
-    """The reply to a plain query for A or AAAA, or None where `steps` has to be asked.
+def _short_path(hosts: ServedNames, special: tuple[bytes, ...]) -> Callable[[bytes], bytes | None]:
+    """Make the function that returns the reply to a plain query for A or AAAA, or None where `replies` has to be asked.
 
     Written for speed: no object is made but the slices, and each thing that the message must be is one comparison.
     """
@@ -94,7 +90,7 @@ def _short_path(hosts: Hosts, special: tuple[bytes, ...]) -> Callable[[bytes], b
     ipv6 = QNAME + b"\0\x1c\0\1\0\0\1\x2c\0\x10"
     size = len(ipv4)
     # Octets 2 to 11 of the query, flags and counts, to those of the reply: RD and CD repeated, AA and RA set.
-    # Only what stands here is a query with one question and at most one more record.
+    # Nothing else is a query with one question and at most one more record.
     headers = {
         bytes((rd, low, 0, 1, 0, 0, 0, 0, 0, opt)): bytes((0x84 | rd, 0x80 | low & 0x10, 0, 1, 0, 1, 0, 0, 0, opt))
         for rd in (0, 1)

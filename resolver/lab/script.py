@@ -1,15 +1,15 @@
-"""What a script is given and what it gives back: `Ask` in, `Step`s out."""
+"""The interface of a script: one `Ask` in, octets or `PlannedReply`s out."""
 
 import enum
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .message import QNAME, SOA, Query, encode, fit, record
-from .zone import records, soa
+from .octets import NOERROR, NXDOMAIN, QNAME, ROOT, SOA, ReceivedQuery, encode, fit, record
+from .records import records, soa
 
 
 class How(enum.Enum):
-    """How the octets of a step are sent; over UDP only the first two differ from each other."""
+    """The way in which the octets of a reply are sent; over UDP only the first two differ from each other."""
 
     WHOLE = enum.auto()
     OTHER_PORT = enum.auto()
@@ -24,7 +24,7 @@ class How(enum.Enum):
     """TCP: the connection is reset, nothing is sent."""
 
 
-class Step(NamedTuple):
+class PlannedReply(NamedTuple):
     """Octets to send, `delay` seconds later than a plain reply would be."""
 
     octets: bytes
@@ -33,27 +33,42 @@ class Step(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """One query to a scripted name: the message, and what it says. `remember` is for `seen_before`."""
+    """One query to a scripted name: the message, its content, and the number in the name's first label."""
 
     data: bytes
-    query: Query
-    remember: Callable[[Query], int]
+    query: ReceivedQuery
+    number: int
+    seen_before: Callable[[], int]
+    """Count this query, and return how often the name was asked for the type before it."""
 
-    def seen_before(self) -> int:
-        """How often the name was asked for the type before this query, which is counted for the next."""
-        return self.remember(self.query)
+    def encode(
+        self, rcode: int = NOERROR, answer: Sequence[bytes] = (), authority: Sequence[bytes] = (), **more: Any
+    ) -> bytes:
+        """Make a reply to the query; for the arguments see `octets.encode`."""
+        return encode(self.query, rcode, answer, authority, **more)
 
     def records(self) -> list[bytes]:
-        """The records that the name would have without its script."""
+        """Return the records that the name would have without its script."""
         return records(self.query.key, self.query.type)
 
     def right(self) -> bytes:
-        """The reply that the name would get without its script."""
+        """Return the reply that the name would get without its script."""
         return positive(self.query, self.records())
 
 
-def positive(query: Query, answer: Sequence[bytes], at: bytes = QNAME) -> bytes:
-    """A reply for a name that exists; without records of the type, NODATA with an SOA (RFC 2308 section 2.2).
+# Octets alone are one plain reply; an empty list is silence.
+Behaviour = Callable[[Ask], bytes | list[PlannedReply]]
+# Rows: the pattern of a first label, in which N and MS stand for digits; its line of help; its behaviour.
+Table = tuple[tuple[str, str, Behaviour], ...]
+
+
+def nxdomain(query: ReceivedQuery, answer: Sequence[bytes] = ()) -> bytes:
+    """Make a reply for a name that does not exist, with an SOA; `answer` is the chain that led to it."""
+    return encode(query, NXDOMAIN, answer, [record(SOA, soa(ROOT), owner=ROOT)])
+
+
+def positive(query: ReceivedQuery, answer: Sequence[bytes], at: bytes = QNAME) -> bytes:
+    """Make a reply for a name that exists; without records of the type, NODATA with an SOA (RFC 2308 section 2.2).
 
     `at`: a pointer to the name that the negative reply is about.
     """

@@ -1,8 +1,9 @@
-"""The lab's sockets: what comes in is answered by `Responder`, when and whether is up to `Traffic`.
+"""The lab's sockets: a query is answered by `Responder`, when and whether is up to `Traffic`.
 
-The UDP socket is drained in small batches, so that what is due later goes out in its millisecond under full load too.
+The UDP socket is drained in small batches: what is due later goes out in its millisecond under full load too.
 """
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -10,81 +11,114 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import msgspec
 
-from .loop import READ, Loop
 from .responder import Responder
-from .script import How, Step
-from .settings import Address, Counts, Report, Settings, endpoint
+from .script import How, PlannedReply
+from .settings import Address, Counts, LabReport, Settings, endpoint
 from .streams import Streams
-from .traffic import Traffic
+from .traffic import DelayQueue, Traffic
 
 # Datagrams answered before the loop looks at what else is due: less than a millisecond's work.
 _BATCH = 64
 # Octets of a query that are read.
 _RECEIVE = 1232
-# What is asked of the kernel for the UDP socket, in octets; it grants what it likes.
-_BUFFER = 8 << 20
+# Octets that the kernel is asked for the UDP socket: it grants less in silence (Linux) or refuses (macOS).
+_BUFFERS = tuple(size << 20 for size in (8, 4, 2, 1))
 _BIND_TRIES = 20
 
-# Where a datagram came from, as the socket module gives it for either family.
+# The source of a datagram, as the socket module gives it for either family.
 _Peer = tuple[str, int] | tuple[str, int, int, int]
 
 
 def serve(settings: Settings, ready: Callable[[Address], None], *, control: int | None = None) -> None:
     """Serve in the foreground until SIGINT or SIGTERM; `ready` is called once, when queries are answered.
 
-    `control`: a descriptor whose end of file ends the serving too; each octet read from it is answered with a `Report`
-    of the counts on standard output. Raises `ValueError` for settings or a zone file that cannot be used, `OSError`
-    where the address cannot be had.
+    `control`: a descriptor whose end of file ends the serving too; each octet read from it is answered with a
+    `LabReport` of the counts on standard output. Raises `ValueError` for settings or a zone file that cannot be used,
+    `OSError` where the address cannot be had.
     """
-    server = Server(settings)
-    with server, _signals(server.loop):
+    # Only the main thread may have handlers; elsewhere the end of `control` is the way to stop.
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        asyncio.run(_serve(settings, ready, control, numbers))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+async def _serve(
+    settings: Settings, ready: Callable[[Address], None], control: int | None, numbers: Iterable[int]
+) -> None:
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    async with LabServer(settings) as server:
+        for number in numbers:
+            loop.add_signal_handler(number, ended.set)
         if control is not None:
-            server.loop.watch(control, READ, lambda mask: _command(server, control))
+            loop.add_reader(control, _command, server, control, ended)
         ready(server.address)
-        server.loop.run()
+        await ended.wait()
 
 
-class Server:
-    """The sockets of one lab, open from the start; a context manager that closes them."""
+def _command(server: "LabServer", control: int, ended: asyncio.Event) -> None:
+    octets = os.read(control, 64)
+    if not octets:
+        ended.set()
+    for _ in octets:
+        report(LabReport(counts=server.counts()))
+
+
+def report(message: LabReport) -> None:
+    """Write one line to standard output, for the parent that reads it; where there is none any more, nothing."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, msgspec.json.encode(message) + b"\n")
+
+
+class LabServer:
+    """The sockets of one lab; a context manager that opens and closes them."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._responder = Responder(settings)
         self._traffic = Traffic(settings)
         self._received = self._answered = self._dropped = 0
-        with contextlib.ExitStack() as opened:
-            self.loop = Loop()
-            opened.callback(self.loop.close)
-            streams = Streams(self.loop, self._stream_query)
-            opened.callback(streams.close)
-            self._udp, tcp = _bind(*endpoint(settings.listen))
-            opened.enter_context(self._udp)
-            streams.listen(opened.enter_context(tcp))
-            self._other = opened.enter_context(_other_port(self._udp))
-            self.loop.watch(self._udp, READ, self._drain)
-            secure = None
-            if settings.tls:
-                listener = opened.enter_context(_listener(self._udp.family, (self._udp.getsockname()[0], 0)))
-                streams.listen(listener, _tls_context(*settings.tls))
-                secure = _text(listener)
-            self.address = Address(_text(self._udp), secure)
-            self._opened = opened.pop_all()
 
-    def __enter__(self) -> "Server":
+    async def __aenter__(self) -> "LabServer":
+        host, port = endpoint(self._settings.listen)
+        tls = _tls_context(*self._settings.tls) if self._settings.tls else None
+        self._queue = DelayQueue()
+        with contextlib.ExitStack() as opened:
+            streams = Streams(self._stream_query)
+            opened.callback(streams.close)
+            udp, tcp = _bind(host, port)
+            self._udp = opened.enter_context(udp)
+            await streams.listen(tcp)
+            self._other = opened.enter_context(socket.socket(udp.family, socket.SOCK_DGRAM))
+            self._other.setblocking(False)
+            self._other.bind((host, 0))
+            secure = None
+            if tls:
+                listener = _listener(udp.family, (host, 0))
+                secure = _text(listener)
+                await streams.listen(listener, tls)
+            self.address = Address(_text(udp), secure)
+            asyncio.get_running_loop().add_reader(udp, self._drain)
+            opened.callback(asyncio.get_running_loop().remove_reader, udp)
+            self._opened = opened.pop_all()
         return self
 
-    def __exit__(self, *details: object) -> None:
+    async def __aexit__(self, *details: object) -> None:
         self._opened.close()
 
     def counts(self) -> Counts:
-        """What happened so far."""
+        """Return the counts since the start."""
         return Counts(self._received, self._answered, self._dropped)
 
-    def _drain(self, mask: int) -> None:
+    def _drain(self) -> None:
         """Answer what waits at the UDP socket, a batch at most."""
         udp, recvfrom, sendto = self._udp, self._udp.recvfrom, self._udp.sendto
         quick, traffic = self._responder.quick, self._traffic
@@ -99,9 +133,9 @@ class Server:
                     continue
                 reply = quick(data)
                 if reply is None:
-                    self._plan(self._responder.steps(data), partial(self._send_step, peer))
+                    self._plan(self._responder.replies(data), partial(self._send_reply, peer))
                 elif delays:
-                    dropped += not self.loop.later(traffic.delay(), partial(self._send, udp, reply, peer))
+                    dropped += not self._queue.later(traffic.delay(), partial(self._send, udp, reply, peer))
                 else:
                     # As `_send` does it; a call saved here is a fiftieth of the whole.
                     try:
@@ -113,34 +147,34 @@ class Server:
         self._answered += answered
         self._dropped += dropped
 
-    def _stream_query(self, data: bytes, send: Callable[[Step], None]) -> int:
+    def _stream_query(self, data: bytes, send: Callable[[PlannedReply], None]) -> int:
         self._received += 1
         if self._traffic.overloaded():
             self._dropped += 1
             return 0
         reply = self._responder.quick(data)
-        steps = self._responder.steps(data, stream=True) if reply is None else [Step(reply)]
-        return self._plan(steps, partial(self._send_stream, send))
+        replies = self._responder.replies(data, stream=True) if reply is None else [PlannedReply(reply)]
+        return self._plan(replies, partial(self._send_stream, send))
 
-    def _plan(self, steps: list[Step], send: Callable[[Step], None]) -> int:
-        """Send each step when it is due; how many will be."""
+    def _plan(self, replies: list[PlannedReply], send: Callable[[PlannedReply], None]) -> int:
+        """Send each reply when it is due, and return how many will be."""
         latency, planned = self._traffic.delay(), 0
-        for step in steps:
-            delay = latency + step.delay
+        for reply in replies:
+            delay = latency + reply.delay
             if not delay:
-                send(step)
-            elif not self.loop.later(delay, partial(send, step)):
+                send(reply)
+            elif not self._queue.later(delay, partial(send, reply)):
                 continue
             planned += 1
         self._dropped += not planned
         return planned
 
-    def _send_stream(self, send: Callable[[Step], None], step: Step) -> None:
+    def _send_stream(self, send: Callable[[PlannedReply], None], reply: PlannedReply) -> None:
         self._answered += 1
-        send(step)
+        send(reply)
 
-    def _send_step(self, peer: _Peer, step: Step) -> None:
-        self._send(self._other if step.how is How.OTHER_PORT else self._udp, step.octets, peer)
+    def _send_reply(self, peer: _Peer, reply: PlannedReply) -> None:
+        self._send(self._other if reply.how is How.OTHER_PORT else self._udp, reply.octets, peer)
 
     def _send(self, udp: socket.socket, octets: bytes, peer: _Peer) -> None:
         try:
@@ -152,10 +186,12 @@ class Server:
 
 
 def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """A UDP socket and a TCP listener on the same port. Raises `OSError`."""
+    """Open a UDP socket and a TCP listener on the same port. Raises `OSError`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for attempt in range(_BIND_TRIES):
+    tries = 0
+    while True:
         udp = socket.socket(family, socket.SOCK_DGRAM)
+        tries += 1
         try:
             udp.setblocking(False)
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
@@ -165,39 +201,19 @@ def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
         except OSError as error:
             udp.close()
             # A free UDP port may be taken for TCP; where the port is not ours to choose, that is final.
-            if port or error.errno != errno.EADDRINUSE or attempt == _BIND_TRIES - 1:
+            if port or error.errno != errno.EADDRINUSE or tries == _BIND_TRIES:
                 raise OSError(error.errno, f"cannot listen on {host} port {port}: {error.strerror}") from error
-    raise AssertionError("unreachable")
 
 
 def _ask_for_buffer(udp: socket.socket, option: int) -> None:
-    size = _BUFFER
-    while size > 1 << 16:
-        # Linux grants less in silence, macOS refuses what is too much.
+    for size in _BUFFERS:
         with contextlib.suppress(OSError):
             udp.setsockopt(socket.SOL_SOCKET, option, size)
             return
-        size //= 2
 
 
 def _listener(family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setblocking(False)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(512)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _other_port(udp: socket.socket) -> socket.socket:
-    other = socket.socket(udp.family, socket.SOCK_DGRAM)
-    other.setblocking(False)
-    other.bind((udp.getsockname()[0], 0))
-    return other
+    return socket.create_server(address, family=family, backlog=512, dualstack_ipv6=family == socket.AF_INET6)
 
 
 def _tls_context(certificate: str, key: str) -> ssl.SSLContext:
@@ -213,42 +229,3 @@ def _tls_context(certificate: str, key: str) -> ssl.SSLContext:
 def _text(bound: socket.socket) -> str:
     host, port = bound.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _command(server: Server, control: int) -> None:
-    octets = os.read(control, 64)
-    if not octets:
-        server.loop.stop()
-    for _ in octets:
-        report(Report(counts=server.counts()))
-
-
-def report(message: Report) -> None:
-    """Write one line to standard output, for the parent that reads it; where there is none any more, nothing."""
-    with contextlib.suppress(BrokenPipeError):
-        os.write(1, msgspec.json.encode(message) + b"\n")
-
-
-@contextlib.contextmanager
-def _signals(loop: Loop) -> Iterator[None]:
-    """SIGINT and SIGTERM stop the loop, and are what they were before afterwards."""
-    if threading.current_thread() is not threading.main_thread():
-        # Only the main thread may have handlers; elsewhere the end of `control` is the way to stop.
-        yield
-        return
-    waker, sleeper = socket.socketpair()
-    with waker, sleeper:
-        waker.setblocking(False)
-        loop.watch(sleeper, READ, lambda mask: loop.stop())
-        before = {number: signal.signal(number, _nothing) for number in (signal.SIGINT, signal.SIGTERM)}
-        wakeup = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _nothing(number: int, frame: object) -> None:
-    """Only the wake-up octet counts."""

@@ -1,10 +1,11 @@
-"""What a lab is told: one object that travels from the parent to the child, and the readers of its command line values.
+"""The settings of a lab: one object that travels from parent to child, and the readers of its command line values.
 
 Nothing here opens a socket or reads a file, and nothing here needs dnspython: the parent imports this module.
 """
 
 import ipaddress
 import math
+import re
 
 import msgspec
 
@@ -12,7 +13,7 @@ DEFAULT_PORT = 5353
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a lab behaves.
+    """The behaviour of a lab.
 
     Raises `ValueError`, with a sentence that can be shown, for a value that makes no sense.
     """
@@ -36,13 +37,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:0"
     """ADDR:PORT or [V6]:PORT; port 0 takes a free one."""
     public: bool = False
-    """Whether an address outside loopback may be listened on."""
+    """An address outside loopback may be listened on."""
     tls: tuple[str, str] | None = None
     """Certificate chain and key, PEM files: DNS over TLS (RFC 7858) on another free port."""
 
     def __post_init__(self) -> None:
-        for name in ("latency", "jitter"):
-            value = getattr(self, name)
+        for name, value in (("latency", self.latency), ("jitter", self.jitter)):
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be 0 seconds or more, not {value!r}")
         if not 0 <= self.loss <= 1:
@@ -55,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where a lab listens, as `--nameserver` takes it: `127.0.0.1:5353`, `[::1]:5353`."""
+    """The addresses of a lab, as `--nameserver` takes them: `127.0.0.1:5353`, `[::1]:5353`."""
 
     nameserver: str
     """UDP and TCP."""
@@ -63,7 +63,7 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """What a lab has seen since it started."""
+    """Counts of a lab since it started."""
 
     received: int
     """Queries and other messages that arrived."""
@@ -73,7 +73,7 @@ class Counts(msgspec.Struct, frozen=True):
     """Queries without a reply because of loss, capacity, or a script."""
 
 
-class Report(msgspec.Struct, frozen=True):
+class LabReport(msgspec.Struct, frozen=True):
     """One line that the child writes: an address, counts, or why it could not begin."""
 
     address: Address | None = None
@@ -89,19 +89,12 @@ def endpoint(text: str) -> tuple[str, int]:
 
     Raises `ValueError` where the text is neither.
     """
-    host, port = text, ""
-    if text.startswith("["):
-        host, bracket, port = text[1:].partition("]")
-        if not bracket or (port and not port.startswith(":")):
-            raise ValueError(f"not an address to listen on: {text!r} (ADDR:PORT or [V6]:PORT)")
-        port = port[1:]
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-    if host == "localhost":
-        host = "127.0.0.1"
+    split = re.fullmatch(r"\[([^]]*)\](?::(\d*))?", text) or re.fullmatch(r"([^:]*)(?::(\d*))?", text)
+    host, port = split.groups() if split else (text, None)
+    host = "127.0.0.1" if host == "localhost" else host
     try:
         ipaddress.ip_address(host)
-        number = int(port) if port else DEFAULT_PORT
+        number = int(port or DEFAULT_PORT)
     except ValueError:
         number = -1
     if not 0 <= number <= 65535:
@@ -110,32 +103,22 @@ def endpoint(text: str) -> tuple[str, int]:
 
 
 def duration(text: str) -> float:
-    """Seconds: `20ms`, `1s`, `0.02s`, or a bare number of seconds. Raises `ValueError`."""
-    number, scale = text.strip(), 1.0
-    for unit, size in (("ms", 1e-3), ("s", 1.0)):
-        if number.endswith(unit):
-            number, scale = number.removesuffix(unit), size
-            break
-    return _number(number, scale, f"not a duration: {text!r} (20ms, 0.02s or 0.02)")
+    """Read seconds: `20ms`, `1s`, `0.02s`, or a bare number of seconds. Raises `ValueError`."""
+    return _number(text, {"ms": 1e-3, "s": 1.0}, math.inf, "not a duration: {!r} (20ms, 0.02s or 0.02)")
 
 
 def share(text: str) -> float:
-    """A share of 1: `1%` or `0.01`. Raises `ValueError`, above 100% too."""
-    number, scale = text.strip(), 1.0
-    if number.endswith("%"):
-        number, scale = number.removesuffix("%"), 1e-2
-    problem = f"not a percentage from 0 to 100%: {text!r} (1% or 0.01)"
-    value = _number(number, scale, problem)
-    if value > 1:
-        raise ValueError(problem)
-    return value
+    """Read a share of 1: `1%` or `0.01`. Raises `ValueError`, above 100% too."""
+    return _number(text, {"%": 1e-2}, 1, "not a percentage from 0 to 100%: {!r} (1% or 0.01)")
 
 
-def _number(text: str, scale: float, problem: str) -> float:
+def _number(text: str, units: dict[str, float], most: float, problem: str) -> float:
+    number = text.strip()
+    unit = next((unit for unit in units if number.endswith(unit)), "")
     try:
-        value = float(text) * scale
+        value = float(number.removesuffix(unit)) * units.get(unit, 1.0)
     except ValueError:
-        raise ValueError(problem) from None
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(problem)
+        value = math.nan
+    if not (math.isfinite(value) and 0 <= value <= most):
+        raise ValueError(problem.format(text))
     return value

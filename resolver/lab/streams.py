@@ -1,19 +1,18 @@
 """DNS over TCP (RFC 7766) and over TLS (RFC 7858): many queries on a connection, replies in the order they are ready.
 
-A connection never blocks the loop. One that does not read its replies is no longer read from, one that does nothing is
-closed, and where there are too many, the one that was quiet longest makes room.
+A connection that does not read its replies is no longer read from, one that does nothing is closed, and where there are
+too many, the one that was quiet longest makes room.
 """
 
-import contextlib
+import asyncio
 import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable
+from typing import cast
 
-from .loop import READ, WRITE, Loop
-from .script import How, Step
+from .script import How, PlannedReply
 
 _CONNECTIONS_MOST = 500
 _IDLE_SECONDS = 30.0
@@ -21,65 +20,53 @@ _SWEEP_SECONDS = 5.0
 # Octets that wait to be sent, and replies that are not due yet, above which a connection is not read from.
 _UNSENT_MOST = 1 << 18
 _PENDING_MOST = 10_000
-_READ = 1 << 16
-# Connections that are accepted, and reads from one of them, before the loop turns to others.
-_BATCH = 16
-_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _DRIBBLE_OCTETS, _DRIBBLE_SECONDS = 7, 0.001
 
-
-class Asked(Protocol):
-    """Who answers: plans the steps of one query, calls `send` with each that is due, and returns how many there are."""
-
-    def __call__(self, data: bytes, send: Callable[[Step], None]) -> int: ...
+# Plan the steps of one query, call the function with each that is due, and return how many there are.
+Plan = Callable[[bytes, Callable[[PlannedReply], None]], int]
 
 
 class Streams:
     """All connections of a lab."""
 
-    def __init__(self, loop: Loop, ask: Asked) -> None:
-        self._loop = loop
-        self._ask = ask
-        # In the order of last activity, so the quiet ones come first.
-        self._connections: dict[_Connection, float] = {}
-        self._sweeping = False
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._loop = asyncio.get_running_loop()
+        # In the order of last activity: the quiet ones come first.
+        self._connections: dict[StreamConnection, float] = {}
+        self._listeners: list[asyncio.Server] = []
+        # asyncio comes here where a connection cannot be accepted for want of descriptors.
+        self._loop.set_exception_handler(lambda loop, context: self._close_quietest())
+        self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
-    def listen(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+    async def listen(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Accept connections; with a context, TLS ones."""
-        self._loop.watch(listener, READ, lambda mask: self._accept(listener, tls))
+        self._listeners.append(
+            await self._loop.create_server(
+                lambda: StreamConnection(self),
+                sock=listener,
+                ssl=tls,
+                ssl_handshake_timeout=_IDLE_SECONDS if tls else None,
+            )
+        )
 
     def close(self) -> None:
+        """Close all listeners and connections."""
+        for listener in self._listeners:
+            listener.close()
         for connection in list(self._connections):
             connection.close()
 
-    def touch(self, connection: "_Connection") -> None:
-        """Note that a connection did something."""
+    def touch(self, connection: "StreamConnection") -> None:
+        """Note that a connection did something, or is new."""
         self._connections.pop(connection, None)
+        if len(self._connections) >= _CONNECTIONS_MOST:
+            self._close_quietest()
         self._connections[connection] = time.monotonic()
 
-    def forget(self, connection: "_Connection") -> None:
+    def forget(self, connection: "StreamConnection") -> None:
+        """Note that a connection has ended."""
         self._connections.pop(connection, None)
-
-    def _accept(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
-        for _ in range(_BATCH):
-            try:
-                peer, _ = listener.accept()
-            except BlockingIOError:
-                return
-            except OSError:
-                # Out of descriptors, or the client left at once; in the first case one has to go.
-                self._close_quietest()
-                return
-            peer.setblocking(False)
-            with contextlib.suppress(OSError):
-                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if tls:
-                peer = tls.wrap_socket(peer, server_side=True, do_handshake_on_connect=False)
-            if len(self._connections) >= _CONNECTIONS_MOST:
-                self._close_quietest()
-            self.touch(_Connection(self._loop, peer, self._ask, self))
-            if not self._sweeping:
-                self._sweeping = self._loop.later(_SWEEP_SECONDS, self._sweep)
 
     def _close_quietest(self) -> None:
         if self._connections:
@@ -88,152 +75,121 @@ class Streams:
     def _sweep(self) -> None:
         limit = time.monotonic() - _IDLE_SECONDS
         for connection, active in list(self._connections.items()):
-            if active > limit:
-                break
-            if not connection.pending:
+            if active < limit and not connection.pending:
                 connection.close()
-        self._sweeping = bool(self._connections) and self._loop.later(_SWEEP_SECONDS, self._sweep)
+        self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
 
-class _Connection:
+class StreamConnection(asyncio.Protocol):
     """One connection: octets in, messages out of them; steps in, octets out of them."""
 
-    def __init__(self, loop: Loop, peer: socket.socket, ask: Asked, streams: Streams) -> None:
-        self._loop, self._socket, self._ask, self._streams = loop, peer, ask, streams
-        self._tls = peer if isinstance(peer, ssl.SSLSocket) else None
-        self._shaken = self._tls is None
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
         self._unread, self._unsent = bytearray(), bytearray()
-        self._ended = self._closed = self._reading = False
-        self._dribbles = self._dripping = False
-        # Nothing more is said after what waits to be sent.
-        self._last = False
-        self._wants, self._watched = READ, 0
+        self._ended = self._stalled = self._splitting = self._dribbles = False
+        self._drip: asyncio.TimerHandle | None = None
         self.pending = 0
         """Replies that are not due yet."""
-        self._finish()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(_UNSENT_MOST)
+        self._streams.touch(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._streams.forget(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._streams.touch(self)
+        self._unread += data
+        self._go_on()
+
+    def eof_received(self) -> bool:
+        """Keep the connection while replies are due: the client may have ended its own direction only."""
+        self._ended = True
+        return not self._close_if_done()
+
+    def pause_writing(self) -> None:
+        self._stalled = True
+
+    def resume_writing(self) -> None:
+        self._stalled = False
+        self._go_on()
 
     def close(self) -> None:
         """Close at once; what is not sent yet is lost."""
-        if not self._closed:
-            self._closed = True
-            self._loop.watch(self._socket, 0, self._ready)
-            self._socket.close()
-            self._streams.forget(self)
+        self._streams.forget(self)
+        self._unsent.clear()
+        self._transport.abort()
 
-    def _ready(self, mask: int) -> None:
-        if self._closed:
+    def _clogged(self) -> bool:
+        return self._stalled or len(self._unsent) > _UNSENT_MOST or self.pending > _PENDING_MOST
+
+    def _go_on(self) -> None:
+        """Answer what was read, while the client takes the replies."""
+        self._splitting = True
+        while self._split():
+            self._write()
+        self._splitting = False
+        self._write()
+        if self._transport.is_closing() or self._close_if_done():
             return
-        self._streams.touch(self)
-        with self._guarded():
-            if not self._shaken:
-                self._shake()
-            # Without regard to the mask: TLS may have to read in order to write, and the other way round.
-            if self._shaken:
-                self._read()
-                self._write()
+        if self._clogged():
+            self._transport.pause_reading()
+        elif not self._ended:
+            self._transport.resume_reading()
 
-    @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """Whatever is wrong with a connection ends that connection alone."""
-        try:
-            yield
-            self._finish()
-        except OSError:
-            self.close()
-
-    def _finish(self) -> None:
-        """Close what is done with, and wait for what can happen next."""
-        if self._closed:
-            return
-        if not self._unsent and (self._last or (self._ended and self.pending <= 0)):
-            self.close()
-            return
-        if self._shaken:
-            self._wants = 0 if self._ended or self._clogged() else READ
-            if self._unsent and not self._dripping:
-                self._wants |= WRITE
-        if self._wants != self._watched:
-            self._watched = self._wants
-            self._loop.watch(self._socket, self._watched, self._ready)
-
-    def _shake(self) -> None:
-        assert self._tls is not None
-        try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            self._wants = READ
-        except ssl.SSLWantWriteError:
-            self._wants = WRITE
-        else:
-            self._shaken = True
-
-    def _read(self) -> None:
-        self._reading = True
-        self._split()
-        for _ in range(_BATCH):
-            if self._ended or self._closed or self._clogged():
-                break
-            try:
-                octets = self._socket.recv(_READ)
-            except _NOT_NOW:
-                break
-            self._ended = not octets
-            self._unread += octets
-            self._split()
-        self._reading = False
-
-    def _split(self) -> None:
-        """Take the whole messages out of what was read: two octets of length, then the message."""
+    def _split(self) -> bool:
+        """Take whole messages out of what was read: two octets of length, then the message. Return whether any came."""
         unread, at = self._unread, 0
-        while len(unread) >= at + 2 and not (self._closed or self._clogged()):
+        while len(unread) >= at + 2 and not (self._clogged() or self._transport.is_closing()):
             end = at + 2 + int.from_bytes(unread[at : at + 2])
             if len(unread) < end:
                 break
             # Two statements: what is due at once is sent, and counted off, before this is counted on.
-            planned = self._ask(bytes(unread[at + 2 : end]), self._send)
+            planned = self._streams.plan(bytes(unread[at + 2 : end]), self._send)
             self.pending += planned
             at = end
         del unread[:at]
+        return at > 0
 
-    def _clogged(self) -> bool:
-        return self._last or len(self._unsent) > _UNSENT_MOST or self.pending > _PENDING_MOST
-
-    def _send(self, step: Step) -> None:
-        """One step is due. While queries are being read, what is due at once goes out together after them."""
+    def _send(self, reply: PlannedReply) -> None:
+        """Send a step that is due. While queries are taken, what is due at once goes out together after them."""
         self.pending -= 1
-        if self._closed or self._last:
+        if self._transport.is_closing():
             return
-        if step.how in (How.CLOSE, How.RESET):
-            if step.how is How.RESET:
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if reply.how in (How.CLOSE, How.RESET):
+            if reply.how is How.RESET:
+                peer = self._transport.get_extra_info("socket")
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close()
             return
-        message = len(step.octets).to_bytes(2) + step.octets
-        self._last = step.how is How.HALF
-        self._dribbles |= step.how is How.DRIBBLE
-        self._unsent += message[: len(message) // 2] if self._last else message
-        if not self._reading:
-            self._push()
-
-    def _push(self) -> None:
-        """Send outside a read; afterwards there may be room again for what was read before."""
-        with self._guarded():
-            self._write()
-            if self._unread and not self._clogged():
-                self._read()
-                self._write()
+        message = len(reply.octets).to_bytes(2) + reply.octets
+        self._dribbles |= reply.how is How.DRIBBLE
+        if reply.how is How.HALF:
+            self._transport.write(self._unsent + message[: len(message) // 2])
+            self._unsent.clear()
+            self._transport.close()
+            return
+        self._unsent += message
+        if not self._splitting:
+            self._go_on()
 
     def _write(self) -> None:
-        while self._unsent and not (self._closed or self._dripping):
-            try:
-                sent = self._socket.send(self._unsent[:_DRIBBLE_OCTETS] if self._dribbles else self._unsent)
-            except _NOT_NOW:
-                return
-            del self._unsent[:sent]
+        if self._unsent and not self._drip and not self._transport.is_closing():
+            size = _DRIBBLE_OCTETS if self._dribbles else len(self._unsent)
+            self._transport.write(bytes(self._unsent[:size]))
+            del self._unsent[:size]
             if self._dribbles:
-                self._dripping = self._loop.later(_DRIBBLE_SECONDS, self._drip)
+                self._drip = asyncio.get_running_loop().call_later(_DRIBBLE_SECONDS, self._dripped)
 
-    def _drip(self) -> None:
-        self._dripping = False
-        if not self._closed:
-            self._push()
+    def _dripped(self) -> None:
+        self._drip = None
+        self._go_on()
+
+    def _close_if_done(self) -> bool:
+        """Close a connection whose client sends nothing more, once it has its replies. Return whether it was closed."""
+        done = self._ended and self.pending <= 0 and not (self._unsent or self._stalled)
+        if done:
+            self._transport.close()
+        return done

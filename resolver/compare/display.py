@@ -1,4 +1,4 @@
-"""What standard error tells while the runs go on: how many are done, which one runs, how long the rest will take.
+"""The display on standard error while the runs go on: how many are done, which one runs, how long the rest will take.
 
 It draws only when told to, by `tick`, and seldom: a comparison measures, and drawing takes a processor. It must never
 end a comparison: a terminal that is gone silences it and nothing else.
@@ -7,12 +7,9 @@ end a comparison: a terminal that is gone silences it and nothing else.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TextIO
 
-if TYPE_CHECKING:
-    from typing import TextIO
-
-    from resolver.compare.contest import Contest
+from resolver.compare.contest import Contest
 
 INTERVAL = 0.5  # seconds between two drawings
 LOG_INTERVAL = 10.0  # seconds between two lines where standard error is no terminal
@@ -20,7 +17,7 @@ LOG_INTERVAL = 10.0  # seconds between two lines where standard error is no term
 _ERASE = "\r\x1b[2K"
 
 
-class Progress:
+class ContestProgress:
     """One line about a contest."""
 
     def __init__(self, contest: Contest, stream: TextIO) -> None:
@@ -30,7 +27,6 @@ class Progress:
         self._started = time.monotonic()
         self._next = 0.0 if self._terminal else self._started + LOG_INTERVAL
         self._done = -1
-        self._bar: Any = None
 
     def tick(self) -> None:
         """Draw, if it is time, or if another run has begun."""
@@ -62,11 +58,10 @@ class Progress:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
 
-        console = Console(file=self._stream, highlight=False)
-        line = Table.grid(expand=True, padding=(0, 1, 0, 0))
-        line.add_column(ratio=1)
-        line.add_column(no_wrap=True)
+        line = Table.grid("bar", "figures", expand=True, padding=(0, 1, 0, 0))
+        line.columns[0].ratio, line.columns[1].no_wrap = 1, True
         line.add_row(ProgressBar(len(self._contest.runs), self._contest.done), self._figures(now))
+        console = Console(file=self._stream, highlight=False)
         with console.capture() as captured:
             console.print(line)
         return captured.get().split("\n", 1)[0]

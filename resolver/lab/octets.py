@@ -1,4 +1,4 @@
-"""DNS messages as octets: what a query asks, and how a reply is put together (RFC 1035 section 4, RFC 6891).
+"""DNS messages as octets: reading a query, and putting a reply together (RFC 1035 section 4, RFC 6891).
 
 Written apart from the resolver's own codec on purpose: a mistake that both ends share would be seen by no test.
 
@@ -18,9 +18,9 @@ QNAME = b"\xc0\x0c"
 ROOT = b"\0"
 TTL = 300
 
-# What the lab says it can take over UDP: the size that DNS flag day 2020 agreed on.
+# The size that the lab says it can take over UDP: DNS flag day 2020 agreed on it.
 PAYLOAD = 1232
-# The most it sends over UDP, whatever a client allows: a larger datagram is refused by some kernels.
+# The most octets sent over UDP, whatever a client allows: a larger datagram is refused by some kernels.
 UDP_MOST = 4096
 
 
@@ -32,7 +32,7 @@ class Edns(NamedTuple):
     flags: bytes
 
 
-class Query(NamedTuple):
+class ReceivedQuery(NamedTuple):
     """One query that was understood. `stream`: it came over TCP or TLS."""
 
     id: bytes
@@ -73,8 +73,8 @@ class Query(NamedTuple):
         return (0xC000 | 13 + self.name[0]).to_bytes(2) if self.name[0] else ROOT
 
 
-def parse(data: bytes, stream: bool) -> Query | bytes | None:
-    """The query in a message; or the reply that says what is wrong with it; or None, where none may be sent.
+def parse(data: bytes, stream: bool) -> ReceivedQuery | bytes | None:
+    """Return the query in a message, or the reply that says what is wrong with it, or None, where none may be sent.
 
     A message that is itself a response is never answered: two servers would talk for ever.
     """
@@ -83,18 +83,18 @@ def parse(data: bytes, stream: bool) -> Query | bytes | None:
     if data[2] & 0x78:
         return bare(data, NOTIMP)
     try:
-        return _query(data, stream)
+        return _read_query(data, stream)
     except (ValueError, IndexError):
         return bare(data, FORMERR)
 
 
 def bare(data: bytes, rcode: int) -> bytes:
-    """A reply of a header alone, to a message whose question cannot be repeated."""
+    """Make a reply of a header alone, to a message whose question cannot be repeated."""
     return data[:2] + bytes((0x80 | data[2] & 0x79, 0x80 | rcode)) + bytes(8)
 
 
 def encode(
-    query: Query,
+    query: ReceivedQuery,
     rcode: int = NOERROR,
     answer: Sequence[bytes] = (),
     authority: Sequence[bytes] = (),
@@ -105,7 +105,9 @@ def encode(
     question: bytes | None = None,
     options: bytes | None = b"",
 ) -> bytes:
-    """A reply. `question`: sent instead of the one that was asked; `options`: those of the OPT record, None for no OPT.
+    """Make a reply.
+
+    `question`: sent instead of the one that was asked; `options`: those of the OPT record, None for no OPT.
 
     A reply gets an OPT record where the query had one, or where its rcode cannot be said without (RFC 6891 section 6).
     """
@@ -123,29 +125,29 @@ def encode(
     return b"".join((header, asked, *answer, *authority, *tail))
 
 
-def truncated(query: Query) -> bytes:
-    """A reply that only says: ask again over TCP (RFC 2181 section 9)."""
+def truncated(query: ReceivedQuery) -> bytes:
+    """Make a reply that only says: ask again over TCP (RFC 2181 section 9)."""
     return encode(query, tc=True)
 
 
-def fit(query: Query, message: bytes) -> bytes:
-    """The message, or where it has more octets than the client takes, the truncated one."""
+def fit(query: ReceivedQuery, message: bytes) -> bytes:
+    """Return the message, or where it has more octets than the client takes, the truncated one."""
     return message if len(message) <= query.limit else truncated(query)
 
 
 def record(rtype: int, rdata: bytes, owner: bytes = QNAME, ttl: int = TTL, cls: int = IN) -> bytes:
-    """One resource record; `owner` is a name or a compression pointer."""
+    """Make one resource record; `owner` is a name or a compression pointer."""
     return b"".join((owner, rtype.to_bytes(2), cls.to_bytes(2), ttl.to_bytes(4), len(rdata).to_bytes(2), rdata))
 
 
 def label(text: str | bytes) -> bytes:
-    """One label with its length before it."""
+    """Return one label with its length before it."""
     octets = text.encode("ascii") if isinstance(text, str) else text
     return bytes((len(octets),)) + octets
 
 
 def labels(name: bytes) -> list[bytes]:
-    """The labels of a name, the root left out."""
+    """Return the labels of a name, the root left out."""
     found, at = [], 0
     while size := name[at]:
         found.append(name[at + 1 : at + 1 + size])
@@ -153,7 +155,7 @@ def labels(name: bytes) -> list[bytes]:
     return found
 
 
-def _query(data: bytes, stream: bool) -> Query:
+def _read_query(data: bytes, stream: bool) -> ReceivedQuery:
     if data[4:6] != b"\0\1":
         raise ValueError("not one question")
     end = _skip_name(data, 12, compressed=False)
@@ -175,7 +177,7 @@ def _query(data: bytes, stream: bool) -> Query:
     if at != len(data):
         raise ValueError("octets after the message")
     flags, rtype, cls = (int.from_bytes(data[i : i + 2]) for i in (2, end, end + 2))
-    return Query(data[:2], flags, name, name.lower(), rtype, cls, edns, stream)
+    return ReceivedQuery(data[:2], flags, name, name.lower(), rtype, cls, edns, stream)
 
 
 def _skip_name(data: bytes, at: int, *, compressed: bool) -> int:
