@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from resolver.engines.base import Backend, Engine
     from resolver.input.hosts import Lookups
     from resolver.input.sources import Source
-    from resolver.wire.oneway import Forgetful
+    from resolver.wire.oneway import SendOnly
 
     Hostlike = str | ipaddress.IPv4Address | ipaddress.IPv6Address
     Input = os.PathLike[str] | TextIO | Iterable[Hostlike]
@@ -196,11 +196,11 @@ def plan(
     inner: str | None = None,
     lab: bool = False,
     redis: str | None = None,
-    forgetful: Forgetful | None = None,
+    one_way: SendOnly | None = None,
 ) -> Plan:
     """Check that all of this goes together, and make it ready. Raises what `resolve` does.
 
-    forgetful: what takes the place of the backend where no reply is awaited (forget.py).
+    one_way: what takes the place of the backend where no reply is awaited (forget.py).
     """
     with contextlib.ExitStack() as opened:
         for each in sources:
@@ -210,10 +210,10 @@ def plan(
             waiter = waiter.at(redis)
         elif redis is not None:
             raise ValueError(f"redis is the broker of engine redis; it means nothing with engine {engine}")
-        if forgetful is not None:
-            if backend != forgetful.name:
-                raise ValueError(f"no-wait needs backend {forgetful.name}, not {backend}")
-            asker = forgetful
+        if one_way is not None:
+            if backend != one_way.name:
+                raise ValueError(f"no-wait needs backend {one_way.name}, not {backend}")
+            asker = one_way
         asked = record_types(types)
         # What only some of them have to say: how the program must be made ready, and what can be asked at all.
         for check, given in ((getattr(waiter, "check", None), asker), (getattr(asker, "check_types", None), asked)):
@@ -338,7 +338,7 @@ async def _apull(prepared: Plan) -> AsyncGenerator[Result, None]:
                     for result in emptied():
                         yield result
             except Exception as error:
-                batch.broke(error)
-        for _ in batch.rest():
+                batch.engine_failed(error)
+        for _ in batch.finish():
             for result in emptied():
                 yield result

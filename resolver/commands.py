@@ -150,7 +150,7 @@ def run(
     ctx.obj(engine)
     from resolver.api import plan
     from resolver.engines import carries
-    from resolver.job import Job, Volley
+    from resolver.job import Job, OneWayJob
     from resolver.policy import Policy
 
     if progress is None:
@@ -173,7 +173,7 @@ def run(
         if no_wait:
             _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict",
                     "resume", "redo")  # fmt: skip
-            volley = Volley(summary, inputs=hosts or ("-",))
+            one_way_job = OneWayJob(summary, inputs=hosts or ("-",))
             prepared = plan(
                 sources_of(hosts),
                 engine,
@@ -183,7 +183,7 @@ def run(
                 inner=inner,
                 lab=lab,
                 redis=redis,
-                forgetful=volley.forgetful,
+                one_way=one_way_job.backend,
             )
         else:
             if resume:
@@ -193,7 +193,7 @@ def run(
             prepared = plan(sources_of(hosts), engine, backend, types, policy, inner=inner, lab=lab, redis=redis)
     with prepared:
         if no_wait:
-            ctx.exit(volley.run(prepared, progress=progress and not quiet, quiet=quiet))
+            ctx.exit(one_way_job.run(prepared, progress=progress and not quiet, quiet=quiet))
         with usage(ctx):
             resumed = None
             if resume:

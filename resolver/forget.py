@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from resolver.api import Plan
     from resolver.model import Result
-    from resolver.wire.oneway import Sent
+    from resolver.wire.oneway import SendCounts
 
 
-def send_all(plan: Plan, tally: Sent, tick: Callable[[], None] | None = None) -> Summary:
-    """Send every query of a plan whose backend is a Forgetful with this tally. Raises OSError as the hosts do."""
+def send_all(plan: Plan, counts: SendCounts, tick: Callable[[], None] | None = None) -> Summary:
+    """Send every query of a plan whose backend is a SendOnly that fills in these counts. Raises OSError as the hosts do."""
     invalid = 0
 
     def count(results: list[Result]) -> None:
@@ -32,8 +32,8 @@ def send_all(plan: Plan, tally: Sent, tick: Callable[[], None] | None = None) ->
     ended = "cancelled" if plan.deadline.cancelled else "deadline" if plan.deadline.passed else "complete"
     plan.hosts.stop()
     statuses = {"INVALID": invalid} if invalid else {}
-    if tally.failed[0]:
-        statuses["ERROR"] = tally.failed[0]
+    if counts.failed[0]:
+        statuses["ERROR"] = counts.failed[0]
     seconds = intake.seconds()
     return Summary(
         plan.engine.name,
@@ -42,10 +42,10 @@ def send_all(plan: Plan, tally: Sent, tick: Callable[[], None] | None = None) ->
         plan.hosts.lookups,
         0,
         statuses,
-        tally.sent[0],
+        counts.sent[0],
         round(seconds, 6),
-        round(tally.sent[0] / seconds, 1) if seconds else 0.0,
+        round(counts.sent[0] / seconds, 1) if seconds else 0.0,
         plan.hosts.complete and ended == "complete",
         ended,
-        f"{tally.failed[0]} queries could not be sent ({tally.reasons[0]})." if tally.failed[0] else None,
+        f"{counts.failed[0]} queries could not be sent ({counts.reasons[0]})." if counts.failed[0] else None,
     )

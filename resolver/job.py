@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, BinaryIO
 from resolver.batch import Summary, failed
 from resolver.console import signals
 from resolver.forget import send_all
-from resolver.output.formats import Report, open_report
+from resolver.output.formats import ResultWriter, open_writer
 from resolver.output.kept import Other
-from resolver.output.progress import Progress, print_summary, summary_json
+from resolver.output.progress import ProgressLine, print_summary, summary_json
 from resolver.output.resume import lock
-from resolver.wire.oneway import Forgetful, Sent
+from resolver.wire.oneway import SendCounts, SendOnly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,7 +60,7 @@ class Job:
         if format is None:
             format = "auto" if self._stream.isatty() else "text"
         self._ordered = format == "table"
-        self._report = open_report(format, self._stream)
+        self._report = open_writer(format, self._stream)
         self._unwritten: OSError | None = None
 
     def run(self, *, order: str | None, strict: bool, progress: bool, quiet: bool) -> int:
@@ -104,7 +104,7 @@ class Job:
                 self._end_file(resumed, whole=not isinstance(unread, Other))
         return self._conclude(figures, caught, unread, strict=strict, told=progress, quiet=quiet)
 
-    def _close(self, report: Report) -> None:
+    def _close(self, report: ResultWriter) -> None:
         try:
             report.close()
         except OSError as error:
@@ -152,11 +152,11 @@ class Job:
         return UNANSWERED if lost or failed(figures.statuses, strict=strict) else ANSWERED
 
 
-class Volley:
+class OneWayJob:
     """A run that waits for no reply. Raises OSError where the file for the summary cannot be opened."""
 
     def __init__(self, summary: str | None, inputs: Sequence[str]) -> None:
-        self.forgetful = Forgetful(Sent([0], [0], []))
+        self.backend = SendOnly(SendCounts([0], [0], []))
         self._summary = None if summary is None else _open(summary, inputs)
 
     def run(self, plan: Plan, *, progress: bool, quiet: bool) -> int:
@@ -166,7 +166,7 @@ class Volley:
         figures: Summary | None = None
         with signals(plan.deadline.cancel) as caught, _told(display):
             try:
-                figures = send_all(plan, self.forgetful.tally, None if display is None else display.tick)
+                figures = send_all(plan, self.backend.counts, None if display is None else display.tick)
             except OSError as error:
                 unread = error
         if display is not None:
@@ -251,7 +251,7 @@ def _write_summary(file: BinaryIO | None, figures: Summary) -> bool:
     return True
 
 
-def _display(plan: Plan, *, awaited: bool) -> Progress:
+def _display(plan: Plan, *, awaited: bool) -> ProgressLine:
     """awaited: there are results; what was read counts as far as it has some. Workers elsewhere have a lot in hand."""
     hosts = plan.hosts
 
@@ -261,12 +261,12 @@ def _display(plan: Plan, *, awaited: bool) -> Progress:
             return known
         return known[0] * (display.done + hosts.passed_over) // hosts.lookups, known[1]
 
-    display = Progress(position, sys.stderr, getattr(plan.engine, "standing", ""))
+    display = ProgressLine(position, sys.stderr, getattr(plan.engine, "standing", ""))
     return display
 
 
 @contextmanager
-def _told(display: Progress | None) -> Iterator[None]:
+def _told(display: ProgressLine | None) -> Iterator[None]:
     """While this lasts, what the package warns of is told on standard error, above the display."""
     log = logging.getLogger("resolver")
     handler = logging.Handler(logging.WARNING)

@@ -50,7 +50,7 @@ CHUNKS = st.builds(
     policy=POLICIES,
     authority=st.none() | st.text(max_size=50),
     alone=st.booleans(),
-    forgetful=st.booleans(),
+    one_way=st.booleans(),
     parties=st.integers(1, 1 << 31),
     queries=st.lists(
         st.builds(Asked, COUNTS, NAMES.filter(bool), st.sampled_from(["A", "MX", "TYPE65280"])), min_size=1
@@ -95,7 +95,7 @@ EXAMPLE = Chunk(
     policy=Policy(nameservers=("192.0.2.1",)),  # type: ignore[arg-type]  # texts are what users give
     authority=None,
     alone=False,
-    forgetful=False,
+    one_way=False,
     parties=1,
     queries=[Asked(5, "www.example", "A")],
 )

@@ -66,7 +66,7 @@ def chunk(**changes: Any) -> dict[str, Any]:
         policy=Policy(nameservers=("127.0.0.1:9",)),  # type: ignore[arg-type]  # texts are what users give
         authority=None,
         alone=False,
-        forgetful=False,
+        one_way=False,
         parties=1,
         queries=[payload.Asked(0, "www.example", "A")],
     )

@@ -13,13 +13,13 @@ import threading
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Protocol
 
-from resolver.input.sources import Block
+from resolver.input.sources import HostBlock
 from resolver.model import Query, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from resolver.input.sources import Run, Source
+    from resolver.input.sources import HostGroup, Source
 
 _BARREN = 8  # blocks without a host that one take reads at most
 
@@ -60,8 +60,8 @@ class Hosts:
         self._sources = list(sources)
         self._at = 0  # the source that is read now
         self._types = tuple(types)
-        self._block = Block(0, 0, iter(()))  # what it gave last
-        self._run: Run | None = None  # what of that is given out now
+        self._block = HostBlock(0, 0, iter(()))  # what it gave last
+        self._group: HostGroup | None = None  # what of that is given out now
         self._begun = 0  # hosts given out before the block
         self._done = 0  # octets and hosts read
         self._engine = engine
@@ -89,7 +89,7 @@ class Hosts:
     def waitable(self) -> int | None:
         """The descriptor to wait on for reading where a take found a silent source; None: there is none to wait on."""
         source = self._source()
-        return None if source is None or self._run else source.waitable
+        return None if source is None or self._group else source.waitable
 
     def stop(self) -> None:
         """The run ends early: pipes, terminals and iterators are read no more, files and collections to their end.
@@ -118,7 +118,7 @@ class Hosts:
             return None
         # Of the block, what its hosts not given out make up by their number.
         block = self._block
-        held = 0 if self._run is None else block.lines - (self.hosts_read - self._begun)
+        held = 0 if self._group is None else block.lines - (self.hosts_read - self._begun)
         done = self._done - block.size * held // max(1, block.lines)
         return done, max(done, sum(totals))
 
@@ -133,10 +133,10 @@ class Hosts:
         reads = 0
         self.silent = False
         while n > 0:
-            if self._run is None:
-                self._run = next(self._block.runs, None)
-            if self._run is not None:
-                n -= self._give(self._run, n, queries, invalid)
+            if self._group is None:
+                self._group = next(self._block.groups, None)
+            if self._group is not None:
+                n -= self._give(self._group, n, queries, invalid)
                 continue
             source = self._source()
             if source is None:
@@ -163,17 +163,17 @@ class Hosts:
         self._done += block.size
         return True
 
-    def _give(self, run: Run, n: int, queries: list[Query], invalid: list[Result]) -> int:
-        inputs, names, types, hosts = run.take(n)
+    def _give(self, group: HostGroup, n: int, queries: list[Query], invalid: list[Result]) -> int:
+        inputs, names, types, hosts = group.take(n)
         indices = range(self.lookups, self.lookups + len(inputs))
-        if run.error is None:
+        if group.error is None:
             queries += map(Query, indices, inputs, names, types)
         else:
-            invalid += map(self._invalid, indices, inputs, types, repeat(run.error))
+            invalid += map(self._invalid, indices, inputs, types, repeat(group.error))
         self.lookups += len(inputs)
         self.hosts_read += hosts
-        if not run.left:
-            self._run = next(self._block.runs, None)
+        if not group.left:
+            self._group = next(self._block.groups, None)
         return len(inputs)
 
     def _invalid(self, index: int, text: str, type_: str, error: str) -> Result:

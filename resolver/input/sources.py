@@ -1,6 +1,6 @@
 r"""Where hosts come from: files, pipes and terminals by the rules of lists, and the library's iterables.
 
-A source gives its hosts in runs, neighbours that are asked the same types, so that a million ordinary names are
+A source gives its hosts in groups, neighbours that are asked the same types, so that a million ordinary names are
 handled by the block, never by the line.
 
 The one thing to know before changing anything here: nothing grows with the input. A list holds one block of octets
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 16 * 1024  # octets read at once: about 700 names, less than a millisecond of work
 _LONGEST = 1024 * 1024  # octets of a line that are kept
-_RUN = 64  # hosts after which a run is given out
+_GROUP = 64  # hosts after which a run is given out
 
 
 class Source(Protocol):
@@ -47,7 +47,7 @@ class Source(Protocol):
     waitable: int | None
     total: int | None
 
-    def read(self, types: tuple[str, ...], hosts: int) -> Block | None:
+    def read(self, types: tuple[str, ...], hosts: int) -> HostBlock | None:
         """The next hosts, no more than `hosts` of an iterable; None: nothing right now."""
 
     def stop(self) -> None:
@@ -57,12 +57,12 @@ class Source(Protocol):
         """Close what this source opened itself."""
 
 
-class Block(NamedTuple):
-    """What one read gave. Its runs are made as they are taken: a name can cost 50 microseconds."""
+class HostBlock(NamedTuple):
+    """What one read gave. Its groups are made as they are taken: a name can cost 50 microseconds."""
 
     size: int  # octets or hosts, as the source's total
     lines: int  # blank ones and comments too
-    runs: Iterator[Run]
+    groups: Iterator[HostGroup]
 
 
 def path(name: str | os.PathLike[str]) -> Source:
@@ -138,11 +138,11 @@ def elements(hosts: Iterable[object], *, whole: bool = False) -> Source:
 
 
 def async_elements(hosts: AsyncIterable[object]) -> Source:
-    """The same of an asynchronous iterable, which is read in the event loop that runs when the first is taken."""
+    """The same of an asynchronous iterable, which is read in the event loop that groups when the first is taken."""
     return _Ahead(ReadAhead(InTask(hosts)))
 
 
-class Run:
+class HostGroup:
     """Neighbours in the input that are asked the same types, or (error) one that cannot be asked."""
 
     __slots__ = ("_given", "error", "names", "texts", "types")
@@ -203,7 +203,7 @@ class _Lines:
         self._rest = b""  # a line without its end
         self._begun = False
 
-    def read(self, types: tuple[str, ...], hosts: int) -> Block | None:
+    def read(self, types: tuple[str, ...], hosts: int) -> HostBlock | None:
         try:
             octets = self._octets()
         except OSError as error:
@@ -214,18 +214,18 @@ class _Lines:
         head, newline, rest = (octets or b"\n").rpartition(b"\n")
         if not newline:
             self._keep(octets)
-            return Block(len(octets), 0, iter(()))
+            return HostBlock(len(octets), 0, iter(()))
         lines = self._rest + head + newline
         self._rest = rest
         if not self._begun:
             self._begun = True
             lines = lines.removeprefix(codecs.BOM_UTF8)
         if len(lines) <= _LONGEST:
-            runs = _runs_of_lines(lines, types)
+            groups = _groups_of_lines(lines, types)
         else:
             line, _, others = lines.partition(b"\n")
-            runs = chain(_runs_of_long_line(line, types), _runs_of_lines(others, types))
-        return Block(len(octets), lines.count(b"\n"), runs)
+            groups = chain(_groups_of_long_line(line, types), _groups_of_lines(others, types))
+        return HostBlock(len(octets), lines.count(b"\n"), groups)
 
     def stop(self) -> None:
         if self._ahead is not None:
@@ -243,7 +243,7 @@ class _Lines:
 
     def _octets_ahead(self) -> bytes | None:
         assert self._ahead is not None
-        taken = self._ahead.take(_RUN)
+        taken = self._ahead.take(_GROUP)
         self.cut = self._ahead.cut
         return None if taken is None else _octets("".join(map(str, taken)))
 
@@ -270,7 +270,7 @@ class _Elements:
             _check_kind(kind)
         self._hosts = iter(hosts)
 
-    def read(self, types: tuple[str, ...], hosts: int) -> Block | None:
+    def read(self, types: tuple[str, ...], hosts: int) -> HostBlock | None:
         taken = list(islice(self._hosts, hosts))
         self.ended = len(taken) < hosts
         return _block(taken, types)
@@ -294,7 +294,7 @@ class _Ahead:
         self.total: int | None = None
         self._ahead = ahead
 
-    def read(self, types: tuple[str, ...], hosts: int) -> Block | None:
+    def read(self, types: tuple[str, ...], hosts: int) -> HostBlock | None:
         taken = self._ahead.take(hosts)
         if taken is None:
             return None
@@ -309,12 +309,12 @@ class _Ahead:
         self._ahead.close()
 
 
-def _block(hosts: list[object], types: tuple[str, ...]) -> Block:
+def _block(hosts: list[object], types: tuple[str, ...]) -> HostBlock:
     texts = [host if type(host) is str else _text(host) for host in hosts]
     lines = "\n".join([*texts, ""])
     # An element that holds a line feed is no two hosts.
     whole = lines.count("\n") == len(texts)
-    return Block(len(texts), len(texts), _runs(map(_stripped, stretches(lines) if whole else texts), types))
+    return HostBlock(len(texts), len(texts), _groups(map(_stripped, stretches(lines) if whole else texts), types))
 
 
 _COMMENT = re.compile(r"(?:^|\s)#.*", re.DOTALL)
@@ -323,25 +323,25 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _CUT = "the line is longer than 1 MiB, of which the first is kept"
 
 
-def _runs_of_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[Run]:
+def _groups_of_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[HostGroup]:
     # A line that is not UTF-8 spoils no other: no octet of a longer character is a line's end.
     text = lines.replace(b"\r\n", b"\n").decode("utf-8", "replace")
-    return _runs(filter(None, map(_without_comment, stretches(text))), types)
+    return _groups(filter(None, map(_without_comment, stretches(text))), types)
 
 
-def _runs_of_long_line(line: bytes, types: tuple[str, ...]) -> Iterator[Run]:
+def _groups_of_long_line(line: bytes, types: tuple[str, ...]) -> Iterator[HostGroup]:
     line = line.lstrip()
     if len(line) <= _LONGEST:
-        return _runs_of_lines(line + b"\n", types)
+        return _groups_of_lines(line + b"\n", types)
     # Not final: a character that the cut divides is left out.
     text = codecs.utf_8_decode(line[:_LONGEST], "replace", False)[0]
     if _COMMENT.search(text):
-        return _runs_of_lines(line[:_LONGEST] + b"\n", types)
-    return iter([Run([text.strip()], [""], types, _CUT)])
+        return _groups_of_lines(line[:_LONGEST] + b"\n", types)
+    return iter([HostGroup([text.strip()], [""], types, _CUT)])
 
 
-def _runs(parts: Iterable[Stretch | str], types: tuple[str, ...]) -> Iterator[Run]:
-    run = Run([], [], types)
+def _groups(parts: Iterable[Stretch | str], types: tuple[str, ...]) -> Iterator[HostGroup]:
+    group = HostGroup([], [], types)
     for part in parts:
         error = None
         if isinstance(part, str):
@@ -353,14 +353,14 @@ def _runs(parts: Iterable[Stretch | str], types: tuple[str, ...]) -> Iterator[Ru
         else:
             texts, names, only = part
         asked = types if only is None else (only,)
-        if run.types != asked or run.error is not error or len(run.texts) >= _RUN:
-            if run.texts:
-                yield run
-            run = Run([], [], asked, error)
-        run.texts += texts
-        run.names += names
-    if run.texts:
-        yield run
+        if group.types != asked or group.error is not error or len(group.texts) >= _GROUP:
+            if group.texts:
+                yield group
+            group = HostGroup([], [], asked, error)
+        group.texts += texts
+        group.names += names
+    if group.texts:
+        yield group
 
 
 def _without_comment(part: Stretch | str) -> Stretch | str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FORMATS = ("text", "table", "jsonl", "csv")
 
 
-class Report(Protocol):
+class ResultWriter(Protocol):
     """Where results go. Both methods raise OSError where the stream cannot be written."""
 
     def write(self, results: list[Result]) -> None:
@@ -36,7 +36,7 @@ class Report(Protocol):
         """Write what is held back. The stream stays open: it is the caller's."""
 
 
-def open_report(format: str, stream: BinaryIO) -> Report:
+def open_writer(format: str, stream: BinaryIO) -> ResultWriter:
     """A report in one of `FORMATS` to a binary stream, buffered or not; `auto` chooses table or text by the length.
 
     Raises ValueError for another format, OSError where the stream cannot be written.

@@ -45,7 +45,7 @@ class Other(ValueError):
     """The input is not the one that the file was made with."""
 
 
-class Row(msgspec.Struct, gc=False):
+class KeptRow(msgspec.Struct, gc=False):
     """The part of a line that is read: the rest of it is skipped in C."""
 
     index: Annotated[int, msgspec.Meta(ge=0)]
@@ -54,7 +54,7 @@ class Row(msgspec.Struct, gc=False):
     status: str
 
 
-_DECODER = msgspec.json.Decoder(Row)
+_DECODER = msgspec.json.Decoder(KeptRow)
 
 
 class Lines:
@@ -86,7 +86,7 @@ class Lines:
             if len(self.tail) > _LONGEST:
                 raise _foreign(self._path, "a line is longer than any result")
 
-    def rows(self) -> Iterator[list[Row]]:
+    def rows(self) -> Iterator[list[KeptRow]]:
         """Decode the lines, a block of them at a time. Raises ValueError where one is no result."""
         for lines in self:
             rows = rows_of(lines)
@@ -94,7 +94,7 @@ class Lines:
                 raise _foreign(self._path, f"octet {self._wrong(lines)} begins a line that is no result")
             yield rows
 
-    def last(self) -> Row | None:
+    def last(self) -> KeptRow | None:
         """The last line, where it is whole but for its line feed; None where it is torn, or there is none.
 
         Raises ValueError where it is no part of a result either.
@@ -117,7 +117,7 @@ class Lines:
         return at
 
 
-def rows_of(lines: bytes) -> list[Row] | None:
+def rows_of(lines: bytes) -> list[KeptRow] | None:
     """Decode whole lines; None where one of them is no result."""
     try:
         rows = _DECODER.decode_lines(lines)
@@ -151,7 +151,7 @@ class Kept:
         """One more than the highest index."""
         return len(self._marks)
 
-    def add(self, rows: Sequence[Row], octets: int) -> None:
+    def add(self, rows: Sequence[KeptRow], octets: int) -> None:
         """Take these lines of a run whose results have so many octets.
 
         Raises ValueError where an index stands in it twice, or cannot stand in a file of its length.

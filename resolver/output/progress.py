@@ -29,7 +29,7 @@ LOG_INTERVAL = 10.0  # seconds between two lines where standard error is no term
 _ERASE = "\r\x1b[2K"  # to the first column, and erase the line (ECMA-48 EL)
 
 
-class Progress:
+class ProgressLine:
     """One line that says how far a run has come, drawn ten times a second at most.
 
     `total_known` tells how much of the input has been read, as (part, whole) in any one unit: lookups, or octets of the

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
 
 
-class Sent(NamedTuple):
+class SendCounts(NamedTuple):
     """How many queries went out, how many the local side refused to send, and the last reason."""
 
     sent: list[int]
@@ -41,10 +41,10 @@ class Sent(NamedTuple):
         self.reasons[:] = reasons or self.reasons
 
 
-class Forgetful(NamedTuple):
-    """The backend wire, for queries whose replies nobody waits for. `tally` is filled in as they go out."""
+class SendOnly(NamedTuple):
+    """The backend wire, for queries whose replies nobody waits for. `counts` is filled in as they go out."""
 
-    tally: Sent
+    counts: SendCounts
     name: str = "wire"
 
     def prepare(self, policy: Policy) -> Policy:
@@ -57,18 +57,20 @@ class Forgetful(NamedTuple):
 
     def channel(
         self, queries: Queries, policy: Policy, engine: str, watch: Callable[[int, bool, bool], None]
-    ) -> Volley:
+    ) -> OneWayChannel:
         """A volley at the policy's nameservers."""
-        return Volley(queries, policy, watch, self.tally)
+        return OneWayChannel(queries, policy, watch, self.counts)
 
 
-class Volley:
+class OneWayChannel:
     """One socket a nameserver, asked in turn, batch by batch, at the policy's rate."""
 
-    def __init__(self, queries: Queries, policy: Policy, watch: Callable[[int, bool, bool], None], tally: Sent) -> None:
+    def __init__(
+        self, queries: Queries, policy: Policy, watch: Callable[[int, bool, bool], None], counts: SendCounts
+    ) -> None:
         self._queries = queries
         self._watch = watch
-        self._tally = tally
+        self._counts = counts
         self._servers = [
             Server(number, nameserver, Window(policy.in_flight, math.inf))
             for number, nameserver in enumerate(policy.nameservers)
@@ -80,7 +82,7 @@ class Volley:
         self._dry = False  # the last flush sent nothing
         self._exhausted = False
 
-    def __enter__(self) -> Volley:
+    def __enter__(self) -> OneWayChannel:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -136,12 +138,12 @@ class Volley:
         try:
             link = self._link(server)
         except OSError as error:
-            self._tally.failed[0] += len(messages)
+            self._counts.failed[0] += len(messages)
             self._reason(server, error)
             return
         outcome = link.send(messages)
-        self._tally.failed[0] += len(outcome.refused)
-        self._tally.sent[0] += len(messages) - len(outcome.unsent) - len(outcome.refused)
+        self._counts.failed[0] += len(outcome.refused)
+        self._counts.sent[0] += len(messages) - len(outcome.unsent) - len(outcome.refused)
         link.flow.sent += len(messages)
         if outcome.error is not None:
             self._reason(server, outcome.error)
@@ -150,7 +152,7 @@ class Volley:
             self._watch(link.fd, False, True)
 
     def _reason(self, server: Server, error: OSError) -> None:
-        self._tally.reasons[:] = [f"{server.text}: {(error.strerror or str(error)).lower()}"]
+        self._counts.reasons[:] = [f"{server.text}: {(error.strerror or str(error)).lower()}"]
 
     def _link(self, server: Server) -> Datagram:
         link = self._links.get(server)
