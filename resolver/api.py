@@ -14,12 +14,12 @@ import queue
 import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from resolver import engines
-from resolver.batch import Batch, Summary
+from resolver.batch import Plan
 from resolver.dns.message import rdtype
 from resolver.engines.base import Remote
 from resolver.input.hosts import Hosts
@@ -29,12 +29,11 @@ from resolver.nameserver import Nameserver
 from resolver.policy import Deadline, Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import TextIO
 
-    from resolver.engines.base import Backend, Engine
-    from resolver.input.hosts import Lookups
     from resolver.input.sources import Source
+    from resolver.output.summary import Summary
     from resolver.wire.oneway import SendOnly
 
     Hostlike = str | ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -157,35 +156,6 @@ def astream(
     return _closed_with(_apull(prepared), prepared)
 
 
-class Plan(NamedTuple):
-    """A run that is ready to begin; as a context it closes what was opened for it."""
-
-    engine: Engine
-    backend: Backend
-    policy: Policy
-    hosts: Lookups
-    deadline: Deadline
-    opened: contextlib.ExitStack
-
-    def __enter__(self) -> Plan:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.opened.close()
-
-    def batch(
-        self,
-        sink: Callable[[list[Result]], None],
-        *,
-        ordered: bool = False,
-        tick: Callable[[], None] | None = None,
-    ) -> Batch:
-        """The joinall over it."""
-        return Batch(
-            self.hosts, self.engine, self.backend, self.policy, self.deadline, sink, ordered=ordered, tick=tick
-        )
-
-
 def plan(
     sources: Sequence[Source],
     engine: str,
@@ -200,7 +170,7 @@ def plan(
 ) -> Plan:
     """Check that all of this goes together, and make it ready. Raises what `resolve` does.
 
-    one_way: what takes the place of the backend where no reply is awaited (forget.py).
+    one_way: what takes the place of the backend where no reply is awaited (wire/oneway.py).
     """
     with contextlib.ExitStack() as opened:
         for each in sources:

@@ -10,40 +10,45 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.intake import Intake
 from resolver.model import ANSWERED, Query, Result, Status
+from resolver.output.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
 
     from resolver.engines.base import Backend, Engine
     from resolver.input.hosts import Lookups
     from resolver.policy import Deadline, Policy
+    from resolver.wire.oneway import SendCounts
 
     Sink = Callable[[list[Result]], None]
 
 AHEAD = 50_000  # results that wait for an earlier one, where they are wanted in input order
 
 
-class Summary(msgspec.Struct):
-    """A run's figures. `seconds` from the first host to the last result; `ended` is complete, deadline, cancelled."""
+class Plan(NamedTuple):
+    """A run that is ready to begin; as a context it closes what was opened for it."""
 
-    engine: str
-    backend: str
-    hosts_read: int
-    lookups: int
-    results_written: int
-    statuses: dict[str, int]
-    queries_sent: int
-    seconds: float
-    lookups_per_second: float
-    input_complete: bool
-    ended: str
-    note: str | None = None
+    engine: Engine
+    backend: Backend
+    policy: Policy
+    hosts: Lookups
+    deadline: Deadline
+    opened: ExitStack
+
+    def __enter__(self) -> Plan:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.opened.close()
+
+    def batch(self, sink: Sink, *, ordered: bool = False, tick: Callable[[], None] | None = None) -> Batch:
+        """Return the joinall over it; the arguments are those of Batch."""
+        return Batch(self, sink, ordered=ordered, tick=tick)
 
 
 class Batch:
@@ -54,23 +59,12 @@ class Batch:
     """
 
     def __init__(
-        self,
-        hosts: Lookups,
-        engine: Engine,
-        backend: Backend,
-        policy: Policy,
-        deadline: Deadline,
-        sink: Sink,
-        *,
-        ordered: bool = False,
-        tick: Callable[[], None] | None = None,
+        self, plan: Plan, sink: Sink, *, ordered: bool = False, tick: Callable[[], None] | None = None
     ) -> None:
-        self._intake = Intake(hosts, deadline, self._pass_on, tick)
-        self._hosts = hosts
-        self._deadline = deadline
-        self._engine = engine
-        self._backend = backend
-        self._policy = policy
+        self._plan = plan
+        self._hosts = hosts = plan.hosts
+        self._deadline = plan.deadline
+        self._intake = Intake(hosts, plan.deadline, self._pass_on, tick)
         self._order = InOrder(sink, hosts.next_open) if ordered else None
         self._sink: Sink = self._order or sink
         self._open: dict[int, Query] = {}
@@ -87,7 +81,7 @@ class Batch:
         Raises what the hosts raise (OSError: the input cannot be read) and what the sink raises.
         """
         try:
-            self._engine.run(self, self._policy, self._backend, self.deliver)
+            self._plan.engine.run(self, self._plan.policy, self._plan.backend, self.deliver)
         except Exception as error:
             self.engine_failed(error)
         for _ in self.finish():
@@ -142,20 +136,17 @@ class Batch:
 
     def summary(self) -> Summary:
         """The figures so far."""
-        seconds = self._intake.seconds()
-        return Summary(
-            self._engine.name,
-            self._backend.name,
-            self._hosts.hosts_read,
-            self._hosts.lookups,
-            self._results,
-            {str(status): count for status, count in sorted(self._statuses.items())},
-            self._queries_sent,
-            round(seconds, 6),
-            round(self._results / seconds, 1) if seconds else 0.0,
-            self._hosts.complete,
-            self._ended(),
-            self._broken or self._silence(),
+        return Summary.of(
+            self._plan.engine.name,
+            self._plan.backend.name,
+            self._hosts,
+            self._statuses,
+            results=self._results,
+            queries=self._queries_sent,
+            done=self._results,
+            seconds=self._intake.seconds(),
+            ended=self._ended(),
+            note=self._broken or self._silence(),
         )
 
     def _ended(self) -> str:
@@ -170,8 +161,9 @@ class Batch:
         heard = self._statuses.keys() - {Status.TIMEOUT, Status.ERROR, *_ENDINGS, Status.INVALID}
         if heard or not (self._queries_sent or self._untold):
             return None
-        asked = ", ".join(str(each) for each in self._policy.nameservers[:3]) or "the system's"
-        more = len(self._policy.nameservers) - 3
+        nameservers = self._plan.policy.nameservers
+        asked = ", ".join(map(str, nameservers[:3])) or "the system's"
+        more = len(nameservers) - 3
         asked += f" and {more} more" if more > 0 else ""
         return f"No nameserver answered ({asked}); --lab starts one on this machine, to try the tool without a network."
 
@@ -187,7 +179,7 @@ class Batch:
         self._untold |= query.attempts is None
         if query.attempts == 0:
             error += " before this was asked"
-        return query.unanswered(status, error, self._engine.name, self._backend.name, now)
+        return query.unanswered(status, error, self._plan.engine.name, self._plan.backend.name, now)
 
     def _pass_on(self, results: list[Result]) -> None:
         if not results:
@@ -205,6 +197,45 @@ class Batch:
         except BaseException as error:
             self._unsunk = error
             raise
+
+
+def send_all(plan: Plan, counts: SendCounts, tick: Callable[[], None] | None = None) -> Summary:
+    """Send every query of a plan once, and await no reply: fire and forget (`--no-wait`).
+
+    There are no results, so nothing is remembered but how many there would have been.
+
+    Args:
+        plan: Its backend is a SendOnly.
+        counts: The counts of that backend.
+        tick: As a Batch has it.
+
+    Raises:
+        OSError: The hosts cannot be read.
+    """
+    invalid = 0
+
+    def count(results: list[Result]) -> None:
+        nonlocal invalid
+        invalid += len(results)
+
+    intake = Intake(plan.hosts, plan.deadline, count, tick)
+    plan.engine.run(intake, plan.policy, plan.backend, count)
+    ended = "cancelled" if plan.deadline.cancelled else "deadline" if plan.deadline.passed else "complete"
+    plan.hosts.stop()
+    summary = Summary.of(
+        plan.engine.name,
+        plan.backend.name,
+        plan.hosts,
+        {"INVALID": invalid, "ERROR": counts.failed},
+        results=0,
+        queries=counts.sent,
+        done=counts.sent,
+        seconds=intake.seconds(),
+        ended=ended,
+        note=f"{counts.failed} queries could not be sent ({counts.reasons[0]})." if counts.failed else None,
+    )
+    summary.input_complete &= ended == "complete"
+    return summary
 
 
 class InOrder:

@@ -1,6 +1,6 @@
 """The commands: options in, exit status out. No logic of lookups stands here.
 
-Only click is imported at the top, so that `resolve --help` is quick and gevent can patch (see __main__) before
+Only click is imported at the top, so that `resolve --help` is quick and gevent can patch (bootstrap.py) before
 anything that waits is loaded: a command calls `prepare` first, and imports what it needs then.
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resolver.bootstrap import prepare
 from resolver.compare.command import compare
 from resolver.distributed.command import worker
 from resolver.options import (
@@ -147,7 +148,7 @@ def run(
     if not hosts and not is_input(0):
         click.echo((ctx.parent or ctx).get_help())
         ctx.exit()
-    ctx.obj(engine)
+    prepare(engine)
     from resolver.api import plan
     from resolver.engines import carries
     from resolver.job import Job, OneWayJob

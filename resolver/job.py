@@ -13,19 +13,19 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from resolver.batch import Summary, failed
+from resolver.batch import failed, send_all
 from resolver.console import signals
-from resolver.forget import send_all
 from resolver.output.formats import ResultWriter, open_writer
 from resolver.output.kept import Other
-from resolver.output.progress import ProgressLine, print_summary, summary_json
+from resolver.output.progress import ProgressLine
 from resolver.output.resume import lock
+from resolver.output.summary import Summary, print_summary, summary_json
 from resolver.wire.oneway import SendCounts, SendOnly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from resolver.api import Plan
+    from resolver.batch import Plan
     from resolver.model import Result
     from resolver.output.resume import Resumed
 
@@ -156,7 +156,7 @@ class OneWayJob:
     """A run that waits for no reply. Raises OSError where the file for the summary cannot be opened."""
 
     def __init__(self, summary: str | None, inputs: Sequence[str]) -> None:
-        self.backend = SendOnly(SendCounts([0], [0], []))
+        self.backend = SendOnly(SendCounts())
         self._summary = None if summary is None else _open(summary, inputs)
 
     def run(self, plan: Plan, *, progress: bool, quiet: bool) -> int:

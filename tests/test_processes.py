@@ -24,10 +24,10 @@ import pytest
 from command import second_look
 
 from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
-from resolver.api import Plan, plan, source
+from resolver.api import plan, source
+from resolver.batch import Plan, send_all
 from resolver.congestion import window
 from resolver.engines.supply import FIRST, shares
-from resolver.forget import send_all
 from resolver.lab import Lab
 from resolver.processes import child as child_process
 from resolver.processes.child import HUNGRY, LARGE, LULL, SATED, Feed, Pipe
@@ -382,7 +382,7 @@ def test_fire_and_forget_goes_through_the_children(lab: Lab) -> None:
     """Every query goes out once, and is counted once."""
     hosts = [f"f{number}.example" for number in range(2000)]
     before = lab.counts().received
-    tally = SendCounts([0], [0], [])
+    tally = SendCounts()
     policy = Policy(nameservers=(lab.nameserver,), rate=20_000.0)  # type: ignore[arg-type]  # a text
     with plan([source(hosts)], "processes", "wire", ("A",), policy, one_way=SendOnly(tally)) as prepared:
         summary = send_all(prepared, tally)

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import pytest
@@ -24,7 +24,8 @@ import pytest
 from resolver.model import Record, Result, Status
 from resolver.output import progress
 from resolver.output.formats import FORMATS, Table, open_writer, visible
-from resolver.output.progress import ProgressLine, print_summary, summary_json, summary_lines
+from resolver.output.progress import ProgressLine
+from resolver.output.summary import Summary, print_summary, summary_json, summary_lines
 
 KEYS = ["index", "input", "name", "type", "status", "answers", "nameserver", "transport", "attempts", "elapsed"]
 KEYS += ["engine", "backend", "error"]
@@ -477,21 +478,22 @@ def test_large_numbers_are_short(number: float, expected: str) -> None:
 # Summary
 
 
-class Figures(msgspec.Struct):
-    """What batch counts."""
-
-    engine: str = "gevent"
-    backend: str = "wire"
-    hosts_read: int = 1200
-    lookups: int = 2400
-    results_written: int = 2400
-    statuses: dict[str, int] = msgspec.field(default_factory=lambda: {"TIMEOUT": 4, "NOERROR": 2391, "INVALID": 5})
-    queries_sent: int = 2408
-    seconds: float = 1.5
-    lookups_per_second: float = 1600.0
-    input_complete: bool = True
-    ended: str = "complete"
-    note: str | None = None
+def figures(**changed: Any) -> Summary:
+    """The summary of a run, with these figures changed."""
+    usual: dict[str, Any] = {
+        "engine": "gevent",
+        "backend": "wire",
+        "hosts_read": 1200,
+        "lookups": 2400,
+        "results_written": 2400,
+        "statuses": {"TIMEOUT": 4, "NOERROR": 2391, "INVALID": 5},
+        "queries_sent": 2408,
+        "seconds": 1.5,
+        "lookups_per_second": 1600.0,
+        "input_complete": True,
+        "ended": "complete",
+    }
+    return Summary(**{**usual, **changed})
 
 
 def test_summary() -> None:
@@ -502,40 +504,40 @@ def test_summary() -> None:
         "2,408 queries sent, 1.00 a lookup",
     ]
     stream = io.StringIO()
-    print_summary(Figures(), stream)
+    print_summary(figures(), stream)
     assert expected == stream.getvalue().splitlines()
 
 
 def test_summary_of_nothing() -> None:
     """An empty list has a summary too."""
-    none = Figures(
+    none = figures(
         hosts_read=0, lookups=0, results_written=0, statuses={}, queries_sent=0, seconds=0, lookups_per_second=0
     )
     assert "0 hosts, 0 lookups, 0 results in 0.00 s: 0 lookups a second (gevent, wire)\n" == summary_lines(none)
 
 
 @pytest.mark.parametrize(
-    ("figures", "sentence"),
+    ("summary", "sentence"),
     [
-        (Figures(ended="deadline"), "The deadline (--timeout) ended the run"),
-        (Figures(ended="cancelled"), "The run was interrupted"),
-        (Figures(input_complete=False), "The input was not read to its end."),
-        (Figures(note="No nameserver answered at all."), "No nameserver answered at all."),
-        (Figures(results_written=2399), "BUG: 2,400 lookups, but 2,399 results written."),
+        (figures(ended="deadline"), "The deadline (--timeout) ended the run"),
+        (figures(ended="cancelled"), "The run was interrupted"),
+        (figures(input_complete=False), "The input was not read to its end."),
+        (figures(note="No nameserver answered at all."), "No nameserver answered at all."),
+        (figures(results_written=2399), "BUG: 2,400 lookups, but 2,399 results written."),
     ],
 )
-def test_summary_says_what_is_not_as_it_should_be(figures: Figures, sentence: str) -> None:
+def test_summary_says_what_is_not_as_it_should_be(summary: Summary, sentence: str) -> None:
     """Whatever a reader of the results must know stands on a line of its own at the end."""
-    *_, last = summary_lines(figures).splitlines()
+    *_, last = summary_lines(summary).splitlines()
     assert last.startswith(sentence)
 
 
 def test_summary_json() -> None:
     """One object on one line, with every field in its order."""
-    octets = summary_json(Figures())
+    octets = summary_json(figures())
     assert 1 == octets.count(b"\n")
-    assert list(Figures.__struct_fields__) == list(json.loads(octets))
-    assert Figures() == msgspec.json.decode(octets, type=Figures)
+    assert list(Summary.__struct_fields__) == list(json.loads(octets))
+    assert figures() == msgspec.json.decode(octets, type=Summary)
 
 
 @pytest.mark.parametrize(

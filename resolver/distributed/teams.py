@@ -177,7 +177,7 @@ class Teams:
             if chunk.one_way:
                 from resolver.wire.oneway import SendCounts, SendOnly
 
-                tally = SendCounts([0], [0], [])
+                tally = SendCounts()
                 backend = SendOnly(tally)
             if (check := getattr(backend, "check_types", None)) is not None:
                 check({asked.type for asked in chunk.queries})
@@ -339,7 +339,7 @@ class Team:
 
     def _count(self, tally: SendCounts) -> None:
         """Of queries whose replies nobody awaits: the first lots are done when as many went out as they had."""
-        (sent,), (failed,) = tally.sent, tally.failed
+        sent, failed = tally.sent, tally.failed
         while self._volleys:
             lot, size = self._volleys[0]
             before = self._counted

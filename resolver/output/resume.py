@@ -29,10 +29,10 @@ from resolver.output.kept import UNDONE, Kept, Lines, Remaining, rows_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from resolver.batch import Summary
     from resolver.input.hosts import Lookups
     from resolver.input.sources import Source
     from resolver.model import Result
+    from resolver.output.summary import Summary
 
 _CHECKED = 1000  # lookups of a list that are compared at a time
 _FIRST = b'{"resumes":'

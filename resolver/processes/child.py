@@ -83,7 +83,7 @@ def _serve(pipe: Pipe, engine: Engine, backend: Backend) -> None:
     if begin.one_way:
         from resolver.wire.oneway import SendCounts, SendOnly
 
-        tally = SendCounts([0], [0], [])
+        tally = SendCounts()
         backend = SendOnly(tally)
     else:
         from resolver.wire import Wire
@@ -225,7 +225,7 @@ class Feed:
             self._pack(results[half:])
 
     def _report(self, tally: SendCounts) -> None:
-        (sent,), (failed,) = tally.sent, tally.failed
+        sent, failed = tally.sent, tally.failed
         before = self._reported
         if (sent, failed) != before:
             self._reported = sent, failed
@@ -298,7 +298,7 @@ def _watch(pipe: int, parent: int) -> None:
 
 def _load(engine: str, backend: str) -> tuple[Engine, Backend]:
     """The engine, under the name that the parent's results have, and the backend."""
-    from resolver.__main__ import prepare
+    from resolver.bootstrap import prepare
 
     prepare(engine)
     from resolver import engines

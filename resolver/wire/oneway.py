@@ -10,6 +10,8 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from resolver import wire
 from resolver.congestion import TokenBucket, Window
 from resolver.dns import message as codec
@@ -27,18 +29,18 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
 
 
-class SendCounts(NamedTuple):
-    """How many queries went out, how many the local side refused to send, and the last reason."""
+class SendCounts(msgspec.Struct):
+    """Queries that went out, queries that the local side refused to send, and why it refused the last one."""
 
-    sent: list[int]
-    failed: list[int]
-    reasons: list[str]
+    sent: int = 0
+    failed: int = 0
+    reasons: list[str] = []
 
     def add(self, sent: int, failed: int, reasons: list[str]) -> None:
-        """So many more, and the latest reason: of a volley in another process."""
-        self.sent[0] += sent
-        self.failed[0] += failed
-        self.reasons[:] = reasons or self.reasons
+        """Add the counts of another process."""
+        self.sent += sent
+        self.failed += failed
+        self.reasons = reasons or self.reasons
 
 
 class SendOnly(NamedTuple):
@@ -138,12 +140,12 @@ class OneWayChannel:
         try:
             link = self._link(server)
         except OSError as error:
-            self._counts.failed[0] += len(messages)
+            self._counts.failed += len(messages)
             self._reason(server, error)
             return
         outcome = link.send(messages)
-        self._counts.failed[0] += len(outcome.refused)
-        self._counts.sent[0] += len(messages) - len(outcome.unsent) - len(outcome.refused)
+        self._counts.failed += len(outcome.refused)
+        self._counts.sent += len(messages) - len(outcome.unsent) - len(outcome.refused)
         link.flow.sent += len(messages)
         if outcome.error is not None:
             self._reason(server, outcome.error)
@@ -152,7 +154,7 @@ class OneWayChannel:
             self._watch(link.fd, False, True)
 
     def _reason(self, server: Server, error: OSError) -> None:
-        self._counts.reasons[:] = [f"{server.text}: {(error.strerror or str(error)).lower()}"]
+        self._counts.reasons = [f"{server.text}: {(error.strerror or str(error)).lower()}"]
 
     def _link(self, server: Server) -> Datagram:
         link = self._links.get(server)
