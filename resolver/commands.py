@@ -329,7 +329,7 @@ def _names(hosts: Sequence[str]) -> list[str]:
 
 def _check_resume(format_: str | None, output: str | None) -> None:
     """Raise ValueError for what --resume does not go with, naming the cure."""
-    from resolver.job import format_of
+    from resolver.output.files import format_of
 
     if output is None or output == "-":
         raise ValueError("--resume goes on with a file of results: name it with -o FILE.jsonl")
@@ -344,7 +344,7 @@ def _resumed(output: str, redo: Sequence[str], hosts: Sequence[str], types: Sequ
     """The file to go on with, once it is sure that it is one of these hosts and types. Raises as Resumed does."""
     from resolver.api import record_types
     from resolver.input.hosts import Hosts
-    from resolver.job import check_other_file
+    from resolver.output.files import check_other_file
     from resolver.output.kept import statuses_of
     from resolver.output.resume import Resumed
 

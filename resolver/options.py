@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import stat
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from resolver.console import UNWRITABLE, default_interrupts, reason, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -82,17 +83,15 @@ class Default(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run it, and end the process. What a command does not explain itself is that standard output took no more."""
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            # Before a run and after it Ctrl-C ends the process as SIGTERM does: without a word, and the shell sees it.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        default_interrupts()
         if sys.stderr is None:
             # Closed by the caller. print() takes None for standard output, where only results belong.
             sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # it lasts as long as the process
         try:
             return super().main(*args, **kwargs)
         except OSError as error:
-            click.echo(f"resolve: writing failed: {error.strerror or error}", err=True)
-            sys.exit(4)
+            say(f"writing failed: {error.strerror or error}")
+            sys.exit(UNWRITABLE)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         run = self.commands["run"]
@@ -111,9 +110,7 @@ class usage:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, OSError):
-            what = error.strerror or str(error)
-            named = error.filename is not None
-            raise click.UsageError(f"{error.filename or repr('')}: {what}" if named else what, self._ctx) from None
+            raise click.UsageError(reason(error), self._ctx) from None
         if isinstance(error, ValueError | LookupError | TypeError):
             raise click.UsageError(str(error), self._ctx) from None
 

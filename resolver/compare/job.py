@@ -23,10 +23,10 @@ from resolver.compare.contest import CONCURRENCY, Contest, field, order, patienc
 from resolver.compare.progress import Progress
 from resolver.compare.report import LabSettings, Report, report
 from resolver.compare.watch import Interrupted
-from resolver.console import signals
+from resolver.console import ANSWERED, UNANSWERED, UNWRITABLE, say, signals
 from resolver.dns.message import rdtype
 from resolver.engines import DISTRIBUTION
-from resolver.job import ANSWERED, UNANSWERED, UNWRITABLE, same_file
+from resolver.output.files import same_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,7 +159,7 @@ def _conclude(prepared: Prepared, found: Report, caught: list[int]) -> int:
         # Whoever read the report has read enough. What Python still holds back for it is nobody's.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except OSError as error:
-        print(f"resolve: writing failed: {error.strerror or error}", file=sys.stderr)
+        say(f"writing failed: {error.strerror or error}")
         return UNWRITABLE
     if caught:
         return 128 + caught[0]

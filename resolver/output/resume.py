@@ -12,7 +12,6 @@ begins with the length and the checksum of the FILE that it belongs to, so that 
 from __future__ import annotations
 
 import errno
-import fcntl
 import heapq
 import os
 import stat
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+from resolver.output.files import lock
 from resolver.output.kept import UNDONE, Kept, Lines, Remaining, rows_of
 
 if TYPE_CHECKING:
@@ -66,18 +66,6 @@ def open_locked(path: str) -> BinaryIO:
             raise
         # Another run's new file took its place between the two calls.
         file.close()
-
-
-def lock(fd: int, path: str) -> None:
-    """Raise ValueError where another run has this file open to write it; else have it until it is closed."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ValueError(f"{path} is written by another run; wait for its end, or write to another file") from None
-    except OSError as error:
-        # A file system without locks: nobody can be kept out, and nobody need be.
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
-            raise
 
 
 class Resumed:
