@@ -163,7 +163,7 @@ def run(
         redis = None
     with usage(ctx):
         policy = Policy(
-            nameservers=nameservers,  # type: ignore[arg-type]  # texts, which Policy reads
+            nameservers=nameservers,
             timeout=timeout,
             query_timeout=query_timeout,
             tries=tries,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
 
@@ -23,18 +24,34 @@ MOST_TRIES = 100  # the wait doubles from one to the next: no lookup needs, and 
 CONCURRENCY = 1000  # the most lookups in flight where the user names no number
 
 
+class PolicyFields(TypedDict, total=False):
+    """Keywords of a Policy, which `resolve` takes too; there None is as if it were not given."""
+
+    nameservers: Iterable[str | Nameserver] | str | None
+    timeout: float | None
+    query_timeout: float | None
+    tries: int | None
+    concurrency: int | None
+    rate: float | None
+    tls_ca: str | None
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is asked, how often and how long.
+    """Which nameservers are asked, how often and how long.
 
-    nameservers: texts as the command's `-n` takes them, or Nameserver; empty: the system's.
-    timeout: seconds until the whole run ends; None: never.
-    query_timeout: seconds that the last try waits; each earlier one waits half of the next.
-    tries: tries for one lookup, over the nameservers in turn.
-    concurrency: the most lookups in flight; None: adapts, up to 1,000.
-    rate: the most queries sent in a second; None: no limit.
-    tls_ca: a file of certificates that tls:// and https:// nameservers are checked against; None: the system's.
+    Args:
+        nameservers: Texts as the command's `-n` takes them, or Nameserver; empty: the system's.
+        timeout: Seconds until the whole run ends; None: never.
+        query_timeout: Seconds that the last try waits; each earlier one waits half of the next.
+        tries: Tries for one lookup, over the nameservers in turn.
+        concurrency: The most lookups in flight; None: adapts, up to 1,000.
+        rate: The most queries sent in a second; None: no limit.
+        tls_ca: A file of certificates that tls:// and https:// nameservers are checked against; None: the system's.
 
-    Raises ValueError or TypeError for a value that is out of range or no number.
+    Raises:
+        ValueError: A number is out of range, or a text names no nameserver.
+        TypeError: A value is of another kind.
+        OSError: A list of nameservers (`@FILE`) cannot be read.
     """
 
     nameservers: tuple[Nameserver, ...] = ()
@@ -44,6 +61,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int | None = None
     rate: float | None = None
     tls_ca: str | None = None
+
+    if TYPE_CHECKING:
+        # For callers: texts become nameservers. The types above say what the fields hold afterwards.
+        def __init__(self, **fields: Unpack[PolicyFields]) -> None: ...
 
     def __post_init__(self) -> None:
         for name in ("timeout", "query_timeout", "rate"):

@@ -92,7 +92,7 @@ EXAMPLE = Chunk(
     number=1,
     copy=0,
     backend="wire",
-    policy=Policy(nameservers=("192.0.2.1",)),  # type: ignore[arg-type]  # texts are what users give
+    policy=Policy(nameservers=("192.0.2.1",)),
     authority=None,
     alone=False,
     one_way=False,

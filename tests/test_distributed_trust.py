@@ -63,7 +63,7 @@ def chunk(**changes: Any) -> dict[str, Any]:
         number=0,
         copy=0,
         backend="wire",
-        policy=Policy(nameservers=("127.0.0.1:9",)),  # type: ignore[arg-type]  # texts are what users give
+        policy=Policy(nameservers=("127.0.0.1:9",)),
         authority=None,
         alone=False,
         one_way=False,

@@ -18,10 +18,9 @@ import pytest
 from command import environment, wait_for
 
 import resolver
-from resolver import Policy, Query, Record, Result, Run, Status, astream, resolve, stream
+from resolver import Nameserver, Policy, Query, Record, Result, Run, Status, Summary, astream, resolve, stream
 from resolver.engines import ENGINES
 from resolver.lab import Lab
-from resolver.nameserver import Nameserver
 
 T = TypeVar("T")
 ALL_OF_IT = {"NOERROR", "NXDOMAIN", "INVALID"}
@@ -143,9 +142,10 @@ def test_astream_example(at: str) -> None:
 
 def test_public_names() -> None:
     """What the package offers, and nothing else."""
-    offered = ["Policy", "Query", "Record", "Result", "Run", "Status", "astream", "resolve", "stream"]
+    offered = ["Nameserver", "Policy", "Query", "Record", "Result", "Run", "Status", "Summary", "astream", "resolve"]
+    offered.append("stream")
     assert [offered, []] == [resolver.__all__, [name for name in offered if name not in dir(resolver)]]
-    assert [Policy, Query, Record, Result, Run, Status, astream, resolve, stream] == [
+    assert [Nameserver, Policy, Query, Record, Result, Run, Status, Summary, astream, resolve, stream] == [
         getattr(resolver, name) for name in offered
     ]
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
@@ -216,7 +216,7 @@ def test_input_order(at: str, engine: str, elsewhere: dict[str, Any]) -> None:
 @ways
 def test_policy(at: str, way: Way) -> None:
     """A Policy says who is asked and how often."""
-    (result,) = way(["hang.example"], policy=Policy(nameservers=(at,), tries=2, query_timeout=0.1))  # type: ignore[arg-type]
+    (result,) = way(["hang.example"], policy=Policy(nameservers=(at,), tries=2, query_timeout=0.1))
     assert [Status.TIMEOUT, 2] == [result.status, result.attempts]
 
 

@@ -49,7 +49,7 @@ def test_a_batch_half_sent(refused: set[int], segments: bool, monkeypatch: pytes
         silent.bind(("127.0.0.1", 0))
         silent.setblocking(False)
         counts = SendCounts()
-        policy = Policy(nameservers=("{}:{}".format(*silent.getsockname()),))  # type: ignore[arg-type]  # a text
+        policy = Policy(nameservers=("{}:{}".format(*silent.getsockname()),))
         with OneWayChannel(Once(20), policy, lambda *_: None, counts) as channel:
             while not channel.idle:
                 channel.flush()

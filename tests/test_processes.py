@@ -383,7 +383,7 @@ def test_fire_and_forget_goes_through_the_children(lab: Lab) -> None:
     hosts = [f"f{number}.example" for number in range(2000)]
     before = lab.counts().received
     tally = SendCounts()
-    policy = Policy(nameservers=(lab.nameserver,), rate=20_000.0)  # type: ignore[arg-type]  # a text
+    policy = Policy(nameservers=(lab.nameserver,), rate=20_000.0)
     with plan([source(hosts)], "processes", "wire", ("A",), policy, one_way=SendOnly(tally)) as prepared:
         summary = send_all(prepared, tally)
     assert (2000, 2000, "complete") == (summary.lookups, summary.queries_sent, summary.ended)

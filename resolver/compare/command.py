@@ -132,7 +132,7 @@ def compare(
             backends=backends,
             types=types,
             policy=Policy(
-                nameservers=nameservers,  # type: ignore[arg-type]  # texts, which Policy reads
+                nameservers=nameservers,
                 query_timeout=query_timeout,
                 tries=tries,
                 concurrency=concurrency,
