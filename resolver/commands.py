@@ -53,7 +53,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         except metadata.PackageNotFoundError:
             return "(not installed)"
 
-    from resolver.engines import DISTRIBUTION
+    from resolver.extras import DISTRIBUTION
 
     click.echo(f"resolve {version(DISTRIBUTION)}")
     click.echo(f"Python {sys.version.split()[0]}")
@@ -287,7 +287,8 @@ def lab(
 )
 def engines_(format_: str) -> None:
     """Which engine runs which backend, how it waits, and what is installed."""
-    from resolver.engines import Pair, cure, pairs
+    from resolver.engines import Pair, pairs
+    from resolver.extras import cure
 
     rows = list(pairs())
     if format_ == "jsonl":

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from command import COMMAND, Done, environment, in_order, run, start
 
-from resolver.engines import BACKENDS, DISTRIBUTION, ENGINES
+from resolver.engines import BACKENDS, ENGINES
+from resolver.extras import DISTRIBUTION
 from resolver.lab import Lab
 
 NUMBERS = ["0", "-1", "nan", "inf", "abc", ""]

@@ -21,6 +21,7 @@ from resolver.compare.agreement import Agreement, Answers
 from resolver.compare.figures import Figures, Tally
 from resolver.compare.spec import Spec, read_spool
 from resolver.compare.watch import CHILD, ChildFailed, Interrupted, Patience, watch
+from resolver.extras import cure
 from resolver.input.hosts import Hosts
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def field(named: Sequence[str], backends: Sequence[str], types: Sequence[str], p
             if pair.installed:
                 contestants.append(Contestant(pair.engine, pair.backend))
             else:
-                left_out.append(LeftOut(pair.engine, pair.backend, f"not installed: {engines.cure(pair.extra)}"))
+                left_out.append(LeftOut(pair.engine, pair.backend, f"not installed: {cure(pair.extra)}"))
     taking_part = []
     asked = policy
     for each in contestants:

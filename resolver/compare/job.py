@@ -25,7 +25,7 @@ from resolver.compare.report import LabSettings, Report, report
 from resolver.compare.watch import Interrupted
 from resolver.console import ANSWERED, UNANSWERED, UNWRITABLE, say, signals
 from resolver.dns.message import rdtype
-from resolver.engines import DISTRIBUTION
+from resolver.extras import NotInstalled, cure
 from resolver.output.files import same_file
 
 if TYPE_CHECKING:
@@ -171,8 +171,8 @@ def check_plot(path: str) -> None:
     if _suffix(path) not in PLOTS:
         raise ValueError(f"{path!r} tells no format of pictures; valid: {', '.join(PLOTS)}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise LookupError(
-            f"--plot needs matplotlib, which is not installed: pip install '{DISTRIBUTION}[plot]'; "
+        raise NotInstalled(
+            f"--plot needs matplotlib, which is not installed: {cure('plot')}; "
             "without it the table has the curves as text"
         )
 

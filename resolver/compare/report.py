@@ -16,7 +16,7 @@ import msgspec
 from resolver.compare.agreement import Agreement
 from resolver.compare.contest import CONCURRENCY, Contest, Field, LeftOut, Lookups
 from resolver.compare.figures import LESS, MORE, NAMES, Figures, Spread, best, curve, spreads
-from resolver.engines import DISTRIBUTION
+from resolver.extras import DISTRIBUTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

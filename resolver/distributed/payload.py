@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from resolver.dns import message as codec
-from resolver.engines import DISTRIBUTION
+from resolver.extras import DISTRIBUTION
 from resolver.model import Query, Result
 from resolver.policy import Policy
 from resolver.processes.protocol import Progress
