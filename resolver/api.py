@@ -23,7 +23,8 @@ from resolver.batch import Plan
 from resolver.dns.message import rdtype
 from resolver.engines.base import Remote
 from resolver.input.hosts import Hosts
-from resolver.input.sources import async_elements, elements, path, text_file
+from resolver.input.sources import async_elements, elements, path
+from resolver.input.textfile import text_file
 from resolver.model import Result
 from resolver.policy import Deadline, Policy, PolicyFields
 

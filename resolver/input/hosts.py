@@ -13,13 +13,14 @@ import threading
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Protocol
 
-from resolver.input.sources import HostBlock
+from resolver.input.groups import HostBlock
 from resolver.model import Query, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from resolver.input.sources import HostGroup, Source
+    from resolver.input.groups import HostGroup
+    from resolver.input.sources import Source
 
 _BARREN = 8  # blocks without a host that one take reads at most
 
