@@ -1,4 +1,4 @@
-"""The application starts here."""
+"""Start of the application."""
 
 from __future__ import annotations
 

@@ -275,7 +275,7 @@ def _closed_with(results: G, prepared: Plan) -> G:
 
 
 class _Left(Exception):
-    """The consumer of a stream has left."""
+    """Consumer of a stream has left."""
 
 
 def _pull(prepared: Plan) -> Generator[Result, None, None]:

@@ -31,7 +31,7 @@ AHEAD = 50_000  # results that wait for an earlier one, where they are wanted in
 
 
 class Plan(NamedTuple):
-    """A run that is ready to begin; as a context it closes what was opened for it."""
+    """Run that is ready to begin; as a context it closes what was opened for it."""
 
     engine: Engine
     backend: Backend
@@ -52,10 +52,13 @@ class Plan(NamedTuple):
 
 
 class Batch:
-    """The lookups of one run. An engine sees it as its Queries; `deliver` is what it pushes results into.
+    """Lookups of one run. An engine sees it as its Queries, and pushes results into `deliver`.
 
-    `sink` gets every result once, in lists, on the thread that the engine runs on; what it raises ends the run.
-    `ordered`: in the order of the input. `tick` is called again and again while the run goes on.
+    Args:
+        plan: The run.
+        sink: Gets every result once, in lists, on the thread that the engine runs on; what it raises ends the run.
+        ordered: Give the results in the order of the input.
+        tick: Called again and again while the run goes on.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ class Batch:
     # --- What the engine sees.
 
     def take(self, n: int) -> list[Query] | None:
-        """Up to `n` queries; an empty list where there is none just now, None where no more will come."""
+        """Take up to `n` queries; an empty list: there is none just now; None: no more will come."""
         if self._order is not None:
             n = min(n, AHEAD - self._order.held - len(self._open))
         queries = self._intake.take(n)
@@ -116,7 +119,7 @@ class Batch:
     # --- What the engine left.
 
     def engine_failed(self, error: Exception) -> None:
-        """The engine raised. Raises the error again where it came from the hosts or the sink."""
+        """Note what the engine raised. Raises it again where it came from the hosts or the sink."""
         if error is self._unsunk or error is self._intake.failure:
             raise error
         self._broken = f"the engine broke: {type(error).__name__}: {error}"
@@ -135,7 +138,7 @@ class Batch:
             yield
 
     def summary(self) -> Summary:
-        """The figures so far."""
+        """Return the figures so far."""
         return Summary.of(
             self._plan.engine.name,
             self._plan.backend.name,
@@ -157,7 +160,7 @@ class Batch:
         return "complete"
 
     def _silence(self) -> str | None:
-        """Where no nameserver said anything at all, people want to know that first."""
+        """Return a sentence where no nameserver said anything at all: people want to know that first."""
         heard = self._statuses.keys() - {Status.TIMEOUT, Status.ERROR, *_ENDINGS, Status.INVALID}
         if heard or not (self._queries_sent or self._untold):
             return None
@@ -239,9 +242,11 @@ def send_all(plan: Plan, counts: SendCounts, tick: Callable[[], None] | None = N
 
 
 class InOrder:
-    """A sink that passes results on in the order of their index. `held` is how many wait for an earlier one.
+    """Sink that passes results on in the order of their index.
 
-    next_open: the first index from one on that a result will come of.
+    Args:
+        sink: Gets the results.
+        next_open: Returns the first index from one on that a result will come of.
     """
 
     def __init__(self, sink: Sink, next_open: Callable[[int], int]) -> None:
@@ -262,7 +267,7 @@ class InOrder:
 
     @property
     def held(self) -> int:
-        """How many results wait for an earlier one."""
+        """Results that wait for an earlier one."""
         return len(self._held)
 
 
@@ -270,6 +275,6 @@ _ENDINGS = (Status.DEADLINE, Status.CANCELLED)
 
 
 def failed(statuses: dict[str, int], *, strict: bool = False) -> bool:
-    """Was some lookup not answered? With `strict`, an answer without data is none."""
+    """Tell whether some lookup was not answered. With `strict`, an answer without data is none."""
     good = {Status.NOERROR} if strict else ANSWERED
     return any(count for status, count in statuses.items() if status not in good)

@@ -318,7 +318,7 @@ lab.format_epilog = _lab_epilog  # type: ignore[method-assign]  # click's way wo
 
 
 def _names(hosts: Sequence[str]) -> list[str]:
-    """The names that a lab serves. A line that is no name is left out; an address stands for itself."""
+    """Return the names that a lab serves. A line that is no name is left out; an address stands for itself."""
     from resolver.input.hosts import Hosts
 
     reading = Hosts(sources_of(hosts), ("A",), "", "")
@@ -342,7 +342,7 @@ def _check_resume(format_: str | None, output: str | None) -> None:
 
 
 def _resumed(output: str, redo: Sequence[str], hosts: Sequence[str], types: Sequence[str], *, ordered: bool) -> Resumed:
-    """The file to go on with, once it is sure that it is one of these hosts and types. Raises as Resumed does."""
+    """Open the file to go on with, once it is sure that it is one of these hosts and types. Raises as Resumed does."""
     from resolver.api import record_types
     from resolver.input.hosts import Hosts
     from resolver.output.files import check_other_file

@@ -6,7 +6,7 @@ DISTRIBUTION = "resolve-dns"
 
 
 class NotInstalled(LookupError, ImportError):
-    """An engine, a backend or an option needs a library that is not installed; the sentence says what installs it."""
+    """Error: a library that an engine, a backend or an option needs is not installed; it names what installs it."""
 
 
 def cure(extra: str | None) -> str:

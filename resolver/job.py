@@ -1,4 +1,4 @@
-"""One run of the command: a plan goes in, an exit status comes out; results, progress and summary go where they belong.
+"""Run of the command: a plan goes in, an exit status comes out; results, progress and summary go where they belong.
 
 Signals only note that the run is to end: the batch then gives every lookup its CANCELLED result, and the input and the
 output end in order (console.py).
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Job:
-    """A run with its output. Raises OSError where that cannot be opened, ValueError where it is an input too."""
+    """Run with its output. Raises OSError where that cannot be opened, ValueError where it is an input too."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class Job:
 
 
 class OneWayJob:
-    """A run that waits for no reply. Raises OSError where the file for the summary cannot be opened."""
+    """Run that waits for no reply. Raises OSError where the file for the summary cannot be opened."""
 
     def __init__(self, summary: str | None, inputs: Sequence[str]) -> None:
         self.backend = SendOnly(SendCounts())

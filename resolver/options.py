@@ -1,6 +1,4 @@
-"""What the commands' arguments have in common: options that the environment can set, words that name hosts, and how
-what is wrong with either is told.
-"""
+"""Arguments that the commands share: options that the environment can set, words that name hosts, usage errors."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ def option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
 
 
 class Setting(click.Option):
-    """An option that can be set by environment: the same name for every command, RESOLVE_ and its own."""
+    """Option that can be set by environment: the same name for every command, RESOLVE_ and its own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -36,7 +34,7 @@ class Setting(click.Option):
 
 
 class Above(click.ParamType[float]):
-    """A number above 0."""
+    """Number above 0."""
 
     def __init__(self, kind: type[int] | type[float]) -> None:
         self._kind = kind
@@ -74,7 +72,7 @@ CAPACITY = option("--capacity", type=Above(float), metavar="N", help="Queries a 
 
 
 class Default(click.Group):
-    """A group whose first command is meant where no command is named."""
+    """Group of commands, of which `run` is meant where none is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or (args[0] not in self.commands and args[0] != "--help"):
@@ -82,7 +80,7 @@ class Default(click.Group):
         return super().parse_args(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run it, and end the process. What a command does not explain itself is that standard output took no more."""
+        """Run it, and end the process. A command explains all errors itself but one: standard output takes no more."""
         default_interrupts()
         if sys.stderr is None:
             # Closed by the caller. print() takes None for standard output, where only results belong.
@@ -100,7 +98,7 @@ class Default(click.Group):
 
 
 class usage:
-    """What is wrong with the arguments, or cannot be opened, is one sentence and exit status 2."""
+    """Turn what is wrong with arguments, or cannot be opened, into one sentence and exit status 2."""
 
     def __init__(self, ctx: click.Context) -> None:
         self._ctx = ctx
@@ -116,7 +114,7 @@ class usage:
 
 
 def is_input(fd: int) -> bool:
-    """Is this a pipe, a file or a socket, as opposed to a terminal, /dev/null or nothing at all?"""
+    """Tell whether this is a pipe, a file or a socket, as opposed to a terminal, /dev/null or nothing at all."""
     try:
         mode = os.fstat(fd).st_mode
     except OSError:
@@ -126,7 +124,7 @@ def is_input(fd: int) -> bool:
 
 @contextmanager
 def rewound(fd: int) -> Iterator[None]:
-    """After this a file on this descriptor is read from where it stood before; a pipe goes on."""
+    """Read a file on this descriptor from where it stood before once more, after this; a pipe goes on."""
     try:
         where = os.lseek(fd, 0, os.SEEK_CUR)
     except OSError:
@@ -139,7 +137,7 @@ def rewound(fd: int) -> Iterator[None]:
 
 
 def sources_of(hosts: Sequence[str]) -> list[Source]:
-    """An existing file is a list, - is standard input, anything else is one host.
+    """Return the sources that words name: an existing file is a list, - is standard input, anything else is one host.
 
     Raises OSError for what cannot be read, and ValueError for a word with a path separator that is no file.
     """

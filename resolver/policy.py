@@ -1,4 +1,4 @@
-"""How often, how long, of whom: everything about a lookup that no way of waiting may decide for itself.
+"""Policy of a lookup: how often, how long and of which nameservers; no way of waiting decides any of it for itself.
 
 `Policy` is the user's choice. `wait`, `final` and `outranks` are the one retry rule; the exchange and the two drivers
 all follow it, so that every engine and backend gives up, goes on and reports alike. Nothing here does I/O, and time
@@ -84,22 +84,22 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         return CONCURRENCY if self.concurrency is None else self.concurrency
 
     def wait(self, attempt: int) -> float:
-        """Seconds that try `attempt` (from 1) waits for its reply: the last the whole query_timeout, others halves."""
+        """Return the seconds that try `attempt` (from 1) waits: the last the whole query_timeout, each earlier half."""
         return math.ldexp(self.query_timeout, attempt - self.tries)
 
 
 def final(status: Status) -> bool:
-    """Is this the end of the lookup? An answer is; an rcode that tells of an error, silence and failure are not."""
+    """Tell whether this ends the lookup: an answer does; an rcode of an error, silence and failure do not."""
     return status in ANSWERED
 
 
 def outranks(new: Status, old: Status | None) -> bool:
-    """After the last try an rcode outranks silence, and silence a local failure; of equals the later stands."""
+    """Tell whether `new` stands after the last try: rcodes outrank silence, silence local failure; of equals the later."""
     return old is None or _rank(new) >= _rank(old)
 
 
 def refuses_edns(status: Status) -> bool:
-    """May this be about EDNS, and not the question (RFC 6891 section 7)? Then it is asked once more without."""
+    """Tell whether this may be about EDNS, not the question (RFC 6891 section 7): it is asked once more without."""
     return status in _EDNS_REFUSED
 
 
@@ -107,7 +107,7 @@ _EDNS_REFUSED = frozenset({Status.FORMERR, Status.NOTIMP, Status.BADVERS})
 
 
 def silence(tries: int, unread: str | None) -> str:
-    """The `error` of TIMEOUT after so many tries. `unread`: what is to be said of replies that came and were none."""
+    """Return the `error` of TIMEOUT after so many tries; `unread` says why replies that came could not be read."""
     said = f"no valid reply in {tries} {'try' if tries == 1 else 'tries'}"
     return said if unread is None else f"{said}; {unread}"
 
@@ -119,7 +119,7 @@ def _rank(status: Status) -> int:
 
 
 class Deadline:
-    """When a run ends early: a span of seconds that begins at `start()`, or a cancellation at any time.
+    """Early end of a run: so many seconds after `start()`, or a cancellation at any time.
 
     `cancel()` may be called from a signal handler or any thread; engines ask `over` at least every tenth of a second.
     """
@@ -131,7 +131,7 @@ class Deadline:
         self._end: float | None = None
 
     def start(self) -> None:
-        """The engine is ready to take the first host: from here the seconds count. Later calls change nothing."""
+        """Count the seconds from here: the engine is ready to take the first host. Later calls change nothing."""
         if self._end is None:
             self._end = math.inf if self.seconds is None else self._clock() + self.seconds
 
@@ -150,7 +150,7 @@ class Deadline:
         return self.cancelled or self.passed
 
     def remaining(self) -> float:
-        """Seconds left, never below 0; infinite where no timeout was given."""
+        """Return the seconds left, never below 0; infinite where no timeout was given."""
         if self._end is None:
             return math.inf if self.seconds is None else self.seconds
         return max(0.0, self._end - self._clock())

@@ -20,7 +20,7 @@ GROUP = 64  # hosts after which a group is given out
 
 
 class HostBlock(NamedTuple):
-    """What one read gave. Its groups are made as they are taken: a name can cost 50 microseconds."""
+    """Hosts that one read gave. Groups are made as they are taken: a name can cost 50 microseconds."""
 
     size: int  # octets or hosts, as the source's total
     lines: int  # blank ones and comments too
@@ -45,7 +45,7 @@ class HostGroup:
         return len(self.texts) * len(self.types) - self._given
 
     def take(self, n: int) -> tuple[list[str], list[str], Iterator[str], int]:
-        """The next lookups, `n` at most: inputs, names, types; and how many hosts begin with them."""
+        """Take the next lookups, `n` at most: inputs, names, types; and how many hosts begin with them."""
         many = len(self.types)
         start = self._given
         end = self._given = start + min(n, self.left)

@@ -1,10 +1,10 @@
-"""The input of a run: sources of hosts in order -> Query, or an INVALID Result, numbered in input order.
+"""Input of a run: sources of hosts in order -> Query, or an INVALID Result, numbered in input order.
 
 `Hosts.take` gives the next few lookups and never waits: a pipe or terminal that is silent gives none for now. What it
 reads from stands in `sources`, what a host may look like in `names`.
 
-The one thing to know before changing anything here: a take is bounded, in what it gives and in what it reads, however
-long the comments or lines of the input are; the engine has replies to see to.
+A take is bounded, in what it gives and in what it reads, however long the comments or lines of the input are: the
+engine has replies to see to.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BARREN = 8  # blocks without a host that one take reads at most
 
 
 class Lookups(Protocol):
-    """Where a batch reads its lookups: Hosts, or what passes over some of them (kept.py)."""
+    """Lookups that a batch reads: Hosts, or Remaining, which passes over some of them (kept.py)."""
 
     def take(self, n: int) -> tuple[list[Query], list[Result]] | None: ...
     def waitable(self) -> int | None: ...
@@ -46,7 +46,7 @@ class Lookups(Protocol):
 
 
 class Hosts:
-    """The lookups of a run, in input order: each host of each source, for each type.
+    """Lookups of a run, in input order: each host of each source, for each type.
 
     hosts_read: hosts given out so far: lines and elements that were neither blank nor a comment.
     lookups: indices given out so far, of queries and INVALID results alike.
@@ -73,10 +73,10 @@ class Hosts:
         self.lookups = 0
 
     def take(self, n: int) -> tuple[list[Query], list[Result]] | None:
-        """The next lookups, `n` at most: those to ask, and the results of those that cannot be asked.
+        """Take the next lookups, `n` at most: those to ask, and the results of those that cannot be asked.
 
         Two empty lists: there is nothing right now; call again at once or, where `silent`, a little later.
-        So it is too while another take is under way: gevent's select and a caller's iterator may let others run.
+        The same while another take is under way: gevent's select and a caller's iterator may let others run.
         None: the input is at its end. Raises OSError where reading fails, and TypeError for an element that is no
         host; the run cannot go on then.
         """
@@ -88,12 +88,12 @@ class Hosts:
             self._taking.release()
 
     def waitable(self) -> int | None:
-        """The descriptor to wait on for reading where a take found a silent source; None: there is none to wait on."""
+        """Return the descriptor to wait on where a take found a silent source; None: there is none to wait on."""
         source = self._source()
         return None if source is None or self._group else source.waitable
 
     def stop(self) -> None:
-        """The run ends early: pipes, terminals and iterators are read no more, files and collections to their end.
+        """End the run early: pipes, terminals and iterators are read no more, files and collections to their end.
 
         What was read of the former in whole lines is still given out.
         """
@@ -101,7 +101,7 @@ class Hosts:
             source.stop()
 
     def next_open(self, index: int) -> int:
-        """The first lookup from this index on that a result will come of: this one."""
+        """Return the first lookup from this index on that a result will come of: this one."""
         return index
 
     @property
@@ -110,7 +110,7 @@ class Hosts:
         return not any(source.cut for source in self._sources)
 
     def position(self) -> tuple[int, int] | None:
-        """How much was given out, and the whole: octets of files plus hosts of collections. None where unknown.
+        """Return how much was given out, and the whole: octets of files plus hosts of collections. None where unknown.
 
         Their quotient is for a progress bar.
         """

@@ -24,7 +24,7 @@ BLOCK = 16 * 1024  # octets read at once: about 700 names, less than a milliseco
 
 
 class Source(Protocol):
-    """A list or an iterable that hosts are read from.
+    """List or iterable that hosts are read from.
 
     `path`, `descriptor` and `elements` make one, and `text_file` (textfile.py).
 
@@ -54,7 +54,7 @@ class Source(Protocol):
 
 
 def path(name: str | os.PathLike[str]) -> Source:
-    """A list in a file, a FIFO, a device. Raises OSError where it cannot be read; never waits for a FIFO's writer."""
+    """Open a list in a file, a FIFO, a device. Raises OSError where it cannot be; never waits for a FIFO's writer."""
     # O_NONBLOCK is for a FIFO without a writer yet; O_NOCTTY for a terminal.
     fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
@@ -65,7 +65,7 @@ def path(name: str | os.PathLike[str]) -> Source:
 
 
 def descriptor(fd: int, *, owned: bool = False, name: str = "standard input") -> Source:
-    """A list on an open descriptor, such as standard input's 0; closed by `close()` where it is owned.
+    """Return a list on an open descriptor, such as standard input's 0; closed by `close()` where it is owned.
 
     name: what an error calls it.
     Raises OSError where it is not open, or a directory.
@@ -82,7 +82,7 @@ def descriptor(fd: int, *, owned: bool = False, name: str = "standard input") ->
 
 
 def elements(hosts: Iterable[object], *, whole: bool = False) -> Source:
-    """Each element is one host: a str, or an address of `ipaddress`. Any text is a host; a blank one is INVALID.
+    """Return a source of which each element is one host: a str, blank ones INVALID, or an address of `ipaddress`.
 
     An iterator is read ahead, since it may wait; a collection (whatever has a length) is read as it is used.
     whole: also an iterator is read to its end when the run ends early, as a collection is, unless it waits.
@@ -96,12 +96,12 @@ def elements(hosts: Iterable[object], *, whole: bool = False) -> Source:
 
 
 def async_elements(hosts: AsyncIterable[object]) -> Source:
-    """The same of an asynchronous iterable, which is read in the event loop that groups when the first is taken."""
+    """Return the same of an asynchronous iterable, read in the event loop that runs when the first is taken."""
     return _Ahead(ReadAhead(InTask(hosts)))
 
 
 class Lines(Source):
-    """A list: lines of octets from anywhere.
+    """List: lines of octets from anywhere.
 
     `read` gives a block of octets, b"" at the end, None for nothing right now; in its place, `ahead` gives texts.
     """
@@ -176,7 +176,7 @@ class Lines(Source):
 
 
 class _Elements(Source):
-    """A collection, which is read to its end also where the run ends early."""
+    """Collection, which is read to its end also where the run ends early."""
 
     def __init__(self, hosts: Iterable[object], size: int) -> None:
         self.total = size
@@ -194,7 +194,7 @@ class _Elements(Source):
 
 
 class _Ahead(Source):
-    """An iterator that can be read once, and may wait."""
+    """Iterator that can be read once, and may wait."""
 
     once = True
 
@@ -217,7 +217,7 @@ class _Ahead(Source):
 
 
 def _read_ready(fd: int) -> bytes | None:
-    """A block of what is there. A FIFO is not at its end before its first writer came: select knows, read does not."""
+    """Read what is there. A FIFO is not at its end before its first writer came: select knows, read does not."""
     if not _is_readable(fd):
         return None
     try:

@@ -14,7 +14,7 @@ from resolver.input.sources import BLOCK, Lines, Source, descriptor
 
 
 def text_file(file: io.TextIOBase) -> Source:
-    """A list in an open text file, from where it stands; the caller closes it.
+    """Return a list in an open text file, from where it stands; the caller closes it.
 
     Where the file's text layer holds nothing back and is UTF-8, the octets below it are read. Else the text is read by
     the block or, where that may wait, line by line and ahead. Raises ValueError for a file that is closed or not
@@ -44,7 +44,7 @@ def text_file(file: io.TextIOBase) -> Source:
 
 
 def _holds_nothing(file: io.TextIOWrapper) -> bool:
-    """Does the text layer hold no text read ahead? Then its octets may be read below it."""
+    """Tell whether the text layer holds no text read ahead: then its octets may be read below it."""
     try:
         if file.seekable():
             file.seek(file.tell())
@@ -56,8 +56,10 @@ def _holds_nothing(file: io.TextIOWrapper) -> bool:
 
 
 def _decoded_once_more(file: io.TextIOWrapper) -> io.TextIOBase:
-    """The same text from where it stands, with bad octets replaced: of any encoding they make one bad line, and no
-    exception. The caller's file keeps its settings."""
+    """Return the same text from where it stands, with bad octets replaced: they make one bad line, and no exception.
+
+    The caller's file keeps its settings.
+    """
     twin = io.TextIOWrapper(_Borrowed(file.buffer), encoding=file.encoding, errors="replace")  # type: ignore[type-var]  # no raw
     if file.seekable():
         twin.seek(file.tell())
@@ -65,7 +67,7 @@ def _decoded_once_more(file: io.TextIOWrapper) -> io.TextIOBase:
 
 
 class _Borrowed(io.BufferedIOBase):
-    """The octets below somebody's file, which closing this does not close."""
+    """Octets below somebody's file, which closing this does not close."""
 
     def __init__(self, below: Any) -> None:
         self._below = below

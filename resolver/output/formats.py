@@ -1,6 +1,6 @@
-"""What comes out: results as text, as a table, as JSON Lines or as CSV, on a binary stream.
+"""Output of a run: results as text, as a table, as JSON Lines or as CSV, on a binary stream.
 
-A report takes results in batches. It writes each batch whole and at once, so that what is done can be seen, and kept,
+A writer takes results in batches. It writes each batch whole and at once, so that what is done can be seen, and kept,
 while the run goes on; only a table waits for its rows. JSON Lines is the hot path, at more than a hundred thousand
 results a second: nothing there may run Python code for each result. What goes wrong in writing (a full disk, a closed
 pipe) is the caller's to explain: every `write` and `close` here raises the OSError as it is.
@@ -27,7 +27,7 @@ FORMATS = ("text", "table", "jsonl", "csv")
 
 
 class ResultWriter(Protocol):
-    """Where results go. Both methods raise OSError where the stream cannot be written."""
+    """Writer of results. Both methods raise OSError where the stream cannot be written."""
 
     def write(self, results: list[Result]) -> None:
         """Write these results after those before."""
@@ -37,9 +37,15 @@ class ResultWriter(Protocol):
 
 
 def open_writer(format: str, stream: BinaryIO) -> ResultWriter:
-    """A report in one of `FORMATS` to a binary stream, buffered or not; `auto` chooses table or text by the length.
+    """Return a writer of results.
 
-    Raises ValueError for another format, OSError where the stream cannot be written.
+    Args:
+        format: One of `FORMATS`; or `auto`, which chooses table or text by the length.
+        stream: A binary stream, buffered or not.
+
+    Raises:
+        ValueError: There is no such format.
+        OSError: The stream cannot be written.
     """
     if format not in _REPORTS:
         raise ValueError(f"{format!r} is no format; valid: {', '.join(FORMATS)}")
@@ -47,7 +53,7 @@ def open_writer(format: str, stream: BinaryIO) -> ResultWriter:
 
 
 class JsonLines:
-    """One JSON object a line, with the fields of Result in their order."""
+    """JSON Lines: one object a line, with the fields of Result in their order."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -61,7 +67,7 @@ class JsonLines:
 
 
 class Csv:
-    """A header, then one row a result: the columns are the keys of JSON Lines, null is empty.
+    """CSV: a header, then one row a result; the columns are the keys of JSON Lines, null is empty.
 
     `answers` is one cell: `TYPE DATA` of each record, joined by `; `. Lines end in CR LF, as RFC 4180 has it and
     spreadsheets write it; every csv reader takes it. UTF-8 without a byte order mark, which would become a part of
@@ -118,7 +124,7 @@ class Csv:
 
 
 class Text:
-    """One line a result for people and grep: input, type, status, then the answers or what is wrong; tabs between."""
+    """Text for people and grep, one line a result: input, type, status, then the answers or the error; tabs between."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -132,7 +138,7 @@ class Text:
 
 
 class Table:
-    """A table for people, shown when the report is closed.
+    """Table for people, shown when the writer is closed.
 
     It holds no more than `PAGE` rows: of a longer run each thousand is shown as a table of its own, as it fills.
     """
@@ -172,7 +178,7 @@ class Table:
 
 
 class Auto:
-    """A table of a short run, text of a longer one: held back until it is known which."""
+    """Table of a short run, text of a longer one: held back until it is known which."""
 
     SHORT = 100
 
@@ -198,7 +204,7 @@ class Auto:
 
 
 def visible(text: str) -> str:
-    """The text with everything that could move the cursor, break the line or turn its direction written as an escape.
+    """Return the text with all that could move the cursor, break the line or turn its direction written as an escape.
 
     A list of hosts may come from anywhere, and so may what a nameserver says.
     """

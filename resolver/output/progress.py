@@ -28,15 +28,16 @@ _ERASE = "\r\x1b[2K"  # to the first column, and erase the line (ECMA-48 EL)
 
 
 class ProgressLine:
-    """One line that says how far a run has come, drawn ten times a second at most.
+    """Line that says how far a run has come, drawn ten times a second at most.
 
-    `total_known` tells how much of the input has been read, as (part, whole) in any one unit: lookups, or octets of the
-    list. None where that is not known (a pipe); then the line has no share and no time left.
-
-    Where the stream is no terminal, that is a plain line every ten seconds.
+    Where the stream is no terminal, it is a plain line every ten seconds.
     Where the results go to the same terminal, `clear` before they are written; the next `tick` after draws again.
 
-    `standing` says more, in a few words: of workers elsewhere, how many there are.
+    Args:
+        total_known: Tells how much of the input has been read, as (part, whole) in any one unit: lookups, or octets of
+            the list. None: not known (a pipe); then the line has no share and no time left.
+        stream: Standard error.
+        standing: Says more, in a few words: of workers elsewhere, how many there are.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ _monotonic = time.monotonic  # looked up once: `tick` is called between all batc
 
 
 def _bar(stream: TextIO, started: float) -> tuple[rich.progress.Progress, Console]:
-    """What draws the line, and the console that knows how wide and how colourful the stream's terminal is."""
+    """Return what draws the line, and the console that knows the width and the colours of the stream's terminal."""
     from rich import progress
     from rich.console import Console
     from rich.table import Column
@@ -155,7 +156,7 @@ def _clock(seconds: float) -> str:
 
 
 def _short(number: float) -> str:
-    """Up to 9,999 as it is, above that three digits: 12.3k, 123k, 1.23M. A line has no room for more."""
+    """Write a number up to 9,999 as it is, above that in three digits: 12.3k, 123k, 1.23M."""
     if number < 9999.5:
         return f"{number:,.0f}"
     thousands = 0

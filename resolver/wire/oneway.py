@@ -1,4 +1,4 @@
-"""Fire and forget on the wire: every query is sent once, and nothing is awaited, matched or remembered.
+"""One-way queries on the wire: every query is sent once, and nothing is awaited, matched or remembered.
 
 It has the face of a channel, so every engine drives it unchanged: it is idle as soon as the last query went out.
 """
@@ -44,13 +44,13 @@ class SendCounts(msgspec.Struct):
 
 
 class SendOnly(NamedTuple):
-    """The backend wire, for queries whose replies nobody waits for. `counts` is filled in as they go out."""
+    """Backend wire for queries whose replies nobody waits for. `counts` is filled in as they go out."""
 
     counts: SendCounts
     name: str = "wire"
 
     def prepare(self, policy: Policy) -> Policy:
-        """As wire does. Raises ValueError for nameservers that are not asked over UDP: a connection is waiting."""
+        """Prepare the policy as wire does. Raises ValueError for nameservers over TCP: a connection is waiting."""
         policy = wire.backend.prepare(policy)
         for nameserver in policy.nameservers:
             if nameserver.transport != "udp":
@@ -60,12 +60,12 @@ class SendOnly(NamedTuple):
     def channel(
         self, queries: Queries, policy: Policy, engine: str, watch: Callable[[int, bool, bool], None]
     ) -> OneWayChannel:
-        """A volley at the policy's nameservers."""
+        """Open the sockets to the policy's nameservers."""
         return OneWayChannel(queries, policy, watch, self.counts)
 
 
 class OneWayChannel:
-    """One socket a nameserver, asked in turn, batch by batch, at the policy's rate."""
+    """Sockets, one a nameserver, asked in turn, batch by batch, at the policy's rate."""
 
     def __init__(
         self, queries: Queries, policy: Policy, watch: Callable[[int, bool, bool], None], counts: SendCounts
@@ -94,11 +94,11 @@ class OneWayChannel:
 
     @property
     def idle(self) -> bool:
-        """All went out."""
+        """All queries went out."""
         return self._exhausted and self._blocked is None
 
     def flush(self) -> list[Result]:
-        """Send the next batch, as far as pace and kernel allow. There are never results."""
+        """Send the next batch, as far as rate and kernel allow. There are never results."""
         if self._blocked is not None:
             return []
         self._dry = True
@@ -123,14 +123,14 @@ class OneWayChannel:
         return []
 
     def drain(self, fd: int) -> None:
-        """The kernel takes more again."""
+        """Go on: the kernel takes more again."""
         if self._blocked is not None and self._blocked[1].fd == fd:
             server, _, messages = self._blocked
             self._unblock()
             self._send(server, messages)
 
     def timeout(self) -> float:
-        """Seconds until the pace allows the next query; infinite where there is none to send, or the kernel is full."""
+        """Return the seconds until the rate allows the next query; infinite: there is none, or the kernel is full."""
         if self._blocked is not None:
             return math.inf
         paced = self._bucket.wait() if self._bucket else 0.0
