@@ -13,7 +13,8 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 import msgspec
@@ -318,13 +319,7 @@ def _pull(prepared: Plan) -> Generator[Result, None, None]:
 async def _apull(prepared: Plan) -> AsyncGenerator[Result, None]:
     from resolver.engines.asyncio import engine
 
-    ready: list[Result] = []
-
-    def emptied() -> Iterator[Result]:
-        taken = ready.copy()
-        ready.clear()
-        return iter(taken)
-
+    ready: deque[Result] = deque()
     with prepared:
         batch = prepared.batch(ready.extend)
         rounds = engine.rounds(batch, prepared.policy, prepared.backend)
@@ -332,10 +327,10 @@ async def _apull(prepared: Plan) -> AsyncGenerator[Result, None]:
             try:
                 async for results in rounds:
                     batch.deliver(results)
-                    for result in emptied():
-                        yield result
+                    while ready:
+                        yield ready.popleft()
             except Exception as error:
                 batch.engine_failed(error)
         for _ in batch.finish():
-            for result in emptied():
-                yield result
+            while ready:
+                yield ready.popleft()

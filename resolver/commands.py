@@ -115,17 +115,12 @@ def cli() -> None:
 @click.pass_context
 def run(
     ctx: click.Context,
+    /,
     hosts: tuple[str, ...],
     engine: str,
     backend: str,
     inner: str | None,
     types: tuple[str, ...],
-    nameservers: tuple[str, ...],
-    timeout: float | None,
-    query_timeout: float,
-    tries: int,
-    concurrency: int | None,
-    rate: float | None,
     format_: str | None,
     output: str | None,
     order: str | None,
@@ -135,10 +130,10 @@ def run(
     strict: bool,
     no_wait: bool,
     lab: bool,
-    tls_ca: str | None,
     redis: str | None,
     progress: bool | None,
     quiet: bool,
+    **fields: Any,
 ) -> None:
     """Look hosts up (the default command).
 
@@ -162,36 +157,21 @@ def run(
     if _of_environment(ctx, "redis") and engine != "redis":
         redis = None
     with usage(ctx):
-        policy = Policy(
-            nameservers=nameservers,
-            timeout=timeout,
-            query_timeout=query_timeout,
-            tries=tries,
-            concurrency=concurrency,
-            rate=rate,
-            tls_ca=tls_ca,
-        )
+        policy = Policy(**fields)
+        one_way = None
         if no_wait:
             _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict",
                     "resume", "redo")  # fmt: skip
             one_way_job = OneWayJob(summary, inputs=hosts or ("-",))
-            prepared = plan(
-                sources_of(hosts),
-                engine,
-                backend,
-                types,
-                policy,
-                inner=inner,
-                lab=lab,
-                redis=redis,
-                one_way=one_way_job.backend,
-            )
+            one_way = one_way_job.backend
         else:
             if resume:
                 _check_resume(format_, output)
             elif redo and not _of_environment(ctx, "redo"):
                 raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
-            prepared = plan(sources_of(hosts), engine, backend, types, policy, inner=inner, lab=lab, redis=redis)
+        prepared = plan(
+            sources_of(hosts), engine, backend, types, policy, inner=inner, lab=lab, redis=redis, one_way=one_way
+        )
     with prepared:
         if no_wait:
             ctx.exit(one_way_job.run(prepared, progress=progress and not quiet, quiet=quiet))
@@ -226,18 +206,15 @@ cli.add_command(worker)
 @click.pass_context
 def lab(
     ctx: click.Context,
+    /,
     hosts: tuple[str, ...],
-    listen: str,
-    public: bool,
     latency: str,
     jitter: str,
     loss: str,
-    capacity: float | None,
     zone: tuple[str, ...],
-    origin: str | None,
-    seed: int | None,
     tls_cert: str | None,
     tls_key: str | None,
+    **settings: Any,
 ) -> None:
     """A nameserver on loopback to practise and test against.
 
@@ -249,23 +226,19 @@ def lab(
     with usage(ctx):
         if (tls_cert is None) != (tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together")
-        settings = Settings(
+        served = Settings(
             hosts=_names(hosts) if hosts else None,
             zone=list(zone),
-            origin=origin,
             latency=duration(latency),
             jitter=duration(jitter),
             loss=share(loss),
-            capacity=capacity,
-            seed=seed,
-            listen=listen,
-            public=public,
             tls=(tls_cert, tls_key) if tls_cert and tls_key else None,
+            **settings,
         )
-        what = f"{len(settings.hosts):,} names" if settings.hosts is not None else "every name"
+        what = f"{len(served.hosts):,} names" if served.hosts is not None else "every name"
 
         def ready(address: Any) -> None:
-            reach = "any machine can ask it" if public else "on loopback only"
+            reach = "any machine can ask it" if served.public else "on loopback only"
             lines = [f"{address.nameserver} serves {what if not zone or hosts else 'its zones'} ({reach})"]
             if address.tls_nameserver:
                 lines.append(f"tls://{address.tls_nameserver} serves the same")
@@ -273,7 +246,7 @@ def lab(
             # In one write: who reads only the first line may be gone by the second.
             click.echo("\n".join(lines))
 
-        serve(settings, ready)
+        serve(served, ready)
 
 
 @cli.command(name="engines")

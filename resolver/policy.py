@@ -94,7 +94,7 @@ def final(status: Status) -> bool:
 
 
 def outranks(new: Status, old: Status | None) -> bool:
-    """Tell whether `new` stands after the last try: rcodes outrank silence, silence local failure; of equals the later."""
+    """Tell whether `new` stands after the last try: an rcode outranks silence, and silence a local failure."""
     return old is None or _rank(new) >= _rank(old)
 
 

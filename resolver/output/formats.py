@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from resolver.model import Status
+from resolver.model import Result, Status
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
     from rich.table import Table as RichTable
-
-    from resolver.model import Result
 
 FORMATS = ("text", "table", "jsonl", "csv")
 
@@ -81,30 +79,11 @@ class Csv:
         self._stream = stream
         self._text = io.StringIO(newline="")
         self._writer = csv.writer(self._text)
-        self._header: tuple[str, ...] | None = _COLUMNS
+        self._header: tuple[str, ...] | None = Result.__struct_fields__
 
     def write(self, results: list[Result]) -> None:
         self._write_header()
-        self._writer.writerows(
-            [
-                (
-                    result.index,
-                    result.input,
-                    result.name,
-                    result.type,
-                    result.status,
-                    "; ".join([f"{record.type} {record.data}" for record in result.answers]),
-                    result.nameserver,
-                    result.transport,
-                    result.attempts,
-                    result.elapsed,
-                    result.engine,
-                    result.backend,
-                    result.error,
-                )
-                for result in results
-            ]
-        )
+        self._writer.writerows(map(_cells, results))
         self._flush()
 
     def close(self) -> None:
@@ -219,11 +198,6 @@ _REPORTS: dict[str, type[JsonLines | Csv | Text | Table | Auto]] = {
     "csv": Csv,
 }
 
-_COLUMNS = (
-    *("index", "input", "name", "type", "status", "answers", "nameserver", "transport", "attempts", "elapsed"),
-    *("engine", "backend", "error"),
-)
-
 # Controls (C0, DEL, C1), line and paragraph separators, embeddings, overrides and isolates of direction (UAX 9), and
 # surrogates, which no encoding has. Joiners stay: names in Persian and some emoji are written with them.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -238,6 +212,11 @@ _COLOURS = {
 
 # Characters of a line that a table shows: no name is longer, and one that is would fill the screen.
 _LONGEST_HOST = 255
+
+
+def _cells(result: Result) -> list[object]:
+    answers = "; ".join([f"{record.type} {record.data}" for record in result.answers])
+    return [answers if value is result.answers else value for value in msgspec.structs.astuple(result)]
 
 
 def _outcome(result: Result) -> str:

@@ -283,10 +283,6 @@ class Remaining:
         invalid, self._invalid = self._invalid, []
         return [self._queries.popleft() for _ in range(min(n, len(self._queries)))], invalid
 
-    def waitable(self) -> int | None:
-        """Return the descriptor to wait on after a take that gave nothing."""
-        return None if self._queries else self._hosts.waitable()
-
     def stop(self) -> None:
         """End the run early."""
         self._stopped = True
