@@ -17,11 +17,11 @@ from resolver.model import ANSWERED, Query, Result, Status
 from resolver.output.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import ExitStack
 
     from resolver.engines.base import Backend, Engine
-    from resolver.input.hosts import Lookups
+    from resolver.input.hosts import LookupSource
     from resolver.policy import Deadline, Policy
     from resolver.wire.oneway import SendCounts
 
@@ -36,7 +36,7 @@ class Plan(NamedTuple):
     engine: Engine
     backend: Backend
     policy: Policy
-    hosts: Lookups
+    hosts: LookupSource
     deadline: Deadline
     opened: ExitStack
 
@@ -49,6 +49,25 @@ class Plan(NamedTuple):
     def batch(self, sink: Sink, *, ordered: bool = False, tick: Callable[[], None] | None = None) -> Batch:
         """Return the joinall over it; the arguments are those of Batch."""
         return Batch(self, sink, ordered=ordered, tick=tick)
+
+    def summary(
+        self, seconds: float, statuses: Mapping[str, int], results: int, queries: int, ended: str, note: str | None
+    ) -> Summary:
+        """Return the figures of the run so far."""
+        return Summary(
+            engine=self.engine.name,
+            backend=self.backend.name,
+            hosts_read=self.hosts.hosts_read,
+            lookups=self.hosts.lookups,
+            results_written=results,
+            statuses={str(status): count for status, count in sorted(statuses.items()) if count},
+            queries_sent=queries,
+            seconds=round(seconds, 6),
+            lookups_per_second=round((results or queries) / seconds, 1) if seconds else 0.0,
+            input_complete=self.hosts.complete,
+            ended=ended,
+            note=note,
+        )
 
 
 class Batch:
@@ -139,17 +158,13 @@ class Batch:
 
     def summary(self) -> Summary:
         """Return the figures so far."""
-        return Summary.of(
-            self._plan.engine.name,
-            self._plan.backend.name,
-            self._hosts,
+        return self._plan.summary(
+            self._intake.seconds(),
             self._statuses,
-            results=self._results,
-            queries=self._queries_sent,
-            done=self._results,
-            seconds=self._intake.seconds(),
-            ended=self._ended(),
-            note=self._broken or self._silence(),
+            self._results,
+            self._queries_sent,
+            self._ended(),
+            self._broken or self._silence(),
         )
 
     def _ended(self) -> str:
@@ -225,18 +240,9 @@ def send_all(plan: Plan, counts: SendCounts, tick: Callable[[], None] | None = N
     plan.engine.run(intake, plan.policy, plan.backend, count)
     ended = "cancelled" if plan.deadline.cancelled else "deadline" if plan.deadline.passed else "complete"
     plan.hosts.stop()
-    summary = Summary.of(
-        plan.engine.name,
-        plan.backend.name,
-        plan.hosts,
-        {"INVALID": invalid, "ERROR": counts.failed},
-        results=0,
-        queries=counts.sent,
-        done=counts.sent,
-        seconds=intake.seconds(),
-        ended=ended,
-        note=f"{counts.failed} queries could not be sent ({counts.reasons[0]})." if counts.failed else None,
-    )
+    statuses = {"INVALID": invalid, "ERROR": counts.failed}
+    note = f"{counts.failed} queries could not be sent ({counts.reasons[0]})." if counts.failed else None
+    summary = plan.summary(intake.seconds(), statuses, 0, counts.sent, ended, note)
     summary.input_complete &= ended == "complete"
     return summary
 

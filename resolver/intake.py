@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.input.hosts import Lookups
+    from resolver.input.hosts import LookupSource
     from resolver.model import Query, Result
     from resolver.policy import Deadline
 
@@ -28,7 +28,7 @@ class Intake:
 
     def __init__(
         self,
-        hosts: Lookups,
+        hosts: LookupSource,
         deadline: Deadline,
         invalid: Callable[[list[Result]], None],
         tick: Callable[[], None] | None = None,

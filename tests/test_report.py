@@ -472,7 +472,7 @@ def test_progress_never_ends_a_run(clock: Callable[[float], None]) -> None:
 )
 def test_large_numbers_are_short(number: float, expected: str) -> None:
     """No figure of the line is longer than six characters."""
-    assert expected == progress._short(number)
+    assert expected == progress.short(number)
 
 
 # Summary

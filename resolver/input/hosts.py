@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _BARREN = 8  # blocks without a host that one take reads at most
 
 
-class Lookups(Protocol):
-    """Lookups that a batch reads: Hosts, or Remaining, which passes over some of them (kept.py)."""
+class LookupSource(Protocol):
+    """Source of the lookups that a batch reads: Hosts, or Remaining, which passes over some of them (kept.py)."""
 
     def take(self, n: int) -> tuple[list[Query], list[Result]] | None: ...
     def stop(self) -> None: ...
@@ -54,7 +54,7 @@ class Hosts:
     `engine` and `backend` only go into the INVALID results.
     """
 
-    passed_over = 0  # lookups that were, as a Lookups counts them
+    passed_over = 0  # lookups that were, as a LookupSource counts them
 
     def __init__(self, sources: Sequence[Source], types: Sequence[str], engine: str, backend: str) -> None:
         self._sources = list(sources)

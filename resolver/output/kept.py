@@ -22,7 +22,7 @@ from resolver.model import ANSWERED, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from resolver.input.hosts import Lookups
+    from resolver.input.hosts import LookupSource
     from resolver.model import Query, Result
 
 UNANSWERED = "unanswered"  # every status but those of ANSWERED
@@ -251,12 +251,12 @@ class Kept:
 
 
 class Remaining:
-    """Lookups of a run without those that a file holds: the Lookups that a batch reads (hosts.py).
+    """Lookups of a run without those that a file holds: the LookupSource that a batch reads (hosts.py).
 
     statuses: of the lookups that were passed over so far.
     """
 
-    def __init__(self, hosts: Lookups, kept: Kept) -> None:
+    def __init__(self, hosts: LookupSource, kept: Kept) -> None:
         self._hosts = hosts
         self._kept = kept
         self._queries: deque[Query] = deque()
@@ -294,7 +294,7 @@ class Remaining:
 
     @property
     def passed_over(self) -> int:
-        """Lookups that were, so far."""
+        """Lookups that were passed over so far."""
         return self.statuses.total()
 
     @property

@@ -112,8 +112,8 @@ class ProgressLine:
         failed = self._done - self._answered - self._nxdomain
         standing = f"{said}  " if (said := str(self._standing)) else ""
         return (
-            f"{share}{_clock(elapsed)}{remaining}  {_short(self._done / max(elapsed, 1e-3))}/s  {standing}"
-            f"{_short(self._answered)} answered {_short(self._nxdomain)} NXDOMAIN {_short(failed)} failed"
+            f"{share}{_clock(elapsed)}{remaining}  {short(self._done / max(elapsed, 1e-3))}/s  {standing}"
+            f"{short(self._answered)} answered {short(self._nxdomain)} NXDOMAIN {short(failed)} failed"
         )
 
     def _write(self, text: str) -> None:
@@ -155,7 +155,7 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
     """Write a number up to 9,999 as it is, above that in three digits: 12.3k, 123k, 1.23M."""
     if number < 9999.5:
         return f"{number:,.0f}"

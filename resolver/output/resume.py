@@ -29,7 +29,7 @@ from resolver.output.kept import UNDONE, Kept, Lines, Remaining, rows_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from resolver.input.hosts import Lookups
+    from resolver.input.hosts import LookupSource
     from resolver.input.sources import Source
     from resolver.model import Result
     from resolver.output.summary import Summary
@@ -107,7 +107,7 @@ class Resumed:
         self._dropped: Counter[tuple[str, str]] = Counter()
         self.stream: BinaryIO = self._file
 
-    def check(self, lists: Sequence[Source], lookups: Callable[[Sequence[Source]], Lookups]) -> None:
+    def check(self, lists: Sequence[Source], lookups: Callable[[Sequence[Source]], LookupSource]) -> None:
         """Compare the lists as far as they can be read twice. Raises Other where they are not the file's.
 
         lookups: what reads them. A pipe, and what comes after one, is compared as the run reads it.
@@ -124,7 +124,7 @@ class Resumed:
         if len(again) == len(lists):
             self.kept.check_length(reading.lookups)
 
-    def begin(self, hosts: Lookups) -> Lookups:
+    def begin(self, hosts: LookupSource) -> LookupSource:
         """Make the file ready to be written to; returns the lookups that are left. Raises OSError."""
         lines = self._lines
         if self._replaces:

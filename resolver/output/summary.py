@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import TextIO
-
-    from resolver.input.hosts import Lookups
 
 
 class Summary(msgspec.Struct):
@@ -43,37 +40,6 @@ class Summary(msgspec.Struct):
     input_complete: bool
     ended: str
     note: str | None = None
-
-    @classmethod
-    def of(
-        cls,
-        engine: str,
-        backend: str,
-        hosts: Lookups,
-        statuses: Mapping[str, int],
-        *,
-        results: int,
-        queries: int,
-        done: int,
-        seconds: float,
-        ended: str,
-        note: str | None,
-    ) -> Summary:
-        """Make the summary of a run over `hosts` in which so much was done in so many seconds."""
-        return cls(
-            engine=engine,
-            backend=backend,
-            hosts_read=hosts.hosts_read,
-            lookups=hosts.lookups,
-            results_written=results,
-            statuses={str(status): count for status, count in sorted(statuses.items()) if count},
-            queries_sent=queries,
-            seconds=round(seconds, 6),
-            lookups_per_second=round(done / seconds, 1) if seconds else 0.0,
-            input_complete=hosts.complete,
-            ended=ended,
-            note=note,
-        )
 
 
 def summary_lines(summary: Summary) -> str:
