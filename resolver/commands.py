@@ -158,23 +158,22 @@ def run(
         redis = None
     with usage(ctx):
         policy = Policy(**fields)
-        one_way = None
+        sending = None
         if no_wait:
             _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict",
                     "resume", "redo")  # fmt: skip
-            one_way_job = OneWayJob(summary, inputs=hosts or ("-",))
-            one_way = one_way_job.backend
-        else:
-            if resume:
-                _check_resume(format_, output)
-            elif redo and not _of_environment(ctx, "redo"):
-                raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
+            sending = OneWayJob(summary, inputs=hosts or ("-",))
+        elif resume:
+            _check_resume(format_, output)
+        elif redo and not _of_environment(ctx, "redo"):
+            raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
+        one_way = None if sending is None else sending.backend
         prepared = plan(
             sources_of(hosts), engine, backend, types, policy, inner=inner, lab=lab, redis=redis, one_way=one_way
         )
     with prepared:
-        if no_wait:
-            ctx.exit(one_way_job.run(prepared, progress=progress and not quiet, quiet=quiet))
+        if sending is not None:
+            ctx.exit(sending.run(prepared, progress=progress and not quiet, quiet=quiet))
         with usage(ctx):
             resumed = None
             if resume:

@@ -58,6 +58,13 @@ def default_interrupts() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def leave_signals_to_parent() -> None:
+    """Ignore Ctrl-C and a hangup, and leave in order at SIGTERM: for a child that its parent ends."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+
 def say(sentence: str) -> None:
     """Write a sentence to standard error, if that can be written."""
     try:
