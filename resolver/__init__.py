@@ -15,31 +15,46 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from resolver.api import Run, astream, resolve, stream
     from resolver.model import Query, Record, Result, Status
+    from resolver.nameserver import Nameserver
+    from resolver.output.summary import Summary
     from resolver.policy import Policy
 
-__all__ = ["Policy", "Query", "Record", "Result", "Run", "Status", "astream", "resolve", "stream"]
-
-_ROOMS = {
+_MODULES = {
+    "Nameserver": "nameserver",
     "Policy": "policy",
     "Query": "model",
     "Record": "model",
     "Result": "model",
     "Run": "api",
     "Status": "model",
+    "Summary": "output.summary",
     "astream": "api",
     "resolve": "api",
     "stream": "api",
 }
+__all__ = [
+    "Nameserver",
+    "Policy",
+    "Query",
+    "Record",
+    "Result",
+    "Run",
+    "Status",
+    "Summary",
+    "astream",
+    "resolve",
+    "stream",
+]
 
 
 def __getattr__(name: str) -> object:
     # Loaded when first used (PEP 562): the command must be able to patch before anything is imported, and
     # `resolve --help` needs none of it.
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    value = getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

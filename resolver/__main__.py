@@ -1,8 +1,4 @@
-"""The application starts here. Nothing of the package that looks anything up is imported before `prepare` was called.
-
-gevent's monkey-patching must come before what it patches is imported by anyone, so it stands here and nowhere else,
-and only for runs on the engine gevent: the library never patches.
-"""
+"""Start of the application."""
 
 from __future__ import annotations
 
@@ -11,30 +7,14 @@ import os
 import sys
 
 
-def prepare(engine: str) -> None:
-    """Make the process ready for a run on this engine, before anything else of the package is imported."""
-    if engine == "gevent":
-        try:
-            from gevent import events
-        except ImportError:
-            # The table of engines says so in a sentence, with the cure.
-            return
-        # gevent looks through all installed packages for plugins that want to know, once for each module it patches:
-        # up to a fifth of a second at every start, and this command has none. Whoever subscribed is still told.
-        events.notify_and_call_entry_points = events.notify
-        from gevent import monkey
-
-        monkey.patch_all()
-
-
 def main() -> None:
-    """Run the command; ends the process with its exit status."""
+    """Run the command, and end the process with its exit status."""
     from resolver.commands import cli
     from resolver.descriptors import raise_descriptors
 
     raise_descriptors()
     try:
-        cli.main(prog_name="resolve", obj=prepare)
+        cli.main(prog_name="resolve")
     except SystemExit as end:
         _leave(end.code)
         raise

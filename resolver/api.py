@@ -1,6 +1,6 @@
 """The library: `resolve` (the joinall), `stream` (results as they come) and `astream` (the same in an event loop).
 
-All three plan a run the same way, and so does the command; what differs is who waits for the results. A bad argument
+All three plan a run the same way, and so does the command; they differ in who waits for the results. A bad argument
 raises at the call, before anything is asked; after that nothing does, whatever becomes of a host.
 """
 
@@ -13,32 +13,32 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 import msgspec
 
 from resolver import engines
-from resolver.batch import Batch, Summary
+from resolver.batch import Plan
 from resolver.dns.message import rdtype
 from resolver.engines.base import Remote
 from resolver.input.hosts import Hosts
-from resolver.input.sources import async_elements, elements, path, text_file
+from resolver.input.sources import async_elements, elements, path
+from resolver.input.textfile import text_file
 from resolver.model import Result
-from resolver.nameserver import Nameserver
-from resolver.policy import Deadline, Policy
+from resolver.policy import Deadline, Policy, PolicyFields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import TextIO
 
-    from resolver.engines.base import Backend, Engine
-    from resolver.input.hosts import Lookups
     from resolver.input.sources import Source
-    from resolver.wire.oneway import Forgetful
+    from resolver.output.summary import Summary
+    from resolver.wire.oneway import SendOnly
 
-    Hostlike = str | ipaddress.IPv4Address | ipaddress.IPv6Address
-    Input = os.PathLike[str] | TextIO | Iterable[Hostlike]
+    Host = str | ipaddress.IPv4Address | ipaddress.IPv6Address
+    Input = os.PathLike[str] | TextIO | Iterable[Host]
 
 G = TypeVar("G", Generator[Result, None, None], AsyncGenerator[Result, None])
 
@@ -46,144 +46,141 @@ BATCHES = 8  # batches of results that a stream holds for a slow consumer
 
 
 class Run(list[Result]):
-    """The results of a run in input order, and its figures in `summary`."""
+    """Results of a run in input order, a list; `summary` has its figures."""
 
     def __init__(self, results: Iterable[Result], summary: Summary) -> None:
         super().__init__(results)
         self.summary = summary
 
 
-def resolve(
-    hosts: Input,
-    *,
-    engine: str = engines.DEFAULT,
-    backend: str = "wire",
-    inner: str | None = None,
-    types: Sequence[str] | str = ("A",),
-    policy: Policy | None = None,
-    nameservers: Sequence[str | Nameserver] | str | None = None,
-    timeout: float | None = None,
-    query_timeout: float | None = None,
-    tries: int | None = None,
-    concurrency: int | None = None,
-    rate: float | None = None,
-    lab: bool = False,
-    redis: str | None = None,
-) -> Run:
+# Editors offer the names; a name that comes from a setting is a str, and is checked when the run is planned.
+EngineName = Literal["gevent", "asyncio", "threads", "processes", "twisted", "redis"] | str
+BackendName = Literal["wire", "system", "dnspython", "aiodns", "twisted"] | str
+
+
+class Keywords(PolicyFields, total=False):
+    """Keywords of `resolve`, `stream` and `astream`; the first one's docstring says what they mean."""
+
+    engine: EngineName
+    backend: BackendName
+    inner: EngineName | None
+    types: Sequence[str] | str
+    policy: Policy | None
+    lab: bool
+    redis: str | None
+
+
+def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
     """Look every host up and return when each has its result: the joinall.
 
-    hosts: a path or an open text file is a list (one host a line); of any other iterable each element is one host. One
-        that has no length, such as a generator, may wait: a thread reads it, a little ahead of the run, and what it
-        gave is looked up meanwhile. When the run ends early it is read on to its end, unless it waits.
-    engine, backend: who waits, and who speaks DNS.
-    inner: the engine inside the child processes of the engine processes; None: the fastest.
-    types: record types; each host and type is one lookup with one result.
-    policy: who is asked and how often; or, one by one, its fields: nameservers (texts as the command's `-n` takes),
-        timeout (seconds: the whole run ends then; what is not done is reported DEADLINE), query_timeout (seconds that
-        the last try waits), tries, concurrency (the most lookups in flight), rate (the most queries a second).
-    lab: ask a nameserver that is started on loopback for this run.
-    redis: the broker of engine redis, as redis://… or rediss://…; None: one of the run's own, with a worker on this
-        machine.
+    Args:
+        hosts: A path or an open text file is a list, one host a line; of any other iterable each element is one host.
+            One that has no length, such as a generator, may wait: a thread reads it, a little ahead of the run, and
+            what it gave is looked up meanwhile. When the run ends early it is read on to its end, unless it waits.
+        engine: The way of waiting: "gevent" (the default), "asyncio", "threads", "processes", "twisted" or "redis".
+        backend: The stub resolver: "wire" (built in, the default), "system" (getaddrinfo), "dnspython", "aiodns" or
+            "twisted"; `resolve engines` prints which goes with which engine.
+        inner: The engine inside the children of the engines processes and redis; None: the fastest.
+        types: Record types; each host and type is one lookup with one result. Default: "A".
+        nameservers: Texts as the command's `-n` takes them, or Nameserver; None: the system's.
+        timeout: Seconds: the whole run ends then, and what is not done is reported DEADLINE. None: never.
+        query_timeout: Seconds that the last try waits; each earlier one waits half of the next. Default: 2.
+        tries: Tries for one lookup, over the nameservers in turn. Default: 3.
+        concurrency: The most lookups in flight; None: adapts, up to 1,000.
+        rate: The most queries sent in a second; None: no limit.
+        tls_ca: A file of certificates that tls:// and https:// nameservers are checked against; None: the system's.
+        policy: A Policy, in place of the seven before.
+        lab: Ask a nameserver that is started on loopback for this run.
+        redis: The broker of the engine redis, as redis://… or rediss://…; None: one of the run's own, with a worker on
+            this machine.
 
-    Raises ValueError or TypeError for a bad argument, LookupError for an engine that is not installed (or where the
-    system names no nameserver), OSError for a list that cannot be read or a Redis that cannot be reached. It never
-    raises for a host.
+    Returns:
+        The results in input order, a list; its `summary` has the figures of the run.
+
+    Raises:
+        ValueError: An argument is wrong, or does not go with another.
+        TypeError: An argument is of a wrong kind.
+        LookupError: The system names no nameserver; or, an ImportError too, something is not installed.
+        OSError: A list cannot be read, or a Redis cannot be reached.
+
+    Nothing is raised for a host, whatever becomes of it.
     """
-    fields = _fields(policy, nameservers, timeout, query_timeout, tries, concurrency, rate)
     results: list[Result] = []
-    with plan(
-        [source(hosts, whole=True)], engine, backend, types, fields, inner=inner, lab=lab, redis=redis
-    ) as prepared:
+    with _prepare(lambda: source(hosts, whole=True), **keywords) as prepared:
         summary = prepared.batch(results.extend).run()
     results.sort(key=lambda result: result.index)
     return Run(results, summary)
 
 
-def stream(
-    hosts: Input,
-    *,
-    engine: str = engines.DEFAULT,
-    backend: str = "wire",
-    inner: str | None = None,
-    types: Sequence[str] | str = ("A",),
-    policy: Policy | None = None,
-    nameservers: Sequence[str | Nameserver] | str | None = None,
-    timeout: float | None = None,
-    query_timeout: float | None = None,
-    tries: int | None = None,
-    concurrency: int | None = None,
-    rate: float | None = None,
-    lab: bool = False,
-    redis: str | None = None,
-) -> Generator[Result, None, None]:
-    """The results of `resolve` one by one as they come, in bounded memory; leaving early stops what runs.
+def stream(hosts: Input, **keywords: Unpack[Keywords]) -> Generator[Result, None, None]:
+    """Yield the results as they come, in bounded memory; leaving early stops what runs.
 
     The run goes on in a thread of its own (in a green thread where the program is monkey-patched). A consumer that is
-    slow slows the reading of hosts. Takes and raises what `resolve` does; but an iterator is not read on when the run
-    ends early: what it gave by then has its results.
+    slow slows the reading of hosts.
+
+    Args:
+        hosts: As `resolve` takes them; but an iterator is not read on when the run ends early: what it gave by then has
+            its results.
+        **keywords: Those of `resolve`.
+
+    Returns:
+        A generator of results, in the order in which they come.
+
+    Raises:
+        ValueError, TypeError, LookupError, OSError: At the call, as `resolve` raises them.
     """
-    fields = _fields(policy, nameservers, timeout, query_timeout, tries, concurrency, rate)
-    prepared = plan([source(hosts)], engine, backend, types, fields, inner=inner, lab=lab, redis=redis)
+    prepared = _prepare(lambda: source(hosts), **keywords)
     return _closed_with(_pull(prepared), prepared)
 
 
-def astream(
-    hosts: Input | AsyncIterable[Hostlike],
-    *,
-    engine: str = "asyncio",
-    backend: str = "wire",
-    types: Sequence[str] | str = ("A",),
-    policy: Policy | None = None,
-    nameservers: Sequence[str | Nameserver] | str | None = None,
-    timeout: float | None = None,
-    query_timeout: float | None = None,
-    tries: int | None = None,
-    concurrency: int | None = None,
-    rate: float | None = None,
-    lab: bool = False,
-    redis: str | None = None,
-) -> AsyncGenerator[Result, None]:
-    """The results of `resolve` as they come, in the caller's own event loop: for `async for`.
+def astream(hosts: Input | AsyncIterable[Host], **keywords: Unpack[Keywords]) -> AsyncGenerator[Result, None]:
+    """Yield the results as they come, in the caller's own event loop: for `async for`.
 
-    The engine is asyncio. `hosts` may be an asynchronous iterable too, which is read in a task of that loop. Leaving
-    early stops what runs, at once where the generator is closed (`contextlib.aclosing`). Takes and raises what
-    `stream` does.
+    Leaving early stops what runs, at once where the generator is closed (`contextlib.aclosing`).
+
+    Args:
+        hosts: As `stream` takes them; or an asynchronous iterable, which is read in a task of that loop.
+        **keywords: Those of `resolve`; `engine` is "asyncio", which is the default here.
+
+    Returns:
+        An asynchronous generator of results, in the order in which they come.
+
+    Raises:
+        ValueError, TypeError, LookupError, OSError: At the call, as `resolve` raises them.
     """
+    engine = keywords.setdefault("engine", "asyncio")
     if engine != "asyncio":
         raise ValueError(f"astream runs in the caller's asyncio loop; engine {engine!r} cannot, valid: asyncio")
-    fields = _fields(policy, nameservers, timeout, query_timeout, tries, concurrency, rate)
-    given = async_elements(hosts) if isinstance(hosts, AsyncIterable) else source(hosts)
-    prepared = plan([given], engine, backend, types, fields, lab=lab, redis=redis)
+    prepared = _prepare(
+        lambda: async_elements(hosts) if isinstance(hosts, AsyncIterable) else source(hosts), **keywords
+    )
     return _closed_with(_apull(prepared), prepared)
 
 
-class Plan(NamedTuple):
-    """A run that is ready to begin; as a context it closes what was opened for it."""
-
-    engine: Engine
-    backend: Backend
-    policy: Policy
-    hosts: Lookups
-    deadline: Deadline
-    opened: contextlib.ExitStack
-
-    def __enter__(self) -> Plan:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.opened.close()
-
-    def batch(
-        self,
-        sink: Callable[[list[Result]], None],
-        *,
-        ordered: bool = False,
-        tick: Callable[[], None] | None = None,
-    ) -> Batch:
-        """The joinall over it."""
-        return Batch(
-            self.hosts, self.engine, self.backend, self.policy, self.deadline, sink, ordered=ordered, tick=tick
-        )
+def _prepare(
+    opened: Callable[[], Source],
+    *,
+    engine: EngineName = "gevent",
+    backend: BackendName = "wire",
+    inner: EngineName | None = None,
+    types: Sequence[str] | str = ("A",),
+    policy: Policy | None = None,
+    lab: bool = False,
+    redis: str | None = None,
+    **fields: Unpack[PolicyFields],
+) -> Plan:
+    """Plan a run with the keywords of `resolve`; the hosts are opened when the policy is right."""
+    if unknown := fields.keys() - Policy.__struct_fields__:
+        valid = ", ".join([*Keywords.__optional_keys__])
+        raise TypeError(f"there is no keyword {', '.join(sorted(unknown))}; valid: {valid}")
+    given: Any = {name: value for name, value in fields.items() if value is not None}
+    if policy is None:
+        policy = Policy(**given)
+    elif given:
+        raise ValueError(f"policy already says who is asked and how often; it does not go with {', '.join(given)}")
+    elif not isinstance(policy, Policy):
+        raise TypeError(f"policy is a Policy, not {type(policy).__name__}")
+    return plan([opened()], engine, backend, types, policy, inner=inner, lab=lab, redis=redis)
 
 
 def plan(
@@ -196,11 +193,18 @@ def plan(
     inner: str | None = None,
     lab: bool = False,
     redis: str | None = None,
-    forgetful: Forgetful | None = None,
+    one_way: SendOnly | None = None,
 ) -> Plan:
-    """Check that all of this goes together, and make it ready. Raises what `resolve` does.
+    """Check that all of this goes together, and make it ready.
 
-    forgetful: what takes the place of the backend where no reply is awaited (forget.py).
+    Args:
+        sources: The hosts; they are closed with the plan.
+        engine, backend, types, inner, lab, redis: As `resolve` takes them.
+        policy: Which nameservers are asked, how often and how long.
+        one_way: The backend that takes wire's place where no reply is awaited (wire/oneway.py).
+
+    Raises:
+        ValueError, TypeError, LookupError, OSError: As `resolve` raises them.
     """
     with contextlib.ExitStack() as opened:
         for each in sources:
@@ -210,10 +214,10 @@ def plan(
             waiter = waiter.at(redis)
         elif redis is not None:
             raise ValueError(f"redis is the broker of engine redis; it means nothing with engine {engine}")
-        if forgetful is not None:
-            if backend != forgetful.name:
-                raise ValueError(f"no-wait needs backend {forgetful.name}, not {backend}")
-            asker = forgetful
+        if one_way is not None:
+            if backend != one_way.name:
+                raise ValueError(f"no-wait needs backend {one_way.name}, not {backend}")
+            asker = one_way
         asked = record_types(types)
         # What only some of them have to say: how the program must be made ready, and what can be asked at all.
         for check, given in ((getattr(waiter, "check", None), asker), (getattr(asker, "check_types", None), asked)):
@@ -233,7 +237,7 @@ def plan(
 
 
 def record_types(types: Sequence[str] | str) -> list[str]:
-    """The types that are asked, each once. Raises ValueError for what is none, and where there is none."""
+    """Return the types that are asked, each once. Raises ValueError for what is none, and where there is none."""
     asked = list(dict.fromkeys(rdtype(each) for each in ([types] if isinstance(types, str) else types)))
     if not asked:
         raise ValueError("no record type was given")
@@ -241,9 +245,15 @@ def record_types(types: Sequence[str] | str) -> list[str]:
 
 
 def source(hosts: Any, *, whole: bool = False) -> Source:
-    """What a caller gave as hosts; `whole`: an iterator is read to its end even where the run ends early, if it can be.
+    """Return the source that reads what a caller gave as hosts.
 
-    Raises TypeError for what is neither a list nor hosts, OSError as `open` does.
+    Args:
+        hosts: As `resolve` takes them.
+        whole: An iterator is read to its end even where the run ends early, unless it waits.
+
+    Raises:
+        TypeError: It is neither a list nor hosts.
+        OSError: It cannot be opened.
     """
     if isinstance(hosts, os.PathLike):
         return path(hosts)
@@ -259,26 +269,14 @@ def source(hosts: Any, *, whole: bool = False) -> Source:
     return elements(hosts, whole=whole)
 
 
-def _fields(policy: Policy | None, nameservers: Any, *rest: Any) -> Policy:
-    names = ("nameservers", "timeout", "query_timeout", "tries", "concurrency", "rate")
-    given = {name: value for name, value in zip(names, (nameservers, *rest), strict=True) if value is not None}
-    if policy is None:
-        return Policy(**given)
-    if given:
-        raise ValueError(f"policy already says who is asked and how often; it does not go with {', '.join(given)}")
-    if not isinstance(policy, Policy):
-        raise TypeError(f"policy is a Policy, not {type(policy).__name__}")
-    return policy
-
-
 def _closed_with(results: G, prepared: Plan) -> G:
-    """A generator that is forgotten before it was begun runs none of its code; so what it opened is closed here."""
+    """Close what was opened with the generator: one that is forgotten before it was begun runs none of its code."""
     weakref.finalize(results, prepared.opened.close)
     return results
 
 
 class _Left(Exception):
-    """The consumer of a stream has left."""
+    """Consumer of a stream has left."""
 
 
 def _pull(prepared: Plan) -> Generator[Result, None, None]:
@@ -321,13 +319,7 @@ def _pull(prepared: Plan) -> Generator[Result, None, None]:
 async def _apull(prepared: Plan) -> AsyncGenerator[Result, None]:
     from resolver.engines.asyncio import engine
 
-    ready: list[Result] = []
-
-    def emptied() -> Iterator[Result]:
-        taken = ready.copy()
-        ready.clear()
-        return iter(taken)
-
+    ready: deque[Result] = deque()
     with prepared:
         batch = prepared.batch(ready.extend)
         rounds = engine.rounds(batch, prepared.policy, prepared.backend)
@@ -335,10 +327,10 @@ async def _apull(prepared: Plan) -> AsyncGenerator[Result, None]:
             try:
                 async for results in rounds:
                     batch.deliver(results)
-                    for result in emptied():
-                        yield result
+                    while ready:
+                        yield ready.popleft()
             except Exception as error:
-                batch.broke(error)
-        for _ in batch.rest():
-            for result in emptied():
-                yield result
+                batch.engine_failed(error)
+        for _ in batch.finish():
+            while ready:
+                yield ready.popleft()

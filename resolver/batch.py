@@ -10,67 +10,83 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.intake import Intake
 from resolver.model import ANSWERED, Query, Result, Status
+from resolver.output.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import ExitStack
 
     from resolver.engines.base import Backend, Engine
-    from resolver.input.hosts import Lookups
+    from resolver.input.hosts import LookupSource
     from resolver.policy import Deadline, Policy
+    from resolver.wire.oneway import SendCounts
 
     Sink = Callable[[list[Result]], None]
 
 AHEAD = 50_000  # results that wait for an earlier one, where they are wanted in input order
 
 
-class Summary(msgspec.Struct):
-    """A run's figures. `seconds` from the first host to the last result; `ended` is complete, deadline, cancelled."""
+class Plan(NamedTuple):
+    """Run that is ready to begin; as a context it closes what was opened for it."""
 
-    engine: str
-    backend: str
-    hosts_read: int
-    lookups: int
-    results_written: int
-    statuses: dict[str, int]
-    queries_sent: int
-    seconds: float
-    lookups_per_second: float
-    input_complete: bool
-    ended: str
-    note: str | None = None
+    engine: Engine
+    backend: Backend
+    policy: Policy
+    hosts: LookupSource
+    deadline: Deadline
+    opened: ExitStack
+
+    def __enter__(self) -> Plan:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.opened.close()
+
+    def batch(self, sink: Sink, *, ordered: bool = False, tick: Callable[[], None] | None = None) -> Batch:
+        """Return the joinall over it; the arguments are those of Batch."""
+        return Batch(self, sink, ordered=ordered, tick=tick)
+
+    def summary(
+        self, seconds: float, statuses: Mapping[str, int], results: int, queries: int, ended: str, note: str | None
+    ) -> Summary:
+        """Return the figures of the run so far."""
+        return Summary(
+            engine=self.engine.name,
+            backend=self.backend.name,
+            hosts_read=self.hosts.hosts_read,
+            lookups=self.hosts.lookups,
+            results_written=results,
+            statuses={str(status): count for status, count in sorted(statuses.items()) if count},
+            queries_sent=queries,
+            seconds=round(seconds, 6),
+            lookups_per_second=round((results or queries) / seconds, 1) if seconds else 0.0,
+            input_complete=self.hosts.complete,
+            ended=ended,
+            note=note,
+        )
 
 
 class Batch:
-    """The lookups of one run. An engine sees it as its Queries; `deliver` is what it pushes results into.
+    """Lookups of one run. An engine sees it as its Queries, and pushes results into `deliver`.
 
-    `sink` gets every result once, in lists, on the thread that the engine runs on; what it raises ends the run.
-    `ordered`: in the order of the input. `tick` is called again and again while the run goes on.
+    Args:
+        plan: The run.
+        sink: Gets every result once, in lists, on the thread that the engine runs on; what it raises ends the run.
+        ordered: Give the results in the order of the input.
+        tick: Called again and again while the run goes on.
     """
 
     def __init__(
-        self,
-        hosts: Lookups,
-        engine: Engine,
-        backend: Backend,
-        policy: Policy,
-        deadline: Deadline,
-        sink: Sink,
-        *,
-        ordered: bool = False,
-        tick: Callable[[], None] | None = None,
+        self, plan: Plan, sink: Sink, *, ordered: bool = False, tick: Callable[[], None] | None = None
     ) -> None:
-        self._intake = Intake(hosts, deadline, self._pass_on, tick)
-        self._hosts = hosts
-        self._deadline = deadline
-        self._engine = engine
-        self._backend = backend
-        self._policy = policy
+        self._plan = plan
+        self._hosts = hosts = plan.hosts
+        self._deadline = plan.deadline
+        self._intake = Intake(hosts, plan.deadline, self._pass_on, tick)
         self._order = InOrder(sink, hosts.next_open) if ordered else None
         self._sink: Sink = self._order or sink
         self._open: dict[int, Query] = {}
@@ -87,17 +103,17 @@ class Batch:
         Raises what the hosts raise (OSError: the input cannot be read) and what the sink raises.
         """
         try:
-            self._engine.run(self, self._policy, self._backend, self.deliver)
+            self._plan.engine.run(self, self._plan.policy, self._plan.backend, self.deliver)
         except Exception as error:
-            self.broke(error)
-        for _ in self.rest():
+            self.engine_failed(error)
+        for _ in self.finish():
             pass
         return self.summary()
 
     # --- What the engine sees.
 
     def take(self, n: int) -> list[Query] | None:
-        """Up to `n` queries; an empty list where there is none just now, None where no more will come."""
+        """Take up to `n` queries; an empty list: there is none just now; None: no more will come."""
         if self._order is not None:
             n = min(n, AHEAD - self._order.held - len(self._open))
         queries = self._intake.take(n)
@@ -121,13 +137,13 @@ class Batch:
 
     # --- What the engine left.
 
-    def broke(self, error: Exception) -> None:
-        """The engine raised. Raises the error again where it came from the hosts or the sink."""
+    def engine_failed(self, error: Exception) -> None:
+        """Note what the engine raised. Raises it again where it came from the hosts or the sink."""
         if error is self._unsunk or error is self._intake.failure:
             raise error
         self._broken = f"the engine broke: {type(error).__name__}: {error}"
 
-    def rest(self) -> Iterator[None]:
+    def finish(self) -> Iterator[None]:
         """Give every lookup without a result its own, a pause after each few, in which the sink may be emptied."""
         unfinished, self._open = sorted(self._open.values(), key=lambda query: query.index), {}
         now = time.monotonic()
@@ -141,19 +157,12 @@ class Batch:
             yield
 
     def summary(self) -> Summary:
-        """The figures so far."""
-        seconds = self._intake.seconds()
-        return Summary(
-            self._engine.name,
-            self._backend.name,
-            self._hosts.hosts_read,
-            self._hosts.lookups,
+        """Return the figures so far."""
+        return self._plan.summary(
+            self._intake.seconds(),
+            self._statuses,
             self._results,
-            {str(status): count for status, count in sorted(self._statuses.items())},
             self._queries_sent,
-            round(seconds, 6),
-            round(self._results / seconds, 1) if seconds else 0.0,
-            self._hosts.complete,
             self._ended(),
             self._broken or self._silence(),
         )
@@ -166,12 +175,13 @@ class Batch:
         return "complete"
 
     def _silence(self) -> str | None:
-        """Where no nameserver said anything at all, people want to know that first."""
+        """Return a sentence where no nameserver said anything at all: people want to know that first."""
         heard = self._statuses.keys() - {Status.TIMEOUT, Status.ERROR, *_ENDINGS, Status.INVALID}
         if heard or not (self._queries_sent or self._untold):
             return None
-        asked = ", ".join(str(each) for each in self._policy.nameservers[:3]) or "the system's"
-        more = len(self._policy.nameservers) - 3
+        nameservers = self._plan.policy.nameservers
+        asked = ", ".join(map(str, nameservers[:3])) or "the system's"
+        more = len(nameservers) - 3
         asked += f" and {more} more" if more > 0 else ""
         return f"No nameserver answered ({asked}); --lab starts one on this machine, to try the tool without a network."
 
@@ -187,7 +197,7 @@ class Batch:
         self._untold |= query.attempts is None
         if query.attempts == 0:
             error += " before this was asked"
-        return query.unanswered(status, error, self._engine.name, self._backend.name, now)
+        return query.unanswered(status, error, self._plan.engine.name, self._plan.backend.name, now)
 
     def _pass_on(self, results: list[Result]) -> None:
         if not results:
@@ -207,10 +217,42 @@ class Batch:
             raise
 
 
-class InOrder:
-    """A sink that passes results on in the order of their index. `held` is how many wait for an earlier one.
+def send_all(plan: Plan, counts: SendCounts, tick: Callable[[], None] | None = None) -> Summary:
+    """Send every query of a plan once, and await no reply: fire and forget (`--no-wait`).
 
-    next_open: the first index from one on that a result will come of.
+    There are no results, so nothing is remembered but how many there would have been.
+
+    Args:
+        plan: Its backend is a SendOnly.
+        counts: The counts of that backend.
+        tick: As a Batch has it.
+
+    Raises:
+        OSError: The hosts cannot be read.
+    """
+    invalid = 0
+
+    def count(results: list[Result]) -> None:
+        nonlocal invalid
+        invalid += len(results)
+
+    intake = Intake(plan.hosts, plan.deadline, count, tick)
+    plan.engine.run(intake, plan.policy, plan.backend, count)
+    ended = "cancelled" if plan.deadline.cancelled else "deadline" if plan.deadline.passed else "complete"
+    plan.hosts.stop()
+    statuses = {"INVALID": invalid, "ERROR": counts.failed}
+    note = f"{counts.failed} queries could not be sent ({counts.reasons[0]})." if counts.failed else None
+    summary = plan.summary(intake.seconds(), statuses, 0, counts.sent, ended, note)
+    summary.input_complete &= ended == "complete"
+    return summary
+
+
+class InOrder:
+    """Sink that passes results on in the order of their index.
+
+    Args:
+        sink: Gets the results.
+        next_open: Returns the first index from one on that a result will come of.
     """
 
     def __init__(self, sink: Sink, next_open: Callable[[int], int]) -> None:
@@ -231,7 +273,7 @@ class InOrder:
 
     @property
     def held(self) -> int:
-        """How many results wait for an earlier one."""
+        """Results that wait for an earlier one."""
         return len(self._held)
 
 
@@ -239,6 +281,6 @@ _ENDINGS = (Status.DEADLINE, Status.CANCELLED)
 
 
 def failed(statuses: dict[str, int], *, strict: bool = False) -> bool:
-    """Was some lookup not answered? With `strict`, an answer without data is none."""
+    """Tell whether some lookup was not answered. With `strict`, an answer without data is none."""
     good = {Status.NOERROR} if strict else ANSWERED
     return any(count for status, count in statuses.items() if status not in good)

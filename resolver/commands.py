@@ -1,6 +1,6 @@
 """The commands: options in, exit status out. No logic of lookups stands here.
 
-Only click is imported at the top, so that `resolve --help` is quick and gevent can patch (see __main__) before
+Only click is imported at the top, so that `resolve --help` is quick and gevent can patch (bootstrap.py) before
 anything that waits is loaded: a command calls `prepare` first, and imports what it needs then.
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resolver.bootstrap import prepare
 from resolver.compare.command import compare
 from resolver.distributed.command import worker
 from resolver.options import (
@@ -52,7 +53,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         except metadata.PackageNotFoundError:
             return "(not installed)"
 
-    from resolver.engines import DISTRIBUTION
+    from resolver.extras import DISTRIBUTION
 
     click.echo(f"resolve {version(DISTRIBUTION)}")
     click.echo(f"Python {sys.version.split()[0]}")
@@ -114,17 +115,12 @@ def cli() -> None:
 @click.pass_context
 def run(
     ctx: click.Context,
+    /,
     hosts: tuple[str, ...],
     engine: str,
     backend: str,
     inner: str | None,
     types: tuple[str, ...],
-    nameservers: tuple[str, ...],
-    timeout: float | None,
-    query_timeout: float,
-    tries: int,
-    concurrency: int | None,
-    rate: float | None,
     format_: str | None,
     output: str | None,
     order: str | None,
@@ -134,10 +130,10 @@ def run(
     strict: bool,
     no_wait: bool,
     lab: bool,
-    tls_ca: str | None,
     redis: str | None,
     progress: bool | None,
     quiet: bool,
+    **fields: Any,
 ) -> None:
     """Look hosts up (the default command).
 
@@ -147,10 +143,10 @@ def run(
     if not hosts and not is_input(0):
         click.echo((ctx.parent or ctx).get_help())
         ctx.exit()
-    ctx.obj(engine)
+    prepare(engine)
     from resolver.api import plan
     from resolver.engines import carries
-    from resolver.job import Job, Volley
+    from resolver.job import Job, OneWayJob
     from resolver.policy import Policy
 
     if progress is None:
@@ -161,39 +157,23 @@ def run(
     if _of_environment(ctx, "redis") and engine != "redis":
         redis = None
     with usage(ctx):
-        policy = Policy(
-            nameservers=nameservers,  # type: ignore[arg-type]  # texts, which Policy reads
-            timeout=timeout,
-            query_timeout=query_timeout,
-            tries=tries,
-            concurrency=concurrency,
-            rate=rate,
-            tls_ca=tls_ca,
-        )
+        policy = Policy(**fields)
+        sending = None
         if no_wait:
             _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict",
                     "resume", "redo")  # fmt: skip
-            volley = Volley(summary, inputs=hosts or ("-",))
-            prepared = plan(
-                sources_of(hosts),
-                engine,
-                backend,
-                types,
-                policy,
-                inner=inner,
-                lab=lab,
-                redis=redis,
-                forgetful=volley.forgetful,
-            )
-        else:
-            if resume:
-                _check_resume(format_, output)
-            elif redo and not _of_environment(ctx, "redo"):
-                raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
-            prepared = plan(sources_of(hosts), engine, backend, types, policy, inner=inner, lab=lab, redis=redis)
+            sending = OneWayJob(summary, inputs=hosts or ("-",))
+        elif resume:
+            _check_resume(format_, output)
+        elif redo and not _of_environment(ctx, "redo"):
+            raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
+        one_way = None if sending is None else sending.backend
+        prepared = plan(
+            sources_of(hosts), engine, backend, types, policy, inner=inner, lab=lab, redis=redis, one_way=one_way
+        )
     with prepared:
-        if no_wait:
-            ctx.exit(volley.run(prepared, progress=progress and not quiet, quiet=quiet))
+        if sending is not None:
+            ctx.exit(sending.run(prepared, progress=progress and not quiet, quiet=quiet))
         with usage(ctx):
             resumed = None
             if resume:
@@ -225,18 +205,15 @@ cli.add_command(worker)
 @click.pass_context
 def lab(
     ctx: click.Context,
+    /,
     hosts: tuple[str, ...],
-    listen: str,
-    public: bool,
     latency: str,
     jitter: str,
     loss: str,
-    capacity: float | None,
     zone: tuple[str, ...],
-    origin: str | None,
-    seed: int | None,
     tls_cert: str | None,
     tls_key: str | None,
+    **settings: Any,
 ) -> None:
     """A nameserver on loopback to practise and test against.
 
@@ -248,23 +225,19 @@ def lab(
     with usage(ctx):
         if (tls_cert is None) != (tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together")
-        settings = Settings(
+        served = Settings(
             hosts=_names(hosts) if hosts else None,
             zone=list(zone),
-            origin=origin,
             latency=duration(latency),
             jitter=duration(jitter),
             loss=share(loss),
-            capacity=capacity,
-            seed=seed,
-            listen=listen,
-            public=public,
             tls=(tls_cert, tls_key) if tls_cert and tls_key else None,
+            **settings,
         )
-        what = f"{len(settings.hosts):,} names" if settings.hosts is not None else "every name"
+        what = f"{len(served.hosts):,} names" if served.hosts is not None else "every name"
 
         def ready(address: Any) -> None:
-            reach = "any machine can ask it" if public else "on loopback only"
+            reach = "any machine can ask it" if served.public else "on loopback only"
             lines = [f"{address.nameserver} serves {what if not zone or hosts else 'its zones'} ({reach})"]
             if address.tls_nameserver:
                 lines.append(f"tls://{address.tls_nameserver} serves the same")
@@ -272,7 +245,7 @@ def lab(
             # In one write: who reads only the first line may be gone by the second.
             click.echo("\n".join(lines))
 
-        serve(settings, ready)
+        serve(served, ready)
 
 
 @cli.command(name="engines")
@@ -286,7 +259,8 @@ def lab(
 )
 def engines_(format_: str) -> None:
     """Which engine runs which backend, how it waits, and what is installed."""
-    from resolver.engines import Pair, cure, pairs
+    from resolver.engines import Pair, pairs
+    from resolver.extras import cure
 
     rows = list(pairs())
     if format_ == "jsonl":
@@ -316,7 +290,7 @@ lab.format_epilog = _lab_epilog  # type: ignore[method-assign]  # click's way wo
 
 
 def _names(hosts: Sequence[str]) -> list[str]:
-    """The names that a lab serves. A line that is no name is left out; an address stands for itself."""
+    """Return the names that a lab serves. A line that is no name is left out; an address stands for itself."""
     from resolver.input.hosts import Hosts
 
     reading = Hosts(sources_of(hosts), ("A",), "", "")
@@ -328,7 +302,7 @@ def _names(hosts: Sequence[str]) -> list[str]:
 
 def _check_resume(format_: str | None, output: str | None) -> None:
     """Raise ValueError for what --resume does not go with, naming the cure."""
-    from resolver.job import format_of
+    from resolver.output.files import format_of
 
     if output is None or output == "-":
         raise ValueError("--resume goes on with a file of results: name it with -o FILE.jsonl")
@@ -340,10 +314,10 @@ def _check_resume(format_: str | None, output: str | None) -> None:
 
 
 def _resumed(output: str, redo: Sequence[str], hosts: Sequence[str], types: Sequence[str], *, ordered: bool) -> Resumed:
-    """The file to go on with, once it is sure that it is one of these hosts and types. Raises as Resumed does."""
+    """Open the file to go on with, once it is sure that it is one of these hosts and types. Raises as Resumed does."""
     from resolver.api import record_types
     from resolver.input.hosts import Hosts
-    from resolver.job import check_other_file
+    from resolver.output.files import check_other_file
     from resolver.output.kept import statuses_of
     from resolver.output.resume import Resumed
 

@@ -1,14 +1,15 @@
-"""SIGINT and SIGTERM, as every command takes them: the first ends it in order, a later one at once.
+"""Signals, exit statuses and standard error, the same for every command.
 
-The one thing to know before changing anything here: `timeout 5 resolve …` sends its signal twice, to the process and to
-the process's group, and a shell or a terminal may do the like. What comes within `TOGETHER` of the first is the same
-signal.
+SIGINT and SIGTERM: the first ends a command in order, a later one at once. `timeout 5 resolve …` sends its signal
+twice, to the process and to the process's group, and a shell or a terminal may do the like: a signal that comes within
+`TOGETHER` of the first is the same signal.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+ANSWERED, UNANSWERED, UNREADABLE, DEADLINE, UNWRITABLE = range(5)  # exit statuses; a signal's is 128 and its number
 TOGETHER = 0.5  # seconds
 
 
@@ -48,3 +50,30 @@ def signals(begin: Callable[[], None], clock: Callable[[], float] = time.monoton
         if not caught:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def default_interrupts() -> None:
+    """Let SIGINT end the process without a word, as SIGTERM does, so that a shell sees it: outside of a run."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def leave_signals_to_parent() -> None:
+    """Ignore Ctrl-C and a hangup, and leave in order at SIGTERM: for a child that its parent ends."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+
+def say(sentence: str) -> None:
+    """Write a sentence to standard error, if that can be written."""
+    try:
+        print(f"resolve: {sentence}", file=sys.stderr, flush=True)
+    except OSError:
+        pass
+
+
+def reason(error: OSError) -> str:
+    """Return what went wrong, without the number, after the file that it is about."""
+    what = error.strerror or str(error)
+    return what if error.filename is None else f"{error.filename or repr('')}: {what}"

@@ -1,6 +1,6 @@
-"""How many descriptors this process may open: the command raises its limit, and whoever opens many asks what is left.
+"""Descriptors that this process may open: the command raises the limit, and code that opens many asks what is left.
 
-The one thing to know before changing anything: the limit is the program's, so the library never changes it.
+The limit is the program's, so the library never changes it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def raise_descriptors() -> None:
 
 
 def descriptors_left() -> int:
-    """How many more this process may open, some of them kept in reserve; at least 1."""
+    """Return how many more this process may open, some of them kept in reserve; at least 1."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MOST

@@ -1,4 +1,4 @@
-"""Where the engine's queries come from: the hosts as they are read, until the deadline or a cancellation.
+"""Queries for an engine: the hosts as they are read, until the deadline or a cancellation.
 
 An Intake is the Queries that an engine sees (engines/base.py). It never waits for input, and never lets an engine
 wait for long, so that a silent pipe delays neither replies nor the end.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.input.hosts import Lookups
+    from resolver.input.hosts import LookupSource
     from resolver.model import Query, Result
     from resolver.policy import Deadline
 
@@ -28,7 +28,7 @@ class Intake:
 
     def __init__(
         self,
-        hosts: Lookups,
+        hosts: LookupSource,
         deadline: Deadline,
         invalid: Callable[[list[Result]], None],
         tick: Callable[[], None] | None = None,
@@ -42,7 +42,7 @@ class Intake:
         self._lull = LULL
 
     def take(self, n: int) -> list[Query] | None:
-        """Up to `n` queries; an empty list where there is none just now, None where no more will come."""
+        """Take up to `n` queries; an empty list: there is none just now; None: no more will come."""
         if self.started is None:
             self.started = time.monotonic()
             self.deadline.start()
@@ -77,5 +77,5 @@ class Intake:
         return min(self._lull, self.deadline.remaining())
 
     def seconds(self) -> float:
-        """Seconds since the engine was ready."""
+        """Return the seconds since the engine was ready."""
         return 0.0 if self.started is None else time.monotonic() - self.started

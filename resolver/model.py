@@ -161,6 +161,11 @@ class Result(msgspec.Struct, gc=False):
     error: str | None
 
     @property
+    def answered(self) -> bool:
+        """A nameserver answered the question: the status is NOERROR, NODATA or NXDOMAIN."""
+        return self.status in ANSWERED
+
+    @property
     def addresses(self) -> list[str]:
         """The addresses in the answer, in its order: the data of its A and AAAA records, as far as it can be read."""
         found = [record.data for record in self.answers if record.type in ("A", "AAAA")]

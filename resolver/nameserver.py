@@ -1,4 +1,4 @@
-"""Who is asked: the text a user gives for a nameserver, and what it means."""
+"""Nameservers: the text that a user gives for one, and its meaning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ _FORMS = "ADDR, ADDR:PORT, [V6]:PORT, with udp://, tcp:// or tls:// before it, t
 
 
 class Nameserver(msgspec.Struct, frozen=True):
-    """One nameserver. `name` is what its certificate must be for (tls), `url` the whole address (https)."""
+    """Nameserver, as `parse` makes it of a text.
+
+    Attributes:
+        transport: `udp` (TCP where a reply is truncated), `tcp`, `tls` or `https`.
+        host: An IP address; of https also a host name.
+        port: A port from 1 to 65535.
+        name: The name that its certificate must be for (tls); None: the address.
+        url: The whole address (https).
+    """
 
     transport: str
     host: str
@@ -32,7 +40,11 @@ class Nameserver(msgspec.Struct, frozen=True):
     def parse(cls, text: str) -> Nameserver:
         """Read `192.0.2.53`, `[2001:db8::1]:5353`, `tcp://192.0.2.53`, `tls://192.0.2.53#dns.example`, `https://…`.
 
-        Raises ValueError with a sentence that lists the forms.
+        Args:
+            text: One of these forms.
+
+        Raises:
+            ValueError: It is none; the sentence lists the forms.
         """
         text = text.strip()
         scheme, separator, rest = text.partition("://")
@@ -69,11 +81,11 @@ class Nameserver(msgspec.Struct, frozen=True):
 
     @property
     def certified(self) -> str:
-        """Whom its certificate must be for: its name, or its address without a zone."""
+        """Name that its certificate must be for: its name, or its address without a zone."""
         return self.name or self.host.partition("%")[0]
 
     def check(self) -> None:
-        """Raises ValueError with a sentence where `parse` would not have made it."""
+        """Raise ValueError with a sentence where `parse` would not have made it."""
         text = self.url
         if text is None:
             text = f"{self.transport}://{self}" + (f"#{self.name}" if self.name is not None else "")
@@ -81,9 +93,9 @@ class Nameserver(msgspec.Struct, frozen=True):
             raise ValueError(f"{text!r} is not how it is written")
 
     def address(self) -> tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]:
-        """The address family and what a socket is connected to. Raises OSError for a zone that this machine has not.
+        """Return the address family and the address of its socket. Raises OSError for a zone that this machine has not.
 
-        It is not asked of getaddrinfo: under gevent that goes to a pool of threads, which is then there to stay.
+        getaddrinfo is not asked: under gevent that goes to a pool of threads, which is then there to stay.
         """
         if ":" not in self.host:
             return socket.AF_INET, (self.host, self.port)
@@ -96,7 +108,7 @@ class Nameserver(msgspec.Struct, frozen=True):
 
 
 def parse_all(texts: Iterable[str | Nameserver]) -> tuple[Nameserver, ...]:
-    """The nameservers that these texts name, in order; `@FILE` stands for the lines of a list.
+    """Return the nameservers that these texts name, in order; `@FILE` stands for the lines of a list.
 
     Raises ValueError for a text that is none, OSError for a list that cannot be read.
     """
@@ -117,7 +129,7 @@ RESOLV_CONF = "/etc/resolv.conf"
 
 
 def system() -> tuple[Nameserver, ...]:
-    """The nameservers that this machine is set up to ask, over UDP. Raises LookupError where there is none.
+    """Return the nameservers that this machine is set up to ask, over UDP. Raises LookupError where there is none.
 
     Of resolv.conf(5) only the lines `nameserver ADDRESS` are consulted: whatever else it says, and what of these cannot
     be read, is passed over, as the C library does.
@@ -136,7 +148,7 @@ def system() -> tuple[Nameserver, ...]:
 
 
 def _of_line(text: str) -> Nameserver | None:
-    """What the C library reads: an IPv4 address in any form of inet_aton(3), or an IPv6 address."""
+    """Read an address as the C library does: IPv4 in any form of inet_aton(3), or IPv6."""
     try:
         return Nameserver("udp", socket.inet_ntoa(socket.inet_aton(text.rstrip("\r"))), _PORTS["udp"])
     except OSError:
@@ -168,7 +180,7 @@ def _of_file(path: str) -> list[Nameserver]:
 
 
 def _scope(zone: str) -> int:
-    """The number of an interface. Raises OSError where this machine has none of that name or number."""
+    """Return the number of an interface. Raises OSError where this machine has none of that name or number."""
     try:
         if not (zone.isascii() and zone.isdigit()):
             return socket.if_nametoindex(zone)
@@ -179,7 +191,7 @@ def _scope(zone: str) -> int:
 
 
 def _can_be_certified(name: str) -> bool:
-    """Can a certificate be for it: a host name, or an address?"""
+    """Tell whether a certificate can be for it: a host name, or an address."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

@@ -1,18 +1,17 @@
-"""What the commands' arguments have in common: options that the environment can set, words that name hosts, and how
-what is wrong with either is told.
-"""
+"""Arguments that the commands share: options that the environment can set, words that name hosts, usage errors."""
 
 from __future__ import annotations
 
 import math
 import os
-import signal
 import stat
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from resolver.console import UNWRITABLE, default_interrupts, reason, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ def option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
 
 
 class Setting(click.Option):
-    """An option that can be set by environment: the same name for every command, RESOLVE_ and its own."""
+    """Option that can be set by environment: the same name for every command, RESOLVE_ and its own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -35,7 +34,7 @@ class Setting(click.Option):
 
 
 class Above(click.ParamType[float]):
-    """A number above 0."""
+    """Number above 0."""
 
     def __init__(self, kind: type[int] | type[float]) -> None:
         self._kind = kind
@@ -73,7 +72,7 @@ CAPACITY = option("--capacity", type=Above(float), metavar="N", help="Queries a 
 
 
 class Default(click.Group):
-    """A group whose first command is meant where no command is named."""
+    """Group of commands, of which `run` is meant where none is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or (args[0] not in self.commands and args[0] != "--help"):
@@ -81,18 +80,16 @@ class Default(click.Group):
         return super().parse_args(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run it, and end the process. What a command does not explain itself is that standard output took no more."""
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            # Before a run and after it Ctrl-C ends the process as SIGTERM does: without a word, and the shell sees it.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        """Run it, and end the process. A command explains all errors itself but one: standard output takes no more."""
+        default_interrupts()
         if sys.stderr is None:
             # Closed by the caller. print() takes None for standard output, where only results belong.
             sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # it lasts as long as the process
         try:
             return super().main(*args, **kwargs)
         except OSError as error:
-            click.echo(f"resolve: writing failed: {error.strerror or error}", err=True)
-            sys.exit(4)
+            say(f"writing failed: {error.strerror or error}")
+            sys.exit(UNWRITABLE)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         run = self.commands["run"]
@@ -101,7 +98,7 @@ class Default(click.Group):
 
 
 class usage:
-    """What is wrong with the arguments, or cannot be opened, is one sentence and exit status 2."""
+    """Turn what is wrong with arguments, or cannot be opened, into one sentence and exit status 2."""
 
     def __init__(self, ctx: click.Context) -> None:
         self._ctx = ctx
@@ -111,15 +108,13 @@ class usage:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, OSError):
-            what = error.strerror or str(error)
-            named = error.filename is not None
-            raise click.UsageError(f"{error.filename or repr('')}: {what}" if named else what, self._ctx) from None
+            raise click.UsageError(reason(error), self._ctx) from None
         if isinstance(error, ValueError | LookupError | TypeError):
             raise click.UsageError(str(error), self._ctx) from None
 
 
 def is_input(fd: int) -> bool:
-    """Is this a pipe, a file or a socket, as opposed to a terminal, /dev/null or nothing at all?"""
+    """Tell whether this is a pipe, a file or a socket, as opposed to a terminal, /dev/null or nothing at all."""
     try:
         mode = os.fstat(fd).st_mode
     except OSError:
@@ -129,7 +124,7 @@ def is_input(fd: int) -> bool:
 
 @contextmanager
 def rewound(fd: int) -> Iterator[None]:
-    """After this a file on this descriptor is read from where it stood before; a pipe goes on."""
+    """Read a file on this descriptor from where it stood before once more, after this; a pipe goes on."""
     try:
         where = os.lseek(fd, 0, os.SEEK_CUR)
     except OSError:
@@ -142,7 +137,7 @@ def rewound(fd: int) -> Iterator[None]:
 
 
 def sources_of(hosts: Sequence[str]) -> list[Source]:
-    """An existing file is a list, - is standard input, anything else is one host.
+    """Return the sources that words name: an existing file is a list, - is standard input, anything else is one host.
 
     Raises OSError for what cannot be read, and ValueError for a word with a path separator that is no file.
     """

@@ -1,4 +1,4 @@
-"""How often, how long, of whom: everything about a lookup that no way of waiting may decide for itself.
+"""Policy of a lookup: how often, how long and of which nameservers; no way of waiting decides any of it for itself.
 
 `Policy` is the user's choice. `wait`, `final` and `outranks` are the one retry rule; the exchange and the two drivers
 all follow it, so that every engine and backend gives up, goes on and reports alike. Nothing here does I/O, and time
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
 
@@ -23,18 +24,34 @@ MOST_TRIES = 100  # the wait doubles from one to the next: no lookup needs, and 
 CONCURRENCY = 1000  # the most lookups in flight where the user names no number
 
 
+class PolicyFields(TypedDict, total=False):
+    """Keywords of a Policy, which `resolve` takes too; there None is as if it were not given."""
+
+    nameservers: Iterable[str | Nameserver] | str | None
+    timeout: float | None
+    query_timeout: float | None
+    tries: int | None
+    concurrency: int | None
+    rate: float | None
+    tls_ca: str | None
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is asked, how often and how long.
+    """Which nameservers are asked, how often and how long.
 
-    nameservers: texts as the command's `-n` takes them, or Nameserver; empty: the system's.
-    timeout: seconds until the whole run ends; None: never.
-    query_timeout: seconds that the last try waits; each earlier one waits half of the next.
-    tries: tries for one lookup, over the nameservers in turn.
-    concurrency: the most lookups in flight; None: adapts, up to 1,000.
-    rate: the most queries sent in a second; None: no limit.
-    tls_ca: a file of certificates that tls:// and https:// nameservers are checked against; None: the system's.
+    Args:
+        nameservers: Texts as the command's `-n` takes them, or Nameserver; empty: the system's.
+        timeout: Seconds until the whole run ends; None: never.
+        query_timeout: Seconds that the last try waits; each earlier one waits half of the next.
+        tries: Tries for one lookup, over the nameservers in turn.
+        concurrency: The most lookups in flight; None: adapts, up to 1,000.
+        rate: The most queries sent in a second; None: no limit.
+        tls_ca: A file of certificates that tls:// and https:// nameservers are checked against; None: the system's.
 
-    Raises ValueError or TypeError for a value that is out of range or no number.
+    Raises:
+        ValueError: A number is out of range, or a text names no nameserver.
+        TypeError: A value is of another kind.
+        OSError: A list of nameservers (`@FILE`) cannot be read.
     """
 
     nameservers: tuple[Nameserver, ...] = ()
@@ -44,6 +61,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int | None = None
     rate: float | None = None
     tls_ca: str | None = None
+
+    if TYPE_CHECKING:
+        # For callers: texts become nameservers. The types above say what the fields hold afterwards.
+        def __init__(self, **fields: Unpack[PolicyFields]) -> None: ...
 
     def __post_init__(self) -> None:
         for name in ("timeout", "query_timeout", "rate"):
@@ -63,22 +84,22 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         return CONCURRENCY if self.concurrency is None else self.concurrency
 
     def wait(self, attempt: int) -> float:
-        """Seconds that try `attempt` (from 1) waits for its reply: the last the whole query_timeout, others halves."""
+        """Return the seconds that try `attempt` (from 1) waits: the last the whole query_timeout, each earlier half."""
         return math.ldexp(self.query_timeout, attempt - self.tries)
 
 
 def final(status: Status) -> bool:
-    """Is this the end of the lookup? An answer is; an rcode that tells of an error, silence and failure are not."""
+    """Tell whether this ends the lookup: an answer does; an rcode of an error, silence and failure do not."""
     return status in ANSWERED
 
 
 def outranks(new: Status, old: Status | None) -> bool:
-    """After the last try an rcode outranks silence, and silence a local failure; of equals the later stands."""
+    """Tell whether `new` stands after the last try: an rcode outranks silence, and silence a local failure."""
     return old is None or _rank(new) >= _rank(old)
 
 
 def refuses_edns(status: Status) -> bool:
-    """May this be about EDNS, and not the question (RFC 6891 section 7)? Then it is asked once more without."""
+    """Tell whether this may be about EDNS, not the question (RFC 6891 section 7): it is asked once more without."""
     return status in _EDNS_REFUSED
 
 
@@ -86,7 +107,7 @@ _EDNS_REFUSED = frozenset({Status.FORMERR, Status.NOTIMP, Status.BADVERS})
 
 
 def silence(tries: int, unread: str | None) -> str:
-    """The `error` of TIMEOUT after so many tries. `unread`: what is to be said of replies that came and were none."""
+    """Return the `error` of TIMEOUT after so many tries; `unread` says why replies that came could not be read."""
     said = f"no valid reply in {tries} {'try' if tries == 1 else 'tries'}"
     return said if unread is None else f"{said}; {unread}"
 
@@ -98,7 +119,7 @@ def _rank(status: Status) -> int:
 
 
 class Deadline:
-    """When a run ends early: a span of seconds that begins at `start()`, or a cancellation at any time.
+    """Early end of a run: so many seconds after `start()`, or a cancellation at any time.
 
     `cancel()` may be called from a signal handler or any thread; engines ask `over` at least every tenth of a second.
     """
@@ -110,7 +131,7 @@ class Deadline:
         self._end: float | None = None
 
     def start(self) -> None:
-        """The engine is ready to take the first host: from here the seconds count. Later calls change nothing."""
+        """Count the seconds from here: the engine is ready to take the first host. Later calls change nothing."""
         if self._end is None:
             self._end = math.inf if self.seconds is None else self._clock() + self.seconds
 
@@ -129,7 +150,7 @@ class Deadline:
         return self.cancelled or self.passed
 
     def remaining(self) -> float:
-        """Seconds left, never below 0; infinite where no timeout was given."""
+        """Return the seconds left, never below 0; infinite where no timeout was given."""
         if self._end is None:
             return math.inf if self.seconds is None else self.seconds
         return max(0.0, self._end - self._clock())

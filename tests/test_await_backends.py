@@ -401,7 +401,7 @@ def test_calls_that_hang_do_not_hold_the_run(engine: str, monkeypatch: pytest.Mo
 
 def test_workers_end_with_their_reason(lab: Lab) -> None:
     """A session that cannot be opened ends the run as an ERROR that says why, for every lookup."""
-    from resolver.batch import Batch
+    from resolver.batch import Plan
     from resolver.engines.asyncio import engine
     from resolver.input.hosts import Hosts
     from resolver.input.sources import elements
@@ -427,7 +427,8 @@ def test_workers_end_with_their_reason(lab: Lab) -> None:
 
     results: list[Any] = []
     hosts = Hosts([elements(["a.example", "b.example"])], ["A"], "asyncio", "broken")
-    Batch(hosts, engine, Broken(), Policy(tries=2), Deadline(), results.extend).run()
+    with Plan(engine, Broken(), Policy(tries=2), hosts, Deadline(), contextlib.ExitStack()) as plan:
+        plan.batch(results.extend).run()
     expected = [("ERROR", 2, "the backend broke: KeyError: 'no such thing'")] * 2
     assert expected == [(each.status, each.attempts, each.error) for each in results]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from command import COMMAND, Done, environment, in_order, run, start
 
-from resolver.engines import BACKENDS, DISTRIBUTION, ENGINES
+from resolver.engines import BACKENDS, ENGINES
+from resolver.extras import DISTRIBUTION
 from resolver.lab import Lab
 
 NUMBERS = ["0", "-1", "nan", "inf", "abc", ""]
@@ -40,7 +41,7 @@ def test_numbers_must_be_above_zero(option: str) -> None:
     code = (
         "import sys; from resolver.commands import cli\n"
         "for value in sys.argv[2:]:\n"
-        "    try: cli.main([f'{sys.argv[1]}={value}', '--lab', 'a.example'], prog_name='resolve', obj=print)\n"
+        "    try: cli.main([f'{sys.argv[1]}={value}', '--lab', 'a.example'], prog_name='resolve')\n"
         "    except SystemExit as end: print(end.code)\n"
     )
     done = run(option, *NUMBERS, command=[sys.executable, "-c", code])

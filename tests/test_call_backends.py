@@ -617,15 +617,15 @@ class TestDnspython:
         """A file of certificates that is none is an error before the run."""
         (tmp_path / "empty.pem").write_text("")
         for name in ("empty.pem", "missing.pem"):
-            policy = Policy(nameservers=("tls://127.0.0.1",), tls_ca=str(tmp_path / name))  # type: ignore[arg-type]
+            policy = Policy(nameservers=("tls://127.0.0.1",), tls_ca=str(tmp_path / name))
             with pytest.raises(ValueError, match=f"{name}: no certificates can be read"):
                 resolve(["www.example"], engine="threads", backend="dnspython", policy=policy)
 
     def test_connections_are_kept(self) -> None:
         """Over TCP one connection serves one lookup after the other; one that the server closed is opened again."""
         with Listener(answers_each=3) as listener:
-            session = dnspython.open(Policy(nameservers=(f"tcp://{listener.where}",)))  # type: ignore[arg-type]
-            (nameserver,) = Policy(nameservers=(f"tcp://{listener.where}",)).nameservers  # type: ignore[arg-type]
+            session = dnspython.open(Policy(nameservers=(f"tcp://{listener.where}",)))
+            (nameserver,) = Policy(nameservers=(f"tcp://{listener.where}",)).nameservers
             replies = [session.ask(Query(0, "www.example", "www.example.", "A"), nameserver, 5.0) for _ in range(6)]
             session.close()
         assert [Status.NODATA] * 6 == [each.status for each in replies]

@@ -728,7 +728,7 @@ def secure(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def over_tls(ask: Ask, nameserver: str, trusted: str | None, hosts: int = 100, seconds: float = 2) -> Run:
     """So many hosts, asked of this nameserver over TLS."""
-    policy = Policy(nameservers=(f"tls://{nameserver}",), tls_ca=trusted, query_timeout=seconds)  # type: ignore[arg-type]  # texts are fine
+    policy = Policy(nameservers=(f"tls://{nameserver}",), tls_ca=trusted, query_timeout=seconds)
     return ask([fresh("www") for _ in range(hosts)], policy=policy)
 
 
@@ -839,7 +839,7 @@ def test_deadline_with_no_time_at_all(ask: Ask) -> None:
 @pytest.mark.needs("in-process")
 def test_cancel(ask: Ask) -> None:
     """A cancelled run ends soon: what is done is kept, what is not is CANCELLED, and nothing is left out."""
-    policy = Policy(nameservers=(ask.lab.nameserver,), query_timeout=20)  # type: ignore[arg-type]  # texts are fine
+    policy = Policy(nameservers=(ask.lab.nameserver,), query_timeout=20)
 
     def seconds() -> float:
         """What it takes to end."""

@@ -171,9 +171,9 @@ def test_done_with_lookups_undone() -> None:
 
 def test_queries_that_went_out() -> None:
     """Where no reply is awaited a chunk is done when as many went out as it had: once. Elsewhere it means nothing."""
-    for forgetful, idle in ((True, True), (False, False)):
+    for one_way, idle in ((True, True), (False, False)):
         play = Play(a=1)
-        play.mind.forgetful = forgetful
+        play.mind.one_way = one_way
         order = play.launch(3)
         play.hear(order, sent=10)
         assert not play.mind.idle

@@ -50,7 +50,7 @@ CHUNKS = st.builds(
     policy=POLICIES,
     authority=st.none() | st.text(max_size=50),
     alone=st.booleans(),
-    forgetful=st.booleans(),
+    one_way=st.booleans(),
     parties=st.integers(1, 1 << 31),
     queries=st.lists(
         st.builds(Asked, COUNTS, NAMES.filter(bool), st.sampled_from(["A", "MX", "TYPE65280"])), min_size=1
@@ -92,10 +92,10 @@ EXAMPLE = Chunk(
     number=1,
     copy=0,
     backend="wire",
-    policy=Policy(nameservers=("192.0.2.1",)),  # type: ignore[arg-type]  # texts are what users give
+    policy=Policy(nameservers=("192.0.2.1",)),
     authority=None,
     alone=False,
-    forgetful=False,
+    one_way=False,
     parties=1,
     queries=[Asked(5, "www.example", "A")],
 )

@@ -289,7 +289,7 @@ def test_the_authority_of_a_run_travels(secure: tuple[Path, Path], tmp_path: Pat
         Worker(server.url, *OPTIONS, env=environment(TMPDIR=str(files)), log=tmp_path / "log") as worker,
     ):
         wait_for_workers(server)
-        unchecked = Policy(nameservers=(f"tls://{own.tls_nameserver}",), tries=1)  # type: ignore[arg-type]  # texts
+        unchecked = Policy(nameservers=(f"tls://{own.tls_nameserver}",), tries=1)
         checked = msgspec.structs.replace(unchecked, tls_ca=str(secure[1]))
         known = resolve(["www.example"], engine="redis", redis=server.url, policy=checked)
         held = [file.read_text() for file in files.glob("resolve-authority-*")]

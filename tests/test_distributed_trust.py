@@ -63,10 +63,10 @@ def chunk(**changes: Any) -> dict[str, Any]:
         number=0,
         copy=0,
         backend="wire",
-        policy=Policy(nameservers=("127.0.0.1:9",)),  # type: ignore[arg-type]  # texts are what users give
+        policy=Policy(nameservers=("127.0.0.1:9",)),
         authority=None,
         alone=False,
-        forgetful=False,
+        one_way=False,
         parties=1,
         queries=[payload.Asked(0, "www.example", "A")],
     )

@@ -20,7 +20,7 @@ import msgspec
 import pytest
 from command import COMMAND, environment, line, run, start
 
-from resolver import Result, Status, job
+from resolver import Result, Status, console
 from resolver.commands import cli
 from resolver.compare import show
 from resolver.engines import BACKENDS, ENGINES
@@ -146,7 +146,7 @@ def test_formats() -> None:
 
 def test_exit_statuses() -> None:
     """README's table has the exit statuses that the command gives."""
-    expected = [job.ANSWERED, job.UNANSWERED, job.UNREADABLE, job.DEADLINE, job.UNWRITABLE]
+    expected = [console.ANSWERED, console.UNANSWERED, console.UNREADABLE, console.DEADLINE, console.UNWRITABLE]
     expected += [128 + signal.SIGINT, 128 + signal.SIGTERM]
     assert expected == [int(number) for first, _ in rows("Exit status", "status") for number in first.split(",")]
 

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from resolver.input import readahead, sources
 from resolver.input.hosts import Hosts
 from resolver.input.names import name_of, stretches
+from resolver.input.textfile import text_file
 from resolver.model import Query, Result, Status
 
 if TYPE_CHECKING:
@@ -269,7 +270,7 @@ def test_the_lines_of_a_list(
     octets: bytes, inputs: list[str], block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A list has a lookup for each line that is neither blank nor a comment, wherever the blocks read are divided."""
-    monkeypatch.setattr(sources, "_BLOCK", block)
+    monkeypatch.setattr(sources, "BLOCK", block)
     assert inputs == [lookup.input for lookup in lookups(listed(tmp_path, octets))]
 
 
@@ -602,18 +603,18 @@ def test_an_open_text_file_is_a_list_from_where_it_stands(tmp_path: Path) -> Non
     path = write(tmp_path / "list", b"header\n# x\na\ncaf\xe9\nb # c\n")
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         assert "header\n" == file.readline()
-        found = lookups(sources.text_file(file))
+        found = lookups(text_file(file))
     assert ["a", "caf\ufffd", "b"] == [lookup.input for lookup in found]
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         assert "header\n" == next(file)
-        found = lookups(sources.text_file(file))
+        found = lookups(text_file(file))
     assert ["a", "caf\ufffd", "b"] == [lookup.input for lookup in found]
 
 
 def test_bad_octets_of_an_open_text_file_spoil_one_line(tmp_path: Path) -> None:
     """Decoding errors of a strict text file are one INVALID line, not an exception."""
     with open(write(tmp_path / "list", b"a\ncaf\xe9\nb\n"), encoding="utf-8") as file:
-        found = lookups(sources.text_file(file))
+        found = lookups(text_file(file))
     assert ["a", "caf\ufffd", "b"] == [lookup.input for lookup in found]
 
 
@@ -622,7 +623,7 @@ def test_an_open_text_file_in_its_encoding(encoding: str, tmp_path: Path) -> Non
     """An open file is decoded as its owner opened it."""
     text = "\n".join(["a", "b\u00fccher", *(f"h{number}" for number in range(9000))])
     with open(write(tmp_path / "list", text.encode(encoding)), encoding=encoding) as file:
-        found = lookups(sources.text_file(file))
+        found = lookups(text_file(file))
     assert text.split("\n") == [lookup.input for lookup in found]
 
 
@@ -642,7 +643,7 @@ def test_an_open_text_file_keeps_its_settings(encoding: str, errors: str, *, beg
     with open(path, encoding=encoding, errors=errors) as file:
         if begun:
             file.readline()
-        found = [lookup.input for lookup in lookups(sources.text_file(file))]
+        found = [lookup.input for lookup in lookups(text_file(file))]
         settings = (file.encoding, file.errors, file.closed)
     assert (encoding, errors, False) == settings
     assert ["a", found[-2], "b"] == found[-3:]
@@ -672,13 +673,13 @@ def test_a_text_in_memory_is_a_list() -> None:
     """A StringIO is a list, from where it stands."""
     file = io.StringIO("x\na # b\r\n\nc\ud800")
     file.readline()
-    assert ["a", "c\ufffd"] == [lookup.input for lookup in lookups(sources.text_file(file))]
+    assert ["a", "c\ufffd"] == [lookup.input for lookup in lookups(text_file(file))]
 
 
 def test_an_open_text_file_on_a_pipe_does_not_wait(pipe: Pipe) -> None:
     """A text file on a silent pipe gives nothing at once, like the pipe itself."""
     with open(pipe.reader, encoding="utf-8", closefd=False) as file:
-        hosts = Hosts([sources.text_file(file)], ["A"], "gevent", "wire")
+        hosts = Hosts([text_file(file)], ["A"], "gevent", "wire")
         assert ([], []) == hosts.take(10)
         pipe.send(b"a\n")
         assert ["a"] == taken(hosts, 10)
@@ -692,17 +693,17 @@ def test_an_open_text_file_on_a_pipe_keeps_what_was_read_ahead(pipe: Pipe) -> No
     pipe.hang_up()
     with open(pipe.reader, encoding="utf-8", closefd=False) as file:
         assert "header\n" == file.readline()
-        assert ["a", "b", "c"] == [lookup.input for lookup in lookups(sources.text_file(file))]
+        assert ["a", "b", "c"] == [lookup.input for lookup in lookups(text_file(file))]
 
 
 def test_a_text_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     """A text file open for writing only, or closed, is refused before the first lookup."""
     with open(tmp_path / "out", "w", encoding="utf-8") as file, pytest.raises(ValueError, match="not open for reading"):
-        sources.text_file(file)
+        text_file(file)
     with open(tmp_path / "out", encoding="utf-8") as file:
         pass
     with pytest.raises(ValueError, match="closed"):
-        sources.text_file(file)
+        text_file(file)
 
 
 def test_stop_reads_files_on_and_pipes_no_more(pipe: Pipe, tmp_path: Path) -> None:
@@ -714,7 +715,7 @@ def test_stop_reads_files_on_and_pipes_no_more(pipe: Pipe, tmp_path: Path) -> No
             sources.elements(iter(["never"])),
             sources.elements(["e"]),
             listed(tmp_path, b"f\ng\n"),
-            sources.text_file(io.StringIO("h")),
+            text_file(io.StringIO("h")),
         ],
         ["A"],
         "gevent",
@@ -882,7 +883,7 @@ def check_against_oracle(octets: bytes, block: int, n: int, types: list[str]) ->
     os.write(writer, octets)
     os.close(writer)
     with pytest.MonkeyPatch.context() as patch, contextlib.closing(open(reader, "rb")):
-        patch.setattr(sources, "_BLOCK", block)
+        patch.setattr(sources, "BLOCK", block)
         hosts = Hosts([sources.descriptor(reader)], types, "gevent", "wire")
         found = drained(hosts, n)
     inputs = oracle(octets)

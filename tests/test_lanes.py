@@ -10,7 +10,7 @@ from resolver.engines.lanes import Lanes
 from resolver.model import Query
 from resolver.nameserver import Nameserver
 
-POLICY = Policy(nameservers=("192.0.2.53", "192.0.2.54"))  # type: ignore[arg-type]  # texts are taken too
+POLICY = Policy(nameservers=("192.0.2.53", "192.0.2.54"))
 HERE, THERE = POLICY.nameservers
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import ipaddress
+import re
 import socket
 import subprocess
 import sys
@@ -11,17 +12,16 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import psutil
 import pytest
 from command import environment, wait_for
 
 import resolver
-from resolver import Policy, Query, Record, Result, Run, Status, astream, resolve, stream
-from resolver.engines import ENGINES
+from resolver import Nameserver, Policy, Query, Record, Result, Run, Status, Summary, api, astream, resolve, stream
+from resolver.engines import BACKENDS, ENGINES
 from resolver.lab import Lab
-from resolver.nameserver import Nameserver
 
 T = TypeVar("T")
 ALL_OF_IT = {"NOERROR", "NXDOMAIN", "INVALID"}
@@ -143,13 +143,49 @@ def test_astream_example(at: str) -> None:
 
 def test_public_names() -> None:
     """What the package offers, and nothing else."""
-    offered = ["Policy", "Query", "Record", "Result", "Run", "Status", "astream", "resolve", "stream"]
+    offered = ["Nameserver", "Policy", "Query", "Record", "Result", "Run", "Status", "Summary", "astream", "resolve"]
+    offered.append("stream")
     assert [offered, []] == [resolver.__all__, [name for name in offered if name not in dir(resolver)]]
-    assert [Policy, Query, Record, Result, Run, Status, astream, resolve, stream] == [
+    assert [Nameserver, Policy, Query, Record, Result, Run, Status, Summary, astream, resolve, stream] == [
         getattr(resolver, name) for name in offered
     ]
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         resolver.nope  # noqa: B018  # looking it up is what is tested
+
+
+def test_keywords_have_their_place(at: str) -> None:
+    """Editors offer the names of the table; each keyword is explained; one that is unknown is refused."""
+    offered = [get_args(get_args(kind)[0]) for kind in (api.EngineName, api.BackendName)]
+    assert [tuple(ENGINES), tuple(BACKENDS)] == offered
+    explained = re.findall(r"^        ([a-z_]+): ", resolve.__doc__ or "", re.M)
+    assert sorted({"hosts", *api.Keywords.__optional_keys__}) == sorted(explained)
+    for way in (resolve, stream, astream):
+        with pytest.raises(TypeError, match=r"there is no keyword retries; valid: .*tries"):
+            way(["a.example"], nameservers=[at], retries=2)  # type: ignore[call-arg]  # what is tested
+
+
+def test_policy_of_keywords(at: str, tmp_path: Path) -> None:
+    """A keyword is the field of a Policy of its name; both together are refused, and so is a bad file of `tls_ca`."""
+    assert Policy(nameservers=[at, Nameserver.parse(at)]) == Policy(nameservers=at)
+    with pytest.raises(ValueError, match="does not go with tries, tls_ca"):
+        resolve(["a.example"], policy=Policy(), tries=2, tls_ca="ca.pem")
+    missing = str(tmp_path / "ca.pem")
+    with pytest.raises((ValueError, OSError), match=r"ca\.pem"):
+        resolve(["a.example"], nameservers=[f"tls://{at}"], tls_ca=missing)
+
+
+def test_answered(at: str) -> None:
+    """A result tells whether a nameserver answered: NXDOMAIN is an answer, a line that is no name has none."""
+    run = resolve(["a.example", "nx.example", "two words"], nameservers=[at])
+    assert [True, True, False] == [result.answered for result in run]
+
+
+def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that is missing is a LookupError, and an ImportError too, that says what installs it."""
+    monkeypatch.setitem(sys.modules, "aiodns", None)
+    for kind in (LookupError, ImportError):
+        with pytest.raises(kind, match=r"backend aiodns needs aiodns, which is not installed: pip install"):
+            resolve([], engine="asyncio", backend="aiodns")
 
 
 # --- What hosts may be.
@@ -216,7 +252,7 @@ def test_input_order(at: str, engine: str, elsewhere: dict[str, Any]) -> None:
 @ways
 def test_policy(at: str, way: Way) -> None:
     """A Policy says who is asked and how often."""
-    (result,) = way(["hang.example"], policy=Policy(nameservers=(at,), tries=2, query_timeout=0.1))  # type: ignore[arg-type]
+    (result,) = way(["hang.example"], policy=Policy(nameservers=(at,), tries=2, query_timeout=0.1))
     assert [Status.TIMEOUT, 2] == [result.status, result.attempts]
 
 

@@ -74,7 +74,7 @@ def test_none_left(resolv_conf: Path, content: bytes | None, backend: str) -> No
 def test_a_name_that_no_certificate_is_for(name: str) -> None:
     """It is refused when it is given, not met as a failure of every lookup."""
     with pytest.raises(ValueError, match="no certificate is for"):
-        Policy(nameservers=(f"tls://192.0.2.1#{name}",))  # type: ignore[arg-type]  # a text
+        Policy(nameservers=(f"tls://192.0.2.1#{name}",))
 
 
 @pytest.mark.parametrize(

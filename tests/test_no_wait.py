@@ -9,7 +9,7 @@ import pytest
 
 from resolver import Policy, Query
 from resolver.wire import udp
-from resolver.wire.oneway import Sent, Volley
+from resolver.wire.oneway import OneWayChannel, SendCounts
 
 
 class Once:
@@ -48,13 +48,13 @@ def test_a_batch_half_sent(refused: set[int], segments: bool, monkeypatch: pytes
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         silent.setblocking(False)
-        tally = Sent([0], [0], [])
-        policy = Policy(nameservers=("{}:{}".format(*silent.getsockname()),))  # type: ignore[arg-type]  # a text
-        with Volley(Once(20), policy, lambda *_: None, tally) as volley:
-            while not volley.idle:
-                volley.flush()
+        counts = SendCounts()
+        policy = Policy(nameservers=("{}:{}".format(*silent.getsockname()),))
+        with OneWayChannel(Once(20), policy, lambda *_: None, counts) as channel:
+            while not channel.idle:
+                channel.flush()
         came: set[bytes] = set()
         while len(came) < 20 - len(refused):
             came.add(silent.recv(512))
-    assert ([20 - len(refused)], [len(refused)]) == (tally.sent, tally.failed)
-    assert "operation not permitted" in tally.reasons[0]
+    assert (20 - len(refused), len(refused)) == (counts.sent, counts.failed)
+    assert "operation not permitted" in counts.reasons[0]

@@ -1,7 +1,9 @@
 """The wheel and the sdist, built from a copy of the checkout with what is installed: no network, no isolation."""
 
+import ast
 import configparser
 import email
+import re
 import shutil
 import subprocess
 import sys
@@ -94,9 +96,25 @@ def test_extras(metadata: Message) -> None:
 def test_base_dependencies(metadata: Message) -> None:
     """Installing the package brings these, each with the lowest version that works, and nothing else."""
     base = [need for need in metadata.get_all("Requires-Dist", []) if "extra ==" not in need]
-    assert ["aiodns", "click", "dnspython[idna]", "gevent", "msgspec", "rich"] == sorted(
+    assert ["aiodns", "click", "dnspython[idna]", "gevent", "idna", "msgspec", "pycares", "rich"] == sorted(
         need.split(">=")[0].strip() for need in base
     )
+
+
+def test_imports_are_declared(setup_cfg: configparser.ConfigParser) -> None:
+    """Whatever the package imports is declared, in the base or in an extra of its own, and not only another's."""
+    options = [setup_cfg["options"]["install_requires"], setup_cfg["options.extras_require"]["all"]]
+    declared = {re.split(r"[\[ ]", line)[0].lower() for line in "\n".join(options).splitlines() if line[:1].isalpha()}
+    found = set()
+    for path in (ROOT / "resolver").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    names = {"dns": "dnspython", "zope": "zope.interface"}
+    foreign = {names.get(name, name) for name in found - sys.stdlib_module_names - {"resolver", "_typeshed"}}
+    assert set() == foreign - declared
 
 
 def test_sdist_is_a_whole_checkout(built: Path) -> None:

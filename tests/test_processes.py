@@ -24,10 +24,10 @@ import pytest
 from command import second_look
 
 from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
-from resolver.api import Plan, plan, source
+from resolver.api import plan, source
+from resolver.batch import Plan, send_all
 from resolver.congestion import window
 from resolver.engines.supply import FIRST, shares
-from resolver.forget import send_all
 from resolver.lab import Lab
 from resolver.processes import child as child_process
 from resolver.processes.child import HUNGRY, LARGE, LULL, SATED, Feed, Pipe
@@ -45,7 +45,7 @@ from resolver.processes.protocol import (
     frame,
     joined,
 )
-from resolver.wire.oneway import Forgetful, Sent
+from resolver.wire.oneway import SendCounts, SendOnly
 
 PATIENCE = 20.0  # seconds until a test that waits for something fails
 ROOT = Path(__file__).parents[1]
@@ -382,9 +382,9 @@ def test_fire_and_forget_goes_through_the_children(lab: Lab) -> None:
     """Every query goes out once, and is counted once."""
     hosts = [f"f{number}.example" for number in range(2000)]
     before = lab.counts().received
-    tally = Sent([0], [0], [])
-    policy = Policy(nameservers=(lab.nameserver,), rate=20_000.0)  # type: ignore[arg-type]  # a text
-    with plan([source(hosts)], "processes", "wire", ("A",), policy, forgetful=Forgetful(tally)) as prepared:
+    tally = SendCounts()
+    policy = Policy(nameservers=(lab.nameserver,), rate=20_000.0)
+    with plan([source(hosts)], "processes", "wire", ("A",), policy, one_way=SendOnly(tally)) as prepared:
         summary = send_all(prepared, tally)
     assert (2000, 2000, "complete") == (summary.lookups, summary.queries_sent, summary.ended)
     until(lambda: lab.counts().received - before == 2000)
@@ -477,7 +477,7 @@ def test_a_child_that_was_stopped_waits_no_more(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_child_that_left_at_the_deadline_is_stopped_once() -> None:
     """The word to stop may come after it left; it is not taken for the next run's, and what comes behind it is kept."""
-    begin = Begin(Policy(), 1, forgetful=False, packed=False)
+    begin = Begin(Policy(), 1, one_way=False, packed=False)
     with piped() as (feed, parent):
         parent.sendall(frame(Work(0.0, [Query(3, "", "a.example", "A")])))
         until(lambda: feed.over)

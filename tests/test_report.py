@@ -16,15 +16,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import pytest
 
 from resolver.model import Record, Result, Status
 from resolver.output import progress
-from resolver.output.formats import FORMATS, Table, open_report, visible
-from resolver.output.progress import Progress, print_summary, summary_json, summary_lines
+from resolver.output.formats import FORMATS, Table, open_writer, visible
+from resolver.output.progress import ProgressLine
+from resolver.output.summary import Summary, print_summary, summary_json, summary_lines
 
 KEYS = ["index", "input", "name", "type", "status", "answers", "nameserver", "transport", "attempts", "elapsed"]
 KEYS += ["engine", "backend", "error"]
@@ -59,7 +60,7 @@ def with_chain() -> Result:
 def written(format: str, *batches: list[Result]) -> str:
     """What a report of these batches has written, as text."""
     stream = io.BytesIO()
-    report = open_report(format, stream)
+    report = open_writer(format, stream)
     for batch in batches:
         report.write(batch)
     report.close()
@@ -99,7 +100,7 @@ def plain(text: str) -> str:
 def test_unknown_format_names_the_valid_ones() -> None:
     """A format that does not exist is a ValueError that lists those that do."""
     with pytest.raises(ValueError, match="'xml' is no format; valid: text, table, jsonl, csv"):
-        open_report("xml", io.BytesIO())
+        open_writer("xml", io.BytesIO())
 
 
 def test_jsonl_keys() -> None:
@@ -223,7 +224,7 @@ def test_table_on_a_terminal(terminal: tuple[int, BinaryIO], monkeypatch: pytest
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("COLUMNS", "200")  # what the shell that started us had, not what this terminal has
     seen, stream = terminal
-    report = open_report("table", stream)
+    report = open_writer("table", stream)
     report.write([answered(), refused()])
     report.close()
     text = read_all(seen)
@@ -254,7 +255,7 @@ def test_results_are_visible_at_once(format: str, tmp_path: Path) -> None:
     """After `write` the batch is in the file, through a buffered stream too."""
     path = tmp_path / "out"
     with path.open("wb") as stream:
-        report = open_report(format, stream)
+        report = open_writer(format, stream)
         report.write([answered()])
         assert b"python.org" in path.read_bytes()
 
@@ -277,7 +278,7 @@ def test_a_slow_pipe_gets_everything(blocking: bool, buffering: int) -> None:
     reader = threading.Thread(target=read_slowly)
     reader.start()
     with open(write_end, "wb", buffering=buffering) as stream:
-        report = open_report("jsonl", stream)
+        report = open_writer("jsonl", stream)
         report.write(batch)
         report.close()
     reader.join()
@@ -302,7 +303,7 @@ class TakesLittle(io.RawIOBase):
 def test_short_writes_lose_nothing(format: str) -> None:
     """What a stream does not take at once is written after."""
     stream = TakesLittle()
-    report = open_report(format, stream)  # type: ignore[arg-type]  # RawIOBase has all that is called
+    report = open_writer(format, stream)  # type: ignore[arg-type]  # RawIOBase has all that is called
     report.write([answered(), refused()])
     report.close()
     assert written(format, [answered(), refused()]) == stream.octets.decode("utf-8")
@@ -314,7 +315,7 @@ def test_a_full_disk_is_told(format: str) -> None:
 
     def run() -> None:
         with open("/dev/full", "wb", buffering=0) as stream:
-            report = open_report(format, stream)
+            report = open_writer(format, stream)
             report.write([answered()])
             report.close()
 
@@ -329,7 +330,7 @@ def test_a_closed_pipe_is_told(format: str) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     with open(write_end, "wb", buffering=0) as stream:
-        report = open_report(format, stream)
+        report = open_writer(format, stream)
         # A table writes when it is closed, the others sooner.
         with pytest.raises(BrokenPipeError):  # noqa: PT012  # either of the two may raise
             report.write([answered()])
@@ -374,7 +375,7 @@ def test_progress_line(
     seen, inner = terminal
     read = 0
     with open(inner.fileno(), "w", encoding="utf-8", closefd=False) as stream:
-        display = Progress(lambda: (read, 1000), stream)
+        display = ProgressLine(lambda: (read, 1000), stream)
         display.tick()
         assert "" == read_all(seen)
         for _ in range(5):
@@ -396,7 +397,7 @@ def test_progress_draws_ten_times_a_second(clock: Callable[[float], None]) -> No
     """However often it is called, it draws ten times a second at most; what it draws again, it has taken off."""
     stream = io.StringIO()
     stream.isatty = lambda: True  # type: ignore[method-assign]  # a terminal without a terminal
-    display = Progress(lambda: None, stream)
+    display = ProgressLine(lambda: None, stream)
     clock(progress.DELAY)
     for _ in range(2000):
         display.tick()
@@ -411,7 +412,7 @@ def test_progress_draws_ten_times_a_second(clock: Callable[[float], None]) -> No
 def test_progress_in_a_log(clock: Callable[[float], None]) -> None:
     """Where the stream is no terminal, a plain line now and then; without a known total no share and no time left."""
     stream = io.StringIO()
-    display = Progress(lambda: None, stream)
+    display = ProgressLine(lambda: None, stream)
     for _ in range(20):
         clock(1)
         display.update(BATCH)
@@ -428,7 +429,7 @@ def test_progress_starts_no_thread_and_costs_nothing_idle() -> None:
     """A display that has drawn has no thread of its own, and a tick that draws nothing takes far below 1 µs."""
     before = threading.active_count()
     stream = io.StringIO()
-    display = Progress(lambda: (1, 2), stream)
+    display = ProgressLine(lambda: (1, 2), stream)
     display._next = 0
     display.tick()
     assert before == threading.active_count()
@@ -449,7 +450,7 @@ def test_progress_never_ends_a_run(clock: Callable[[float], None]) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     with open(write_end, "w", encoding="utf-8", buffering=1) as stream:
-        display = Progress(lambda: (1, 2), stream)
+        display = ProgressLine(lambda: (1, 2), stream)
         clock(progress.DELAY)
         display.tick()
         display.close()
@@ -471,27 +472,28 @@ def test_progress_never_ends_a_run(clock: Callable[[float], None]) -> None:
 )
 def test_large_numbers_are_short(number: float, expected: str) -> None:
     """No figure of the line is longer than six characters."""
-    assert expected == progress._short(number)
+    assert expected == progress.short(number)
 
 
 # Summary
 
 
-class Figures(msgspec.Struct):
-    """What batch counts."""
-
-    engine: str = "gevent"
-    backend: str = "wire"
-    hosts_read: int = 1200
-    lookups: int = 2400
-    results_written: int = 2400
-    statuses: dict[str, int] = msgspec.field(default_factory=lambda: {"TIMEOUT": 4, "NOERROR": 2391, "INVALID": 5})
-    queries_sent: int = 2408
-    seconds: float = 1.5
-    lookups_per_second: float = 1600.0
-    input_complete: bool = True
-    ended: str = "complete"
-    note: str | None = None
+def figures(**changed: Any) -> Summary:
+    """The summary of a run, with these figures changed."""
+    usual: dict[str, Any] = {
+        "engine": "gevent",
+        "backend": "wire",
+        "hosts_read": 1200,
+        "lookups": 2400,
+        "results_written": 2400,
+        "statuses": {"TIMEOUT": 4, "NOERROR": 2391, "INVALID": 5},
+        "queries_sent": 2408,
+        "seconds": 1.5,
+        "lookups_per_second": 1600.0,
+        "input_complete": True,
+        "ended": "complete",
+    }
+    return Summary(**{**usual, **changed})
 
 
 def test_summary() -> None:
@@ -502,40 +504,40 @@ def test_summary() -> None:
         "2,408 queries sent, 1.00 a lookup",
     ]
     stream = io.StringIO()
-    print_summary(Figures(), stream)
+    print_summary(figures(), stream)
     assert expected == stream.getvalue().splitlines()
 
 
 def test_summary_of_nothing() -> None:
     """An empty list has a summary too."""
-    none = Figures(
+    none = figures(
         hosts_read=0, lookups=0, results_written=0, statuses={}, queries_sent=0, seconds=0, lookups_per_second=0
     )
     assert "0 hosts, 0 lookups, 0 results in 0.00 s: 0 lookups a second (gevent, wire)\n" == summary_lines(none)
 
 
 @pytest.mark.parametrize(
-    ("figures", "sentence"),
+    ("summary", "sentence"),
     [
-        (Figures(ended="deadline"), "The deadline (--timeout) ended the run"),
-        (Figures(ended="cancelled"), "The run was interrupted"),
-        (Figures(input_complete=False), "The input was not read to its end."),
-        (Figures(note="No nameserver answered at all."), "No nameserver answered at all."),
-        (Figures(results_written=2399), "BUG: 2,400 lookups, but 2,399 results written."),
+        (figures(ended="deadline"), "The deadline (--timeout) ended the run"),
+        (figures(ended="cancelled"), "The run was interrupted"),
+        (figures(input_complete=False), "The input was not read to its end."),
+        (figures(note="No nameserver answered at all."), "No nameserver answered at all."),
+        (figures(results_written=2399), "BUG: 2,400 lookups, but 2,399 results written."),
     ],
 )
-def test_summary_says_what_is_not_as_it_should_be(figures: Figures, sentence: str) -> None:
+def test_summary_says_what_is_not_as_it_should_be(summary: Summary, sentence: str) -> None:
     """Whatever a reader of the results must know stands on a line of its own at the end."""
-    *_, last = summary_lines(figures).splitlines()
+    *_, last = summary_lines(summary).splitlines()
     assert last.startswith(sentence)
 
 
 def test_summary_json() -> None:
     """One object on one line, with every field in its order."""
-    octets = summary_json(Figures())
+    octets = summary_json(figures())
     assert 1 == octets.count(b"\n")
-    assert list(Figures.__struct_fields__) == list(json.loads(octets))
-    assert Figures() == msgspec.json.decode(octets, type=Figures)
+    assert list(Summary.__struct_fields__) == list(json.loads(octets))
+    assert figures() == msgspec.json.decode(octets, type=Summary)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from command import Done, end, environment, run, start, wait_for
 
 from resolver.engines import ENGINES
 from resolver.lab import Lab
-from resolver.output.kept import Kept, Row
+from resolver.output.kept import Kept, KeptRow
 
 HOSTS = 300
 IN_FLIGHT = "20"
@@ -582,7 +582,9 @@ def test_memory() -> None:
     try:
         kept = Kept("r.jsonl")
         for first in range(0, lookups, 1000):
-            kept.add([Row(index, f"n{index}", "A", "NOERROR") for index in range(first, first + 1000)], 100 * lookups)
+            kept.add(
+                [KeptRow(index, f"n{index}", "A", "NOERROR") for index in range(first, first + 1000)], 100 * lookups
+            )
         kept.settle()
         octets = tracemalloc.get_traced_memory()[0]
     finally:

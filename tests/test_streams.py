@@ -47,7 +47,7 @@ class Way:
 
     def policy(self, server: Scripted, **fields: Any) -> Policy:
         """What asks it."""
-        return Policy(nameservers=(server.over(self.transport),), tls_ca=self.authority, **fields)  # type: ignore[arg-type]  # texts are fine
+        return Policy(nameservers=(server.over(self.transport),), tls_ca=self.authority, **fields)
 
     def ask(
         self, hosts: list[str], udp: Udp = TRUNCATING, look_up: Callable[..., Run] = resolve, /, **options: Any

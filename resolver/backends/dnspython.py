@@ -26,7 +26,7 @@ import msgspec
 from resolver.backends.descriptors import Descriptors
 from resolver.backends.dnspython_lookup import Lookup
 from resolver.backends.dnspython_messages import broken, conversation, heard, reply, tls_context
-from resolver.engines import DISTRIBUTION
+from resolver.extras import NotInstalled, cure
 from resolver.model import Status
 from resolver.nameserver import system
 
@@ -55,9 +55,8 @@ class Dnspython(NamedTuple):
             policy = msgspec.structs.replace(policy, nameservers=system())
         https = next((each for each in policy.nameservers if each.transport == "https"), None)
         if https is not None and not dns.query.have_doh:
-            raise LookupError(
-                f"backend dnspython needs an HTTP library for {https.url}, which is not installed: "
-                f"pip install '{DISTRIBUTION}[doh]'"
+            raise NotInstalled(
+                f"backend dnspython needs an HTTP library for {https.url}, which is not installed: {cure('doh')}"
             )
         if policy.tls_ca is not None:
             try:

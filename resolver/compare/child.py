@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run what standard input says, and wait to be looked at."""
-    from resolver.__main__ import prepare
+    from resolver.bootstrap import prepare
 
     # Standard output carries the events: what a library prints must not get in between.
     events = os.dup(1)

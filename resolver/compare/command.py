@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from resolver import options
+from resolver.extras import NotInstalled, cure
 from resolver.options import Above, Setting, option
 
 FORMATS = ("table", "json", "csv")
@@ -111,7 +112,5 @@ def _check(ctx: click.Context, lab: bool) -> None:
     given = [f"--{name}" for name, source in sources.items() if source is click.core.ParameterSource.COMMANDLINE]
     if given and not lab:
         raise ValueError(f"{', '.join(given)} says how the lab behaves: it needs --lab")
-    from resolver.engines import cure
-
     if importlib.util.find_spec("psutil") is None:
-        raise LookupError(f"compare needs psutil, which is not installed: {cure('compare')}")
+        raise NotInstalled(f"compare needs psutil, which is not installed: {cure('compare')}")

@@ -23,11 +23,11 @@ from resolver.compare.contest import CONCURRENCY, Contest, field, order, patienc
 from resolver.compare.display import ContestProgress
 from resolver.compare.report import ComparisonReport, Conditions, LabSettings, report
 from resolver.compare.watch import Interrupted
-from resolver.console import signals
+from resolver.console import ANSWERED, UNANSWERED, UNWRITABLE, say, signals
 from resolver.dns.message import rdtype
-from resolver.engines import cure
+from resolver.extras import NotInstalled, cure
 from resolver.input.sources import Source
-from resolver.job import ANSWERED, UNANSWERED, UNWRITABLE, same_file
+from resolver.output.files import same_file
 from resolver.policy import Policy
 
 PLOTS = (".png", ".svg")
@@ -131,7 +131,7 @@ class Comparison(contextlib.ExitStack):
             # The reader of the report has read enough. What Python still holds back for it is nobody's.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         except OSError as error:
-            print(f"resolve: writing failed: {error.strerror or error}", file=sys.stderr)
+            say(f"writing failed: {error.strerror or error}")
             return UNWRITABLE
         if caught:
             return 128 + caught[0]
@@ -169,7 +169,7 @@ def check_plot(path: str) -> None:
     if _suffix(path) not in PLOTS:
         raise ValueError(f"{path!r} tells no format of pictures; valid: {', '.join(PLOTS)}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise LookupError(
+        raise NotInstalled(
             f"--plot needs matplotlib, which is not installed: {cure('plot')}; "
             "without it the table has the curves as text"
         )

@@ -23,6 +23,7 @@ from resolver.compare.agreement import Agreement, Answers
 from resolver.compare.figures import Figures, Tally
 from resolver.compare.spec import Spec, read_spool
 from resolver.compare.watch import ChildFailed, Interrupted, Patience, watch
+from resolver.extras import cure
 from resolver.input.hosts import Hosts
 from resolver.input.sources import Source
 from resolver.policy import Policy
@@ -75,7 +76,7 @@ def field(named: Sequence[str], backends: Sequence[str], types: Sequence[str], p
     missing = [each for each in chosen if each not in pairs or not pairs[each].installed]
     if named and missing:
         engines.find(*missing[0])  # raises, and names the cure
-    left_out = [LeftOut(*each, f"not installed: {engines.cure(pairs[each].extra)}") for each in missing]
+    left_out = [LeftOut(*each, f"not installed: {cure(pairs[each].extra)}") for each in missing]
     field = Field([], left_out, policy)
     for each in [each for each in chosen if each not in missing]:
         try:

@@ -17,7 +17,7 @@ import msgspec
 from resolver.compare.agreement import Agreement
 from resolver.compare.contest import Cell, Contest, Field, LeftOut, Lookups
 from resolver.compare.figures import LESS, MORE, NAMES, Figures, Spread, best, curve, spreads
-from resolver.engines import DISTRIBUTION
+from resolver.extras import DISTRIBUTION
 
 # Libraries that a figure may depend on; those that are installed are named.
 _LIBRARIES = ("gevent", "greenlet", "Twisted", "dnspython", "aiodns", "pycares", "msgspec")

@@ -59,14 +59,14 @@ class Coordinator:
     """The chunks of one run.
 
     exhausted: to be set when no more queries will come. ending: to be set when the run ends early: what comes back
-    then is not sent again. workers: slots by name, as of the last look; slots: of all of them. forgetful: to be set
+    then is not sent again. workers: slots by name, as of the last look; slots: of all of them. one_way: to be set
     where no reply is awaited; the reports that count are in `went` then, for the caller to take out.
     """
 
     def __init__(self, policy: Policy, engine: str, backend: str) -> None:
         self.exhausted = False
         self.ending = False
-        self.forgetful = False
+        self.one_way = False
         self.went: list[Report] = []
         self.workers: Mapping[str, int] = {}
         self.slots = 0
@@ -175,7 +175,7 @@ class Coordinator:
                 result.attempts = None  # somebody else asked too
             results.append(result)
         self._open -= len(results)
-        if self.forgetful and 0 < report.sent + report.failed == len(chunk.open):
+        if self.one_way and 0 < report.sent + report.failed == len(chunk.open):
             self._open -= len(chunk.open)
             chunk.open.clear()
             self.went.append(report)

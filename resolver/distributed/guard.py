@@ -20,15 +20,15 @@ import sys
 import tempfile
 import time
 
+from resolver.console import leave_signals_to_parent
+
 _ATTEMPTS = 5  # at a free port, which somebody else may take first
 _STARTS = 8.0  # seconds
 
 
 def main() -> None:
     """Serve until standard input ends."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    leave_signals_to_parent()
     order = json.loads(sys.stdin.buffer.readline() or b"{}")
     if not order:
         return

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from resolver.dns import message as codec
-from resolver.engines import DISTRIBUTION
+from resolver.extras import DISTRIBUTION
 from resolver.model import Query, Result
 from resolver.policy import Policy
 from resolver.processes.protocol import Progress
@@ -51,7 +51,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     policy: who is asked and how often; no nameservers: the worker's own.
     authority: the certificates (PEM) that nameservers are checked against, in place of a file's name.
     alone: the policy's limits are this chunk's share of the run's, so that no other chunk may use them too.
-    forgetful: wait for no reply.
+    one_way: wait for no reply.
     parties: processes of all workers that ask the run's nameservers at the same time.
     """
 
@@ -63,7 +63,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     policy: Policy
     authority: Annotated[str, msgspec.Meta(max_length=1 << 20)] | None
     alone: bool
-    forgetful: bool
+    one_way: bool
     parties: Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
     queries: Annotated[list[Asked], msgspec.Meta(min_length=1, max_length=MOST)]
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
     from resolver.processes.protocol import Block
-    from resolver.wire.oneway import Sent
+    from resolver.wire.oneway import SendCounts
 
 SEATS = 2  # chunks for each slot that wait, or are not asked to their end yet
 MOST_SEATS = 16  # and with those that only wait for their last replies
@@ -174,11 +174,11 @@ class Teams:
         try:
             engine, backend = engines.find("processes", chunk.backend, self._inner)
             tally = None
-            if chunk.forgetful:
-                from resolver.wire.oneway import Forgetful, Sent
+            if chunk.one_way:
+                from resolver.wire.oneway import SendCounts, SendOnly
 
-                tally = Sent([0], [0], [])
-                backend = Forgetful(tally)
+                tally = SendCounts()
+                backend = SendOnly(tally)
             if (check := getattr(backend, "check_types", None)) is not None:
                 check({asked.type for asked in chunk.queries})
             policy = backend.prepare(policy)
@@ -210,7 +210,7 @@ class Team:
         policy: Policy,
         backend: Backend,
         seconds: float | None,
-        tally: Sent | None,
+        tally: SendCounts | None,
         turn: Turn | None,
         *,
         once: bool,
@@ -337,9 +337,9 @@ class Team:
                 if not lot.open:
                     lot.found.put(Ended(None, []))
 
-    def _count(self, tally: Sent) -> None:
+    def _count(self, tally: SendCounts) -> None:
         """Of queries whose replies nobody awaits: the first lots are done when as many went out as they had."""
-        (sent,), (failed,) = tally.sent, tally.failed
+        sent, failed = tally.sent, tally.failed
         while self._volleys:
             lot, size = self._volleys[0]
             before = self._counted

@@ -9,12 +9,12 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, NamedTuple
 
+from resolver.extras import NotInstalled, cure
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from resolver.engines.base import Backend, Engine
-
-DISTRIBUTION = "resolve-dns"
 
 
 class _Engine(NamedTuple):
@@ -87,7 +87,7 @@ def find(engine: str, backend: str, inner: str | None = None) -> tuple[Engine, B
 
     inner: the engine in the other processes, of an engine that carries chunks to some; None: that engine's choice.
 
-    Raises ValueError for unknown names and for pairs that do not go together, LookupError for what is not installed,
+    Raises ValueError for unknown names and for pairs that do not go together, NotInstalled for what is not,
     each with a sentence that says what is valid or what to install.
     """
     if engine not in ENGINES:
@@ -102,7 +102,7 @@ def find(engine: str, backend: str, inner: str | None = None) -> tuple[Engine, B
         )
     for kind, name, entry in (("engine", engine, ENGINES[engine]), ("backend", backend, BACKENDS[backend])):
         if not _installed(entry.needs):
-            raise LookupError(f"{kind} {name} needs {entry.needs}, which is not installed: {cure(entry.extra)}")
+            raise NotInstalled(f"{kind} {name} needs {entry.needs}, which is not installed: {cure(entry.extra)}")
     found = importlib.import_module(ENGINES[engine].module).engine
     if inner is not None:
         if not carries(engine):
@@ -114,11 +114,6 @@ def find(engine: str, backend: str, inner: str | None = None) -> tuple[Engine, B
         find(inner, backend)
         found = found.around(inner)
     return found, importlib.import_module(BACKENDS[backend].module).backend
-
-
-def cure(extra: str | None) -> str:
-    """What installs this extra; None: the package itself, with all that it needs."""
-    return f"pip install '{DISTRIBUTION}[{extra}]'" if extra else f"pip install '{DISTRIBUTION}'"
 
 
 def carries(engine: str) -> bool:

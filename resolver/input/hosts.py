@@ -1,10 +1,10 @@
-"""The input of a run: sources of hosts in order -> Query, or an INVALID Result, numbered in input order.
+"""Input of a run: sources of hosts in order -> Query, or an INVALID Result, numbered in input order.
 
 `Hosts.take` gives the next few lookups and never waits: a pipe or terminal that is silent gives none for now. What it
 reads from stands in `sources`, what a host may look like in `names`.
 
-The one thing to know before changing anything here: a take is bounded, in what it gives and in what it reads, however
-long the comments or lines of the input are; the engine has replies to see to.
+A take is bounded, in what it gives and in what it reads, however long the comments or lines of the input are: the
+engine has replies to see to.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import threading
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Protocol
 
-from resolver.input.sources import Block
+from resolver.input.groups import HostBlock
 from resolver.model import Query, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from resolver.input.sources import Run, Source
+    from resolver.input.groups import HostGroup
+    from resolver.input.sources import Source
 
 _BARREN = 8  # blocks without a host that one take reads at most
 
 
-class Lookups(Protocol):
-    """Where a batch reads its lookups: Hosts, or what passes over some of them (kept.py)."""
+class LookupSource(Protocol):
+    """Source of the lookups that a batch reads: Hosts, or Remaining, which passes over some of them (kept.py)."""
 
     def take(self, n: int) -> tuple[list[Query], list[Result]] | None: ...
-    def waitable(self) -> int | None: ...
     def stop(self) -> None: ...
     def next_open(self, index: int) -> int: ...
     def position(self) -> tuple[int, int] | None: ...
@@ -45,7 +45,7 @@ class Lookups(Protocol):
 
 
 class Hosts:
-    """The lookups of a run, in input order: each host of each source, for each type.
+    """Lookups of a run, in input order: each host of each source, for each type.
 
     hosts_read: hosts given out so far: lines and elements that were neither blank nor a comment.
     lookups: indices given out so far, of queries and INVALID results alike.
@@ -54,14 +54,14 @@ class Hosts:
     `engine` and `backend` only go into the INVALID results.
     """
 
-    passed_over = 0  # lookups that were, as a Lookups counts them
+    passed_over = 0  # lookups that were, as a LookupSource counts them
 
     def __init__(self, sources: Sequence[Source], types: Sequence[str], engine: str, backend: str) -> None:
         self._sources = list(sources)
         self._at = 0  # the source that is read now
         self._types = tuple(types)
-        self._block = Block(0, 0, iter(()))  # what it gave last
-        self._run: Run | None = None  # what of that is given out now
+        self._block = HostBlock(0, 0, iter(()))  # what it gave last
+        self._group: HostGroup | None = None  # what of that is given out now
         self._begun = 0  # hosts given out before the block
         self._done = 0  # octets and hosts read
         self._engine = engine
@@ -72,10 +72,10 @@ class Hosts:
         self.lookups = 0
 
     def take(self, n: int) -> tuple[list[Query], list[Result]] | None:
-        """The next lookups, `n` at most: those to ask, and the results of those that cannot be asked.
+        """Take the next lookups, `n` at most: those to ask, and the results of those that cannot be asked.
 
         Two empty lists: there is nothing right now; call again at once or, where `silent`, a little later.
-        So it is too while another take is under way: gevent's select and a caller's iterator may let others run.
+        The same while another take is under way: gevent's select and a caller's iterator may let others run.
         None: the input is at its end. Raises OSError where reading fails, and TypeError for an element that is no
         host; the run cannot go on then.
         """
@@ -87,12 +87,12 @@ class Hosts:
             self._taking.release()
 
     def waitable(self) -> int | None:
-        """The descriptor to wait on for reading where a take found a silent source; None: there is none to wait on."""
+        """Return the descriptor to wait on where a take found a silent source; None: there is none to wait on."""
         source = self._source()
-        return None if source is None or self._run else source.waitable
+        return None if source is None or self._group else source.waitable
 
     def stop(self) -> None:
-        """The run ends early: pipes, terminals and iterators are read no more, files and collections to their end.
+        """End the run early: pipes, terminals and iterators are read no more, files and collections to their end.
 
         What was read of the former in whole lines is still given out.
         """
@@ -100,7 +100,7 @@ class Hosts:
             source.stop()
 
     def next_open(self, index: int) -> int:
-        """The first lookup from this index on that a result will come of: this one."""
+        """Return the first lookup from this index on that a result will come of: this one."""
         return index
 
     @property
@@ -109,7 +109,7 @@ class Hosts:
         return not any(source.cut for source in self._sources)
 
     def position(self) -> tuple[int, int] | None:
-        """How much was given out, and the whole: octets of files plus hosts of collections. None where unknown.
+        """Return how much was given out, and the whole: octets of files plus hosts of collections. None where unknown.
 
         Their quotient is for a progress bar.
         """
@@ -118,7 +118,7 @@ class Hosts:
             return None
         # Of the block, what its hosts not given out make up by their number.
         block = self._block
-        held = 0 if self._run is None else block.lines - (self.hosts_read - self._begun)
+        held = 0 if self._group is None else block.lines - (self.hosts_read - self._begun)
         done = self._done - block.size * held // max(1, block.lines)
         return done, max(done, sum(totals))
 
@@ -133,10 +133,10 @@ class Hosts:
         reads = 0
         self.silent = False
         while n > 0:
-            if self._run is None:
-                self._run = next(self._block.runs, None)
-            if self._run is not None:
-                n -= self._give(self._run, n, queries, invalid)
+            if self._group is None:
+                self._group = next(self._block.groups, None)
+            if self._group is not None:
+                n -= self._give(self._group, n, queries, invalid)
                 continue
             source = self._source()
             if source is None:
@@ -163,17 +163,17 @@ class Hosts:
         self._done += block.size
         return True
 
-    def _give(self, run: Run, n: int, queries: list[Query], invalid: list[Result]) -> int:
-        inputs, names, types, hosts = run.take(n)
+    def _give(self, group: HostGroup, n: int, queries: list[Query], invalid: list[Result]) -> int:
+        inputs, names, types, hosts = group.take(n)
         indices = range(self.lookups, self.lookups + len(inputs))
-        if run.error is None:
+        if group.error is None:
             queries += map(Query, indices, inputs, names, types)
         else:
-            invalid += map(self._invalid, indices, inputs, types, repeat(run.error))
+            invalid += map(self._invalid, indices, inputs, types, repeat(group.error))
         self.lookups += len(inputs)
         self.hosts_read += hosts
-        if not run.left:
-            self._run = next(self._block.runs, None)
+        if not group.left:
+            self._group = next(self._block.groups, None)
         return len(inputs)
 
     def _invalid(self, index: int, text: str, type_: str, error: str) -> Result:

@@ -1,4 +1,4 @@
-"""The text of a host -> the name that DNS is asked.
+"""Text of a host -> the name that DNS is asked.
 
 `name_of` knows every rule and serves any text. `stretches` serves many lines at once and is why a million ordinary
 names cost little more than the queries made of them; both go by the one pattern of an ordinary name. idna and
@@ -29,7 +29,7 @@ _BAD_ESCAPE = "a backslash is followed neither by three digits up to 255 nor by 
 
 
 def name_of(text: str) -> tuple[str, str | None]:
-    r"""The absolute name to ask, and the only type to ask it for: PTR where the text is an IP address, else None.
+    r"""Return the absolute name to ask, and the only type to ask it for: PTR for an IP address, else None.
 
     `text` is one host, stripped of white space; octets that were no UTF-8 stand in it as U+FFFD. The name is in lower
     case and in presentation format with A-labels, as dnspython prints it. U-labels are mapped by UTS 46
@@ -55,8 +55,8 @@ class Stretch(NamedTuple):
 
 
 def stretches(lines: str) -> Iterator[Stretch | str]:
-    r"""The lines, each ended by `\n`, in order: stretches of ordinary names and of IPv4 addresses, and every other
-    line alone, for its reader and `name_of`.
+    r"""Yield the lines, each ended by `\n`, in order: stretches of ordinary names and of IPv4 addresses, and every
+    other line alone, for its reader and `name_of`.
     """
     for match in _STRETCH.finditer(lines):
         names, addresses, other = match.groups()
@@ -116,7 +116,7 @@ def _check(text: str) -> None:
 
 
 def _reverse_name(text: str) -> str | None:
-    """The reverse name of an IPv4 or IPv6 address, None for any other text."""
+    """Return the reverse name of an IPv4 or IPv6 address, None for any other text."""
     try:
         if ":" in text:
             # A scope (fe80::1%eth0, RFC 4007 section 11) means something to one machine only.

@@ -3,8 +3,8 @@
 `InThread` reads on a daemon thread. In a program that gevent has patched that is a green thread of the same hub, where
 an iterator may wait as green threads do. `InTask` reads an asynchronous iterator in a task of the running loop.
 
-The one thing to know before changing anything here: nobody can interrupt an iterator that waits. It is left where it
-stands; what it gives later is dropped, and as a daemon its thread does not keep the interpreter from exiting.
+Nobody can interrupt an iterator that waits. It is left where it stands; what it gives later is dropped, and as a daemon
+its thread does not keep the interpreter from exiting.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ JOIN = 0.02  # seconds that a thread has to end when it is told to: enough where
 
 
 class Reader(Protocol):
-    """Whoever reads: begins at `start`, and calls `put` for each item and `end` at the end."""
+    """Reader of an iterable: begins at `start`, calls `put` for each item, and `end` at the end."""
 
     def start(self, ahead: ReadAhead) -> None:
         """Begin to read."""
 
     def wake(self) -> None:
-        """There is room again, or nothing more is to be read."""
+        """Go on: there is room again, or nothing more is to be read."""
 
     def wait(self, condition: Callable[[], bool], seconds: float) -> None:
         """Wait until this is true, so many seconds at most."""
@@ -61,7 +61,7 @@ class ReadAhead:
     # --- For who takes.
 
     def take(self, n: int) -> list[object] | None:
-        """Up to `n` items; None: there is none just now; an empty list: the end.
+        """Take up to `n` items; None: there is none just now; an empty list: the end.
 
         Never waits before `stop`. Raises what reading raised, after all that came before it.
         """
@@ -88,7 +88,7 @@ class ReadAhead:
                 return []
 
     def stop(self) -> None:
-        """The run ends early: what was read is still to be taken, and nothing more is read but of a whole one."""
+        """End early: items that were read are still to be taken, and no more are read but of a whole one."""
         self._stopped = True
         if not self._whole:
             self.close()
@@ -101,7 +101,7 @@ class ReadAhead:
                 self._reader.wake()
 
     def _more(self) -> bool:
-        """Wait for an item or the end, within bounds: is there one?"""
+        """Wait for an item or the end, within bounds, and tell whether there is one."""
         began = time.monotonic()
         self._reader.wait(lambda: bool(self._items) or self._ended, min(PAUSE, self._patience))
         self._patience -= time.monotonic() - began
@@ -110,21 +110,21 @@ class ReadAhead:
     # --- For the reader.
 
     def put(self, item: object) -> bool:
-        """This was read; is there room for another?"""
+        """Take an item that was read, and tell whether there is room for another."""
         self._items.append(item)
         return len(self._items) < MOST
 
     @property
     def full(self) -> bool:
-        """There is too much for a reader that waits for room to go on; it calls `reader_waits` before it asks."""
+        """Too much is held for a reader that waits for room to go on; it calls `reader_waits` before it asks."""
         return len(self._items) > LOW and not self.closed
 
     def reader_waits(self, waits: bool) -> None:
-        """The reader waits for room, and is to be woken."""
+        """Note whether the reader waits for room, and is to be woken."""
         self._reader_waits = waits
 
     def end(self, error: BaseException | None = None) -> None:
-        """There is no more, or reading raised this."""
+        """Note that there is no more, or that reading raised this."""
         self._error = error
         self._ended = True
 
@@ -150,7 +150,7 @@ class InThread:
         self._thread = thread
 
     def wake(self) -> None:
-        """There is room again, or nothing more is to be read; then the thread is waited for, but not its iterator."""
+        """Go on: there is room again, or nothing more is to be read; then wait for the thread, but not its iterator."""
         with self._changed:
             self._changed.notify_all()
         if self._ahead.closed and self._thread is not None and self._thread is not threading.current_thread():
@@ -176,7 +176,7 @@ class InThread:
         self._tell()
 
     def _put(self, ahead: ReadAhead, item: object) -> bool:
-        """Put this, and wait for room where it was the last; is more to be read?"""
+        """Put this, wait for room where it was the last, and tell whether more is to be read."""
         room = ahead.put(item)
         if self._awaited:
             self._tell()
@@ -210,13 +210,13 @@ class InTask:
         self._task.add_done_callback(_TASKS.discard)
 
     def wake(self) -> None:
-        """There is room again, or nothing more is to be read: then the task is cancelled where it waits."""
+        """Go on: there is room again, or nothing more is to be read; then cancel the task where it waits."""
         if self._ahead.closed:
             self._task.cancel()
         self._room.set()
 
     def wait(self, condition: Callable[[], bool], seconds: float) -> None:
-        """Not to be waited for: the loop would stand still."""
+        """Return at once: the loop would stand still."""
 
     async def _work(self) -> None:
         ahead = self._ahead

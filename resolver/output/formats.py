@@ -1,6 +1,6 @@
-"""What comes out: results as text, as a table, as JSON Lines or as CSV, on a binary stream.
+"""Output of a run: results as text, as a table, as JSON Lines or as CSV, on a binary stream.
 
-A report takes results in batches. It writes each batch whole and at once, so that what is done can be seen, and kept,
+A writer takes results in batches. It writes each batch whole and at once, so that what is done can be seen, and kept,
 while the run goes on; only a table waits for its rows. JSON Lines is the hot path, at more than a hundred thousand
 results a second: nothing there may run Python code for each result. What goes wrong in writing (a full disk, a closed
 pipe) is the caller's to explain: every `write` and `close` here raises the OSError as it is.
@@ -14,20 +14,18 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from resolver.model import Status
+from resolver.model import Result, Status
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
     from rich.table import Table as RichTable
 
-    from resolver.model import Result
-
 FORMATS = ("text", "table", "jsonl", "csv")
 
 
-class Report(Protocol):
-    """Where results go. Both methods raise OSError where the stream cannot be written."""
+class ResultWriter(Protocol):
+    """Writer of results. Both methods raise OSError where the stream cannot be written."""
 
     def write(self, results: list[Result]) -> None:
         """Write these results after those before."""
@@ -36,10 +34,16 @@ class Report(Protocol):
         """Write what is held back. The stream stays open: it is the caller's."""
 
 
-def open_report(format: str, stream: BinaryIO) -> Report:
-    """A report in one of `FORMATS` to a binary stream, buffered or not; `auto` chooses table or text by the length.
+def open_writer(format: str, stream: BinaryIO) -> ResultWriter:
+    """Return a writer of results.
 
-    Raises ValueError for another format, OSError where the stream cannot be written.
+    Args:
+        format: One of `FORMATS`; or `auto`, which chooses table or text by the length.
+        stream: A binary stream, buffered or not.
+
+    Raises:
+        ValueError: There is no such format.
+        OSError: The stream cannot be written.
     """
     if format not in _REPORTS:
         raise ValueError(f"{format!r} is no format; valid: {', '.join(FORMATS)}")
@@ -47,7 +51,7 @@ def open_report(format: str, stream: BinaryIO) -> Report:
 
 
 class JsonLines:
-    """One JSON object a line, with the fields of Result in their order."""
+    """JSON Lines: one object a line, with the fields of Result in their order."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -61,7 +65,7 @@ class JsonLines:
 
 
 class Csv:
-    """A header, then one row a result: the columns are the keys of JSON Lines, null is empty.
+    """CSV: a header, then one row a result; the columns are the keys of JSON Lines, null is empty.
 
     `answers` is one cell: `TYPE DATA` of each record, joined by `; `. Lines end in CR LF, as RFC 4180 has it and
     spreadsheets write it; every csv reader takes it. UTF-8 without a byte order mark, which would become a part of
@@ -75,30 +79,11 @@ class Csv:
         self._stream = stream
         self._text = io.StringIO(newline="")
         self._writer = csv.writer(self._text)
-        self._header: tuple[str, ...] | None = _COLUMNS
+        self._header: tuple[str, ...] | None = Result.__struct_fields__
 
     def write(self, results: list[Result]) -> None:
         self._write_header()
-        self._writer.writerows(
-            [
-                (
-                    result.index,
-                    result.input,
-                    result.name,
-                    result.type,
-                    result.status,
-                    "; ".join([f"{record.type} {record.data}" for record in result.answers]),
-                    result.nameserver,
-                    result.transport,
-                    result.attempts,
-                    result.elapsed,
-                    result.engine,
-                    result.backend,
-                    result.error,
-                )
-                for result in results
-            ]
-        )
+        self._writer.writerows(map(_cells, results))
         self._flush()
 
     def close(self) -> None:
@@ -118,7 +103,7 @@ class Csv:
 
 
 class Text:
-    """One line a result for people and grep: input, type, status, then the answers or what is wrong; tabs between."""
+    """Text for people and grep, one line a result: input, type, status, then the answers or the error; tabs between."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -132,7 +117,7 @@ class Text:
 
 
 class Table:
-    """A table for people, shown when the report is closed.
+    """Table for people, shown when the writer is closed.
 
     It holds no more than `PAGE` rows: of a longer run each thousand is shown as a table of its own, as it fills.
     """
@@ -172,7 +157,7 @@ class Table:
 
 
 class Auto:
-    """A table of a short run, text of a longer one: held back until it is known which."""
+    """Table of a short run, text of a longer one: held back until it is known which."""
 
     SHORT = 100
 
@@ -198,7 +183,7 @@ class Auto:
 
 
 def visible(text: str) -> str:
-    """The text with everything that could move the cursor, break the line or turn its direction written as an escape.
+    """Return the text with all that could move the cursor, break the line or turn its direction written as an escape.
 
     A list of hosts may come from anywhere, and so may what a nameserver says.
     """
@@ -212,11 +197,6 @@ _REPORTS: dict[str, type[JsonLines | Csv | Text | Table | Auto]] = {
     "jsonl": JsonLines,
     "csv": Csv,
 }
-
-_COLUMNS = (
-    *("index", "input", "name", "type", "status", "answers", "nameserver", "transport", "attempts", "elapsed"),
-    *("engine", "backend", "error"),
-)
 
 # Controls (C0, DEL, C1), line and paragraph separators, embeddings, overrides and isolates of direction (UAX 9), and
 # surrogates, which no encoding has. Joiners stay: names in Persian and some emoji are written with them.
@@ -232,6 +212,11 @@ _COLOURS = {
 
 # Characters of a line that a table shows: no name is longer, and one that is would fill the screen.
 _LONGEST_HOST = 255
+
+
+def _cells(result: Result) -> list[object]:
+    answers = "; ".join([f"{record.type} {record.data}" for record in result.answers])
+    return [answers if value is result.answers else value for value in msgspec.structs.astuple(result)]
 
 
 def _outcome(result: Result) -> str:

@@ -4,8 +4,8 @@ Six octets a lookup stand for the whole file: a hash of its input and type, its 
 is enough to tell another list from the one that the file was made with, and to count. Nothing here writes; the file
 itself is in resume.py.
 
-The one thing to know before changing anything here: ten million lines pass through `Kept.add`. Nothing but the loops
-that are there may run Python code for each line, and no object may be kept for one.
+Ten million lines pass through `Kept.add`: nothing but the loops that are there may run Python code for each line, and
+no object may be kept for one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from resolver.model import ANSWERED, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from resolver.input.hosts import Lookups
+    from resolver.input.hosts import LookupSource
     from resolver.model import Query, Result
 
 UNANSWERED = "unanswered"  # every status but those of ANSWERED
@@ -42,11 +42,11 @@ _SHORTEST, _IN_FLIGHT = 100, 1_000_000
 
 
 class Other(ValueError):
-    """The input is not the one that the file was made with."""
+    """Error: the input is not the one that the file was made with."""
 
 
-class Row(msgspec.Struct, gc=False):
-    """The part of a line that is read: the rest of it is skipped in C."""
+class KeptRow(msgspec.Struct, gc=False):
+    """Part of a line that is read; the rest of it is skipped in C."""
 
     index: Annotated[int, msgspec.Meta(ge=0)]
     input: str
@@ -54,11 +54,11 @@ class Row(msgspec.Struct, gc=False):
     status: str
 
 
-_DECODER = msgspec.json.Decoder(Row)
+_DECODER = msgspec.json.Decoder(KeptRow)
 
 
 class Lines:
-    """The whole lines of a file of results, in blocks; to be gone through once.
+    """Whole lines of a file of results, in blocks; to be gone through once.
 
     read: gives the next octets, no more than so many; b"" at the end.
     end: octets of the whole lines given so far, line feeds included. checksum: CRC-32 of all that was read.
@@ -86,7 +86,7 @@ class Lines:
             if len(self.tail) > _LONGEST:
                 raise _foreign(self._path, "a line is longer than any result")
 
-    def rows(self) -> Iterator[list[Row]]:
+    def rows(self) -> Iterator[list[KeptRow]]:
         """Decode the lines, a block of them at a time. Raises ValueError where one is no result."""
         for lines in self:
             rows = rows_of(lines)
@@ -94,8 +94,8 @@ class Lines:
                 raise _foreign(self._path, f"octet {self._wrong(lines)} begins a line that is no result")
             yield rows
 
-    def last(self) -> Row | None:
-        """The last line, where it is whole but for its line feed; None where it is torn, or there is none.
+    def last(self) -> KeptRow | None:
+        """Return the last line, where it is whole but for its line feed; None where it is torn, or there is none.
 
         Raises ValueError where it is no part of a result either.
         """
@@ -117,7 +117,7 @@ class Lines:
         return at
 
 
-def rows_of(lines: bytes) -> list[Row] | None:
+def rows_of(lines: bytes) -> list[KeptRow] | None:
     """Decode whole lines; None where one of them is no result."""
     try:
         rows = _DECODER.decode_lines(lines)
@@ -151,7 +151,7 @@ class Kept:
         """One more than the highest index."""
         return len(self._marks)
 
-    def add(self, rows: Sequence[Row], octets: int) -> None:
+    def add(self, rows: Sequence[KeptRow], octets: int) -> None:
         """Take these lines of a run whose results have so many octets.
 
         Raises ValueError where an index stands in it twice, or cannot stand in a file of its length.
@@ -180,7 +180,7 @@ class Kept:
             code[index] = codes[row.status]
 
     def settle(self) -> None:
-        """All lines were added: find out which of them stay."""
+        """Find out which lines stay, after all were added."""
         unanswered = UNANSWERED in self._redo
         redone = {
             code
@@ -211,16 +211,16 @@ class Kept:
         return index < self.end and self._state[index] == KEPT
 
     def next_open(self, index: int) -> int:
-        """The first lookup from this index on that is to be asked."""
+        """Return the first lookup from this index on that is to be asked."""
         found = self._state.find(OPEN, index)
         return max(index, self.end) if found < 0 else found
 
     def status(self, index: int) -> str | None:
-        """The status that the file's line has; None where there is none."""
+        """Return the status that the file's line has; None where there is none."""
         return self._statuses[code - 1] if index < self.end and (code := self._code[index]) else None
 
     def replace(self, index: int) -> None:
-        """A new line takes the place of the file's, if it has one."""
+        """Note that a new line takes the place of the file's, if it has one."""
         if index < self.end:
             self._state[index] = REPLACED
 
@@ -251,12 +251,12 @@ class Kept:
 
 
 class Remaining:
-    """The lookups of a run without those that a file holds: the Lookups that a batch reads (hosts.py).
+    """Lookups of a run without those that a file holds: the LookupSource that a batch reads (hosts.py).
 
     statuses: of the lookups that were passed over so far.
     """
 
-    def __init__(self, hosts: Lookups, kept: Kept) -> None:
+    def __init__(self, hosts: LookupSource, kept: Kept) -> None:
         self._hosts = hosts
         self._kept = kept
         self._queries: deque[Query] = deque()
@@ -265,7 +265,7 @@ class Remaining:
         self.statuses: Counter[str] = Counter()
 
     def take(self, n: int) -> tuple[list[Query], list[Result]] | None:
-        """The next lookups, as Hosts gives them. Raises Other where they are not the file's."""
+        """Take the next lookups, as Hosts gives them. Raises Other where they are not the file's."""
         for _ in range(_MOST):
             if self._queries or self._invalid:
                 break
@@ -283,22 +283,18 @@ class Remaining:
         invalid, self._invalid = self._invalid, []
         return [self._queries.popleft() for _ in range(min(n, len(self._queries)))], invalid
 
-    def waitable(self) -> int | None:
-        """The descriptor to wait on after a take that gave nothing."""
-        return None if self._queries else self._hosts.waitable()
-
     def stop(self) -> None:
-        """The run ends early."""
+        """End the run early."""
         self._stopped = True
         self._hosts.stop()
 
     def next_open(self, index: int) -> int:
-        """The first lookup from this index on that a result will come of."""
+        """Return the first lookup from this index on that a result will come of."""
         return self._kept.next_open(index)
 
     @property
     def passed_over(self) -> int:
-        """Lookups that were, so far."""
+        """Lookups that were passed over so far."""
         return self.statuses.total()
 
     @property
@@ -319,7 +315,7 @@ class Remaining:
         return self._hosts.lookups
 
     def position(self) -> tuple[int, int] | None:
-        """How much was read, and the whole."""
+        """Return how much was read, and the whole."""
         return self._hosts.position()
 
     def _left(self, lookups: list[Query] | list[Result]) -> list:  # type: ignore[type-arg]  # of the same kind
@@ -332,7 +328,7 @@ class Remaining:
 
 
 def statuses_of(words: Iterable[str]) -> set[str]:
-    """The statuses that these words name, in any case. Raises ValueError for a word that names none."""
+    """Return the statuses that these words name, in any case. Raises ValueError for a word that names none."""
     return {_status_of(word) for word in words}
 
 

@@ -1,4 +1,4 @@
-"""What standard error tells people: how far a run has come while it goes on, and its figures at the end.
+"""Progress of a run, for people, on standard error.
 
 The display draws only when it is told to, by `tick`, so it needs no thread and never draws in the middle of a line of
 results. It must never end a run: a terminal that is gone silences it and nothing else.
@@ -7,14 +7,12 @@ results. It must never end a run: a terminal that is gone silences it and nothin
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from resolver.model import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import TextIO
 
     import rich.progress
@@ -29,16 +27,17 @@ LOG_INTERVAL = 10.0  # seconds between two lines where standard error is no term
 _ERASE = "\r\x1b[2K"  # to the first column, and erase the line (ECMA-48 EL)
 
 
-class Progress:
-    """One line that says how far a run has come, drawn ten times a second at most.
+class ProgressLine:
+    """Line that says how far a run has come, drawn ten times a second at most.
 
-    `total_known` tells how much of the input has been read, as (part, whole) in any one unit: lookups, or octets of the
-    list. None where that is not known (a pipe); then the line has no share and no time left.
-
-    Where the stream is no terminal, that is a plain line every ten seconds.
+    Where the stream is no terminal, it is a plain line every ten seconds.
     Where the results go to the same terminal, `clear` before they are written; the next `tick` after draws again.
 
-    `standing` says more, in a few words: of workers elsewhere, how many there are.
+    Args:
+        total_known: Tells how much of the input has been read, as (part, whole) in any one unit: lookups, or octets of
+            the list. None: not known (a pipe); then the line has no share and no time left.
+        stream: Standard error.
+        standing: Says more, in a few words: of workers elsewhere, how many there are.
     """
 
     def __init__(
@@ -113,8 +112,8 @@ class Progress:
         failed = self._done - self._answered - self._nxdomain
         standing = f"{said}  " if (said := str(self._standing)) else ""
         return (
-            f"{share}{_clock(elapsed)}{remaining}  {_short(self._done / max(elapsed, 1e-3))}/s  {standing}"
-            f"{_short(self._answered)} answered {_short(self._nxdomain)} NXDOMAIN {_short(failed)} failed"
+            f"{share}{_clock(elapsed)}{remaining}  {short(self._done / max(elapsed, 1e-3))}/s  {standing}"
+            f"{short(self._answered)} answered {short(self._nxdomain)} NXDOMAIN {short(failed)} failed"
         )
 
     def _write(self, text: str) -> None:
@@ -125,83 +124,11 @@ class Progress:
             self._next = float("inf")
 
 
-class Summary(Protocol):
-    """The figures of a run, as `batch` counts them. `seconds` from the first host to the last result."""
-
-    @property
-    def engine(self) -> str: ...
-    @property
-    def backend(self) -> str: ...
-    @property
-    def hosts_read(self) -> int: ...
-    @property
-    def lookups(self) -> int: ...
-    @property
-    def results_written(self) -> int: ...
-    @property
-    def statuses(self) -> Mapping[str, int]: ...
-    @property
-    def queries_sent(self) -> int: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def lookups_per_second(self) -> float: ...
-    @property
-    def input_complete(self) -> bool: ...
-    @property
-    def ended(self) -> str: ...
-    @property
-    def note(self) -> str | None: ...
-
-
-def summary_lines(summary: Summary) -> str:
-    """The figures for people, each line with its line break."""
-    lines = [
-        f"{_count(summary.hosts_read, 'host')}, {_count(summary.lookups, 'lookup')}, "
-        f"{_count(summary.results_written, 'result')} in {_seconds(summary.seconds)}: "
-        f"{summary.lookups_per_second:,.0f} lookups a second ({summary.engine}, {summary.backend})"
-    ]
-    if summary.statuses:
-        ordered = sorted(summary.statuses.items(), key=lambda item: (-item[1], item[0]))
-        lines.append(", ".join(f"{status} {count:,}" for status, count in ordered))
-    if summary.lookups:
-        each = summary.queries_sent / summary.lookups
-        lines.append(f"{_count(summary.queries_sent, 'query', 'queries')} sent, {each:.2f} a lookup")
-    if summary.ended in _ENDED:
-        lines.append(_ENDED[summary.ended])
-    if not summary.input_complete:
-        lines.append("The input was not read to its end.")
-    if summary.note:
-        lines.append(summary.note)
-    if summary.lookups != summary.results_written:
-        lines.append(
-            f"BUG: {_count(summary.lookups, 'lookup')}, but {_count(summary.results_written, 'result')} written. "
-            "Each lookup must have one result: do not rely on this output, and please report this."
-        )
-    return "".join(f"{line}\n" for line in lines)
-
-
-def print_summary(summary: Summary, stream: TextIO) -> None:
-    """Write the figures for people."""
-    stream.write(summary_lines(summary))
-    stream.flush()
-
-
-def summary_json(summary: Summary) -> bytes:
-    """The figures as one line of JSON: the fields of the object (a Struct or a dataclass), in their order."""
-    return msgspec.json.encode(summary) + b"\n"
-
-
-_ENDED = {
-    "deadline": "The deadline (--timeout) ended the run; what was not done is reported as DEADLINE.",
-    "cancelled": "The run was interrupted; what was not done is reported as CANCELLED.",
-}
-
 _monotonic = time.monotonic  # looked up once: `tick` is called between all batches
 
 
 def _bar(stream: TextIO, started: float) -> tuple[rich.progress.Progress, Console]:
-    """What draws the line, and the console that knows how wide and how colourful the stream's terminal is."""
+    """Return what draws the line, and the console that knows the width and the colours of the stream's terminal."""
     from rich import progress
     from rich.console import Console
     from rich.table import Column
@@ -228,8 +155,8 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
-def _short(number: float) -> str:
-    """Up to 9,999 as it is, above that three digits: 12.3k, 123k, 1.23M. A line has no room for more."""
+def short(number: float) -> str:
+    """Write a number up to 9,999 as it is, above that in three digits: 12.3k, 123k, 1.23M."""
     if number < 9999.5:
         return f"{number:,.0f}"
     thousands = 0
@@ -237,11 +164,3 @@ def _short(number: float) -> str:
         number /= 1000
         thousands += 1
     return f"{number:#.3g}".removesuffix(".") + " kMG"[thousands]
-
-
-def _count(number: int, one: str, several: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else several or one + 's'}"
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds < 100 else f"{seconds:,.0f} s"

@@ -5,14 +5,13 @@ on: results go into FILE.resume, and at the end FILE.resume.new is written, from
 FILE's place. Whatever ends the run before leaves FILE whole; what FILE.resume holds by then is made a part of it when
 it is next resumed.
 
-The one thing to know before changing anything here: a kill may come between any two calls to the system. FILE.resume
-begins with the length and the checksum of the FILE that it belongs to, so that it never becomes a part of another.
+A kill may come between any two calls to the system. FILE.resume begins with the length and the checksum of the FILE
+that it belongs to, so that it never becomes a part of another.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import heapq
 import os
 import stat
@@ -24,22 +23,23 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+from resolver.output.files import lock
 from resolver.output.kept import UNDONE, Kept, Lines, Remaining, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from resolver.batch import Summary
-    from resolver.input.hosts import Lookups
+    from resolver.input.hosts import LookupSource
     from resolver.input.sources import Source
     from resolver.model import Result
+    from resolver.output.summary import Summary
 
 _CHECKED = 1000  # lookups of a list that are compared at a time
 _FIRST = b'{"resumes":'
 
 
 class Belongs(msgspec.Struct, frozen=True):
-    """The first line of FILE.resume: which FILE it belongs to, and whether the lines of both are in input order."""
+    """First line of FILE.resume: which FILE it belongs to, and whether the lines of both are in input order."""
 
     resumes: int  # octets of the FILE
     checksum: int
@@ -68,23 +68,19 @@ def open_locked(path: str) -> BinaryIO:
         file.close()
 
 
-def lock(fd: int, path: str) -> None:
-    """Raise ValueError where another run has this file open to write it; else have it until it is closed."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ValueError(f"{path} is written by another run; wait for its end, or write to another file") from None
-    except OSError as error:
-        # A file system without locks: nobody can be kept out, and nobody need be.
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
-            raise
-
-
 class Resumed:
-    """A file of results that a run goes on with. `stream` takes the results, once `begin` was called.
+    """File of results that a run goes on with; as a context it closes what it opened.
 
-    redo: statuses that are asked again. ordered: the file is to be in input order. A context that closes
-    what it opened. Raises OSError, and ValueError for a file that cannot be resumed; it is as it was then.
+    `stream` takes the results, once `begin` was called.
+
+    Args:
+        path: The file.
+        redo: Statuses that are asked again.
+        ordered: The file is to be in input order.
+
+    Raises:
+        OSError: It cannot be opened or read.
+        ValueError: It cannot be resumed; it is as it was then.
     """
 
     def __init__(self, path: str, redo: Collection[str], *, ordered: bool) -> None:
@@ -111,7 +107,7 @@ class Resumed:
         self._dropped: Counter[tuple[str, str]] = Counter()
         self.stream: BinaryIO = self._file
 
-    def check(self, lists: Sequence[Source], lookups: Callable[[Sequence[Source]], Lookups]) -> None:
+    def check(self, lists: Sequence[Source], lookups: Callable[[Sequence[Source]], LookupSource]) -> None:
         """Compare the lists as far as they can be read twice. Raises Other where they are not the file's.
 
         lookups: what reads them. A pipe, and what comes after one, is compared as the run reads it.
@@ -128,7 +124,7 @@ class Resumed:
         if len(again) == len(lists):
             self.kept.check_length(reading.lookups)
 
-    def begin(self, hosts: Lookups) -> Lookups:
+    def begin(self, hosts: LookupSource) -> LookupSource:
         """Make the file ready to be written to; returns the lookups that are left. Raises OSError."""
         lines = self._lines
         if self._replaces:
@@ -297,7 +293,7 @@ def _as_if(old: BinaryIO, new: BinaryIO) -> None:
 
 
 def _checksum(file: BinaryIO) -> tuple[int, int]:
-    """How many octets a file has, and their checksum."""
+    """Return how many octets a file has, and their checksum."""
     file.seek(0)
     lines = Lines(file.read, "")
     for _ in lines:
@@ -306,7 +302,7 @@ def _checksum(file: BinaryIO) -> tuple[int, int]:
 
 
 def _standing(lines: Lines, stands: Callable[[int], bool] | None = None) -> Iterator[bytes]:
-    """The lines whose index stands, in blocks; all of them where nothing is said of that. A torn last one is not."""
+    """Yield the lines whose index stands, in blocks; without `stands` all of them, but not a torn last one."""
     for block in lines:
         if stands is None:
             yield block
@@ -318,7 +314,7 @@ def _standing(lines: Lines, stands: Callable[[int], bool] | None = None) -> Iter
 
 
 def _in_order(old: Lines, new: Lines, stands: Callable[[int], bool]) -> Iterator[bytes]:
-    """The lines of both, each in order, in one order."""
+    """Yield the lines of both, each in order, in one order."""
     blocks = chain.from_iterable(map(_split, _standing(old, stands))), chain.from_iterable(map(_split, _standing(new)))
     lines = heapq.merge(*blocks, key=itemgetter(0))
     while some := b"".join([line for _, line in islice(lines, _CHECKED)]):
@@ -326,7 +322,7 @@ def _in_order(old: Lines, new: Lines, stands: Callable[[int], bool]) -> Iterator
 
 
 def _split(block: bytes) -> list[tuple[int, bytes]]:
-    """The lines of a block that was read before, each with its index."""
+    """Return the lines of a block that was read before, each with its index."""
     lines = [line + b"\n" for line in block.split(b"\n")]
     return [(row.index, line) for row, line in zip(rows_of(block) or [], lines, strict=False)]
 

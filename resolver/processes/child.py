@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from resolver.engines.base import Backend, Engine
     from resolver.model import Query, Result
     from resolver.processes.protocol import FromChild
-    from resolver.wire.oneway import Sent
+    from resolver.wire.oneway import SendCounts
 
 LULL = 0.05  # seconds: the longest that a stop goes unseen,
 HUNGRY = 0.01  # and queries that came, where there are no others
@@ -80,11 +80,11 @@ def _serve(pipe: Pipe, engine: Engine, backend: Backend) -> None:
         pipe.send(Left([]))
         return
     tally = None
-    if begin.forgetful:
-        from resolver.wire.oneway import Forgetful, Sent
+    if begin.one_way:
+        from resolver.wire.oneway import SendCounts, SendOnly
 
-        tally = Sent([0], [0], [])
-        backend = Forgetful(tally)
+        tally = SendCounts()
+        backend = SendOnly(tally)
     else:
         from resolver.wire import Wire
 
@@ -102,7 +102,7 @@ class Feed:
     What arrived last is last in `_waiting`; what the engine took and has not delivered stands in `_open`.
     """
 
-    def __init__(self, pipe: Pipe, tally: Sent | None, *, packed: bool) -> None:
+    def __init__(self, pipe: Pipe, tally: SendCounts | None, *, packed: bool) -> None:
         self._pipe = pipe
         self._packed = packed
         self._tally = tally
@@ -224,8 +224,8 @@ class Feed:
             self._pack(results[:half])
             self._pack(results[half:])
 
-    def _report(self, tally: Sent) -> None:
-        (sent,), (failed,) = tally.sent, tally.failed
+    def _report(self, tally: SendCounts) -> None:
+        sent, failed = tally.sent, tally.failed
         before = self._reported
         if (sent, failed) != before:
             self._reported = sent, failed
@@ -298,7 +298,7 @@ def _watch(pipe: int, parent: int) -> None:
 
 def _load(engine: str, backend: str) -> tuple[Engine, Backend]:
     """The engine, under the name that the parent's results have, and the backend."""
-    from resolver.__main__ import prepare
+    from resolver.bootstrap import prepare
 
     prepare(engine)
     from resolver import engines

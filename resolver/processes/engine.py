@@ -100,9 +100,9 @@ class _Run:
         self._vain = 0  # and before any gave a result
         # The first child loads the package while we do.
         self._crew.hire()
-        from resolver.wire.oneway import Forgetful
+        from resolver.wire.oneway import SendOnly
 
-        self._tally = backend.tally if isinstance(backend, Forgetful) else None
+        self._tally = backend.counts if isinstance(backend, SendOnly) else None
 
     def work(self) -> None:
         """Hand out and gather until all is done or the run is over. Raises RuntimeError where the children cannot."""

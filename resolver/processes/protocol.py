@@ -31,7 +31,7 @@ class Begin(msgspec.Struct, tag="begin"):
 
     policy: Policy
     parties: int
-    forgetful: bool
+    one_way: bool
     packed: bool
 
 

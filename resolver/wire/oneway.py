@@ -1,4 +1,4 @@
-"""Fire and forget on the wire: every query is sent once, and nothing is awaited, matched or remembered.
+"""One-way queries on the wire: every query is sent once, and nothing is awaited, matched or remembered.
 
 It has the face of a channel, so every engine drives it unchanged: it is idle as soon as the last query went out.
 """
@@ -9,6 +9,8 @@ import math
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from resolver import wire
 from resolver.congestion import TokenBucket, Window
@@ -27,28 +29,28 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
 
 
-class Sent(NamedTuple):
-    """How many queries went out, how many the local side refused to send, and the last reason."""
+class SendCounts(msgspec.Struct):
+    """Queries that went out, queries that the local side refused to send, and why it refused the last one."""
 
-    sent: list[int]
-    failed: list[int]
-    reasons: list[str]
+    sent: int = 0
+    failed: int = 0
+    reasons: list[str] = []
 
     def add(self, sent: int, failed: int, reasons: list[str]) -> None:
-        """So many more, and the latest reason: of a volley in another process."""
-        self.sent[0] += sent
-        self.failed[0] += failed
-        self.reasons[:] = reasons or self.reasons
+        """Add the counts of another process."""
+        self.sent += sent
+        self.failed += failed
+        self.reasons = reasons or self.reasons
 
 
-class Forgetful(NamedTuple):
-    """The backend wire, for queries whose replies nobody waits for. `tally` is filled in as they go out."""
+class SendOnly(NamedTuple):
+    """Backend wire for queries whose replies nobody waits for. `counts` is filled in as they go out."""
 
-    tally: Sent
+    counts: SendCounts
     name: str = "wire"
 
     def prepare(self, policy: Policy) -> Policy:
-        """As wire does. Raises ValueError for nameservers that are not asked over UDP: a connection is waiting."""
+        """Prepare the policy as wire does. Raises ValueError for nameservers over TCP: a connection is waiting."""
         policy = wire.backend.prepare(policy)
         for nameserver in policy.nameservers:
             if nameserver.transport != "udp":
@@ -57,18 +59,20 @@ class Forgetful(NamedTuple):
 
     def channel(
         self, queries: Queries, policy: Policy, engine: str, watch: Callable[[int, bool, bool], None]
-    ) -> Volley:
-        """A volley at the policy's nameservers."""
-        return Volley(queries, policy, watch, self.tally)
+    ) -> OneWayChannel:
+        """Open the sockets to the policy's nameservers."""
+        return OneWayChannel(queries, policy, watch, self.counts)
 
 
-class Volley:
-    """One socket a nameserver, asked in turn, batch by batch, at the policy's rate."""
+class OneWayChannel:
+    """Sockets, one a nameserver, asked in turn, batch by batch, at the policy's rate."""
 
-    def __init__(self, queries: Queries, policy: Policy, watch: Callable[[int, bool, bool], None], tally: Sent) -> None:
+    def __init__(
+        self, queries: Queries, policy: Policy, watch: Callable[[int, bool, bool], None], counts: SendCounts
+    ) -> None:
         self._queries = queries
         self._watch = watch
-        self._tally = tally
+        self._counts = counts
         self._servers = [
             Server(number, nameserver, Window(policy.in_flight, math.inf))
             for number, nameserver in enumerate(policy.nameservers)
@@ -80,7 +84,7 @@ class Volley:
         self._dry = False  # the last flush sent nothing
         self._exhausted = False
 
-    def __enter__(self) -> Volley:
+    def __enter__(self) -> OneWayChannel:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,11 +94,11 @@ class Volley:
 
     @property
     def idle(self) -> bool:
-        """All went out."""
+        """All queries went out."""
         return self._exhausted and self._blocked is None
 
     def flush(self) -> list[Result]:
-        """Send the next batch, as far as pace and kernel allow. There are never results."""
+        """Send the next batch, as far as rate and kernel allow. There are never results."""
         if self._blocked is not None:
             return []
         self._dry = True
@@ -119,14 +123,14 @@ class Volley:
         return []
 
     def drain(self, fd: int) -> None:
-        """The kernel takes more again."""
+        """Go on: the kernel takes more again."""
         if self._blocked is not None and self._blocked[1].fd == fd:
             server, _, messages = self._blocked
             self._unblock()
             self._send(server, messages)
 
     def timeout(self) -> float:
-        """Seconds until the pace allows the next query; infinite where there is none to send, or the kernel is full."""
+        """Return the seconds until the rate allows the next query; infinite: there is none, or the kernel is full."""
         if self._blocked is not None:
             return math.inf
         paced = self._bucket.wait() if self._bucket else 0.0
@@ -136,12 +140,12 @@ class Volley:
         try:
             link = self._link(server)
         except OSError as error:
-            self._tally.failed[0] += len(messages)
+            self._counts.failed += len(messages)
             self._reason(server, error)
             return
         outcome = link.send(messages)
-        self._tally.failed[0] += len(outcome.refused)
-        self._tally.sent[0] += len(messages) - len(outcome.unsent) - len(outcome.refused)
+        self._counts.failed += len(outcome.refused)
+        self._counts.sent += len(messages) - len(outcome.unsent) - len(outcome.refused)
         link.flow.sent += len(messages)
         if outcome.error is not None:
             self._reason(server, outcome.error)
@@ -150,7 +154,7 @@ class Volley:
             self._watch(link.fd, False, True)
 
     def _reason(self, server: Server, error: OSError) -> None:
-        self._tally.reasons[:] = [f"{server.text}: {(error.strerror or str(error)).lower()}"]
+        self._counts.reasons = [f"{server.text}: {(error.strerror or str(error)).lower()}"]
 
     def _link(self, server: Server) -> Datagram:
         link = self._links.get(server)

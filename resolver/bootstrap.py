@@ -1,0 +1,24 @@
+"""Preparing the process for an engine: the one place that monkey-patches.
+
+gevent's patching must come before what it patches is imported by anyone, so nothing of the package that waits is
+imported before `prepare` was called. Only programs of our own call it: the library never patches.
+"""
+
+from __future__ import annotations
+
+
+def prepare(engine: str) -> None:
+    """Make the process ready for a run on this engine, before anything else of the package is imported."""
+    if engine != "gevent":
+        return
+    try:
+        from gevent import events
+    except ImportError:
+        # The table of engines says so in a sentence, with the cure.
+        return
+    # gevent looks through all installed packages for plugins that want to know, once for each module it patches:
+    # up to a fifth of a second at every start, and this command has none. Whoever subscribed is still told.
+    events.notify_and_call_entry_points = events.notify
+    from gevent import monkey
+
+    monkey.patch_all()

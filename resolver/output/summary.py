@@ -1,0 +1,94 @@
+"""Figures of a run: counted in batch.py, written for people and as JSON here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+
+class Summary(msgspec.Struct):
+    """Figures of a run, in the order of the keys of `--summary`.
+
+    Attributes:
+        engine: The name of the engine.
+        backend: The name of the backend.
+        hosts_read: Hosts of the input, as far as it was read.
+        lookups: A lookup is a host with one record type.
+        results_written: Results that were handed over; unlike `lookups` it means a bug.
+        statuses: How many results each status has.
+        queries_sent: Queries, repeated ones included.
+        seconds: From the first host to the last result.
+        lookups_per_second: Results a second; where no reply is awaited, queries a second.
+        input_complete: The input was read to its end.
+        ended: `complete`, `deadline` or `cancelled`.
+        note: A sentence for people, where there is something to say.
+    """
+
+    engine: str
+    backend: str
+    hosts_read: int
+    lookups: int
+    results_written: int
+    statuses: dict[str, int]
+    queries_sent: int
+    seconds: float
+    lookups_per_second: float
+    input_complete: bool
+    ended: str
+    note: str | None = None
+
+
+def summary_lines(summary: Summary) -> str:
+    """Return the figures for people, each line with its line break."""
+    lines = [
+        f"{_count(summary.hosts_read, 'host')}, {_count(summary.lookups, 'lookup')}, "
+        f"{_count(summary.results_written, 'result')} in {_seconds(summary.seconds)}: "
+        f"{summary.lookups_per_second:,.0f} lookups a second ({summary.engine}, {summary.backend})"
+    ]
+    if summary.statuses:
+        ordered = sorted(summary.statuses.items(), key=lambda item: (-item[1], item[0]))
+        lines.append(", ".join(f"{status} {count:,}" for status, count in ordered))
+    if summary.lookups:
+        each = summary.queries_sent / summary.lookups
+        lines.append(f"{_count(summary.queries_sent, 'query', 'queries')} sent, {each:.2f} a lookup")
+    if summary.ended in _ENDED:
+        lines.append(_ENDED[summary.ended])
+    if not summary.input_complete:
+        lines.append("The input was not read to its end.")
+    if summary.note:
+        lines.append(summary.note)
+    if summary.lookups != summary.results_written:
+        lines.append(
+            f"BUG: {_count(summary.lookups, 'lookup')}, but {_count(summary.results_written, 'result')} written. "
+            "Each lookup must have one result: do not rely on this output, and please report this."
+        )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def print_summary(summary: Summary, stream: TextIO) -> None:
+    """Write the figures for people."""
+    stream.write(summary_lines(summary))
+    stream.flush()
+
+
+def summary_json(summary: Summary) -> bytes:
+    """Return the figures as one line of JSON, the fields in their order."""
+    return msgspec.json.encode(summary) + b"\n"
+
+
+_ENDED = {
+    "deadline": "The deadline (--timeout) ended the run; what was not done is reported as DEADLINE.",
+    "cancelled": "The run was interrupted; what was not done is reported as CANCELLED.",
+}
+
+
+def _count(number: int, one: str, several: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds < 100 else f"{seconds:,.0f} s"
