@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,13 +53,19 @@ class Outcome:
 
 @dataclass
 class Limit:
-    """What is asked of a case: a share of NOERROR, statuses that must not occur, seconds, octets."""
+    """What is asked of a case: a share of NOERROR, statuses that must not occur, seconds, octets, queries a lookup.
+
+    ideal: seconds for all lookups at best, besides what the command takes for one with the same words; `times` so much.
+    """
 
     share: float = 1.0
     never: tuple[str, ...] = ()
     seconds: float | None = None
     peak: int | None = None
     slowest: float | None = None
+    queries: float | None = None
+    ideal: float | None = None
+    times: float = 1.0
 
     def missed(self, outcome: Outcome) -> list[str]:
         """What was not met, in words."""
@@ -73,6 +79,8 @@ class Limit:
             found.append(f"{outcome.peak / MEGABYTE:.0f} MB")
         if self.slowest is not None and outcome.slowest > self.slowest:
             found.append(f"a lookup of {outcome.slowest:.1f} s")
+        if self.queries is not None and outcome.queries > self.queries * total:
+            found.append(f"{outcome.queries / total:.2f} queries a lookup")
         return found
 
     def __str__(self) -> str:
@@ -81,6 +89,7 @@ class Limit:
         parts += [] if self.seconds is None else [f"{self.seconds:.1f} s"]
         parts += [] if self.peak is None else [f"{self.peak / MEGABYTE:.0f} MB"]
         parts += [] if self.slowest is None else [f"each in {self.slowest:.1f} s"]
+        parts += [] if self.queries is None else [f"{self.queries:.2f} queries"]
         return ", ".join(parts)
 
 
@@ -97,6 +106,8 @@ class Case:
     words: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     nameservers: int = 0  # of one that is everywhere
+    alike: int = 1  # nameservers of this kind
+    beside_closed: bool = False  # and one more, whose port is closed
     descriptors: int | None = None
     sends: tuple[int, float] = (0, 0.0)
     reads: tuple[int, float] = (0, 0.0)
@@ -124,6 +135,7 @@ class Bench:
         except OSError as error:
             click.echo(f"{error}; cases 2 are left out")
             self._library = None
+        self._starts: dict[tuple[str, ...], float] = {}
 
     def able(self, case: Case) -> bool:
         """Is everything here that the case needs?"""
@@ -137,19 +149,35 @@ class Bench:
         if case.way == "tls":
             stream = Stream(**{**vars(stream), "certificate": str(self._directory / "both.pem")})
         limit = case.limit
-        with Scripted(case.udp, stream) as server:
+        if limit.ideal is not None:
+            limit = Limit(**{**vars(limit), "seconds": limit.times * (limit.ideal + self._start(case.words))})
+        with Scripted(case.udp, stream) as server, ExitStack() as others:
             if case.labels or stream.mixed:
                 _, plainly = plain_client(names(case.lookups, *case.labels), server.port, 2.0)
                 limit = Limit(**{**vars(limit), "seconds": plainly + 0.5})
             if case.closed:
                 server.close()
+            addresses = server.addresses(case.nameservers) or [server.over(case.way)]
+            addresses += [others.enter_context(Scripted(case.udp, stream)).over(case.way) for _ in range(1, case.alike)]
+            if case.beside_closed:
+                closed = others.enter_context(Scripted())
+                closed.close()
+                addresses.append(closed.over(case.way))
+            (self._directory / "nameservers").write_text("\n".join(addresses))
             return self._command(case, server, hosts, output), limit
 
+    def _start(self, words: tuple[str, ...]) -> float:
+        """Return the seconds that the command takes for one lookup with these words."""
+        if words not in self._starts:
+            hosts, output = self._directory / "one-host", self._directory / "one-result"
+            hosts.write_text("\n".join(names(1)))
+            with Scripted() as server:
+                (self._directory / "nameservers").write_text(server.udp)
+                self._starts[words] = self._command(Case("one", 1, words=words), server, hosts, output).seconds
+        return self._starts[words]
+
     def _command(self, case: Case, server: Scripted, hosts: Path, output: Path) -> Outcome:
-        nameserver = server.over(case.way)
-        if case.nameservers:
-            (self._directory / "nameservers").write_text("\n".join(server.addresses(case.nameservers)))
-            nameserver = f"@{self._directory / 'nameservers'}"
+        nameserver = f"@{self._directory / 'nameservers'}"
         command = [*RESOLVE, "run", str(hosts), "-n", nameserver, "-f", "jsonl", "-o", str(output), "-q", *case.words]
         command += ["--timeout", str(self._patience)]
         if case.way == "tls":
@@ -187,6 +215,8 @@ def cases(full: bool) -> Iterator[Case]:
     yield from streams(full)
     yield from refusals()
     yield from flows()
+    yield from far()
+    yield from shared(full)
     yield from many()
     yield Case("7 closed for 3 s", 30_000, Limit(0, ("ERROR",)), words=("--rate", "4000"), away=3.0)
     yield Case(
@@ -251,6 +281,29 @@ def flows() -> Iterator[Case]:
             yield Case(f"3 {name}", lookups, udp=udp)
 
 
+def far() -> Iterator[Case]:
+    """A long round trip and no loss: at most twice the time of a window that is always full, which takes three."""
+    for trip, words in [
+        *((trip, ()) for trip in (0.45, 0.55, 0.8, 1.2, 2.5)),
+        (0.1, ("--query-timeout", "0.3")),
+    ]:
+        limit = Limit(ideal=3 * trip, times=2)
+        yield Case(f"4 {trip} s away {' '.join(words)}", 3000, limit, Udp(latency=trip), words=words)
+
+
+def shared(full: bool) -> Iterator[Case]:
+    """Nameservers that take less than is asked, and all processes of a run ask them."""
+    slow = Udp(service=1 / 600, queue=100, latency=0.01)
+    for engine in ("gevent", "asyncio", "threads", "twisted", "processes", "redis"):
+        limit = Limit(queries=1.25, ideal=3000 / 600, times=1.5)
+        yield Case(f"5 600 queries a second, {engine}", 3000, limit, slow, words=("--engine", engine))
+    usual = Udp(service=1 / 3000, queue=100, latency=0.02, jitter=0.01, lost=0.01)
+    for engine, runs in (("gevent", 20), ("processes", 5)):
+        for _ in range(runs if full else 1):
+            name, words = f"5 three of 3,000 a second, one closed, {engine}", ("--engine", engine)
+            yield Case(name, 20_000, udp=usual, words=words, alike=3, beside_closed=True)
+
+
 def many() -> Iterator[Case]:
     """Many nameservers, few descriptors."""
     everywhere, partly = Udp(everywhere=True), Udp(everywhere=True, silent=0.3, refused=0.2)
@@ -275,7 +328,7 @@ def many() -> Iterator[Case]:
 def main(patterns: tuple[str, ...], full: bool, patience: float) -> None:
     """Look hosts up where nameservers, kernel and network misbehave, and compare with what is asked of each case."""
     failures = []
-    click.echo(f"{'case':<46} {'lookups':>7} {'s':>6} {'cpu':>6} {'MB':>4} {'queries':>7}  statuses; limit")
+    click.echo(f"{'case':<52} {'lookups':>7} {'s':>6} {'cpu':>6} {'MB':>4} {'queries':>7}  statuses; limit")
     with tempfile.TemporaryDirectory(prefix="misbehaving-") as name:
         bench = Bench(Path(name), patience)
         for case in cases(full):
@@ -287,7 +340,7 @@ def main(patterns: tuple[str, ...], full: bool, patience: float) -> None:
             failures += [f"{case.name}: {each}" for each in missed]
             statuses = " ".join(f"{status} {number}" for status, number in outcome.statuses.most_common())
             click.echo(
-                f"{case.name:<46} {case.lookups:>7} {outcome.seconds:>6.2f} {outcome.processor:>6.2f} "
+                f"{case.name:<52} {case.lookups:>7} {outcome.seconds:>6.2f} {outcome.processor:>6.2f} "
                 f"{outcome.peak / MEGABYTE:>4.0f} {outcome.queries / case.lookups:>7.2f}  {statuses}; "
                 f"{limit}{' MISSED' if missed else ''}"
             )

@@ -33,7 +33,9 @@ SERVER = Path(__file__).with_name("scripted_server.py")
 class Udp:
     """What becomes of datagrams.
 
-    reply: `whole`, `truncated` (empty, with TC), `none`. latency: seconds. lost: share of queries never answered.
+    reply: `whole`, `truncated` (empty, with TC), `none`. latency: seconds, and up to `jitter` more or fewer.
+    lost: share of queries never answered. service: seconds that each query takes, one after the other; where `queue`
+    wait already, a further one is dropped.
     whole_a_second: replies in a second that are whole; the rest are truncated.
     dead: the flows that are never answered: `first` (the first source port that is seen), `fourth` (the first, the
     fifth, the ninth, ... that is seen), `hashed` (a quarter of all ports). replies_a_port: then it falls silent.
@@ -42,7 +44,10 @@ class Udp:
 
     reply: str = "whole"
     latency: float = 0.0
+    jitter: float = 0.0
     lost: float = 0.0
+    service: float = 0.0
+    queue: int = 100
     whole_a_second: int | None = None
     dead: str | None = None
     replies_a_port: int | None = None

@@ -98,6 +98,7 @@ class Datagrams:
         self._dead: set[int] = set()
         self._second = 0
         self._whole = 0  # in that second
+        self._free = 0.0  # when all that waits will have been served
 
     def open(self, port: int) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -120,9 +121,18 @@ class Datagrams:
                 else:
                     (query, peer), to = self._socket.recvfrom(2048), b""
                 self._counts.udp += 1
-                reply = self._reply(query, peer[1], to)
-                if reply is not None:
-                    self._loop.later(self._settings.latency, self._send, reply, peer, to)
+                wait = self._serve()
+                reply = None if wait is None else self._reply(query, peer[1], to)
+                if wait is not None and reply is not None:
+                    self._loop.later(wait, self._send, reply, peer, to)
+
+    def _serve(self) -> float | None:
+        """Seconds until the reply to a query that has just come is there; None: the queue is full."""
+        settings, now = self._settings, time.monotonic()
+        if self._free - now > settings.queue * settings.service:
+            return None
+        self._free = max(now, self._free) + settings.service
+        return self._free - now + settings.latency + self._random.uniform(-settings.jitter, settings.jitter)
 
     def _reply(self, query: bytes, port: int, to: bytes) -> bytes | None:
         settings = self._settings
