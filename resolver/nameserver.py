@@ -160,6 +160,8 @@ def _of_line(text: str) -> Nameserver | None:
 
 
 def _of_file(path: str) -> list[Nameserver]:
+    if not path:
+        raise ValueError("'@' is no nameserver: no file follows the @")
     found = []
     try:
         with open(path, encoding="utf-8-sig", errors="replace") as file:
@@ -206,7 +208,7 @@ def _can_be_certified(name: str) -> bool:
 
 
 def _address(text: str, whole: str) -> tuple[str, int | None]:
-    bracketed = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?", text)
+    bracketed = re.fullmatch(r"\[([^\]]+)\](?::(.*))?", text)
     if bracketed:
         host, port = bracketed.groups()
     elif text.count(":") == 1:

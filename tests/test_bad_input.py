@@ -60,6 +60,8 @@ def test_numbers_must_be_above_zero(option: str) -> None:
         (["--order", "random"], "'random' is not one of 'completion', 'input'"),
         (["-n", "dns.example"], "'dns.example' is not an IP address; valid: ADDR, ADDR:PORT, [V6]:PORT"),
         (["-n", "192.0.2.1:0"], "'0' is not a port from 1 to 65535; valid: ADDR"),
+        (["-n", "[2001:db8::1]:53x"], "'53x' is not a port from 1 to 65535; valid: ADDR"),
+        (["-n", "@"], "'@' is no nameserver: no file follows the @"),
         (["-n", "quic://192.0.2.1"], "quic:// is not known; valid: ADDR"),
         (["-n", "https://192.0.2.1/dns-query"], "valid: udp://, tcp://, tls://"),
         (["-n", ""], "is no nameserver"),
