@@ -338,7 +338,7 @@ async def _apull(prepared: Plan) -> AsyncGenerator[Result, None]:
                     for result in emptied():
                         yield result
             except Exception as error:
-                batch.broke(error)
-        for _ in batch.rest():
+                batch.engine_failed(error)
+        for _ in batch.finish():
             for result in emptied():
                 yield result

@@ -89,8 +89,8 @@ class Batch:
         try:
             self._engine.run(self, self._policy, self._backend, self.deliver)
         except Exception as error:
-            self.broke(error)
-        for _ in self.rest():
+            self.engine_failed(error)
+        for _ in self.finish():
             pass
         return self.summary()
 
@@ -106,13 +106,13 @@ class Batch:
         return queries
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """The run ends now."""
-        return self._intake.over
+        return self._intake.ended
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         """Seconds that an engine may wait at most before it asks again."""
-        return self._intake.patience()
+        return self._intake.max_wait()
 
     def deliver(self, results: list[Result]) -> None:
         """Take these results; of a lookup that has one already, a further one is dropped."""
@@ -121,13 +121,13 @@ class Batch:
 
     # --- What the engine left.
 
-    def broke(self, error: Exception) -> None:
+    def engine_failed(self, error: Exception) -> None:
         """The engine raised. Raises the error again where it came from the hosts or the sink."""
         if error is self._unsunk or error is self._intake.failure:
             raise error
         self._broken = f"the engine broke: {type(error).__name__}: {error}"
 
-    def rest(self) -> Iterator[None]:
+    def finish(self) -> Iterator[None]:
         """Give every lookup without a result its own, a pause after each few, in which the sink may be emptied."""
         unfinished, self._open = sorted(self._open.values(), key=lambda query: query.index), {}
         now = time.monotonic()

@@ -34,7 +34,7 @@ import dns.reversename
 from resolver.attempts import Reply
 from resolver.descriptors import descriptors_left
 from resolver.engines import BACKENDS
-from resolver.engines.calling import CONCURRENCY
+from resolver.engines.blocking_workers import CONCURRENCY
 from resolver.engines.daemons import LEFT, Daemons
 from resolver.model import Record, Status
 

@@ -16,9 +16,9 @@ from gevent import monkey, pool, queue
 from gevent._hub_local import get_hub_if_exists
 
 from resolver.engines.base import CallBackend, PollBackend
-from resolver.engines.calling import CONCURRENCY, by_call
+from resolver.engines.blocking_workers import CONCURRENCY, run_blocking_workers
 from resolver.engines.daemons import LEFT
-from resolver.engines.polling import by_poll
+from resolver.engines.poll_loop import run_poll_loop
 from resolver.engines.watchers import Watchers
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ class Gevent(NamedTuple):
         with _hub():
             if isinstance(backend, PollBackend):
                 with Watchers() as poll:
-                    by_poll(poll, queries, policy, backend, self.name, deliver)
+                    run_poll_loop(poll, queries, policy, backend, self.name, deliver)
                 return
             assert isinstance(backend, CallBackend)
             limit = policy.concurrency or CONCURRENCY
             _make_room(limit + LEFT)
-            by_call(_Greenlets(), queue.Queue(), limit, queries, policy, backend, self.name, deliver)
+            run_blocking_workers(_Greenlets(), queue.Queue(), limit, queries, policy, backend, self.name, deliver)
 
 
 @contextmanager

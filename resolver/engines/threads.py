@@ -11,9 +11,9 @@ import select
 from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.engines.base import CallBackend, PollBackend
-from resolver.engines.calling import CONCURRENCY, by_call
+from resolver.engines.blocking_workers import CONCURRENCY, run_blocking_workers
 from resolver.engines.daemons import Daemons
-from resolver.engines.polling import by_poll
+from resolver.engines.poll_loop import run_poll_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,12 +32,12 @@ class Threads(NamedTuple):
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
         if isinstance(backend, PollBackend):
-            by_poll(select.poll(), queries, policy, backend, self.name, deliver)
+            run_poll_loop(select.poll(), queries, policy, backend, self.name, deliver)
             return
         assert isinstance(backend, CallBackend)
         limit = policy.concurrency or CONCURRENCY
         daemons = Daemons(limit)
-        by_call(daemons, queue.SimpleQueue(), limit + SPARE, queries, policy, backend, self.name, deliver)
+        run_blocking_workers(daemons, queue.SimpleQueue(), limit + SPARE, queries, policy, backend, self.name, deliver)
 
 
 engine = Threads()

@@ -16,7 +16,7 @@ from twisted.internet import defer, task
 from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
 from zope.interface import implementer  # type: ignore[import-untyped]
 
-from resolver.engines.awaiting import Workers, open_session
+from resolver.engines.async_workers import AsyncWorkers, open_session
 from resolver.engines.base import PollBackend
 
 try:
@@ -65,13 +65,13 @@ class _Turns:
         self.reactor = reactor
         self._queries = queries
         self._deliver = deliver
-        self._channel: Channel | Workers
+        self._channel: Channel | AsyncWorkers
         self._links: dict[int, _Link] = {}
         self._timer: Any = None
         self._soon = False
         self._failure: BaseException | None = None
 
-    def run(self, channel: Channel | Workers) -> None:
+    def run(self, channel: Channel | AsyncWorkers) -> None:
         """Run the reactor until all is done or the run is over. Raises what a turn raised."""
         self._channel = channel
         self.reactor.callWhenRunning(self._turn)
@@ -112,10 +112,10 @@ class _Turns:
         try:
             if results := self._channel.flush():
                 self._deliver(results)
-            if self._channel.idle or self._queries.over:
+            if self._channel.idle or self._queries.ended:
                 self.reactor.crash()  # the one way out of `run` after which a reactor can be run again
                 return
-            seconds = min(self._channel.timeout(), self._queries.patience())
+            seconds = min(self._channel.timeout(), self._queries.max_wait())
         except BaseException as error:  # as above
             self.fail(error)
         else:
@@ -156,7 +156,7 @@ class _Link:
 @contextlib.contextmanager
 def _channel(
     engine: str, turns: _Turns, queries: Queries, policy: Policy, backend: Backend
-) -> Iterator[Channel | Workers]:
+) -> Iterator[Channel | AsyncWorkers]:
     """The backend's own channel, or one of coroutines that await it."""
     if isinstance(backend, PollBackend):
         with backend.channel(queries, policy, engine, turns.watch) as channel:
@@ -178,7 +178,7 @@ def _channel(
 
     session = open_session(backend, policy, _promise)
     try:
-        yield Workers(
+        yield AsyncWorkers(
             queries,
             policy,
             session,

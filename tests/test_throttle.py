@@ -6,7 +6,7 @@ from resolver import Policy, Status
 from resolver.attempts import Reply
 from resolver.congestion import Round
 from resolver.congestion.window import FIRST
-from resolver.engines.lanes import Lanes
+from resolver.engines.throttle import Lanes
 from resolver.model import Query
 from resolver.nameserver import Nameserver
 

@@ -1,9 +1,9 @@
 """Lookups through a backend of the style `await`, in the shape of a channel: an engine that waits on one waits on both.
 
-Each lookup in flight is a worker: a coroutine that follows its tries, then takes the next query that may go (lanes.py).
-What to know before changing anything: only `flush`, which the engine calls, takes queries and hands out results. So a
-consumer that is slow stops it, workers find nothing at hand and end, and no more than the limit and `SPARE` are open.
-Nothing here knows an event loop: how a coroutine is started, and what sleeping is, comes from the engine.
+Each lookup in flight is a worker: a coroutine that follows its tries, then takes the next query that may go
+(throttle.py). Only `flush`, which the engine calls, takes queries and hands out results: a slow consumer stops it,
+workers find nothing at hand and end, and no more than the limit and `SPARE` are open. Nothing here knows an event
+loop: how a coroutine is started, and what sleeping is, comes from the engine.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from resolver.attempts import Tries, ask_async
 from resolver.engines.base import AwaitBackend, CallBackend
 from resolver.engines.daemons import Daemons
-from resolver.engines.lanes import LaneGate, Lanes
+from resolver.engines.throttle import LaneGate, Lanes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -34,7 +34,7 @@ SPARE = 64  # queries at hand beyond that, so that a worker goes on without wait
 ENOUGH = 32  # results for which the engine's turn comes at once
 
 
-class Workers:
+class AsyncWorkers:
     """The lookups of one run. `start` starts a coroutine; `wake`: there is something to flush.
 
     Whoever started the coroutines cancels them at the end, and closes the session.

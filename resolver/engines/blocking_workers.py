@@ -1,7 +1,7 @@
 """The loop of the engines that wait on a backend of the style `call`: workers of theirs, each of which blocks.
 
 The calling thread takes queries, hands them to the workers, and delivers what comes back, in batches; a worker follows
-the tries of one lookup, each when its nameserver has room for it (lanes.py). The one thing to know before changing
+the tries of one lookup, each when its nameserver has room for it (throttle.py). The one thing to know before changing
 anything: a worker may hang for longer than anyone wants to wait. The calling thread waits for results only, never for a
 worker, and at the end abandons those that are left.
 """
@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resolver.attempts import Tries, ask
-from resolver.engines.lanes import LaneGate, Lanes
+from resolver.engines.throttle import LaneGate, Lanes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CONCURRENCY = 128
 
 
-class Workers(Protocol):
+class BlockingWorkers(Protocol):
     """Who calls what blocks: Daemons, or green threads."""
 
     def submit(self, function: Callable[[], Result], done: Callable[[Any], None]) -> None:
@@ -38,7 +38,7 @@ class Workers(Protocol):
         """Abandon what still runs. No `done` is called any more."""
 
 
-class Box(Protocol):
+class ResultQueue(Protocol):
     """Where results come in: what queue.Queue is, or gevent's of that name."""
 
     def put(self, item: Any, /) -> None: ...
@@ -46,9 +46,9 @@ class Box(Protocol):
     def get(self, block: bool = True, timeout: float | None = None) -> Any: ...
 
 
-def by_call(
-    workers: Workers,
-    arrived: Box,
+def run_blocking_workers(
+    workers: BlockingWorkers,
+    arrived: ResultQueue,
     most: int,
     queries: Queries,
     policy: Policy,
@@ -78,23 +78,23 @@ def by_call(
             if exhausted and not outstanding:
                 return
             # Not 0: green threads need a pause to run in.
-            results = _come(arrived, max(queries.patience(), 0.0005))
+            results = _collect(arrived, max(queries.max_wait(), 0.0005))
             if results:
                 outstanding -= len(results)
                 deliver(results)
-            if queries.over:
+            if queries.ended:
                 return
     finally:
-        gate.over = True
+        gate.ended = True
         workers.close()
         session.close()
 
 
-def _come(arrived: Box, patience: float) -> list[Result]:
-    """What has come, waiting up to `patience` seconds for the first. Raises what a worker has met."""
+def _collect(arrived: ResultQueue, max_wait: float) -> list[Result]:
+    """What has come, waiting up to `max_wait` seconds for the first. Raises what a worker has met."""
     results: list[Result] = []
     try:
-        outcome = arrived.get(True, patience)
+        outcome = arrived.get(True, max_wait)
         while True:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -107,10 +107,10 @@ def _come(arrived: Box, patience: float) -> list[Result]:
 class _Gate(LaneGate):
     """Closed at the end of the run: a worker that was abandoned between two tries, or waits for the rate, ends here."""
 
-    over = False
+    ended = False
 
     def delay(self, tries: Tries) -> float:
-        if self.over:
+        if self.ended:
             raise _Abandoned
         return super().delay(tries)
 
