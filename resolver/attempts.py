@@ -116,20 +116,16 @@ class Tries:
         if best.status is Status.TIMEOUT:
             error = rule.silence(self._attempt, self._unread)
         heard = best.status not in (Status.TIMEOUT, Status.ERROR)
-        return Result(
-            query.index,
-            query.input,
-            query.name,
-            query.type,
+        return query.result(
             best.status,
-            best.answers,
-            best.nameserver if heard else None,
-            best.transport if heard else None,
-            query.attempts,
-            None if query.asked is None else round(self._clock() - query.asked, 6),
-            engine,
-            backend,
-            error,
+            engine=engine,
+            backend=backend,
+            answers=best.answers,
+            nameserver=best.nameserver if heard else None,
+            transport=best.transport if heard else None,
+            attempts=query.attempts,
+            elapsed=None if query.asked is None else round(self._clock() - query.asked, 6),
+            error=error,
         )
 
 

@@ -111,24 +111,44 @@ class Query(msgspec.Struct, gc=False, array_like=True):
     asked: float | None = None
     question: bytes | None = None
 
-    def unanswered(self, status: Status, error: str, engine: str, backend: str, now: float | None = None) -> Result:
-        """The result where no nameserver gave one. `now`: on the clock of `asked`; None: what it took is not told."""
+    def result(
+        self,
+        status: Status,
+        *,
+        engine: str,
+        backend: str,
+        answers: list[Record] | None = None,
+        nameserver: str | None = None,
+        transport: str | None = None,
+        attempts: int | None,
+        elapsed: float | None,
+        error: str | None,
+    ) -> Result:
+        """Return the result of this lookup."""
         return Result(
-            self.index,
-            self.input,
-            self.name,
-            self.type,
-            status,
-            [],
-            None,
-            None,
-            self.attempts,
-            # A thread that is left behind may have begun it after `now`.
-            None if self.asked is None or now is None else round(max(0.0, now - self.asked), 6),
-            engine,
-            backend,
-            error,
+            index=self.index,
+            input=self.input,
+            name=self.name,
+            type=self.type,
+            status=status,
+            answers=[] if answers is None else answers,
+            nameserver=nameserver,
+            transport=transport,
+            attempts=attempts,
+            elapsed=elapsed,
+            engine=engine,
+            backend=backend,
+            error=error,
         )
+
+    def unanswered(self, status: Status, error: str, engine: str, backend: str, now: float | None = None) -> Result:
+        """Return the result where no nameserver gave one.
+
+        now: seconds on the clock of `asked`; None: `elapsed` is not told.
+        """
+        # A thread that is left behind may have begun it after `now`.
+        elapsed = None if self.asked is None or now is None else round(max(0.0, now - self.asked), 6)
+        return self.result(status, engine=engine, backend=backend, attempts=self.attempts, elapsed=elapsed, error=error)
 
 
 class Record(msgspec.Struct, gc=False, frozen=True):
