@@ -21,20 +21,20 @@ import msgspec
 from resolver import engines
 from resolver.batch import Batch, Summary
 from resolver.dns.message import rdtype
-from resolver.engines.base import Remote
 from resolver.input.hosts import Hosts
 from resolver.input.sources import async_elements, elements, path, text_file
 from resolver.model import Result
 from resolver.nameserver import Nameserver
 from resolver.policy import Deadline, Policy
+from resolver.seam import ConditionalEngine, LimitedBackend, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TextIO
 
-    from resolver.engines.base import Backend, Engine
     from resolver.input.hosts import Lookups
     from resolver.input.sources import Source
+    from resolver.seam import Backend, Engine
     from resolver.wire.oneway import Forgetful
 
     Hostlike = str | ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -215,10 +215,10 @@ def plan(
                 raise ValueError(f"no-wait needs backend {forgetful.name}, not {backend}")
             asker = forgetful
         asked = record_types(types)
-        # What only some of them have to say: how the program must be made ready, and what can be asked at all.
-        for check, given in ((getattr(waiter, "check", None), asker), (getattr(asker, "check_types", None), asked)):
-            if check is not None:
-                check(given)
+        if isinstance(waiter, ConditionalEngine):
+            waiter.check(asker)
+        if isinstance(asker, LimitedBackend):
+            asker.check_types(asked)
         if lab:
             if policy.nameservers:
                 raise ValueError("lab is a nameserver of this run's own; it does not go with nameservers")

@@ -20,9 +20,9 @@ from resolver.model import ANSWERED, Query, Result, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from resolver.engines.base import Backend, Engine
     from resolver.input.hosts import Lookups
     from resolver.policy import Deadline, Policy
+    from resolver.seam import Backend, Engine
 
     Sink = Callable[[list[Result]], None]
 

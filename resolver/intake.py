@@ -1,6 +1,6 @@
 """Where the engine's queries come from: the hosts as they are read, until the deadline or a cancellation.
 
-An Intake is the Queries that an engine sees (engines/base.py). It never waits for input, and never lets an engine
+An Intake is the Queries that an engine sees (seam.py). It never waits for input, and never lets an engine
 wait for long, so that a silent pipe delays neither replies nor the end.
 """
 

@@ -20,6 +20,7 @@ from resolver.output.formats import Report, open_report
 from resolver.output.kept import Other
 from resolver.output.progress import Progress, print_summary, summary_json
 from resolver.output.resume import lock
+from resolver.seam import Remote
 from resolver.wire.oneway import Forgetful, Sent
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ def _display(plan: Plan, *, awaited: bool) -> Progress:
             return known
         return known[0] * (display.done + hosts.passed_over) // hosts.lookups, known[1]
 
-    display = Progress(position, sys.stderr, getattr(plan.engine, "standing", ""))
+    display = Progress(position, sys.stderr, plan.engine.standing if isinstance(plan.engine, Remote) else "")
     return display
 
 

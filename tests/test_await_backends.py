@@ -409,6 +409,7 @@ def test_workers_end_with_their_reason(lab: Lab) -> None:
 
     class Broken:
         name = "broken"
+        concurrency = 2
 
         def prepare(self, policy: Policy) -> Policy:
             return policy

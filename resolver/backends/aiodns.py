@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pycares import errno
 
-from resolver.attempts import Reply
+from resolver.attempts import ASYNC_CONCURRENCY, Reply
 from resolver.backends import aiodns_records as records
 from resolver.backends.aiodns_channel import Channel, Told
 from resolver.backends.plain import plainly
@@ -89,6 +89,8 @@ class Aiodns(NamedTuple):
 
 class Session:
     """The channels of a run, opened when they are first needed."""
+
+    concurrency = ASYNC_CONCURRENCY
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy

@@ -26,7 +26,6 @@ import msgspec
 from resolver.backends.descriptors import Descriptors
 from resolver.backends.dnspython_lookup import Lookup
 from resolver.backends.dnspython_messages import broken, conversation, heard, reply, tls_context
-from resolver.engines import DISTRIBUTION
 from resolver.model import Status
 from resolver.nameserver import system
 
@@ -57,7 +56,7 @@ class Dnspython(NamedTuple):
         if https is not None and not dns.query.have_doh:
             raise LookupError(
                 f"backend dnspython needs an HTTP library for {https.url}, which is not installed: "
-                f"pip install '{DISTRIBUTION}[doh]'"
+                "pip install 'resolve-dns[doh]'"
             )
         if policy.tls_ca is not None:
             try:

@@ -31,11 +31,9 @@ import dns.exception
 import dns.name
 import dns.reversename
 
-from resolver.attempts import Reply
+from resolver.attempts import BLOCKING_CONCURRENCY, Reply
+from resolver.daemons import LEFT, Daemons
 from resolver.descriptors import descriptors_left
-from resolver.engines import BACKENDS
-from resolver.engines.blocking_workers import CONCURRENCY
-from resolver.engines.daemons import LEFT, Daemons
 from resolver.model import Record, Status
 
 if TYPE_CHECKING:
@@ -70,7 +68,7 @@ class System(NamedTuple):
         if policy.nameservers:
             raise ValueError(
                 "a nameserver, a lab too, means nothing with backend system, which asks those of the system's "
-                f"configuration; backends that take one: {', '.join(each for each in BACKENDS if each != self.name)}"
+                "configuration; backends that take one: wire, dnspython, aiodns, twisted"
             )
         if policy.tls_ca is not None:
             raise ValueError("certificates mean nothing with backend system")
@@ -115,7 +113,7 @@ class Calls:
     """The calls of a run. As many at once as descriptors are left for: each takes two at most."""
 
     def __init__(self, policy: Policy) -> None:
-        at_once = (policy.concurrency or CONCURRENCY) + LEFT
+        at_once = (policy.concurrency or BLOCKING_CONCURRENCY) + LEFT
         self._daemons = Daemons(max(1, min(at_once, descriptors_left() // 2)))
         self._outcomes: dict[int, queue.SimpleQueue[Reply | BaseException]] = {}  # by the index of the lookup
 

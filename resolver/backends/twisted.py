@@ -16,13 +16,13 @@ from twisted.internet import defer, error, task
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
 from twisted.names.dns import DNSQueryTimeoutError
 
-from resolver.attempts import Reply
+from resolver.attempts import ASYNC_CONCURRENCY, Reply
 from resolver.backends.conversation import conversation
 from resolver.backends.descriptors import NONE_LEFT, Descriptors
 from resolver.backends.plain import plainly
 from resolver.backends.twisted_lookup import Lookup
 from resolver.backends.twisted_protocols import SILENCE, Connection, Datagrams, Failed, Question, sentence
-from resolver.engines.twisted import running_reactor
+from resolver.backends.twisted_reactor import running_reactor
 from resolver.model import Status
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class Twisted(NamedTuple):
 
 class Session:
     """The sockets and connections of a run."""
+
+    concurrency = ASYNC_CONCURRENCY
 
     def __init__(self, reactor: Any, policy: Policy) -> None:
         self._reactor = reactor

@@ -22,6 +22,7 @@ from resolver.compare.figures import Figures, Tally
 from resolver.compare.spec import Spec, read_spool
 from resolver.compare.watch import CHILD, ChildFailed, Interrupted, Patience, watch
 from resolver.input.hosts import Hosts
+from resolver.seam import LimitedBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -121,8 +122,8 @@ def _prepared(backend: str, types: Sequence[str], policy: Policy) -> Policy:
     except ImportError:
         # Installed and broken: an error of its runs, not of the comparison.
         return policy
-    if (check_types := getattr(asker, "check_types", None)) is not None:
-        check_types(types)
+    if isinstance(asker, LimitedBackend):
+        asker.check_types(types)
     prepared: Policy = asker.prepare(policy)
     return prepared
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.compare.spec import Event, Spec
-    from resolver.engines.base import Backend, Engine, Queries
     from resolver.model import Result
     from resolver.policy import Policy
+    from resolver.seam import Backend, Engine, Queries
 
 
 def run(spec: Spec, tell: Callable[[Event], None]) -> Ended:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.distributed.outstanding import Order
-    from resolver.engines.base import Backend, Queries
     from resolver.model import Query, Result
     from resolver.policy import Policy
+    from resolver.seam import Backend, Queries
     from resolver.wire.oneway import Sent
 
 ALONE = 10.0  # seconds between two sentences that no worker is there

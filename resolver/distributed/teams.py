@@ -21,16 +21,17 @@ import msgspec
 from resolver import engines
 from resolver.processes.pool import Child, Spares
 from resolver.processes.protocol import Progress
+from resolver.seam import LimitedBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.distributed.payload import Chunk
-    from resolver.engines.base import Backend, Engine
     from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
     from resolver.processes.protocol import Block
+    from resolver.seam import Backend, Engine
     from resolver.wire.oneway import Sent
 
 SEATS = 2  # chunks for each slot that wait, or are not asked to their end yet
@@ -179,8 +180,8 @@ class Teams:
 
                 tally = Sent([0], [0], [])
                 backend = Forgetful(tally)
-            if (check := getattr(backend, "check_types", None)) is not None:
-                check({asked.type for asked in chunk.queries})
+            if isinstance(backend, LimitedBackend):
+                backend.check_types({asked.type for asked in chunk.queries})
             policy = backend.prepare(policy)
         except (ValueError, LookupError, OSError) as error:
             raise Unable(str(error)) from None

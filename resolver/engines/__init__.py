@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from resolver.engines.base import Backend, Engine
+    from resolver.seam import Backend, Engine
 
 DISTRIBUTION = "resolve-dns"
 

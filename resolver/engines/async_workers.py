@@ -11,25 +11,23 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from resolver.attempts import Tries, ask_async
-from resolver.engines.base import AwaitBackend, CallBackend
-from resolver.engines.daemons import Daemons
+from resolver.attempts import ASYNC_CONCURRENCY, Tries, ask_async
+from resolver.daemons import Daemons
 from resolver.engines.throttle import LaneGate, Lanes
+from resolver.seam import AwaitBackend, CallBackend
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from resolver.attempts import AsyncSession, Reply, Session
-    from resolver.engines.base import Backend, Queries
     from resolver.model import Query, Result
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
+    from resolver.seam import Backend, Queries
 
     # Something to await in this loop, and how any other thread settles it.
     Promise = Callable[[], tuple[Awaitable[Reply], Callable[[Reply | BaseException], None]]]
 
-# The most lookups in flight where neither the user nor the session names a number. More only makes libraries slower.
-CONCURRENCY = 300
 SPARE = 64  # queries at hand beyond that, so that a worker goes on without waiting for the engine's next turn
 ENOUGH = 32  # results for which the engine's turn comes at once
 
@@ -58,8 +56,7 @@ class AsyncWorkers:
         self._start = start
         self._sleep = sleep
         self._wake = wake
-        usual: int = getattr(session, "concurrency", CONCURRENCY)
-        self._limit = policy.concurrency or usual
+        self._limit = policy.concurrency or session.concurrency
         self._lanes = Lanes(policy, self._limit)
         self._gate = LaneGate(policy, self._lanes)
         self._running = 0
@@ -122,7 +119,7 @@ def open_session(backend: Backend, policy: Policy, promise: Promise) -> AsyncSes
     if isinstance(backend, AwaitBackend):
         return backend.open_async(policy)
     if isinstance(backend, CallBackend):
-        return InThreads(backend.open(policy), policy.concurrency or CONCURRENCY, promise)
+        return InThreads(backend.open(policy), policy.concurrency or ASYNC_CONCURRENCY, promise)
     raise TypeError(f"backend {backend.name} cannot be awaited")
 
 
@@ -130,6 +127,7 @@ class InThreads:
     """A blocking session as one to be awaited: each call on a daemon thread, since nobody can cancel it."""
 
     def __init__(self, session: Session, limit: int, promise: Promise) -> None:
+        self.concurrency = limit
         self._session = session
         self._promise = promise
         self._daemons = Daemons(limit)

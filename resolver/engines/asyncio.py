@@ -14,15 +14,15 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resolver.engines.async_workers import AsyncWorkers, open_session
-from resolver.engines.base import PollBackend
+from resolver.seam import PollBackend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 
     from resolver.attempts import Reply
-    from resolver.engines.base import Backend, Channel, Queries
     from resolver.model import Result
     from resolver.policy import Policy
+    from resolver.seam import Backend, Channel, Queries
 
 
 class Asyncio(NamedTuple):

@@ -19,13 +19,9 @@ from resolver.engines.throttle import LaneGate, Lanes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.engines.base import CallBackend, Queries
     from resolver.model import Query, Result
     from resolver.policy import Policy
-
-# Lookups in flight where the user names no number. A blocking backend costs half a millisecond of the interpreter for
-# each lookup: where a reply takes 60 ms, so many keep it busy, and more only make its threads fight over it.
-CONCURRENCY = 128
+    from resolver.seam import CallBackend, Queries
 
 
 class BlockingWorkers(Protocol):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.engines.base import PollBackend, Queries
     from resolver.model import Result
     from resolver.policy import Policy
+    from resolver.seam import PollBackend, Queries
 
 
 class Poll(Protocol):

@@ -10,17 +10,18 @@ import queue
 import select
 from typing import TYPE_CHECKING, NamedTuple
 
-from resolver.engines.base import CallBackend, PollBackend
-from resolver.engines.blocking_workers import CONCURRENCY, run_blocking_workers
-from resolver.engines.daemons import Daemons
+from resolver.attempts import BLOCKING_CONCURRENCY
+from resolver.daemons import Daemons
+from resolver.engines.blocking_workers import run_blocking_workers
 from resolver.engines.poll_loop import run_poll_loop
+from resolver.seam import CallBackend, PollBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.engines.base import Backend, Queries
     from resolver.model import Result
     from resolver.policy import Policy
+    from resolver.seam import Backend, Queries
 
 SPARE = 32  # lookups that wait in the queue: a thread goes on with one before the calling thread has its turn
 
@@ -35,7 +36,7 @@ class Threads(NamedTuple):
             run_poll_loop(select.poll(), queries, policy, backend, self.name, deliver)
             return
         assert isinstance(backend, CallBackend)
-        limit = policy.concurrency or CONCURRENCY
+        limit = policy.concurrency or BLOCKING_CONCURRENCY
         daemons = Daemons(limit)
         run_blocking_workers(daemons, queue.SimpleQueue(), limit + SPARE, queries, policy, backend, self.name, deliver)
 

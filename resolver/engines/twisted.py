@@ -9,15 +9,15 @@ the same reason ours takes no signals and does not claim to be the process' I/O 
 from __future__ import annotations
 
 import contextlib
-import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet import defer, task
 from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
 from zope.interface import implementer  # type: ignore[import-untyped]
 
+from resolver.backends.twisted_reactor import HERE, running_reactor
 from resolver.engines.async_workers import AsyncWorkers, open_session
-from resolver.engines.base import PollBackend
+from resolver.seam import PollBackend
 
 try:
     from twisted.internet.epollreactor import EPollReactor as _Base
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from resolver.attempts import Reply
-    from resolver.engines.base import Backend, Channel, Queries
     from resolver.model import Result
     from resolver.policy import Policy
+    from resolver.seam import Backend, Channel, Queries
 
 
 class Twisted(NamedTuple):
@@ -45,17 +45,6 @@ class Twisted(NamedTuple):
             turns = _Turns(reactor, queries, deliver)
             with _channel(self.name, turns, queries, policy, backend) as channel:
                 turns.run(channel)
-
-
-def running_reactor() -> Any:
-    """The reactor of the run on this thread: what asyncio.get_running_loop is there. Raises LookupError without one."""
-    reactor = getattr(_HERE, "reactor", None)
-    if reactor is None:
-        raise LookupError("no run of the engine twisted on this thread")
-    return reactor
-
-
-_HERE = threading.local()
 
 
 class _Turns:
@@ -246,13 +235,13 @@ class _PrivateReactor(_Base):
 
 @contextlib.contextmanager
 def _reactor() -> Iterator[Any]:
-    before = getattr(_HERE, "reactor", None)
+    before = HERE.reactor
     reactor: Any = _PrivateReactor()  # type: ignore[no-untyped-call]
-    _HERE.reactor = reactor
+    HERE.reactor = reactor
     try:
         yield reactor
     finally:
-        _HERE.reactor = before
+        HERE.reactor = before
         reactor.close()
 
 

@@ -37,9 +37,9 @@ from resolver.processes.protocol import (
 )
 
 if TYPE_CHECKING:
-    from resolver.engines.base import Backend, Engine
     from resolver.model import Query, Result
     from resolver.processes.protocol import FromChild
+    from resolver.seam import Backend, Engine
     from resolver.wire.oneway import Sent
 
 LULL = 0.05  # seconds: the longest that a stop goes unseen,

@@ -15,8 +15,8 @@ from resolver.nameserver import system
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.engines.base import Channel, Queries
     from resolver.policy import Policy
+    from resolver.seam import Channel, Queries
 
 
 class Wire(NamedTuple):

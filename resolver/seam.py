@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from resolver.attempts import AsyncSession, Session
@@ -102,6 +102,14 @@ class AwaitBackend(Backend, Protocol):
         """Open a session in the event loop that is running."""
 
 
+@runtime_checkable
+class LimitedBackend(Backend, Protocol):
+    """A backend that cannot look up every record type."""
+
+    def check_types(self, types: Iterable[str]) -> None:
+        """Raises ValueError for a record type that it cannot look up."""
+
+
 class Engine(Protocol):
     """A way of waiting."""
 
@@ -113,8 +121,20 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class ConditionalEngine(Engine, Protocol):
+    """An engine that not every program can run."""
+
+    def check(self, backend: Backend) -> None:
+        """Raises ValueError where this program cannot run it with this backend, as it is."""
+
+
+@runtime_checkable
 class Remote(Protocol):
     """An engine whose work is done by workers elsewhere, whom it meets at a broker."""
+
+    @property
+    def standing(self) -> object:
+        """A text, as `str` gives it, that says which workers are there."""
 
     def at(self, url: str | None) -> Engine:
         """The engine for one run, at the broker of this address. Raises ValueError, LookupError or OSError."""
