@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from resolver.attempts import ASYNC_CONCURRENCY, Tries, ask_async
+from resolver.attempts import ASYNC_CONCURRENCY, Tries, broken
 from resolver.daemons import Daemons
-from resolver.engines.throttle import LaneGate, Lanes
+from resolver.engines.throttle import Throttle
 from resolver.seam import AwaitBackend, CallBackend
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ class AsyncWorkers:
         self._sleep = sleep
         self._wake = wake
         self._limit = policy.concurrency or session.concurrency
-        self._lanes = Lanes(policy, self._limit)
-        self._gate = LaneGate(policy, self._lanes)
+        self._throttle = Throttle(policy, self._limit)
         self._running = 0
         self._exhausted = False
         self._results: list[Result] = []
@@ -67,7 +66,7 @@ class AsyncWorkers:
     @property
     def idle(self) -> bool:
         """All queries were taken, and each has its result."""
-        return self._exhausted and not self._running and not self._lanes and not self._results
+        return self._exhausted and not self._running and not self._throttle and not self._results
 
     def flush(self) -> list[Result]:
         """Take queries for as many workers as may run; returns the results since the last call.
@@ -76,15 +75,15 @@ class AsyncWorkers:
         """
         if self._failure is not None:
             raise self._failure
-        room = self._limit + SPARE - self._running - len(self._lanes)
+        room = self._limit + SPARE - self._running - len(self._throttle)
         if room > 0 and not self._exhausted:
             queries = self._queries.take(room)
             if queries is None:
                 self._exhausted = True
             else:
-                self._lanes.extend(queries)
+                self._throttle.extend(queries)
         # Some loops let a coroutine begin at once, and it may take more of what is at hand, and end.
-        while self._running < self._limit and (query := self._lanes.take()) is not None:
+        while self._running < self._limit and (query := self._throttle.take()) is not None:
             self._running += 1
             self._start(self._work(query))
         results, self._results = self._results, []
@@ -95,16 +94,16 @@ class AsyncWorkers:
 
     def timeout(self) -> float:
         """Whoever finishes wakes the engine; what is at hand may have to wait for the nameserver's sake."""
-        return self._lanes.wait() if self._running < self._limit else math.inf
+        return self._throttle.wait() if self._running < self._limit else math.inf
 
     async def _work(self, query: Query | None) -> None:
-        session, gate, sleep = self._session, self._gate, self._sleep
+        session, throttle, sleep = self._session, self._throttle, self._sleep
         try:
             while query is not None:
                 tries = Tries(query, self._policy, query.index)
-                await ask_async(tries, session, gate, sleep)
+                await ask_async(tries, session, throttle, sleep)
                 self._results.append(tries.result(self._engine, self._backend))
-                query = self._lanes.take()
+                query = throttle.take()
                 if len(self._results) >= ENOUGH:
                     self._wake()
         except Exception as error:  # raised again in `flush`, where it ends the run
@@ -112,6 +111,27 @@ class AsyncWorkers:
         finally:
             self._running -= 1
             self._wake()
+
+
+async def ask_async(
+    tries: Tries, session: AsyncSession, throttle: Throttle, sleep: Callable[[float], Awaitable[object]]
+) -> None:
+    """Follow the tries of one lookup with an awaited backend; `sleep` is the event loop's."""
+    query = tries.query
+    try:
+        while tries.open:
+            while delay := throttle.delay(query, tries.target):
+                await sleep(delay)
+            nameserver, wait = tries.begin()
+            sent = throttle.sent(query, nameserver)
+            try:
+                reply = await session.ask(query, nameserver, wait)
+            except Exception as error:  # as in `ask`
+                reply = broken(error)
+            throttle.heard(sent, nameserver, reply)
+            tries.take(reply)
+    finally:
+        session.done(query)
 
 
 def open_session(backend: Backend, policy: Policy, promise: Promise) -> AsyncSession:

@@ -13,12 +13,13 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resolver.attempts import Tries, ask
-from resolver.engines.throttle import LaneGate, Lanes
+from resolver.attempts import Tries, broken
+from resolver.engines.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from resolver.attempts import Session
     from resolver.model import Query, Result
     from resolver.policy import Policy
     from resolver.seam import CallBackend, Queries
@@ -54,12 +55,11 @@ def run_blocking_workers(
 ) -> None:
     """Ask through these workers until all is done or the run is over; `most` lookups are handed to them at once."""
     session = backend.open(policy)
-    lanes = Lanes(policy, most, time.process_time)
-    gate = _Gate(policy, lanes)
+    throttle = Throttle(policy, most, time.process_time)
 
     def look_up(query: Query) -> Result:
         tries = Tries(query, policy, query.index)
-        ask(tries, session, gate)
+        ask(tries, session, throttle)
         return tries.result(engine, backend.name)
 
     outstanding, exhausted = 0, False
@@ -81,7 +81,7 @@ def run_blocking_workers(
             if queries.ended:
                 return
     finally:
-        gate.ended = True
+        throttle.close()
         workers.close()
         session.close()
 
@@ -100,16 +100,20 @@ def _collect(arrived: ResultQueue, max_wait: float) -> list[Result]:
         return results
 
 
-class _Gate(LaneGate):
-    """Closed at the end of the run: a worker that was abandoned between two tries, or waits for the rate, ends here."""
-
-    ended = False
-
-    def delay(self, tries: Tries) -> float:
-        if self.ended:
-            raise _Abandoned
-        return super().delay(tries)
-
-
-class _Abandoned(Exception):
-    """The run has ended without waiting for this lookup."""
+def ask(tries: Tries, session: Session, throttle: Throttle) -> None:
+    """Follow the tries of one lookup with a blocking backend."""
+    query = tries.query
+    try:
+        while tries.open:
+            while delay := throttle.delay(query, tries.target):
+                time.sleep(delay)
+            nameserver, wait = tries.begin()
+            sent = throttle.sent(query, nameserver)
+            try:
+                reply = session.ask(query, nameserver, wait)
+            except Exception as error:  # whatever a library raises is this lookup's result, and ends nothing else
+                reply = broken(error)
+            throttle.heard(sent, nameserver, reply)
+            tries.take(reply)
+    finally:
+        session.done(query)
