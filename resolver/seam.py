@@ -43,10 +43,10 @@ class Queries(Protocol):
         """Seconds that an engine may wait at most before it asks again, whatever its sockets do."""
 
 
-class Channel(Protocol):
+class PollChannel(Protocol):
     """A run's sockets, of a backend of the poll style; a context that closes them."""
 
-    def __enter__(self) -> Channel: ...
+    def __enter__(self) -> PollChannel: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
@@ -82,7 +82,7 @@ class PollBackend(Backend, Protocol):
 
     def channel(
         self, queries: Queries, policy: Policy, engine: str, watch: Callable[[int, bool, bool], None]
-    ) -> Channel:
+    ) -> PollChannel:
         """Open a channel. `watch(fd, read, write)` is told what to wait for; all False: forget it."""
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resolver.attempts import Reply
     from resolver.model import Result
     from resolver.policy import Policy
-    from resolver.seam import Backend, Channel, Queries
+    from resolver.seam import Backend, PollChannel, Queries
 
 
 class Asyncio(NamedTuple):
@@ -128,7 +128,7 @@ class Asyncio(NamedTuple):
         backend: Backend,
         watch: Callable[[int, bool, bool], None],
         wake: Callable[[], None],
-    ) -> AsyncIterator[Channel | AsyncWorkers]:
+    ) -> AsyncIterator[PollChannel | AsyncWorkers]:
         """The backend's own channel, or one of tasks that await it."""
         if isinstance(backend, PollBackend):
             with backend.channel(queries, policy, self.name, watch) as channel:

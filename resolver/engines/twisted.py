@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from resolver.attempts import Reply
     from resolver.model import Result
     from resolver.policy import Policy
-    from resolver.seam import Backend, Channel, Queries
+    from resolver.seam import Backend, PollChannel, Queries
 
 
 class Twisted(NamedTuple):
@@ -42,25 +42,25 @@ class Twisted(NamedTuple):
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
         with _reactor() as reactor:
-            turns = _Turns(reactor, queries, deliver)
+            turns = _ReactorLoop(reactor, queries, deliver)
             with _channel(self.name, turns, queries, policy, backend) as channel:
                 turns.run(channel)
 
 
-class _Turns:
+class _ReactorLoop:
     """The loop over a channel, as calls that the reactor makes: one turn flushes, and sees when the next one is due."""
 
     def __init__(self, reactor: Any, queries: Queries, deliver: Callable[[list[Result]], None]) -> None:
         self.reactor = reactor
         self._queries = queries
         self._deliver = deliver
-        self._channel: Channel | AsyncWorkers
-        self._links: dict[int, _Link] = {}
+        self._channel: PollChannel | AsyncWorkers
+        self._sockets: dict[int, _ReactorSocket] = {}
         self._timer: Any = None
         self._soon = False
         self._failure: BaseException | None = None
 
-    def run(self, channel: Channel | AsyncWorkers) -> None:
+    def run(self, channel: PollChannel | AsyncWorkers) -> None:
         """Run the reactor until all is done or the run is over. Raises what a turn raised."""
         self._channel = channel
         self.reactor.callWhenRunning(self._turn)
@@ -86,10 +86,10 @@ class _Turns:
 
     def watch(self, fd: int, read: bool, write: bool) -> None:
         """Wait for this of a socket."""
-        link = self._links.get(fd) or self._links.setdefault(fd, _Link(fd, self))
-        link.wait(self.reactor, read, write)
+        socket = self._sockets.get(fd) or self._sockets.setdefault(fd, _ReactorSocket(fd, self))
+        socket.wait(self.reactor, read, write)
         if not read and not write:
-            del self._links[fd]
+            del self._sockets[fd]
 
     def fail(self, error: BaseException) -> None:
         """End the run, and raise this."""
@@ -112,10 +112,10 @@ class _Turns:
 
 
 @implementer(IReadDescriptor, IWriteDescriptor)
-class _Link:
+class _ReactorSocket:
     """A socket of the channel, as the reactor knows sockets. It stays the channel's."""
 
-    def __init__(self, fd: int, turns: _Turns) -> None:
+    def __init__(self, fd: int, turns: _ReactorLoop) -> None:
         self._fd = fd
         self._turns = turns
         self._wanted = (False, False)
@@ -144,8 +144,8 @@ class _Link:
 
 @contextlib.contextmanager
 def _channel(
-    engine: str, turns: _Turns, queries: Queries, policy: Policy, backend: Backend
-) -> Iterator[Channel | AsyncWorkers]:
+    engine: str, turns: _ReactorLoop, queries: Queries, policy: Policy, backend: Backend
+) -> Iterator[PollChannel | AsyncWorkers]:
     """The backend's own channel, or one of coroutines that await it."""
     if isinstance(backend, PollBackend):
         with backend.channel(queries, policy, engine, turns.watch) as channel:

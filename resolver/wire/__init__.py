@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.policy import Policy
-    from resolver.seam import Channel, Queries
+    from resolver.seam import PollChannel, Queries
 
 
 class Wire(NamedTuple):
@@ -43,7 +43,7 @@ class Wire(NamedTuple):
 
     def channel(
         self, queries: Queries, policy: Policy, engine: str, watch: Callable[[int, bool, bool], None]
-    ) -> Channel:
+    ) -> PollChannel:
         """The sockets of a run, for a policy that was prepared."""
         from resolver.wire.channel import Channel
 
