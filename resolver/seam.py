@@ -1,4 +1,4 @@
-"""The seam: what an engine is given, and what it owes.
+"""The seam between engines, backends and the batch: what an engine is given, and what it owes.
 
 An engine is only a way of waiting. It is a small frozen object with a name and one method, `run`. It takes queries
 from `queries`, lets the backend ask them, and hands each result to `deliver`, in batches, on the calling thread, once.
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 
 
 class Queries(Protocol):
-    """Where an engine takes its work from."""
+    """The source of an engine's work."""
 
     def take(self, n: int) -> list[Query] | None:
-        """Up to `n` queries; an empty list where there is none just now, None where no more will come."""
+        """Return up to `n` queries; an empty list where there is none just now, None where no more will come."""
 
     @property
     def ended(self) -> bool:
-        """The run ends now: return. To be asked at least every tenth of a second."""
+        """Whether the run ends now, and the engine is to return. To be asked at least every tenth of a second."""
 
     def max_wait(self) -> float:
-        """Seconds that an engine may wait at most before it asks again, whatever its sockets do."""
+        """Return the seconds that an engine may wait at most before it asks again, whatever its sockets do."""
 
 
 class PollChannel(Protocol):
@@ -54,26 +54,26 @@ class PollChannel(Protocol):
 
     @property
     def idle(self) -> bool:
-        """All queries were taken, and each has its result."""
+        """Whether all queries were taken, and each has its result."""
 
     def flush(self) -> list[Result]:
-        """Take and send what may be sent; returns the results since the last call."""
+        """Take the queries that may be sent, and send them; returns the results since the last call."""
 
     def drain(self, fd: int) -> None:
-        """This socket is ready."""
+        """Read from or write to a socket that is ready."""
 
     def timeout(self) -> float:
-        """Seconds to wait for a socket at most; may be infinite."""
+        """Return the seconds to wait for a socket at most; may be infinite."""
 
 
 class Backend(Protocol):
-    """Who speaks DNS. It is a PollBackend, a CallBackend or an AwaitBackend, or several of them."""
+    """A stub resolver. It is a PollBackend, a CallBackend or an AwaitBackend, or several of them."""
 
     @property
     def name(self) -> str: ...
 
     def prepare(self, policy: Policy) -> Policy:
-        """The policy with the nameservers that will be asked. Raises ValueError or LookupError where it cannot be."""
+        """Return the policy with the nameservers that will be asked. Raises ValueError or LookupError."""
 
 
 @runtime_checkable
@@ -137,4 +137,4 @@ class Remote(Protocol):
         """A text, as `str` gives it, that says which workers are there."""
 
     def at(self, url: str | None) -> Engine:
-        """The engine for one run, at the broker of this address. Raises ValueError, LookupError or OSError."""
+        """Return the engine for one run, at the broker of this address. Raises ValueError, LookupError or OSError."""

@@ -4,12 +4,12 @@ One long-lived channel a nameserver (aiodns_channel.py). c-ares' own tries, sear
 speaks EDNS, asks again over TCP after truncation, and without EDNS after FORMERR. After NOTIMP and BADVERS
 we do.
 
-The one thing to know before changing anything: c-ares gives up on a question by its own measure, whatever timeout it is
-given: 5 times the average of the replies that a channel has had, and at least 250 ms. That cannot be turned off. A try
-that it ends early is gone on with, by one more query, on a channel that has no average yet (`_Patient`), where the
-whole wait counts; so is each further try. A timeout of asyncio ends every try at the policy's time exactly.
+c-ares gives up on a question by its own measure, whatever timeout it is given: 5 times the average of the replies that
+a channel has had, and at least 250 ms. That cannot be turned off. A try that it ends early is gone on with, by one more
+query, on a channel that has no average yet (`_Patient`), where the whole wait counts; so is each further try. A timeout
+of asyncio ends every try at the policy's time exactly.
 
-What c-ares does not tell, or does its own way:
+Not told by c-ares, or done its own way:
 - Rcodes other than FORMERR, SERVFAIL, NOTIMP and REFUSED: the IANA ones are ERROR, with a sentence; others SERVFAIL.
 - The CNAME chain of an NXDOMAIN. The referral in an empty answer. A repeat without EDNS, or over TCP in vain, is not
   counted among the queries.
@@ -70,7 +70,7 @@ class Aiodns(NamedTuple):
     name: str = "aiodns"
 
     def prepare(self, policy: Policy) -> Policy:
-        """The policy with the nameservers that will be asked: the system's where it names none.
+        """Return the policy with the nameservers that will be asked: the system's where it names none.
 
         Raises ValueError for one that is asked over TLS, LookupError where there is none at all.
         """
@@ -83,7 +83,7 @@ class Aiodns(NamedTuple):
                 raise ValueError(f"backend aiodns cannot look up {each}; valid: {', '.join(records.NUMBERS)}")
 
     def open_async(self, policy: Policy) -> AiodnsSession:
-        """A session in the event loop that is running."""
+        """Open a session in the event loop that is running."""
         return AiodnsSession(policy)
 
 
@@ -232,7 +232,7 @@ class _Patient:
 
 
 def _crowd(policy: Policy) -> asyncio.Semaphore | None:
-    """What lets as many ask at once as there are descriptors for, of UDP and TCP each, where these may not suffice."""
+    """Return a semaphore of as many as there are descriptors for, of UDP and TCP each; None where they suffice."""
     sockets = 2 * policy.tries * min(len(policy.nameservers), policy.in_flight)
     left = descriptors_left()
     return asyncio.Semaphore(max(1, left // 2)) if sockets > left else None

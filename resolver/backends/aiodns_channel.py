@@ -5,8 +5,8 @@ interpreter, and each query until it gives it back, which takes longer than all 
 aiodns has the loop watch the sockets; this asks for that (`_make_channel`). A second gain: the socket that a reply came
 in on is known, and so whether it came over UDP or TCP.
 
-The one thing to know before changing anything: c-ares calls back in the middle of `process_fd`, or of `query` for what
-it has in its cache. Nothing is done there but to note what came.
+c-ares calls back in the middle of `process_fd`, or of `query` for answers out of its cache. The callback only notes the
+outcome.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LOOK = 0.005  # seconds between looks whether something has come just before a t
 
 
 class CaresOutcome(NamedTuple):
-    """What c-ares says: a result or the number of an error. `transport`: over what; None: over nothing, by itself."""
+    """An outcome as c-ares tells it: a result or the number of an error. `transport` None: from c-ares itself."""
 
     result: pycares.DNSResult | None
     code: int | None

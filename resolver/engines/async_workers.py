@@ -33,9 +33,9 @@ ENOUGH = 32  # results for which the engine's turn comes at once
 
 
 class AsyncWorkers:
-    """The lookups of one run. `start` starts a coroutine; `wake`: there is something to flush.
+    """The lookups of one run. `start` starts a coroutine; `wake` tells that there is something to flush.
 
-    Whoever started the coroutines cancels them at the end, and closes the session.
+    The engine, which started the coroutines, cancels them at the end, and closes the session.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class AsyncWorkers:
 
     @property
     def idle(self) -> bool:
-        """All queries were taken, and each has its result."""
+        """Whether all queries were taken, and each has its result."""
         return self._exhausted and not self._running and not self._throttle and not self._results
 
     def flush(self) -> list[Result]:
         """Take queries for as many workers as may run; returns the results since the last call.
 
-        Raises what a worker died of.
+        Raises the exception that ended a worker.
         """
         if self._failure is not None:
             raise self._failure
@@ -90,10 +90,10 @@ class AsyncWorkers:
         return results
 
     def drain(self, fd: int) -> None:
-        """There is no socket that the engine would know of."""
+        """Do nothing: the engine knows of no socket."""
 
     def timeout(self) -> float:
-        """Whoever finishes wakes the engine; what is at hand may have to wait for the nameserver's sake."""
+        """Return the seconds until a query at hand may go. A worker that finishes wakes the engine by itself."""
         return self._throttle.wait() if self._running < self._limit else math.inf
 
     async def _work(self, query: Query | None) -> None:
@@ -135,7 +135,7 @@ async def ask_async(
 
 
 def open_session(backend: Backend, policy: Policy, promise: Promise) -> AsyncSession:
-    """The backend's session in the event loop that is running; one that blocks is put into threads."""
+    """Open the backend's session in the event loop that is running; one that blocks is put into threads."""
     if isinstance(backend, AwaitBackend):
         return backend.open_async(policy)
     if isinstance(backend, CallBackend):
@@ -144,7 +144,7 @@ def open_session(backend: Backend, policy: Policy, promise: Promise) -> AsyncSes
 
 
 class InThreads:
-    """A blocking session as one to be awaited: each call on a daemon thread, since nobody can cancel it."""
+    """A blocking session as an awaited one: each call on a daemon thread, since nobody can cancel it."""
 
     def __init__(self, session: Session, limit: int, promise: Promise) -> None:
         self.concurrency = limit
@@ -153,13 +153,13 @@ class InThreads:
         self._daemons = Daemons(limit)
 
     async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
-        """What the session says. It may take longer than `timeout` seconds where the session does."""
+        """Ask through the session, on a thread; this may take longer than `timeout` seconds where the session does."""
         outcome, settle = self._promise()
         self._daemons.submit(lambda: self._session.ask(query, nameserver, timeout), settle)
         return await outcome
 
     def done(self, query: Query) -> None:
-        """The lookup asks no further."""
+        """Give back what the session kept for this lookup."""
         self._session.done(query)
 
     async def close(self) -> None:

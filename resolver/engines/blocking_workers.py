@@ -1,9 +1,9 @@
 """The loop of the engines that wait on a backend of the style `call`: workers of theirs, each of which blocks.
 
-The calling thread takes queries, hands them to the workers, and delivers what comes back, in batches; a worker follows
-the tries of one lookup, each when its nameserver has room for it (throttle.py). The one thing to know before changing
-anything: a worker may hang for longer than anyone wants to wait. The calling thread waits for results only, never for a
-worker, and at the end abandons those that are left.
+The calling thread takes queries, hands them to the workers, and delivers the results in batches; a worker follows the
+tries of one lookup, each when its nameserver has room for it (throttle.py). A worker may hang for longer than anyone
+wants to wait: the calling thread waits for results only, never for a worker, and at the end abandons those that are
+left.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 class BlockingWorkers(Protocol):
-    """Who calls what blocks: Daemons, or green threads."""
+    """Threads that call a blocking function: Daemons, or green threads."""
 
     def submit(self, function: Callable[[], Result], done: Callable[[Any], None]) -> None:
-        """Call `function` on a worker, and there `done` with what it returned or raised."""
+        """Call `function` on a worker, and there `done` with its result or exception."""
 
     def close(self) -> None:
-        """Abandon what still runs. No `done` is called any more."""
+        """Abandon the calls that still run. No `done` is called any more."""
 
 
 class ResultQueue(Protocol):
-    """Where results come in: what queue.Queue is, or gevent's of that name."""
+    """A queue that results arrive in: queue.Queue, or gevent's of that name."""
 
     def put(self, item: Any, /) -> None: ...
 
@@ -87,7 +87,7 @@ def run_blocking_workers(
 
 
 def _collect(arrived: ResultQueue, max_wait: float) -> list[Result]:
-    """What has come, waiting up to `max_wait` seconds for the first. Raises what a worker has met."""
+    """Return the results that arrived, waiting up to `max_wait` seconds for the first. Raises a worker's exception."""
     results: list[Result] = []
     try:
         outcome = arrived.get(True, max_wait)

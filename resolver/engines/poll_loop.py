@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Poll(Protocol):
-    """What select.poll() gives."""
+    """A poll object, as select.poll() gives it."""
 
     def register(self, fd: int, eventmask: int, /) -> None:
         """Wait for these events of a descriptor, or for others than before."""
@@ -24,7 +24,7 @@ class Poll(Protocol):
         """Forget a descriptor."""
 
     def poll(self, timeout: float, /) -> list[tuple[int, int]]:
-        """Wait so many milliseconds at most; returns the descriptors that are ready."""
+        """Wait `timeout` milliseconds at most; returns the descriptors that are ready, with their events."""
 
 
 def run_poll_loop(

@@ -1,9 +1,9 @@
 """The engine `twisted`: a reactor that calls back when a socket is ready, when a delay is over, when a Deferred fires.
 
-The reactor is this run's own, so that the engine runs again in the same process, in any thread, and beside a program's
-global reactor. The one thing to know before changing anything: that one must never come into being here. An import of
-`twisted.internet.reactor` installs it, and much in Twisted does that where no reactor is passed; so one always is. For
-the same reason ours takes no signals and does not claim to be the process' I/O thread.
+The reactor is this run's own: the engine runs again in the same process, in any thread, and beside a program's global
+reactor. The global one must never come into being here: an import of `twisted.internet.reactor` installs it, and much
+in Twisted imports that where no reactor is passed; one always is. For the same reason ours takes no signals and does
+not claim to be the process' I/O thread.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _ReactorLoop:
         self._failure: BaseException | None = None
 
     def run(self, channel: PollChannel | AsyncWorkers) -> None:
-        """Run the reactor until all is done or the run is over. Raises what a turn raised."""
+        """Run the reactor until all is done or the run has ended. Raises the exception of a turn."""
         self._channel = channel
         self.reactor.callWhenRunning(self._turn)
         self.reactor.run(installSignalHandlers=False)
@@ -77,7 +77,7 @@ class _ReactorLoop:
             self._timer.reset(0)
 
     def ready(self, fd: int) -> None:
-        """A socket of the channel is ready."""
+        """Drain a socket of the channel that is ready."""
         try:
             self._channel.drain(fd)
         except BaseException as error:  # the reactor would log it and go on
@@ -85,14 +85,14 @@ class _ReactorLoop:
         self.wake()
 
     def watch(self, fd: int, read: bool, write: bool) -> None:
-        """Wait for this of a socket."""
+        """Wait until a socket can be read, or written; for neither, forget it."""
         socket = self._sockets.get(fd) or self._sockets.setdefault(fd, _ReactorSocket(fd, self))
         socket.wait(self.reactor, read, write)
         if not read and not write:
             del self._sockets[fd]
 
     def fail(self, error: BaseException) -> None:
-        """End the run, and raise this."""
+        """End the run, and have `run` raise this error."""
         self._failure = self._failure or error
         self.reactor.crash()
 
@@ -137,7 +137,7 @@ class _ReactorSocket:
     doWrite = doRead
 
     def connectionLost(self, reason: object) -> None:
-        """What the reactor makes of an error: it has forgotten the socket. A UDP socket of a closed port lives on."""
+        """Wait for the socket again, which the reactor forgets on an error: a UDP socket of a closed port lives on."""
         self._turns.ready(self._fd)
         self.wait(self._turns.reactor, *self._wanted)
 
@@ -146,7 +146,7 @@ class _ReactorSocket:
 def _channel(
     engine: str, turns: _ReactorLoop, queries: Queries, policy: Policy, backend: Backend
 ) -> Iterator[PollChannel | AsyncWorkers]:
-    """The backend's own channel, or one of coroutines that await it."""
+    """Open the backend's own channel, or workers that await it."""
     if isinstance(backend, PollBackend):
         with backend.channel(queries, policy, engine, turns.watch) as channel:
             yield channel
@@ -193,7 +193,7 @@ async def _quietly(closing: Coroutine[Any, Any, None]) -> None:
 
 
 def _promise() -> tuple[Awaitable[Reply], Callable[[Reply | BaseException], None]]:
-    """Something to await, and how another thread settles it."""
+    """Return something to await, and the function with which another thread settles it."""
     reactor = running_reactor()
     deferred: defer.Deferred[Reply] = defer.Deferred()
 
@@ -214,7 +214,7 @@ class _PrivateReactor(_Base):
     _registerAsIOThread = False
 
     def mainLoop(self) -> None:
-        """As the base's, but an exception, KeyboardInterrupt above all, goes to who runs it, and not to the log."""
+        """Run until stopped; raises an exception, KeyboardInterrupt above all, in place of logging it."""
         try:
             while self._started:
                 self.runUntilCurrent()
@@ -224,7 +224,7 @@ class _PrivateReactor(_Base):
             raise
 
     def close(self) -> None:
-        """Give back every descriptor: sockets that are left, the pipe that wakes it, the poller. That is its end."""
+        """Close every descriptor: sockets that are left, the pipe that wakes it, the poller."""
         self.disconnectAll()
         for reader in list(self._internalReaders):
             self._removeInternalReader(reader)
