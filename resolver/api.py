@@ -22,12 +22,12 @@ import msgspec
 from resolver import engines
 from resolver.batch import Plan
 from resolver.dns.message import rdtype
-from resolver.engines.base import Remote
 from resolver.input.hosts import Hosts
 from resolver.input.sources import async_elements, elements, path
 from resolver.input.textfile import text_file
 from resolver.model import Result
 from resolver.policy import Deadline, Policy, PolicyFields
+from resolver.seam import ConditionalEngine, LimitedBackend, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -219,10 +219,10 @@ def plan(
                 raise ValueError(f"no-wait needs backend {one_way.name}, not {backend}")
             asker = one_way
         asked = record_types(types)
-        # What only some of them have to say: how the program must be made ready, and what can be asked at all.
-        for check, given in ((getattr(waiter, "check", None), asker), (getattr(asker, "check_types", None), asked)):
-            if check is not None:
-                check(given)
+        if isinstance(waiter, ConditionalEngine):
+            waiter.check(asker)
+        if isinstance(asker, LimitedBackend):
+            asker.check_types(asked)
         if lab:
             if policy.nameservers:
                 raise ValueError("lab is a nameserver of this run's own; it does not go with nameservers")

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import ExitStack
 
-    from resolver.engines.base import Backend, Engine
     from resolver.input.hosts import LookupSource
     from resolver.policy import Deadline, Policy
+    from resolver.seam import Backend, Engine
     from resolver.wire.oneway import SendCounts
 
     Sink = Callable[[list[Result]], None]
@@ -122,13 +122,13 @@ class Batch:
         return queries
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """The run ends now."""
-        return self._intake.over
+        return self._intake.ended
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         """Seconds that an engine may wait at most before it asks again."""
-        return self._intake.patience()
+        return self._intake.max_wait()
 
     def deliver(self, results: list[Result]) -> None:
         """Take these results; of a lookup that has one already, a further one is dropped."""

@@ -1,4 +1,4 @@
-"""What travels: a Query goes in, a Result comes out, and nothing else moves between the rooms.
+"""The messages: a Query goes in, a Result comes out, and nothing else moves between the rooms.
 
 All four are msgspec Structs: cheap to make, and written to JSON or MessagePack in C. The order of Result's fields is
 the order of the keys in JSON Lines; scripts rely on it.
@@ -13,7 +13,7 @@ import msgspec
 
 
 class Status(enum.StrEnum):
-    """What became of one lookup: the closed set of the contract, and every rcode by its IANA name.
+    """The outcome of one lookup: the closed set of the contract, and every rcode by its IANA name.
 
     An rcode without a name of its own is `RCODE12`; `Status("RCODE12")` makes it when it is first needed.
     """
@@ -49,12 +49,12 @@ class Status(enum.StrEnum):
 
     @classmethod
     def of_rcode(cls, rcode: int) -> Status:
-        """The status of a 12-bit rcode (RFC 6895 section 2.3). 0 is NOERROR; whether there is data the codec knows."""
+        """Return the status of a 12-bit rcode (RFC 6895 section 2.3). 0 is NOERROR: the codec tells NODATA from it."""
         return _RCODES.get(rcode) or cls(f"RCODE{rcode}")
 
     @property
     def answered(self) -> bool:
-        """A nameserver answered the question: NOERROR, NODATA or NXDOMAIN. These are never asked again."""
+        """Whether a nameserver answered the question: NOERROR, NODATA or NXDOMAIN. These are never asked again."""
         return self in ANSWERED
 
     @classmethod
@@ -96,11 +96,11 @@ _RCODES = {
 class Query(msgspec.Struct, gc=False, array_like=True):
     """One lookup: a name and a type, and where in the input it stood.
 
-    `attempts` and `asked` are filled in by whoever abandons the lookup before it has a result, so that its DEADLINE
-    or CANCELLED result can tell how far it came: queries sent (None: cannot be known), and when the first one was
-    sent (seconds on the monotonic clock of this process; None: never).
+    `attempts` and `asked` are filled in where the lookup is abandoned before it has a result, for its DEADLINE or
+    CANCELLED result: queries sent (None: cannot be known), and when the first one was sent (seconds on the monotonic
+    clock of this process; None: never).
 
-    `question` is its question section (RFC 1035 section 4.1.2), where somebody has encoded it already.
+    `question` is its question section (RFC 1035 section 4.1.2), where it has been encoded already.
     """
 
     index: int
@@ -111,24 +111,44 @@ class Query(msgspec.Struct, gc=False, array_like=True):
     asked: float | None = None
     question: bytes | None = None
 
-    def unanswered(self, status: Status, error: str, engine: str, backend: str, now: float | None = None) -> Result:
-        """The result where no nameserver gave one. `now`: on the clock of `asked`; None: what it took is not told."""
+    def result(
+        self,
+        status: Status,
+        *,
+        engine: str,
+        backend: str,
+        answers: list[Record] | None = None,
+        nameserver: str | None = None,
+        transport: str | None = None,
+        attempts: int | None,
+        elapsed: float | None,
+        error: str | None,
+    ) -> Result:
+        """Return the result of this lookup."""
         return Result(
-            self.index,
-            self.input,
-            self.name,
-            self.type,
-            status,
-            [],
-            None,
-            None,
-            self.attempts,
-            # A thread that is left behind may have begun it after `now`.
-            None if self.asked is None or now is None else round(max(0.0, now - self.asked), 6),
-            engine,
-            backend,
-            error,
+            index=self.index,
+            input=self.input,
+            name=self.name,
+            type=self.type,
+            status=status,
+            answers=[] if answers is None else answers,
+            nameserver=nameserver,
+            transport=transport,
+            attempts=attempts,
+            elapsed=elapsed,
+            engine=engine,
+            backend=backend,
+            error=error,
         )
+
+    def unanswered(self, status: Status, error: str, engine: str, backend: str, now: float | None = None) -> Result:
+        """Return the result where no nameserver gave one.
+
+        now: seconds on the clock of `asked`; None: `elapsed` is not told.
+        """
+        # A thread that is left behind may have begun it after `now`.
+        elapsed = None if self.asked is None or now is None else round(max(0.0, now - self.asked), 6)
+        return self.result(status, engine=engine, backend=backend, attempts=self.attempts, elapsed=elapsed, error=error)
 
 
 class Record(msgspec.Struct, gc=False, frozen=True):

@@ -145,7 +145,7 @@ class Deadline:
         return self._end is not None and self._clock() >= self._end
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """The run ends now, by either cause."""
         return self.cancelled or self.passed
 

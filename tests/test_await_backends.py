@@ -325,13 +325,13 @@ def test_aiodns_asks_on_the_event_loop(lab: Lab, monkeypatch: pytest.MonkeyPatch
     from resolver.backends import aiodns_channel
 
     threads: set[int] = set()
-    genuine = aiodns_channel.Told
+    genuine = aiodns_channel.CaresOutcome
 
     def told(*arguments: Any) -> Any:
         threads.add(threading.get_ident())
         return genuine(*arguments)
 
-    monkeypatch.setattr(aiodns_channel, "Told", told)
+    monkeypatch.setattr(aiodns_channel, "CaresOutcome", told)
     run = resolve([fresh("www")], engine="asyncio", backend="aiodns", nameservers=lab.nameserver)
     assert ({"NOERROR": 1}, {threading.get_ident()}) == (run.summary.statuses, threads)
 
@@ -409,6 +409,7 @@ def test_workers_end_with_their_reason(lab: Lab) -> None:
 
     class Broken:
         name = "broken"
+        concurrency = 2
 
         def prepare(self, policy: Policy) -> Policy:
             return policy

@@ -30,7 +30,7 @@ from command import second_look
 from resolver import Policy, Query, Result, Status, engines, resolve, stream
 from resolver.backends.dnspython import backend as dnspython
 from resolver.backends.system import backend as system
-from resolver.engines.daemons import Daemons
+from resolver.daemons import Daemons
 from resolver.lab import Lab
 
 # As _socket.getaddrinfo, after `SECONDS` in C, with the interpreter lock released and nothing that gevent could turn.

@@ -4,12 +4,12 @@ One long-lived channel a nameserver (aiodns_channel.py). c-ares' own tries, sear
 speaks EDNS, asks again over TCP after truncation, and without EDNS after FORMERR. After NOTIMP and BADVERS
 we do.
 
-The one thing to know before changing anything: c-ares gives up on a question by its own measure, whatever timeout it is
-given: 5 times the average of the replies that a channel has had, and at least 250 ms. That cannot be turned off. A try
-that it ends early is gone on with, by one more query, on a channel that has no average yet (`_Patient`), where the
-whole wait counts; so is each further try. A timeout of asyncio ends every try at the policy's time exactly.
+c-ares gives up on a question by its own measure, whatever timeout it is given: 5 times the average of the replies that
+a channel has had, and at least 250 ms. That cannot be turned off. A try that it ends early is gone on with, by one more
+query, on a channel that has no average yet (`_Patient`), where the whole wait counts; so is each further try. A timeout
+of asyncio ends every try at the policy's time exactly.
 
-What c-ares does not tell, or does its own way:
+Not told by c-ares, or done its own way:
 - Rcodes other than FORMERR, SERVFAIL, NOTIMP and REFUSED: the IANA ones are ERROR, with a sentence; others SERVFAIL.
 - The CNAME chain of an NXDOMAIN. The referral in an empty answer. A repeat without EDNS, or over TCP in vain, is not
   counted among the queries.
@@ -34,9 +34,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pycares import errno
 
-from resolver.attempts import Reply
+from resolver.attempts import ASYNC_CONCURRENCY, Reply
 from resolver.backends import aiodns_records as records
-from resolver.backends.aiodns_channel import Channel, Told
+from resolver.backends.aiodns_channel import CaresChannel, CaresOutcome
 from resolver.backends.plain import plainly
 from resolver.descriptors import descriptors_left
 from resolver.model import Status
@@ -70,7 +70,7 @@ class Aiodns(NamedTuple):
     name: str = "aiodns"
 
     def prepare(self, policy: Policy) -> Policy:
-        """The policy with the nameservers that will be asked: the system's where it names none.
+        """Return the policy with the nameservers that will be asked: the system's where it names none.
 
         Raises ValueError for one that is asked over TLS, LookupError where there is none at all.
         """
@@ -82,21 +82,23 @@ class Aiodns(NamedTuple):
             if each not in records.NUMBERS:
                 raise ValueError(f"backend aiodns cannot look up {each}; valid: {', '.join(records.NUMBERS)}")
 
-    def open_async(self, policy: Policy) -> Session:
-        """A session in the event loop that is running."""
-        return Session(policy)
+    def open_async(self, policy: Policy) -> AiodnsSession:
+        """Open a session in the event loop that is running."""
+        return AiodnsSession(policy)
 
 
-class Session:
+class AiodnsSession:
     """The channels of a run, opened when they are first needed."""
+
+    concurrency = ASYNC_CONCURRENCY
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._loop = asyncio.get_running_loop()
         self._few = asyncio.Semaphore(max(1, min(FEW, descriptors_left() // 4)))
-        self._steady: dict[Nameserver, Channel] = {}
-        self._plain: dict[Nameserver, Channel] = {}  # without EDNS, of those that refuse it
-        self._old: list[Channel] = []  # not asked on any more
+        self._steady: dict[Nameserver, CaresChannel] = {}
+        self._plain: dict[Nameserver, CaresChannel] = {}  # without EDNS, of those that refuse it
+        self._old: list[CaresChannel] = []  # not asked on any more
         self._crowd = _crowd(policy)
         self._patient: dict[Nameserver, _Patient] = {}
 
@@ -138,7 +140,7 @@ class Session:
             if plain is None and (told.code == errno.ARES_ENOTIMP or (told.result and not told.result.answer)):
                 plain = self._plain.get(nameserver)
                 if plain is None:
-                    plain = self._plain[nameserver] = Channel(nameserver, self._policy, edns=False)
+                    plain = self._plain[nameserver] = CaresChannel(nameserver, self._policy, edns=False)
             elif told.code == errno.ARES_EBADRESP and failed < 2:
                 failed += 1
             elif told.broke and told.code == errno.ARES_ECONNREFUSED and failed < 2:
@@ -158,8 +160,8 @@ class Session:
         for channel in [*self._steady.values(), *self._plain.values(), *self._old]:
             await channel.close()
 
-    def _open(self, nameserver: Nameserver) -> Channel:
-        channel = self._steady[nameserver] = Channel(nameserver, self._policy)
+    def _open(self, nameserver: Nameserver) -> CaresChannel:
+        channel = self._steady[nameserver] = CaresChannel(nameserver, self._policy)
         return channel
 
     async def _leave(self, nameserver: Nameserver) -> None:
@@ -172,12 +174,12 @@ class Session:
             self._old.remove(old)
             await old.close()
 
-    async def _ask_patiently(self, query: Query, nameserver: Nameserver, end: float) -> Told:
+    async def _ask_patiently(self, query: Query, nameserver: Nameserver, end: float) -> CaresOutcome:
         patient = self._patient.get(nameserver)
         if patient is None or patient.replies >= YOUNG:
             if patient is not None:
                 await patient.retire()
-            patient = self._patient[nameserver] = _Patient(Channel(nameserver, self._policy))
+            patient = self._patient[nameserver] = _Patient(CaresChannel(nameserver, self._policy))
         async with patient:
             try:
                 told = await patient.channel.ask(query, end)
@@ -191,9 +193,9 @@ class Session:
             patient.replies += told.code in (None, errno.ARES_ENOTFOUND)
             return told
 
-    async def _ask_alone(self, query: Query, nameserver: Nameserver, end: float) -> Told:
+    async def _ask_alone(self, query: Query, nameserver: Nameserver, end: float) -> CaresOutcome:
         async with self._few:
-            channel = Channel(nameserver, self._policy)
+            channel = CaresChannel(nameserver, self._policy)
             try:
                 return await channel.ask(query, end)
             finally:
@@ -206,7 +208,7 @@ class _Patient:
     To be entered by each who asks.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: CaresChannel) -> None:
         self.channel = channel
         self.replies = 0
         self._waiting = 0
@@ -230,13 +232,13 @@ class _Patient:
 
 
 def _crowd(policy: Policy) -> asyncio.Semaphore | None:
-    """What lets as many ask at once as there are descriptors for, of UDP and TCP each, where these may not suffice."""
+    """Return a semaphore of as many as there are descriptors for, of UDP and TCP each; None where they suffice."""
     sockets = 2 * policy.tries * min(len(policy.nameservers), policy.in_flight)
     left = descriptors_left()
     return asyncio.Semaphore(max(1, left // 2)) if sockets > left else None
 
 
-def _reply(told: Told, query: Query, nameserver: Nameserver, queries: int) -> Reply:
+def _reply(told: CaresOutcome, query: Query, nameserver: Nameserver, queries: int) -> Reply:
     result, transport = told.result, told.transport
     if result is not None and transport == nameserver.transport and result.answer:
         # The way of nearly every lookup.
@@ -262,7 +264,7 @@ def _reply(told: Told, query: Query, nameserver: Nameserver, queries: int) -> Re
     return Reply(status, answers, None, str(nameserver) if told.transport else None, told.transport, queries)
 
 
-def _sentence(told: Told, nameserver: Nameserver) -> str:
+def _sentence(told: CaresOutcome, nameserver: Nameserver) -> str:
     if told.broke:
         return f"{nameserver} closed the connection"
     # c-ares has this one code for whatever a socket fails of. Where UDP was answered just before, it may be either.

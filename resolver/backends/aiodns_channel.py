@@ -5,8 +5,8 @@ interpreter, and each query until it gives it back, which takes longer than all 
 aiodns has the loop watch the sockets; this asks for that (`_make_channel`). A second gain: the socket that a reply came
 in on is known, and so whether it came over UDP or TCP.
 
-The one thing to know before changing anything: c-ares calls back in the middle of `process_fd`, or of `query` for what
-it has in its cache. Nothing is done there but to note what came.
+c-ares calls back in the middle of `process_fd`, or of `query` for answers out of its cache. The callback only notes the
+outcome.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _NONE: int = pycares.ARES_SOCKET_BAD
 LOOK = 0.005  # seconds between looks whether something has come just before a try is given up
 
 
-class Told(NamedTuple):
-    """What c-ares says: a result or the number of an error. `transport`: over what; None: over nothing, by itself."""
+class CaresOutcome(NamedTuple):
+    """An outcome as c-ares tells it: a result or the number of an error. `transport` None: from c-ares itself."""
 
     result: pycares.DNSResult | None
     code: int | None
@@ -42,7 +42,7 @@ class Told(NamedTuple):
     broke: bool  # with it, a connection that had stood
 
 
-class Channel(aiodns.DNSResolver):
+class CaresChannel(aiodns.DNSResolver):
     """A channel without tries, search list and /etc/hosts. To be closed.
 
     replies: answers that it has had; waiting: queries that c-ares has not told of yet.
@@ -71,10 +71,10 @@ class Channel(aiodns.DNSResolver):
             lookups="b",
         )
 
-    def ask(self, query: Query, end: float) -> asyncio.Future[Told]:
+    def ask(self, query: Query, end: float) -> asyncio.Future[CaresOutcome]:
         """Ask; to be awaited. TimeoutError at the loop's time `end`."""
         loop: asyncio.AbstractEventLoop = self.loop
-        future: asyncio.Future[Told] = loop.create_future()
+        future: asyncio.Future[CaresOutcome] = loop.create_future()
         entry = [end, next(_NUMBERS), future]
         heapq.heappush(self._ends, entry)
         self.waiting += 1
@@ -109,7 +109,7 @@ class Channel(aiodns.DNSResolver):
         self.waiting -= 1
         if future is not None and not future.done():
             at: int = self._channel.at  # type: ignore[attr-defined]  # a _Pycares
-            future.set_result(Told(result, code, self._transports.get(at), at in self._standing))
+            future.set_result(CaresOutcome(result, code, self._transports.get(at), at in self._standing))
 
     async def close(self) -> None:
         """Close it; nothing that was asked is told any more."""

@@ -1,8 +1,8 @@
-"""What c-ares returns as fields of Python objects, written the way all other backends write it.
+"""Records from the fields of Python objects that c-ares returns, written the way all other backends write them.
 
 Each rdata is put together again as octets and read by the wire backend's readers, so that one place decides how data
-looks. What pycares has lost on the way is lost: the boundaries between the strings of a TXT record (it joins them; they
-are cut every 255 octets here) and what follows a NUL in a CAA value.
+looks. pycares loses the boundaries between the strings of a TXT record (it joins them; they are cut every 255 octets
+here), and the octets behind a NUL in a CAA value.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pycares
 
+from resolver.dns import chain, rdata
 from resolver.dns import name as names
-from resolver.dns import rdata
 from resolver.model import Query, Record
 
 if TYPE_CHECKING:
@@ -42,10 +42,9 @@ _LONGEST_TTL = 0x7FFFFFFF  # RFC 2181 section 8: with the top bit set it counts 
 
 
 def answers(records: list[pycares.DNSRecord], query: Query) -> tuple[list[Record], bool]:
-    """The records that belong to the question, as the codec chooses them, and whether one is of the wanted type.
+    """Return the records that belong to the question (dns/chain.py), and whether one is of the wanted type.
 
-    The CNAME chain from the name, each CNAME once, then the records of the type at its end. Raises ValueError for data
-    that cannot be read.
+    Raises ValueError for data that cannot be read.
     """
     if (
         len(records) == 1
@@ -56,27 +55,21 @@ def answers(records: list[pycares.DNSRecord], query: Query) -> tuple[list[Record
     ):
         ttl, data = records[0].ttl, records[0].data
         return [Record(query.name, "A", ttl if ttl <= _LONGEST_TTL else 0, data.addr)], True  # type: ignore[union-attr]  # of type A
-    by_owner: dict[bytes, list[pycares.DNSRecord]] = {}
-    for each in records:
-        if each.record_class == pycares.QUERY_CLASS_IN:
-            by_owner.setdefault(_name(each.name).lower(), []).append(each)
     wanted = NUMBERS[query.type]
-    owner = names.from_text(query.name).lower()
+    by_owner: dict[bytes, list[tuple[bytes, int, pycares.DNSRecord]]] = {}
+    for each in records:
+        if each.record_class == pycares.QUERY_CLASS_IN and (
+            each.type == rdata.CNAME or wanted in (each.type, rdata.ANY)
+        ):
+            owner = _name(each.name)
+            by_owner.setdefault(owner.lower(), []).append((owner, each.type, each))
+    asked = names.from_text(query.name).lower()
+    followed, complete = chain.follow(asked, by_owner, wanted, lambda cname: _name(cname[2].data.cname))  # type: ignore[union-attr]  # of type CNAME
     found: dict[tuple[bytes, int, str], Record] = {}
-    name = query.name
-    while here := by_owner.pop(owner, None):  # used up on the way, so loops end
-        last = here if wanted == rdata.ANY else [each for each in here if each.type == wanted]
-        chain = [each for each in here if each.type == rdata.CNAME][:1]
-        for each in last or chain:
-            record = _record(name, each)
-            found.setdefault((owner, each.type, record.data), record)
-        if last:
-            return list(found.values()), True
-        if not chain:
-            break
-        target = _name(chain[0].data.cname)  # type: ignore[union-attr]  # of type CNAME
-        owner, name = target.lower(), names.to_text(target)
-    return list(found.values()), False
+    for key, (owner, number, each) in followed:
+        record = _record(query.name if key == asked else names.to_text(owner), each)
+        found.setdefault((key, number, record.data), record)
+    return list(found.values()), complete
 
 
 def _record(owner: str, record: pycares.DNSRecord) -> Record:

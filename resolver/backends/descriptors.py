@@ -1,7 +1,7 @@
 """Waiting for a descriptor where the process has none left: other lookups of the run give theirs back before long.
 
-What to know before changing anything: whoever waits gives back first what it holds itself, so that somebody always goes
-on. Time spent so is not the nameserver's silence, and counts for no try.
+A lookup that waits gives back first what it holds itself: some lookup always goes on. The time of the wait is not the
+nameserver's silence, and counts for no try.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NONE_LEFT = (errno.EMFILE, errno.ENFILE)
 
 
 class Descriptors:
-    """Those of one session. `give_back`: closes what the session keeps and nobody uses."""
+    """The descriptors of one session. `give_back` closes those that the session keeps and nobody uses."""
 
     def __init__(self, query_timeout: float, give_back: Callable[[], None] = lambda: None) -> None:
         # Seconds for which nobody may have got one before it is a failure: longer than anybody holds one.
@@ -29,15 +29,15 @@ class Descriptors:
 
     @property
     def scarce(self) -> bool:
-        """Somebody had to wait a moment ago: what is not in use is not to be kept."""
+        """Whether a lookup had to wait a moment ago: descriptors that are not in use are not to be kept."""
         return time.monotonic() - self._missed < 1.0
 
     def got(self) -> None:
-        """Somebody has got one."""
+        """Record that a lookup has got one."""
         self._got = time.monotonic()
 
     def wait(self, error: OSError) -> float:
-        """Seconds after which to try again. Raises the error where it is another one, or has lasted for long."""
+        """Return the seconds after which to try again. Raises the error where it is another one, or lasts for long."""
         if error.errno not in NONE_LEFT or time.monotonic() - self._got > self._most:
             raise error
         self._missed = time.monotonic()

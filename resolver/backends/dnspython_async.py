@@ -1,10 +1,7 @@
 """The awaited side of the backend `dnspython`: the library's asyncio functions, one socket or connection a question.
 
-What goes over UDP stands in dnspython_async_lookup.py, what over HTTPS in dnspython_async_https.py: there one client a
-nameserver lasts for the run, as everybody does it who asks more than once.
-
-The one thing to know before changing anything: a try may be cancelled at any await, and must leave nothing open. What
-is sent and what a reply means stands in dnspython_messages.py.
+UDP stands in dnspython_async_udp.py, HTTPS in dnspython_async_https.py: there one client a nameserver lasts for the
+run. A try may be cancelled at any await, and must leave nothing open.
 """
 
 from __future__ import annotations
@@ -16,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import dns.asyncbackend
 import dns.asyncquery
 
-from resolver.attempts import Reply
-from resolver.backends import dnspython_messages as messages
 from resolver.backends.descriptors import Descriptors
 from resolver.backends.dnspython_async_https import Client
-from resolver.backends.dnspython_async_lookup import Lookup
-from resolver.model import Status
+from resolver.backends.dnspython_async_udp import AsyncLookup
+from resolver.backends.dnspython_messages import Message, endpoint, failure, tls_context
+from resolver.backends.lookup import SILENCE, Conversation
 
 if TYPE_CHECKING:
+    from resolver.attempts import Reply
     from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
@@ -38,11 +35,11 @@ class AsyncDnspython:
 
     def __init__(self, policy: Policy) -> None:
         secure = any(each.transport in ("tls", "https") for each in policy.nameservers)
-        self._context = messages.tls_context(policy) if secure else None
+        self._context = tls_context(policy) if secure else None
         self._backend: Any = dns.asyncbackend.get_backend("asyncio")
         self._loop = asyncio.get_running_loop()
         self._descriptors = Descriptors(policy.query_timeout)
-        self._lookups: dict[int, Lookup] = {}
+        self._lookups: dict[int, AsyncLookup] = {}
         self._clients: dict[Nameserver, Client] = {}
         self._former: set[Client] = set()  # each waited for by somebody, as long as it is not closed
 
@@ -51,30 +48,27 @@ class AsyncDnspython:
         assert nameserver is not None  # `prepare` has named some
         lookup = self._lookups.get(query.index)
         if lookup is None:
-            lookup = self._lookups[query.index] = Lookup(query, self._backend, self._descriptors)
+            lookup = self._lookups[query.index] = AsyncLookup(query, self._backend, self._descriptors)
         end = 0.0
-        talk = messages.conversation(query, nameserver, lookup.habits(nameserver))
-        message = next(talk)
-        while True:
-            heard: Reply | BaseException
+        conversation = Conversation(lookup, nameserver)
+        while conversation.reply is None:
+            message = Message(lookup, nameserver, conversation.transport, conversation.edns)
             try:
                 if message.transport == "udp":
-                    place = await lookup.send(message.query, nameserver)
+                    connected = await lookup.send(message)
                     end = end or self._loop.time() + timeout
-                    heard = await lookup.receive(place, end)
-                elif message.transport == "https":
-                    end = end or self._loop.time() + timeout
-                    client = self._client(nameserver, alone=(query.attempts or 0) > 1)
-                    heard = await lookup.requests.ask(client, message.query, query, end)
+                    reply = await lookup.receive(connected, end)
                 else:
                     end = end or self._loop.time() + timeout
-                    heard = await self._over_connection(message, query, lookup, nameserver, end)
-            except Exception as error:  # what it means, dnspython_messages knows
-                heard = error
-            try:
-                message = talk.send(heard)
-            except StopIteration as done:
-                return lookup.best(done.value)
+                    if message.transport == "https":
+                        client = self._client(nameserver, alone=(query.attempts or 0) > 1)
+                        reply = await lookup.requests.ask(client, message, end)
+                    else:
+                        reply = await self._over_connection(message, lookup, end)
+            except Exception as error:  # `failure` knows its meaning
+                reply = failure(error, nameserver, message.transport)
+            conversation.hear(reply)
+        return conversation.reply
 
     def done(self, query: Query) -> None:
         """Close the lookup's sockets, and wait for none of its requests."""
@@ -85,18 +79,16 @@ class AsyncDnspython:
         """Close the HTTP clients; nothing else is open between lookups."""
         await asyncio.gather(*(client.close() for client in [*self._former, *self._clients.values()]))
 
-    async def _over_connection(
-        self, message: messages.Message, query: Query, lookup: Lookup, nameserver: Nameserver, end: float
-    ) -> Reply:
+    async def _over_connection(self, message: Message, lookup: AsyncLookup, end: float) -> Reply:
         # Not every step of the library keeps to a time that it is given; closing a connection, for one.
         while True:
             try:
                 async with asyncio.timeout_at(end):
-                    endpoint = await self._connect(message.transport, nameserver)
+                    endpoint = await self._connect(message)
                 break
             except TimeoutError:
-                if nameserver.transport == "udp":
-                    return Reply(Status.TIMEOUT, [], queries=0)  # the repeat never went out
+                if message.nameserver.transport == "udp":
+                    return SILENCE._replace(queries=0)  # the repeat never went out
                 raise
             except OSError as error:
                 wait = self._descriptors.wait(error)
@@ -108,16 +100,14 @@ class AsyncDnspython:
             await dns.asyncquery.send_tcp(stream, message.query)
             while True:
                 octets = await _read(stream, int.from_bytes(await _read(stream, 2), "big"))
-                came = messages.heard(octets, message.query, query, nameserver, message.transport)
-                if came.status is not Status.TIMEOUT:
-                    return came
-                lookup.unread = came.error
+                if (reply := message.read(octets)) is not None:
+                    return reply
 
-    async def _connect(self, transport: str, nameserver: Nameserver) -> Any:
+    async def _connect(self, message: Message) -> Any:
         context, name = None, None
-        if transport == "tls":
-            context, name = self._context, nameserver.certified
-        family, peer = messages.endpoint(nameserver)
+        if message.transport == "tls":
+            context, name = self._context, message.nameserver.certified
+        family, peer = endpoint(message.nameserver)
         return await self._backend.make_socket(family, socket.SOCK_STREAM, 0, None, peer, None, context, name)
 
     def _client(self, nameserver: Nameserver, *, alone: bool) -> Client:

@@ -1,113 +1,108 @@
-"""What both sides of the backend `dnspython`, the blocking and the awaited one, say and understand alike.
+"""The messages and failures of the backend `dnspython`, for its blocking and its awaited side alike. No I/O.
 
-The library makes and checks the messages, and decides what is a reply; what the reply means is read from its octets by
-the codec, so that there is one set of rules and one text for each record. Nothing here does I/O: the sides differ only
-in how they send.
+The library makes and checks the messages, and decides what is a reply; the codec reads the meaning of a reply from its
+octets, so that there is one set of rules and one text for each record. The sides differ only in how they send.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import dns.exception
-import dns.flags
 import dns.message
 import dns.query
 
 from resolver.attempts import Reply
-from resolver.backends.conversation import conversation as conversation_of
 from resolver.backends.descriptors import NONE_LEFT
+from resolver.backends.lookup import PAYLOAD, SILENCE
 from resolver.dns import message as codec
 from resolver.model import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Iterator
 
-    from resolver.backends.conversation import Habits
-    from resolver.model import Query
+    from resolver.backends.lookup import Lookup
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 
-PAYLOAD = 1232  # octets that a reply over UDP may have (DNS flag day 2020)
 # Made once: making it costs a tenth of all that a lookup costs.
 _OPT = dns.message.make_query(".", "A", use_edns=0, payload=PAYLOAD).opt
 
 
-class Message(NamedTuple):
-    """A query to be sent. Over udp, `dns.query.udp` is told to raise on truncation and to wait past what is wrong."""
+class Message:
+    """A query of a lookup, made by the library with a random ID. Raises DNSException where there is no such name."""
 
-    query: dns.message.QueryMessage
-    transport: str
+    def __init__(self, lookup: Lookup, nameserver: Nameserver, transport: str, edns: bool) -> None:
+        self.lookup = lookup
+        self.nameserver = nameserver
+        self.transport = transport
+        self.query = dns.message.make_query(lookup.query.name, lookup.query.type)
+        if edns:
+            self.query.opt = _OPT
 
+    def to_wire(self, ident: int | None = None) -> bytes:
+        """Return its octets, under the ID `ident` from now on."""
+        if ident is not None:
+            self.query.id = ident
+        return self.query.to_wire()
 
-def conversation(
-    query: Query, nameserver: Nameserver, habits: Habits | None = None
-) -> Generator[Message, Reply | BaseException, Reply]:
-    """One try: yields what to send, wants what came of it (a Reply, or what was raised), returns the Reply."""
-    steps = conversation_of(nameserver.transport, habits)
-    step = next(steps)
-    while True:
-        came = yield Message(make(query, step.edns), step.transport)
-        truncated = isinstance(came, dns.message.Truncated) and step.transport == "udp"
-        if isinstance(came, BaseException):
-            came = failure(came, nameserver, step.transport)
+    def read(self, octets: bytes) -> Reply | None:
+        """Return the meaning of octets that came from its nameserver, as Lookup.read does; None: wait past them.
+
+        The library reads only so much of them as tells whether they respond to the query.
+        """
         try:
-            step = steps.send(None if truncated else came)
-        except StopIteration as end:
-            told: Reply = end.value
-            return told
+            responds = self.query.is_response(dns.message.from_wire(octets, question_only=True))
+        except Exception:  # whatever a parser of foreign octets says of them
+            responds = False
+        if not responds:
+            self.lookup.unread = codec.mismatch(octets)
+            return None
+        return self.lookup.read(octets, self.nameserver, self.transport)
 
-
-def make(query: Query, edns: bool) -> dns.message.QueryMessage:
-    """The message that asks this, with the library's random ID. Raises DNSException where there is no such name."""
-    message = dns.message.make_query(query.name, query.type)
-    if edns:
-        message.opt = _OPT
-    return message
-
-
-def heard(octets: bytes, asked: dns.message.Message, query: Query, nameserver: Nameserver, transport: str) -> Reply:
-    """What octets mean that came from this nameserver. Raises Truncated where that is a truncated reply over udp.
-
-    asked: the message that they are to answer. The library reads only so much of them as tells whether they do. What is
-    no reply, or cannot be read, is TIMEOUT with an `error` that says so: wait past it.
-    """
-    try:
-        message = dns.message.from_wire(octets, question_only=True)
-        responds = asked.is_response(message)
-    except Exception:  # whatever a parser of foreign octets says of them
-        responds = False
-    if not responds:
-        return Reply(Status.TIMEOUT, [], codec.mismatch(octets))
-    if transport == "udp" and message.flags & dns.flags.TC:
-        raise dns.message.Truncated(message=message)  # type: ignore[no-untyped-call]
-    return reply(octets, query, nameserver, transport)
-
-
-def reply(wire: bytes, query: Query, nameserver: Nameserver, transport: str) -> Reply:
-    """What these octets mean, which came back over `transport`; TIMEOUT as in `heard`."""
-    start = codec.match(wire, codec.question(query.name, query.type))
-    if start is None:
-        return Reply(Status.TIMEOUT, [], codec.mismatch(wire))
-    try:
-        return Reply(*codec.read(wire, start, query), str(nameserver), transport)
-    except codec.Malformed as error:
-        return Reply(Status.TIMEOUT, [], codec.unreadable(error))
+    def read_https(self, answer: dns.message.Message) -> Reply:
+        """Return the meaning of the library's answer over HTTPS, where nothing further comes to wait for."""
+        assert answer.wire is not None  # it was read from octets
+        return self.lookup.read(answer.wire, self.nameserver, self.transport) or SILENCE
 
 
 def failure(error: BaseException, nameserver: Nameserver, transport: str) -> Reply:
-    """What a failed try is reported as: silence is TIMEOUT, all else ERROR with a sentence."""
+    """Return the outcome of a failed try: silence is TIMEOUT, all else ERROR with a sentence."""
     if isinstance(error, (dns.exception.Timeout, TimeoutError)):
-        return Reply(Status.TIMEOUT, [])
+        return SILENCE
     if isinstance(error, (dns.query.BadResponse, dns.message.TrailingJunk)):
         return Reply(Status.TIMEOUT, [], "replies came that could not be read: the library refuses them")
     return Reply(Status.ERROR, [], _sentence(error, nameserver, transport))
 
 
-def broken(error: Exception) -> OSError:
-    """An HTTP library's exception as that of a connection, or of the system that has no descriptor left for one."""
+def http_library() -> Any:
+    """Return the HTTP library that dnspython has found: httpx with 2.8, httpx2 with 2.9."""
+    return vars(dns.query).get("httpx2") or vars(dns.query)["httpx"]
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raise the HTTP library's exceptions as those of connections."""
+    library = http_library()
+    try:
+        yield
+    except library.TimeoutException:
+        raise TimeoutError from None
+    except library.TransportError as error:
+        raise _as_os_error(error) from None
+    except dns.exception.FormError:
+        # Nothing further comes to wait for.
+        raise dns.query.BadResponse from None
+    except ValueError as error:
+        # An HTTP status; the lines after the first are the page that came with it.
+        raise ValueError(str(error).partition("\n")[0]) from None
+
+
+def _as_os_error(error: Exception) -> OSError:
+    """Return an HTTP library's exception as that of a connection, or of a system that has no descriptor left."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in NONE_LEFT:
@@ -117,13 +112,13 @@ def broken(error: Exception) -> OSError:
 
 
 def endpoint(nameserver: Nameserver) -> tuple[int, tuple[str, int]]:
-    """Its address as asyncio wants it, with the number of its zone. Raises OSError for a zone that there is not."""
+    """Return its address as asyncio wants it, with the number of its zone. Raises OSError for an unknown zone."""
     family, (host, port, *scope) = nameserver.address()
     return family, (f"{host}%{scope[1]}" if any(scope) else host, port)
 
 
 def tls_context(policy: Policy) -> ssl.SSLContext:
-    """How certificates are checked: against the policy's or the system's authorities, and always by name."""
+    """Return a context that checks certificates against the policy's or the system's authorities, always by name."""
     return ssl.create_default_context(cafile=policy.tls_ca)
 
 

@@ -1,4 +1,4 @@
-"""Whom a backend asks whose library speaks DNS over UDP and TCP, and no more."""
+"""The nameservers of a backend whose library speaks DNS over UDP and TCP, and no more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def plainly(policy: Policy, backend: str) -> Policy:
-    """The policy with the nameservers that will be asked: the system's where it names none.
+    """Return the policy with the nameservers that will be asked: the system's where it names none.
 
     Raises ValueError for one that is asked over TLS or has a zone (RFC 4007), LookupError where there is none at all.
     """

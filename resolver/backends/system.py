@@ -1,12 +1,12 @@
 """The backend `system`: the C library's getaddrinfo, and getnameinfo for addresses, as every program here resolves.
 
-It honours /etc/hosts, nsswitch.conf and resolv.conf; so whom to ask, and how long a nameserver may take, stand there.
-The one thing to know before changing anything: a call cannot be given a timeout nor be cancelled. It blocks its thread
-for as long as the C library likes (glibc: 5 seconds for each nameserver, twice; `options timeout:` in resolv.conf). So
-each call has a daemon thread; where it is not back in time, the try has run out, and the thread is left to it. What it
-brings in the time of a later try of the same lookup counts, as a late reply does.
+It honours /etc/hosts, nsswitch.conf and resolv.conf, which name the nameservers and how long one may take. A call
+cannot be given a timeout nor be cancelled. It blocks its thread for as long as the C library likes (glibc: 5 seconds
+for each nameserver, twice; `options timeout:` in resolv.conf). Therefore each call has a daemon thread; where it is not
+back in time, the try has run out, and the thread is left to it. A result in the time of a later try of the same lookup
+counts, as a late reply does.
 
-What the C library does not tell:
+Not told by the C library:
 - TTLs, CNAMEs, the nameserver and the transport. Answers bear the name that was asked.
 - Other types than addresses. Of the names of an address getnameinfo gives one.
 - How many queries it sent: a call counts as one.
@@ -31,11 +31,9 @@ import dns.exception
 import dns.name
 import dns.reversename
 
-from resolver.attempts import Reply
+from resolver.attempts import BLOCKING_CONCURRENCY, Reply
+from resolver.daemons import LEFT, Daemons
 from resolver.descriptors import descriptors_left
-from resolver.engines import BACKENDS
-from resolver.engines.calling import CONCURRENCY
-from resolver.engines.daemons import LEFT, Daemons
 from resolver.model import Record, Status
 
 if TYPE_CHECKING:
@@ -61,16 +59,16 @@ _FAILED = _codes("EAI_FAIL")
 
 
 class System(NamedTuple):
-    """Asks whom the system asks."""
+    """Asks the nameservers of the system's configuration."""
 
     name: str = "system"
 
     def prepare(self, policy: Policy) -> Policy:
-        """The policy as it is. Raises ValueError where it says whom to ask: that is the system's to know."""
+        """Return the policy as it is. Raises ValueError where it says whom to ask: that is the system's to know."""
         if policy.nameservers:
             raise ValueError(
                 "a nameserver, a lab too, means nothing with backend system, which asks those of the system's "
-                f"configuration; backends that take one: {', '.join(each for each in BACKENDS if each != self.name)}"
+                "configuration; backends that take one: wire, dnspython, aiodns, twisted"
             )
         if policy.tls_ca is not None:
             raise ValueError("certificates mean nothing with backend system")
@@ -115,7 +113,7 @@ class Calls:
     """The calls of a run. As many at once as descriptors are left for: each takes two at most."""
 
     def __init__(self, policy: Policy) -> None:
-        at_once = (policy.concurrency or CONCURRENCY) + LEFT
+        at_once = (policy.concurrency or BLOCKING_CONCURRENCY) + LEFT
         self._daemons = Daemons(max(1, min(at_once, descriptors_left() // 2)))
         self._outcomes: dict[int, queue.SimpleQueue[Reply | BaseException]] = {}  # by the index of the lookup
 

@@ -1,8 +1,8 @@
 """The backend `twisted`: the protocols of twisted.names, awaited in the reactor of the engine `twisted`.
 
 Not `twisted.names.client.Resolver`: it keeps its own tries and nameservers, compares no question, opens a socket for
-each query, and its TCP side imports the global reactor even where it was given another one. The one thing to know
-before changing anything: everything here must be given the run's reactor.
+each query, and its TCP side imports the global reactor even where it was given another one. Everything here must be
+given the run's reactor.
 
 What it cannot give: TLS (that of Twisted needs pyOpenSSL), HTTPS. Over TCP, a late reply to an earlier try is dropped.
 """
@@ -16,13 +16,13 @@ from twisted.internet import defer, error, task
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
 from twisted.names.dns import DNSQueryTimeoutError
 
-from resolver.attempts import Reply
-from resolver.backends.conversation import conversation
+from resolver.attempts import ASYNC_CONCURRENCY, Reply
 from resolver.backends.descriptors import NONE_LEFT, Descriptors
+from resolver.backends.lookup import SILENCE, Conversation
 from resolver.backends.plain import plainly
-from resolver.backends.twisted_lookup import Lookup
-from resolver.backends.twisted_protocols import SILENCE, Connection, Datagrams, Failed, Question, sentence
-from resolver.engines.twisted import running_reactor
+from resolver.backends.twisted_protocols import Datagrams, Question, TcpConnection, TransportFailed, sentence
+from resolver.backends.twisted_reactor import running_reactor
+from resolver.backends.twisted_udp import TwistedLookup
 from resolver.model import Status
 
 if TYPE_CHECKING:
@@ -30,74 +30,71 @@ if TYPE_CHECKING:
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 
-LANES = 4  # UDP sockets a nameserver, each with a port of its own,
+SOCKETS = 4  # UDP sockets a nameserver, each with a port of its own,
 LIFE = 1000  # and how many questions go out on one before another takes its place
 
 _SILENT = (DNSQueryTimeoutError, defer.TimeoutError, error.TimeoutError)
 
 
-class Twisted(NamedTuple):
+class TwistedNames(NamedTuple):
     """Asks with twisted.names, over UDP and TCP."""
 
     name: str = "twisted"
 
     def prepare(self, policy: Policy) -> Policy:
-        """The policy with the nameservers that will be asked: the system's where it names none.
+        """Return the policy with the nameservers that will be asked: the system's where it names none.
 
         Raises ValueError for one that is asked over TLS, LookupError where there is none at all.
         """
         return plainly(policy, self.name)
 
-    def open_async(self, policy: Policy) -> Session:
-        """A session in the reactor that runs on this thread."""
-        return Session(running_reactor(), policy)
+    def open_async(self, policy: Policy) -> TwistedSession:
+        """Open a session in the reactor that runs on this thread."""
+        return TwistedSession(running_reactor(), policy)
 
 
-class Session:
+class TwistedSession:
     """The sockets and connections of a run."""
+
+    concurrency = ASYNC_CONCURRENCY
 
     def __init__(self, reactor: Any, policy: Policy) -> None:
         self._reactor = reactor
         self._descriptors = Descriptors(policy.query_timeout, self._give_back)
-        self._lanes: dict[Nameserver, list[Datagrams]] = {}
+        self._sockets: dict[Nameserver, list[Datagrams]] = {}
         self._turn = 0
         self._old: list[Datagrams] = []  # no longer asked on; some wait for replies
-        self._connections: dict[Nameserver, Connection] = {}
-        self._lookups: dict[int, Lookup] = {}
-        self._slow: list[Connection] = []  # likewise
+        self._connections: dict[Nameserver, TcpConnection] = {}
+        self._lookups: dict[int, TwistedLookup] = {}
+        self._slow: list[TcpConnection] = []  # likewise
 
     async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
         """Ask once, with the repeats that belong to it, within `timeout` seconds."""
         assert nameserver is not None  # `prepare` has named some
         lookup = self._lookups.get(query.index)
         if lookup is None:
-            lookup = self._lookups[query.index] = Lookup(query, self._reactor, self._lane)
+            lookup = self._lookups[query.index] = TwistedLookup(query, self._reactor, self._shared)
         end = self._reactor.seconds() + timeout
-        talk = conversation(nameserver.transport, lookup.habits(nameserver))
-        step = next(talk)
-        while True:
-            heard: Reply | None
+        conversation = Conversation(lookup, nameserver)
+        while conversation.reply is None:
+            transport = conversation.transport
+            question = Question(lookup, nameserver, conversation.edns)
             try:
-                if step.transport == "udp":
-                    lane, waited = await self._lane_for(lookup, nameserver)
+                if transport == "udp":
+                    datagrams, waited = await self._datagrams_for(lookup, nameserver)
                     end += waited
-                    heard = await lookup.ask(lane, lookup.question(nameserver, step.edns), self._left(end))
+                    reply = await lookup.ask(datagrams, question, self._left(end))
                 else:
-                    try:
-                        heard = await self._over_tcp(lookup.question(nameserver, step.edns), nameserver, end)
-                    except error.ConnectError as failure:
-                        if failure.osError not in NONE_LEFT:
-                            raise
-                        end += await self._scarce(OSError(failure.osError, os.strerror(failure.osError)), lookup)
-                        continue
+                    reply = await self._over_tcp(question, end)
             except _SILENT:
-                heard = SILENCE
-            except (Failed, error.ConnectError, error.CannotListenError, OSError) as failure:
-                heard = Reply(Status.ERROR, [], sentence(failure, nameserver, step.transport))
-            try:
-                step = talk.send(heard)
-            except StopIteration as done:
-                return lookup.best(done.value)
+                reply = SILENCE
+            except (TransportFailed, error.ConnectError, error.CannotListenError, OSError) as failure:
+                if isinstance(failure, error.ConnectError) and failure.osError in NONE_LEFT:
+                    end += await self._scarce(OSError(failure.osError, os.strerror(failure.osError)), lookup)
+                    continue
+                reply = Reply(Status.ERROR, [], sentence(failure, nameserver, transport))
+            conversation.hear(reply)
+        return conversation.reply
 
     def done(self, query: Query) -> None:
         """Wait for no reply to it any more."""
@@ -106,31 +103,31 @@ class Session:
 
     async def close(self) -> None:
         """Close every socket."""
-        lanes = [*self._old, *(lane for lanes in self._lanes.values() for lane in lanes)]
-        links: list[Datagrams | Connection] = [*lanes, *self._connections.values(), *self._slow]
+        sockets = [*self._old, *(datagrams for sockets in self._sockets.values() for datagrams in sockets)]
+        links: list[Datagrams | TcpConnection] = [*sockets, *self._connections.values(), *self._slow]
         for link in links:
             link.abandon()
-        for lane in lanes:
-            lane.close()
+        for datagrams in sockets:
+            datagrams.close()
         for connection in [*self._connections.values(), *self._slow]:
             connection.close()
         # They close when the reactor has its next round.
         await task.deferLater(self._reactor, 0)
 
-    async def _lane_for(self, lookup: Lookup, nameserver: Nameserver) -> tuple[Datagrams, float]:
-        """Where the lookup asks from, and how many seconds it has waited for a descriptor."""
+    async def _datagrams_for(self, lookup: TwistedLookup, nameserver: Nameserver) -> tuple[Datagrams, float]:
+        """Return the socket that the lookup asks from, and how many seconds it has waited for a descriptor."""
         waited = 0.0
         while True:
             try:
-                lane = lookup.lane(nameserver)
+                datagrams = lookup.datagrams(nameserver)
             except (error.CannotListenError, OSError) as failure:
                 reason = failure.socketError if isinstance(failure, error.CannotListenError) else failure
                 waited += await self._scarce(reason, lookup)
             else:
                 self._descriptors.got()
-                return lane, waited
+                return datagrams, waited
 
-    async def _scarce(self, reason: OSError, lookup: Lookup) -> float:
+    async def _scarce(self, reason: OSError, lookup: TwistedLookup) -> float:
         """Wait a little for a descriptor; returns the seconds of that."""
         wait = self._descriptors.wait(reason)
         lookup.close()
@@ -138,42 +135,43 @@ class Session:
         return wait
 
     def _give_back(self) -> None:
-        """Close what nobody waits on, in the reactor's next round."""
-        for nameserver, lanes in self._lanes.items():
-            self._old += [lane for lane in lanes if not lane.in_flight]
-            self._lanes[nameserver] = [lane for lane in lanes if lane.in_flight]
+        """Close the sockets and connections that nobody waits on, in the reactor's next round."""
+        for nameserver, sockets in self._sockets.items():
+            self._old += [datagrams for datagrams in sockets if not datagrams.in_flight]
+            self._sockets[nameserver] = [datagrams for datagrams in sockets if datagrams.in_flight]
         for nameserver, connection in list(self._connections.items()):
             if not connection.in_flight:
                 self._slow.append(self._connections.pop(nameserver))
         self._sweep()
 
-    def _lane(self, nameserver: Nameserver) -> Datagrams:
-        """The next socket in turn; one that is used up, or was closed for an error, is replaced."""
-        lanes = self._lanes.setdefault(nameserver, [])
+    def _shared(self, nameserver: Nameserver) -> Datagrams:
+        """Return the next socket in turn; one that is used up, or was closed for an error, is replaced."""
+        sockets = self._sockets.setdefault(nameserver, [])
         self._turn += 1
-        at = self._turn % LANES
-        if at < len(lanes) and lanes[at].used < LIFE and lanes[at].up:
-            return lanes[at]
-        lane = Datagrams(nameserver, self._reactor)
-        lane.open()
-        if at < len(lanes):
-            self._old.append(lanes[at])
-            lanes[at] = lane
+        at = self._turn % SOCKETS
+        if at < len(sockets) and sockets[at].used < LIFE and sockets[at].up:
+            return sockets[at]
+        datagrams = Datagrams(nameserver, self._reactor)
+        datagrams.open()
+        if at < len(sockets):
+            self._old.append(sockets[at])
+            sockets[at] = datagrams
             self._sweep()
         else:
-            lanes.append(lane)
-        return lane
+            sockets.append(datagrams)
+        return datagrams
 
     def _sweep(self) -> None:
-        """Close what nobody waits on any more."""
-        links: list[Datagrams | Connection] = [*self._old, *self._slow]
+        """Close the old sockets and connections that nobody waits on any more."""
+        links: list[Datagrams | TcpConnection] = [*self._old, *self._slow]
         for link in links:
             if not link.in_flight:
                 link.close()
-        self._old = [lane for lane in self._old if lane.in_flight]
+        self._old = [datagrams for datagrams in self._old if datagrams.in_flight]
         self._slow = [connection for connection in self._slow if connection.in_flight]
 
-    async def _over_tcp(self, question: Question, nameserver: Nameserver, end: float) -> Reply | None:
+    async def _over_tcp(self, question: Question, end: float) -> Reply:
+        nameserver = question.nameserver
         connection = self._connections.get(nameserver)
         if connection is None or connection.up is False:
             connection = self._connections[nameserver] = self._connect(nameserver, end)
@@ -186,7 +184,7 @@ class Session:
         answered = connection.answered
         try:
             return await self._on(connection, question, end)
-        except Failed:
+        except TransportFailed:
             pass
         except _SILENT:
             if connection.answered == answered and self._connections.get(nameserver) is connection:
@@ -200,18 +198,18 @@ class Session:
         self._slow.append(alone)
         await alone.opened().addTimeout(self._left(end), self._reactor)
         try:
-            heard = await self._on(alone, question, end)
+            reply = await self._on(alone, question, end)
         finally:
             alone.close()
             self._slow.remove(alone)
-        return None if heard is None else heard._replace(queries=2)
+        return reply._replace(queries=2)
 
-    async def _on(self, connection: Connection, question: Question, end: float) -> Reply | None:
-        heard: Reply | None = await connection.ask(question, self._left(end))
-        return heard
+    async def _on(self, connection: TcpConnection, question: Question, end: float) -> Reply:
+        reply: Reply = await connection.ask(question, self._left(end))
+        return reply
 
-    def _connect(self, nameserver: Nameserver, end: float) -> Connection:
-        connection = Connection(nameserver, self._reactor)
+    def _connect(self, nameserver: Nameserver, end: float) -> TcpConnection:
+        connection = TcpConnection(nameserver, self._reactor)
         endpoint = TCP6ClientEndpoint if ":" in nameserver.host else TCP4ClientEndpoint
         to = endpoint(self._reactor, nameserver.host, nameserver.port, self._left(end))
         connectProtocol(to, connection).addErrback(connection.failed)  # type: ignore[no-untyped-call]
@@ -221,4 +219,4 @@ class Session:
         return max(0.0, end - float(self._reactor.seconds()))
 
 
-backend = Twisted()
+backend = TwistedNames()

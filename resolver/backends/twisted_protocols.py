@@ -1,8 +1,8 @@
 """The protocols of twisted.names as the backend `twisted` drives them: over UDP, and pipelined over TCP.
 
-Theirs are the IDs, the table of what is in flight, the timers and the sending. The one thing to know before changing
-anything: what comes in does not pass through their parser, which neither compares the question nor survives all
-octets. It is matched and read by the codec, as everywhere, and their Deferreds are fired with a Reply.
+Theirs are the IDs, the table of what is in flight, the timers and the sending. A message that comes in does not pass
+through their parser, which neither compares the question nor survives all octets: the codec matches and reads it, as
+everywhere, and their Deferreds are fired with a Reply.
 """
 
 from __future__ import annotations
@@ -15,56 +15,33 @@ from twisted.internet import defer
 from twisted.internet.error import ConnectError
 from twisted.names import dns
 
-from resolver.attempts import Reply
-from resolver.dns import message as codec
-from resolver.model import Status
+from resolver.backends.lookup import PAYLOAD
 
 if TYPE_CHECKING:
-    from resolver.model import Query
+    from resolver.backends.lookup import Lookup
     from resolver.nameserver import Nameserver
 
-PAYLOAD = 1232  # octets that a reply over UDP may have (DNS flag day 2020)
 _OPT: Any = dns.RRHeader(b"", dns.OPT, PAYLOAD, 0, dns.UnknownRecord(b""))  # type: ignore[no-untyped-call,arg-type]
 
 
-class Failed(Exception):
+class TransportFailed(Exception):
     """The local side failed, or the connection was closed; the text is a sentence."""
 
 
 class Question(dns.Query):
-    """A question that knows its octets, and what a reply means. `ident`: of the message that it went out in.
-
-    unread: what is to be said of the last message that came and was no reply.
-    """
+    """A question of a lookup. `ident`: of the message that it went out in."""
 
     ident = 0
-    unread: str | None = None
 
-    def __init__(self, query: Query, nameserver: Nameserver, edns: bool) -> None:
+    def __init__(self, lookup: Lookup, nameserver: Nameserver, edns: bool) -> None:
         super().__init__()
         self.edns = edns
+        self.lookup = lookup
         self.nameserver = nameserver
-        self._query = query
-        # dns.Name knows no escapes.
-        self._octets = codec.question(query.name, query.type)
 
     def encode(self, strio: Any, compDict: object = None) -> None:
-        """Write the question; it is the first name in the message, so there is nothing to point to."""
-        strio.write(self._octets)
-
-    def read(self, message: bytes, transport: str) -> Reply | None:
-        """What a message means for it; None: it is truncated. Raises Malformed for one that is to be waited past."""
-        start = codec.match(message, self._octets)
-        if start is None:
-            self.unread = codec.mismatch(message)
-            raise codec.Malformed(self.unread)
-        if transport == "udp" and codec.truncated(message):
-            return None
-        try:
-            return Reply(*codec.read(message, start, self._query), str(self.nameserver), transport)
-        except codec.Malformed as error:
-            self.unread = codec.unreadable(error)
-            raise
+        """Write the question: dns.Name knows no escapes, and there is no name before it to point to."""
+        strio.write(self.lookup.question)
 
 
 class _Never:
@@ -78,7 +55,7 @@ _NEVER = _Never()
 
 
 class _Asking:
-    """What both protocols do beside what they inherit. `link`: the transport, once there is one."""
+    """The side of both protocols that they do not inherit. `link`: the transport, once there is one."""
 
     transport_name: str
     liveMessages: dict[int, tuple[Any, Any]]
@@ -106,13 +83,12 @@ class _Asking:
         return message.toStr()
 
     def heard(self, message: bytes) -> None:
-        """Take a message that came; what is no reply is dropped."""
+        """Take a message that came; one that is no reply is dropped."""
         ident = int.from_bytes(message[:2], "big")
         if ident not in self.liveMessages:
             return
-        try:
-            reply = self._questions[ident].read(message, self.transport_name)
-        except codec.Malformed:
+        reply = self._questions[ident].lookup.read(message, self.nameserver, self.transport_name)
+        if reply is None:
             return
         self.answered += 1
         deferred, timer = self.liveMessages.pop(ident)
@@ -150,9 +126,9 @@ class Datagrams(_Asking, dns.DNSDatagramProtocol):
             self.link.stopListening()
 
     def ask(self, question: Question, ident: int | None) -> Any:
-        """Send it, under this ID if it is free. The Deferred fires with a Reply, or None for a truncated one.
+        """Send it, under this ID if it is free. The Deferred fires with a Reply.
 
-        It fails with Failed, and never by time: `forget` it.
+        It fails with TransportFailed, and never by time: `forget` it.
         """
         self.used += 1
         ident = None if ident in self.liveMessages else ident
@@ -191,7 +167,7 @@ class Datagrams(_Asking, dns.DNSDatagramProtocol):
     def connectionRefused(self) -> None:
         self._refused = True
         for deferred in self.abandon():
-            deferred.errback(Failed(f"udp to {self.nameserver} failed: connection refused"))
+            deferred.errback(TransportFailed(f"udp to {self.nameserver} failed: connection refused"))
 
     def stopProtocol(self) -> None:
         # The reactor closes a socket that has an error; a connected UDP socket has no other one.
@@ -200,7 +176,7 @@ class Datagrams(_Asking, dns.DNSDatagramProtocol):
         super().stopProtocol()
 
 
-class Connection(_Asking, dns.DNSProtocol):
+class TcpConnection(_Asking, dns.DNSProtocol):
     """A connection to one nameserver, to be opened by an endpoint. `up`: it stands; None: not yet."""
 
     transport_name = "tcp"
@@ -230,7 +206,7 @@ class Connection(_Asking, dns.DNSProtocol):
     def ask(self, question: Question, timeout: float) -> Any:
         """Send it on a connection that stands. The Deferred fires with a Reply.
 
-        It fails with DNSQueryTimeoutError after `timeout` seconds, or with Failed.
+        It fails with DNSQueryTimeoutError after `timeout` seconds, or with TransportFailed.
         """
         return self.query([question], timeout)
 
@@ -253,7 +229,7 @@ class Connection(_Asking, dns.DNSProtocol):
     def connectionLost(self, reason: object = None) -> None:
         self.up = False
         for deferred in self.abandon():
-            deferred.errback(Failed(f"{self.nameserver} closed the connection"))
+            deferred.errback(TransportFailed(f"{self.nameserver} closed the connection"))
 
     def dataReceived(self, data: bytes) -> None:
         """Take the messages, each with its length before it (RFC 1035 section 4.2.2)."""
@@ -269,12 +245,9 @@ class Connection(_Asking, dns.DNSProtocol):
 
 
 def sentence(error: Exception, nameserver: Nameserver, transport: str) -> str:
-    """What failed, for `error`."""
-    if isinstance(error, Failed):
+    """Return a sentence about a failure."""
+    if isinstance(error, TransportFailed):
         return str(error)
     code = getattr(error, "osError", None) if isinstance(error, ConnectError) else getattr(error, "errno", None)
     what = os.strerror(code).lower() if isinstance(code, int) else str(error) or type(error).__name__
     return f"{transport} to {nameserver} failed: {what}"
-
-
-SILENCE = Reply(Status.TIMEOUT, [])

@@ -27,6 +27,7 @@ from resolver.extras import cure
 from resolver.input.hosts import Hosts
 from resolver.input.sources import Source
 from resolver.policy import Policy
+from resolver.seam import LimitedBackend
 
 # The most lookups in flight where the user names no number. Engines that need a thread or a green thread for each
 # give themselves as many; the built-in backend would go up to 1,000, and dnspython's threads would not.
@@ -107,8 +108,8 @@ def _prepared(backend: str, types: Sequence[str], policy: Policy) -> Policy:
     except ImportError:
         # Installed and broken: an error of its runs, not of the comparison.
         return policy
-    if (check_types := getattr(asker, "check_types", None)) is not None:
-        check_types(types)
+    if isinstance(asker, LimitedBackend):
+        asker.check_types(types)
     prepared: Policy = asker.prepare(policy)
     return prepared
 

@@ -13,10 +13,10 @@ import msgspec
 
 from resolver.api import plan
 from resolver.compare.spec import LENGTH, Began, Event, Finished, Spec
-from resolver.engines.base import Backend, Engine, Queries
 from resolver.input.sources import path
 from resolver.model import Result
 from resolver.policy import Deadline, Policy
+from resolver.seam import Backend, Engine, Queries
 
 
 def run(spec: Spec, tell: Callable[[Event], None]) -> Finished:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.distributed.outstanding import Order
-    from resolver.engines.base import Backend, Queries
     from resolver.model import Query, Result
     from resolver.policy import Policy
+    from resolver.seam import Backend, Queries
     from resolver.wire.oneway import SendCounts
 
 ALONE = 10.0  # seconds between two sentences that no worker is there
@@ -137,13 +137,13 @@ class _Run:
             self._hand_out()
             if mind.exhausted and mind.idle and not self._held:
                 return
-            patience = min(queries.patience(), LINGER if self._held else 1.0)
-            if queries.over:
+            max_wait = min(queries.max_wait(), LINGER if self._held else 1.0)
+            if queries.ended:
                 self._wind_up()
                 return
             if tend is not None:
                 tend()
-            self._gather(patience)
+            self._gather(max_wait)
 
     # --- Out.
 
@@ -151,7 +151,7 @@ class _Run:
         mind = self._mind
         if not self._ready():
             return
-        while not self._queries.over and (room := mind.room()):
+        while not self._queries.ended and (room := mind.room()):
             chunk = self._fill(room)
             if not chunk:
                 break

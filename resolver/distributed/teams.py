@@ -21,16 +21,17 @@ import msgspec
 from resolver import engines
 from resolver.processes.pool import Child, Spares
 from resolver.processes.protocol import Progress
+from resolver.seam import LimitedBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.distributed.payload import Chunk
-    from resolver.engines.base import Backend, Engine
     from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
     from resolver.processes.protocol import Block
+    from resolver.seam import Backend, Engine
     from resolver.wire.oneway import SendCounts
 
 SEATS = 2  # chunks for each slot that wait, or are not asked to their end yet
@@ -179,8 +180,8 @@ class Teams:
 
                 tally = SendCounts()
                 backend = SendOnly(tally)
-            if (check := getattr(backend, "check_types", None)) is not None:
-                check({asked.type for asked in chunk.queries})
+            if isinstance(backend, LimitedBackend):
+                backend.check_types({asked.type for asked in chunk.queries})
             policy = backend.prepare(policy)
         except (ValueError, LookupError, OSError) as error:
             raise Unable(str(error)) from None
@@ -310,11 +311,11 @@ class Team:
         return bool(self._waiting) or self._finishing or self._stopped is not None
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """The run ends now, or the worker does."""
         return self._stopped is not None or (self._ends is not None and time.monotonic() >= self._ends)
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         """Seconds that the engine may wait at most before it asks again."""
         if self._tally is not None:
             self._count(self._tally)
@@ -357,7 +358,7 @@ class Team:
         sentence, broke = "the run's time is over", False
         try:
             if self._turn is not None:
-                self._turn.wait(self, lambda: self.over)
+                self._turn.wait(self, lambda: self.ended)
             self._engine.run(self, self._policy, self._backend, self._deliver)
             if self._tally is not None:
                 self._count(self._tally)

@@ -17,7 +17,7 @@ import struct
 from socket import inet_ntoa
 from typing import TYPE_CHECKING, Any
 
-from resolver.dns import edns, rdata, referral
+from resolver.dns import chain, edns, rdata, referral
 from resolver.dns import name as names
 from resolver.dns.name import Malformed
 from resolver.model import Query, Record, Status
@@ -323,30 +323,21 @@ def _chain(
     records: dict[bytes, list[_Found]],
     known: dict[int, bytes],
 ) -> tuple[list[Record], bool]:
-    """The answers, and whether there is one of the wanted type. `records` is used up on the way, so loops end.
-
-    A name that has records of the type needs no CNAME; of several CNAMEs at one name the first is followed.
-    """
-    asked = owner_key = asked.lower()
+    """Return the answers, and whether there is one of the wanted type."""
+    asked = asked.lower()
+    followed, found = chain.follow(asked, records, wanted, lambda cname: names.read(message, cname[3], known)[0])
     answers: dict[tuple[bytes, int, str], Record] = {}
-    while here := records.pop(owner_key, None):
-        found = here if wanted == rdata.ANY else [record for record in here if record[1] == wanted]
-        for owner, number, ttl, at, size in found or here[:1]:
-            if ttl > _LONGEST_TTL:
-                ttl = 0
-            try:
-                data = rdata.reader(number)(message, at, size, known)
-            except _UNPARSABLE:
-                if not found:
-                    raise  # of a CNAME that is to be followed
-                data = rdata.generic(number, message[at : at + size])
-            name = query.name if owner_key == asked else names.to_text(owner)
-            record = Record(name, rdata.mnemonic(number), ttl, data)
-            answers.setdefault((owner_key, number, data), record)
-        if found:
-            return list(answers.values()), True
-        owner_key = names.read(message, here[0][3], known)[0].lower()
-    return list(answers.values()), False
+    for key, (owner, number, ttl, at, size) in followed:
+        try:
+            data = rdata.reader(number)(message, at, size, known)
+        except _UNPARSABLE:
+            if number == rdata.CNAME and wanted not in (rdata.CNAME, rdata.ANY):
+                raise  # of a CNAME that is to be followed
+            data = rdata.generic(number, message[at : at + size])
+        name = query.name if key == asked else names.to_text(owner)
+        record = Record(name, rdata.mnemonic(number), ttl if ttl <= _LONGEST_TTL else 0, data)
+        answers.setdefault((key, number, data), record)
+    return list(answers.values()), found
 
 
 # -- a reply without answers --

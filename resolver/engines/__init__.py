@@ -1,4 +1,4 @@
-"""The table: which engine runs which backend, what waits how, and which extra installs what is missing.
+"""The table: which engine runs which backend, how it waits, and which extra installs a missing library.
 
 Everything that depends on there being several engines reads this table: the commands, the library, the tests.
 """
@@ -14,7 +14,7 @@ from resolver.extras import NotInstalled, cure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from resolver.engines.base import Backend, Engine
+    from resolver.seam import Backend, Engine
 
 
 class _Engine(NamedTuple):
@@ -65,7 +65,7 @@ DEFAULT = "gevent"
 
 
 class Pair(NamedTuple):
-    """An engine and a backend that go together. `extra` is what to install where `installed` is False."""
+    """An engine and a backend that go together. `extra` is to be installed where `installed` is False."""
 
     engine: str
     backend: str
@@ -75,7 +75,7 @@ class Pair(NamedTuple):
 
 
 def pairs() -> Iterator[Pair]:
-    """Every engine with every backend that it can wait on, in the table's order."""
+    """Yield every engine with every backend that it can wait on, in the table's order."""
     for name, engine in ENGINES.items():
         for backend, style in engine.styles.items():
             missing = [each for each in (engine, BACKENDS[backend]) if not _installed(each.needs)]
@@ -83,12 +83,16 @@ def pairs() -> Iterator[Pair]:
 
 
 def find(engine: str, backend: str, inner: str | None = None) -> tuple[Engine, Backend]:
-    """The engine and the backend of these names, imported.
+    """Return the engine and the backend of these names, imported.
 
-    inner: the engine in the other processes, of an engine that carries chunks to some; None: that engine's choice.
+    Args:
+        engine: the engine's name.
+        backend: the backend's name.
+        inner: the engine in the other processes, of an engine that carries chunks to some; None: that engine's choice.
 
-    Raises ValueError for unknown names and for pairs that do not go together, NotInstalled for what is not,
-    each with a sentence that says what is valid or what to install.
+    Raises:
+        ValueError: unknown names, and pairs that do not go together; the sentence says what is valid.
+        NotInstalled: a library that is not installed; the sentence says how to install it.
     """
     if engine not in ENGINES:
         raise ValueError(f"there is no engine {engine!r}; valid: {', '.join(ENGINES)}")
@@ -117,7 +121,7 @@ def find(engine: str, backend: str, inner: str | None = None) -> tuple[Engine, B
 
 
 def carries(engine: str) -> bool:
-    """Does this engine carry chunks of queries to other processes, each with an inner engine?"""
+    """Return whether this engine carries chunks of queries to other processes, each with an inner engine."""
     return engine in ENGINES and "chunks" in ENGINES[engine].styles.values()
 
 

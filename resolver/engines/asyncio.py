@@ -13,16 +13,16 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resolver.engines.awaiting import Workers, open_session
-from resolver.engines.base import PollBackend
+from resolver.engines.async_workers import AsyncWorkers, open_session
+from resolver.seam import PollBackend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 
     from resolver.attempts import Reply
-    from resolver.engines.base import Backend, Channel, Queries
     from resolver.model import Result
     from resolver.policy import Policy
+    from resolver.seam import Backend, PollChannel, Queries
 
 
 class Asyncio(NamedTuple):
@@ -109,10 +109,10 @@ class Asyncio(NamedTuple):
                 consuming = False
                 for fd in ready & wanted.keys():
                     listen(fd, *wanted[fd])
-                if channel.idle or queries.over:
+                if channel.idle or queries.ended:
                     return
                 waiter = loop.create_future()
-                timer = loop.call_later(min(channel.timeout(), queries.patience()), wake)
+                timer = loop.call_later(min(channel.timeout(), queries.max_wait()), wake)
                 try:
                     await waiter
                 finally:
@@ -128,7 +128,7 @@ class Asyncio(NamedTuple):
         backend: Backend,
         watch: Callable[[int, bool, bool], None],
         wake: Callable[[], None],
-    ) -> AsyncIterator[Channel | Workers]:
+    ) -> AsyncIterator[PollChannel | AsyncWorkers]:
         """The backend's own channel, or one of tasks that await it."""
         if isinstance(backend, PollBackend):
             with backend.channel(queries, policy, self.name, watch) as channel:
@@ -150,7 +150,7 @@ class Asyncio(NamedTuple):
             await session.close()
 
         try:
-            yield Workers(queries, policy, session, names, start=start, sleep=asyncio.sleep, wake=wake)
+            yield AsyncWorkers(queries, policy, session, names, start=start, sleep=asyncio.sleep, wake=wake)
         finally:
             for task in tasks:
                 task.cancel()

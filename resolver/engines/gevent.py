@@ -15,18 +15,19 @@ import gevent
 from gevent import monkey, pool, queue
 from gevent._hub_local import get_hub_if_exists
 
-from resolver.engines.base import CallBackend, PollBackend
-from resolver.engines.calling import CONCURRENCY, by_call
-from resolver.engines.daemons import LEFT
-from resolver.engines.polling import by_poll
+from resolver.attempts import BLOCKING_CONCURRENCY
+from resolver.daemons import LEFT
+from resolver.engines.blocking_workers import run_blocking_workers
+from resolver.engines.poll_loop import run_poll_loop
 from resolver.engines.watchers import Watchers
+from resolver.seam import CallBackend, PollBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from resolver.engines.base import Backend, Queries
     from resolver.model import Result
     from resolver.policy import Policy
+    from resolver.seam import Backend, Queries
 
 _PATCHED = ("socket", "select", "ssl", "time")  # what the backends wait with
 
@@ -49,12 +50,12 @@ class Gevent(NamedTuple):
         with _hub():
             if isinstance(backend, PollBackend):
                 with Watchers() as poll:
-                    by_poll(poll, queries, policy, backend, self.name, deliver)
+                    run_poll_loop(poll, queries, policy, backend, self.name, deliver)
                 return
             assert isinstance(backend, CallBackend)
-            limit = policy.concurrency or CONCURRENCY
+            limit = policy.concurrency or BLOCKING_CONCURRENCY
             _make_room(limit + LEFT)
-            by_call(_Greenlets(), queue.Queue(), limit, queries, policy, backend, self.name, deliver)
+            run_blocking_workers(_Greenlets(), queue.Queue(), limit, queries, policy, backend, self.name, deliver)
 
 
 @contextmanager

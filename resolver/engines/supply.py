@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 if TYPE_CHECKING:
-    from resolver.engines.base import Queries
     from resolver.model import Query
     from resolver.policy import Policy
+    from resolver.seam import Queries
 
 FIRST = 16  # queries in a chunk at first, so that a short list is spread
 CHUNK = 512  # and later

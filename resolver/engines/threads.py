@@ -10,17 +10,18 @@ import queue
 import select
 from typing import TYPE_CHECKING, NamedTuple
 
-from resolver.engines.base import CallBackend, PollBackend
-from resolver.engines.calling import CONCURRENCY, by_call
-from resolver.engines.daemons import Daemons
-from resolver.engines.polling import by_poll
+from resolver.attempts import BLOCKING_CONCURRENCY
+from resolver.daemons import Daemons
+from resolver.engines.blocking_workers import run_blocking_workers
+from resolver.engines.poll_loop import run_poll_loop
+from resolver.seam import CallBackend, PollBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.engines.base import Backend, Queries
     from resolver.model import Result
     from resolver.policy import Policy
+    from resolver.seam import Backend, Queries
 
 SPARE = 32  # lookups that wait in the queue: a thread goes on with one before the calling thread has its turn
 
@@ -32,12 +33,12 @@ class Threads(NamedTuple):
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
         if isinstance(backend, PollBackend):
-            by_poll(select.poll(), queries, policy, backend, self.name, deliver)
+            run_poll_loop(select.poll(), queries, policy, backend, self.name, deliver)
             return
         assert isinstance(backend, CallBackend)
-        limit = policy.concurrency or CONCURRENCY
+        limit = policy.concurrency or BLOCKING_CONCURRENCY
         daemons = Daemons(limit)
-        by_call(daemons, queue.SimpleQueue(), limit + SPARE, queries, policy, backend, self.name, deliver)
+        run_blocking_workers(daemons, queue.SimpleQueue(), limit + SPARE, queries, policy, backend, self.name, deliver)
 
 
 engine = Threads()

@@ -1,23 +1,23 @@
 """The engine `twisted`: a reactor that calls back when a socket is ready, when a delay is over, when a Deferred fires.
 
-The reactor is this run's own, so that the engine runs again in the same process, in any thread, and beside a program's
-global reactor. The one thing to know before changing anything: that one must never come into being here. An import of
-`twisted.internet.reactor` installs it, and much in Twisted does that where no reactor is passed; so one always is. For
-the same reason ours takes no signals and does not claim to be the process' I/O thread.
+The reactor is this run's own: the engine runs again in the same process, in any thread, and beside a program's global
+reactor. The global one must never come into being here: an import of `twisted.internet.reactor` installs it, and much
+in Twisted imports that where no reactor is passed; one always is. For the same reason ours takes no signals and does
+not claim to be the process' I/O thread.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet import defer, task
 from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
 from zope.interface import implementer  # type: ignore[import-untyped]
 
-from resolver.engines.awaiting import Workers, open_session
-from resolver.engines.base import PollBackend
+from resolver.backends.twisted_reactor import HERE, running_reactor
+from resolver.engines.async_workers import AsyncWorkers, open_session
+from resolver.seam import PollBackend
 
 try:
     from twisted.internet.epollreactor import EPollReactor as _Base
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from resolver.attempts import Reply
-    from resolver.engines.base import Backend, Channel, Queries
     from resolver.model import Result
     from resolver.policy import Policy
+    from resolver.seam import Backend, PollChannel, Queries
 
 
 class Twisted(NamedTuple):
@@ -42,37 +42,26 @@ class Twisted(NamedTuple):
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
         with _reactor() as reactor:
-            turns = _Turns(reactor, queries, deliver)
+            turns = _ReactorLoop(reactor, queries, deliver)
             with _channel(self.name, turns, queries, policy, backend) as channel:
                 turns.run(channel)
 
 
-def running_reactor() -> Any:
-    """The reactor of the run on this thread: what asyncio.get_running_loop is there. Raises LookupError without one."""
-    reactor = getattr(_HERE, "reactor", None)
-    if reactor is None:
-        raise LookupError("no run of the engine twisted on this thread")
-    return reactor
-
-
-_HERE = threading.local()
-
-
-class _Turns:
+class _ReactorLoop:
     """The loop over a channel, as calls that the reactor makes: one turn flushes, and sees when the next one is due."""
 
     def __init__(self, reactor: Any, queries: Queries, deliver: Callable[[list[Result]], None]) -> None:
         self.reactor = reactor
         self._queries = queries
         self._deliver = deliver
-        self._channel: Channel | Workers
-        self._links: dict[int, _Link] = {}
+        self._channel: PollChannel | AsyncWorkers
+        self._sockets: dict[int, _ReactorSocket] = {}
         self._timer: Any = None
         self._soon = False
         self._failure: BaseException | None = None
 
-    def run(self, channel: Channel | Workers) -> None:
-        """Run the reactor until all is done or the run is over. Raises what a turn raised."""
+    def run(self, channel: PollChannel | AsyncWorkers) -> None:
+        """Run the reactor until all is done or the run has ended. Raises the exception of a turn."""
         self._channel = channel
         self.reactor.callWhenRunning(self._turn)
         self.reactor.run(installSignalHandlers=False)
@@ -88,7 +77,7 @@ class _Turns:
             self._timer.reset(0)
 
     def ready(self, fd: int) -> None:
-        """A socket of the channel is ready."""
+        """Drain a socket of the channel that is ready."""
         try:
             self._channel.drain(fd)
         except BaseException as error:  # the reactor would log it and go on
@@ -96,14 +85,14 @@ class _Turns:
         self.wake()
 
     def watch(self, fd: int, read: bool, write: bool) -> None:
-        """Wait for this of a socket."""
-        link = self._links.get(fd) or self._links.setdefault(fd, _Link(fd, self))
-        link.wait(self.reactor, read, write)
+        """Wait until a socket can be read, or written; for neither, forget it."""
+        socket = self._sockets.get(fd) or self._sockets.setdefault(fd, _ReactorSocket(fd, self))
+        socket.wait(self.reactor, read, write)
         if not read and not write:
-            del self._links[fd]
+            del self._sockets[fd]
 
     def fail(self, error: BaseException) -> None:
-        """End the run, and raise this."""
+        """End the run, and have `run` raise this error."""
         self._failure = self._failure or error
         self.reactor.crash()
 
@@ -112,10 +101,10 @@ class _Turns:
         try:
             if results := self._channel.flush():
                 self._deliver(results)
-            if self._channel.idle or self._queries.over:
+            if self._channel.idle or self._queries.ended:
                 self.reactor.crash()  # the one way out of `run` after which a reactor can be run again
                 return
-            seconds = min(self._channel.timeout(), self._queries.patience())
+            seconds = min(self._channel.timeout(), self._queries.max_wait())
         except BaseException as error:  # as above
             self.fail(error)
         else:
@@ -123,10 +112,10 @@ class _Turns:
 
 
 @implementer(IReadDescriptor, IWriteDescriptor)
-class _Link:
+class _ReactorSocket:
     """A socket of the channel, as the reactor knows sockets. It stays the channel's."""
 
-    def __init__(self, fd: int, turns: _Turns) -> None:
+    def __init__(self, fd: int, turns: _ReactorLoop) -> None:
         self._fd = fd
         self._turns = turns
         self._wanted = (False, False)
@@ -148,16 +137,16 @@ class _Link:
     doWrite = doRead
 
     def connectionLost(self, reason: object) -> None:
-        """What the reactor makes of an error: it has forgotten the socket. A UDP socket of a closed port lives on."""
+        """Wait for the socket again, which the reactor forgets on an error: a UDP socket of a closed port lives on."""
         self._turns.ready(self._fd)
         self.wait(self._turns.reactor, *self._wanted)
 
 
 @contextlib.contextmanager
 def _channel(
-    engine: str, turns: _Turns, queries: Queries, policy: Policy, backend: Backend
-) -> Iterator[Channel | Workers]:
-    """The backend's own channel, or one of coroutines that await it."""
+    engine: str, turns: _ReactorLoop, queries: Queries, policy: Policy, backend: Backend
+) -> Iterator[PollChannel | AsyncWorkers]:
+    """Open the backend's own channel, or workers that await it."""
     if isinstance(backend, PollBackend):
         with backend.channel(queries, policy, engine, turns.watch) as channel:
             yield channel
@@ -178,7 +167,7 @@ def _channel(
 
     session = open_session(backend, policy, _promise)
     try:
-        yield Workers(
+        yield AsyncWorkers(
             queries,
             policy,
             session,
@@ -204,7 +193,7 @@ async def _quietly(closing: Coroutine[Any, Any, None]) -> None:
 
 
 def _promise() -> tuple[Awaitable[Reply], Callable[[Reply | BaseException], None]]:
-    """Something to await, and how another thread settles it."""
+    """Return something to await, and the function with which another thread settles it."""
     reactor = running_reactor()
     deferred: defer.Deferred[Reply] = defer.Deferred()
 
@@ -225,7 +214,7 @@ class _PrivateReactor(_Base):
     _registerAsIOThread = False
 
     def mainLoop(self) -> None:
-        """As the base's, but an exception, KeyboardInterrupt above all, goes to who runs it, and not to the log."""
+        """Run until stopped; raises an exception, KeyboardInterrupt above all, in place of logging it."""
         try:
             while self._started:
                 self.runUntilCurrent()
@@ -235,7 +224,7 @@ class _PrivateReactor(_Base):
             raise
 
     def close(self) -> None:
-        """Give back every descriptor: sockets that are left, the pipe that wakes it, the poller. That is its end."""
+        """Close every descriptor: sockets that are left, the pipe that wakes it, the poller."""
         self.disconnectAll()
         for reader in list(self._internalReaders):
             self._removeInternalReader(reader)
@@ -246,13 +235,13 @@ class _PrivateReactor(_Base):
 
 @contextlib.contextmanager
 def _reactor() -> Iterator[Any]:
-    before = getattr(_HERE, "reactor", None)
+    before = HERE.reactor
     reactor: Any = _PrivateReactor()  # type: ignore[no-untyped-call]
-    _HERE.reactor = reactor
+    HERE.reactor = reactor
     try:
         yield reactor
     finally:
-        _HERE.reactor = before
+        HERE.reactor = before
         reactor.close()
 
 

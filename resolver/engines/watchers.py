@@ -1,4 +1,4 @@
-"""What a poll object is, in gevent's hub: other green threads run while one waits here.
+"""A poll object in gevent's hub: other green threads run while one waits here.
 
 gevent's own select.poll makes and starts a watcher for each descriptor at every call, and stops them at its end; these
 stay as long as the descriptor is waited for. That saves some hundredths of the whole run.
@@ -46,8 +46,9 @@ class Watchers:
             watcher.close()
 
     def poll(self, timeout: float, /) -> list[tuple[int, int]]:
-        """Wait so many milliseconds at most, while other green threads run; returns the descriptors that are ready,
-        each with the events that it was waited for.
+        """Wait `timeout` milliseconds at most, while other green threads run.
+
+        Returns the descriptors that are ready, each with the events that it was waited for.
         """
         self._waiter = waiter = Waiter(self._hub)
         with self._hub.loop.timer(timeout / 1000) as timer:

@@ -178,5 +178,17 @@ class Hosts:
 
     def _invalid(self, index: int, text: str, type_: str, error: str) -> Result:
         return Result(
-            index, text, None, type_, Status.INVALID, [], None, None, 0, None, self._engine, self._backend, error
+            index=index,
+            input=text,
+            name=None,
+            type=type_,
+            status=Status.INVALID,
+            answers=[],
+            nameserver=None,
+            transport=None,
+            attempts=0,
+            elapsed=None,
+            engine=self._engine,
+            backend=self._backend,
+            error=error,
         )

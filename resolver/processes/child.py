@@ -37,9 +37,9 @@ from resolver.processes.protocol import (
 )
 
 if TYPE_CHECKING:
-    from resolver.engines.base import Backend, Engine
     from resolver.model import Query, Result
     from resolver.processes.protocol import FromChild
+    from resolver.seam import Backend, Engine
     from resolver.wire.oneway import SendCounts
 
 LULL = 0.05  # seconds: the longest that a stop goes unseen,
@@ -131,14 +131,14 @@ class Feed:
         return queries
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """The run ends now."""
         now = time.monotonic()
         if not self._stopped and now - self._received >= LOOK:
             self._receive()
         return self._stopped or now >= self._end
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         """Seconds that an engine may wait at most before it asks again; where it has nothing in hand, waits here."""
         hungry = not self._waiting and time.monotonic() < self._taken + SATED
         longest = HUNGRY if hungry else LULL
@@ -147,13 +147,13 @@ class Feed:
         elif not self._open and not self._waiting:
             self._rest()
             longest = 0.0
-        patience = max(0.0, min(longest, self._end - time.monotonic()))
+        max_wait = max(0.0, min(longest, self._end - time.monotonic()))
         if self._results:
             since = time.monotonic() - self._sent
             if since < LINGER:
-                return min(patience, LINGER - since)
+                return min(max_wait, LINGER - since)
             self._flush()
-        return patience
+        return max_wait
 
     def deliver(self, results: list[Result]) -> None:
         """Send these results soon: a few together cost the parent little more than one. A full pipe waits here."""

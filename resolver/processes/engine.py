@@ -19,21 +19,21 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resolver.engines.base import PollBackend
-from resolver.engines.calling import CONCURRENCY
+from resolver.attempts import BLOCKING_CONCURRENCY
 from resolver.engines.supply import CHUNK, DEATHS, FIRST, Supply, shares
 from resolver.model import Status
 from resolver.processes.pool import Crew
 from resolver.processes.protocol import Begin, Block, Broke, Done, Left, Ready, Went, Work
+from resolver.seam import PollBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.engines.base import Backend, Queries
     from resolver.model import Query, Result
     from resolver.policy import Policy
     from resolver.processes.pool import Child, Spares
     from resolver.processes.protocol import FromChild
+    from resolver.seam import Backend, Queries
 
 VAIN = 12  # children in a row that die before any of them gave a result: it is not the lookups' fault then
 AHEAD = 2  # chunks that wait in a child, so that it does not run dry;
@@ -88,7 +88,7 @@ class _Run:
         self._deliver = deliver
         self._most = min(engine.children or cores(), policy.in_flight)
         # A backend that blocks has the number of its callers in each child, where the user names none.
-        self._usual = None if isinstance(backend, PollBackend) else CONCURRENCY
+        self._usual = None if isinstance(backend, PollBackend) else BLOCKING_CONCURRENCY
         self._shares: list[Policy] = []  # each child's of the policy; none before the first queries came
         self._crew = Crew(engine.inner, backend.name, engine.spares)
         self._supply = Supply(queries)
@@ -111,11 +111,11 @@ class _Run:
             self._hand_out()
             if self._supply.empty and not any(each.open for each in self._crew.children):
                 return
-            patience = queries.patience()
-            if queries.over:
+            max_wait = queries.max_wait()
+            if queries.ended:
                 self._wind_up()
                 return
-            self._gather(patience)
+            self._gather(max_wait)
 
     def dismiss(self) -> None:
         """End every child. What they leave without a word was asked nobody knows how often."""
@@ -139,7 +139,7 @@ class _Run:
             if supply.suspects and not child.open:
                 self._give(child, *supply.suspects.popleft())
         able = [each for each in able if not each.deaths]
-        while able and not self._queries.over:
+        while able and not self._queries.ended:
             child = min(able, key=lambda each: len(each.open))
             size = supply.size(self._shares[child.number], len(self._shares))
             if len(child.open) + size > self._room(child, size):

@@ -15,8 +15,8 @@ from resolver.nameserver import system
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.engines.base import Channel, Queries
     from resolver.policy import Policy
+    from resolver.seam import PollChannel, Queries
 
 
 class Wire(NamedTuple):
@@ -43,7 +43,7 @@ class Wire(NamedTuple):
 
     def channel(
         self, queries: Queries, policy: Policy, engine: str, watch: Callable[[int, bool, bool], None]
-    ) -> Channel:
+    ) -> PollChannel:
         """The sockets of a run, for a policy that was prepared."""
         from resolver.wire.channel import Channel
 

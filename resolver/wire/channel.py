@@ -22,9 +22,9 @@ from resolver.wire.udp import UNREACHABLE, Datagram
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.engines.base import Queries
     from resolver.model import Result
     from resolver.policy import Policy
+    from resolver.seam import Queries
     from resolver.wire.inflight import Flow
 
 

@@ -211,6 +211,7 @@ class Exchange:
                 first = lookup.first
                 # A reply may come in the very turn that took and sent its query, whose time is that of its beginning.
                 elapsed = round(now - first, 6) if now > first else 0.0
+            # By position, and not through Query.result: this is the inner loop of every run, and keywords cost time.
             results.append(
                 Result(
                     query.index,

@@ -91,18 +91,13 @@ class InFlight(msgspec.Struct):
         teller = self.teller if status not in (Status.TIMEOUT, Status.ERROR) else None
         if status is Status.TIMEOUT:
             error = rule.silence(self.tries, self.unread)
-        return Result(
-            query.index,
-            query.input,
-            query.name,
-            query.type,
+        return query.result(
             status,
-            [],
-            teller.server.text if teller else None,
-            teller.transport if teller else None,
-            self.sends,
-            round(max(0.0, now - self.first), 6),
-            engine,
-            "wire",
-            error,
+            engine=engine,
+            backend="wire",
+            nameserver=teller.server.text if teller else None,
+            transport=teller.transport if teller else None,
+            attempts=self.sends,
+            elapsed=round(max(0.0, now - self.first), 6),
+            error=error,
         )

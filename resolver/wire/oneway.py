@@ -24,9 +24,9 @@ from resolver.wire.udp import Datagram
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.engines.base import Queries
     from resolver.model import Result
     from resolver.policy import Policy
+    from resolver.seam import Queries
 
 
 class SendCounts(msgspec.Struct):

@@ -1,9 +1,9 @@
 """Lookups through a backend of the style `await`, in the shape of a channel: an engine that waits on one waits on both.
 
-Each lookup in flight is a worker: a coroutine that follows its tries, then takes the next query that may go (lanes.py).
-What to know before changing anything: only `flush`, which the engine calls, takes queries and hands out results. So a
-consumer that is slow stops it, workers find nothing at hand and end, and no more than the limit and `SPARE` are open.
-Nothing here knows an event loop: how a coroutine is started, and what sleeping is, comes from the engine.
+Each lookup in flight is a worker: a coroutine that follows its tries, then takes the next query that may go
+(throttle.py). Only `flush`, which the engine calls, takes queries and hands out results: a slow consumer stops it,
+workers find nothing at hand and end, and no more than the limit and `SPARE` are open. Nothing here knows an event
+loop: how a coroutine is started, and what sleeping is, comes from the engine.
 """
 
 from __future__ import annotations
@@ -11,33 +11,31 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from resolver.attempts import Tries, ask_async
-from resolver.engines.base import AwaitBackend, CallBackend
-from resolver.engines.daemons import Daemons
-from resolver.engines.lanes import LaneGate, Lanes
+from resolver.attempts import ASYNC_CONCURRENCY, Tries, broken
+from resolver.daemons import Daemons
+from resolver.engines.throttle import Throttle
+from resolver.seam import AwaitBackend, CallBackend
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from resolver.attempts import AsyncSession, Reply, Session
-    from resolver.engines.base import Backend, Queries
     from resolver.model import Query, Result
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
+    from resolver.seam import Backend, Queries
 
     # Something to await in this loop, and how any other thread settles it.
     Promise = Callable[[], tuple[Awaitable[Reply], Callable[[Reply | BaseException], None]]]
 
-# The most lookups in flight where neither the user nor the session names a number. More only makes libraries slower.
-CONCURRENCY = 300
 SPARE = 64  # queries at hand beyond that, so that a worker goes on without waiting for the engine's next turn
 ENOUGH = 32  # results for which the engine's turn comes at once
 
 
-class Workers:
-    """The lookups of one run. `start` starts a coroutine; `wake`: there is something to flush.
+class AsyncWorkers:
+    """The lookups of one run. `start` starts a coroutine; `wake` tells that there is something to flush.
 
-    Whoever started the coroutines cancels them at the end, and closes the session.
+    The engine, which started the coroutines, cancels them at the end, and closes the session.
     """
 
     def __init__(
@@ -58,10 +56,8 @@ class Workers:
         self._start = start
         self._sleep = sleep
         self._wake = wake
-        usual: int = getattr(session, "concurrency", CONCURRENCY)
-        self._limit = policy.concurrency or usual
-        self._lanes = Lanes(policy, self._limit)
-        self._gate = LaneGate(policy, self._lanes)
+        self._limit = policy.concurrency or session.concurrency
+        self._throttle = Throttle(policy, self._limit)
         self._running = 0
         self._exhausted = False
         self._results: list[Result] = []
@@ -69,45 +65,45 @@ class Workers:
 
     @property
     def idle(self) -> bool:
-        """All queries were taken, and each has its result."""
-        return self._exhausted and not self._running and not self._lanes and not self._results
+        """Whether all queries were taken, and each has its result."""
+        return self._exhausted and not self._running and not self._throttle and not self._results
 
     def flush(self) -> list[Result]:
         """Take queries for as many workers as may run; returns the results since the last call.
 
-        Raises what a worker died of.
+        Raises the exception that ended a worker.
         """
         if self._failure is not None:
             raise self._failure
-        room = self._limit + SPARE - self._running - len(self._lanes)
+        room = self._limit + SPARE - self._running - len(self._throttle)
         if room > 0 and not self._exhausted:
             queries = self._queries.take(room)
             if queries is None:
                 self._exhausted = True
             else:
-                self._lanes.extend(queries)
+                self._throttle.extend(queries)
         # Some loops let a coroutine begin at once, and it may take more of what is at hand, and end.
-        while self._running < self._limit and (query := self._lanes.take()) is not None:
+        while self._running < self._limit and (query := self._throttle.take()) is not None:
             self._running += 1
             self._start(self._work(query))
         results, self._results = self._results, []
         return results
 
     def drain(self, fd: int) -> None:
-        """There is no socket that the engine would know of."""
+        """Do nothing: the engine knows of no socket."""
 
     def timeout(self) -> float:
-        """Whoever finishes wakes the engine; what is at hand may have to wait for the nameserver's sake."""
-        return self._lanes.wait() if self._running < self._limit else math.inf
+        """Return the seconds until a query at hand may go. A worker that finishes wakes the engine by itself."""
+        return self._throttle.wait() if self._running < self._limit else math.inf
 
     async def _work(self, query: Query | None) -> None:
-        session, gate, sleep = self._session, self._gate, self._sleep
+        session, throttle, sleep = self._session, self._throttle, self._sleep
         try:
             while query is not None:
                 tries = Tries(query, self._policy, query.index)
-                await ask_async(tries, session, gate, sleep)
+                await ask_async(tries, session, throttle, sleep)
                 self._results.append(tries.result(self._engine, self._backend))
-                query = self._lanes.take()
+                query = throttle.take()
                 if len(self._results) >= ENOUGH:
                     self._wake()
         except Exception as error:  # raised again in `flush`, where it ends the run
@@ -117,31 +113,53 @@ class Workers:
             self._wake()
 
 
+async def ask_async(
+    tries: Tries, session: AsyncSession, throttle: Throttle, sleep: Callable[[float], Awaitable[object]]
+) -> None:
+    """Follow the tries of one lookup with an awaited backend; `sleep` is the event loop's."""
+    query = tries.query
+    try:
+        while tries.open:
+            while delay := throttle.delay(query, tries.target):
+                await sleep(delay)
+            nameserver, wait = tries.begin()
+            sent = throttle.sent(query, nameserver)
+            try:
+                reply = await session.ask(query, nameserver, wait)
+            except Exception as error:  # as in `ask`
+                reply = broken(error)
+            throttle.heard(sent, nameserver, reply)
+            tries.take(reply)
+    finally:
+        session.done(query)
+
+
 def open_session(backend: Backend, policy: Policy, promise: Promise) -> AsyncSession:
-    """The backend's session in the event loop that is running; one that blocks is put into threads."""
+    """Open the backend's session in the event loop that is running; one that blocks is put into threads."""
     if isinstance(backend, AwaitBackend):
         return backend.open_async(policy)
     if isinstance(backend, CallBackend):
-        return InThreads(backend.open(policy), policy.concurrency or CONCURRENCY, promise)
+        return InThreads(backend.open(policy), policy.concurrency or ASYNC_CONCURRENCY, promise)
     raise TypeError(f"backend {backend.name} cannot be awaited")
 
 
 class InThreads:
-    """A blocking session as one to be awaited: each call on a daemon thread, since nobody can cancel it."""
+    """A blocking session as an awaited one: each call on a daemon thread, since nobody can cancel it."""
 
     def __init__(self, session: Session, limit: int, promise: Promise) -> None:
+        self.concurrency = limit
         self._session = session
         self._promise = promise
         self._daemons = Daemons(limit)
 
     async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
-        """What the session says. It may take longer than `timeout` seconds where the session does."""
+        """Ask through the session, on a thread; this may take longer than `timeout` seconds where the session does."""
         outcome, settle = self._promise()
         self._daemons.submit(lambda: self._session.ask(query, nameserver, timeout), settle)
         return await outcome
 
     def done(self, query: Query) -> None:
-        """The lookup asks no further."""
+        """Give back what the session kept for this lookup."""
         self._session.done(query)
 
     async def close(self) -> None:

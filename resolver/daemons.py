@@ -1,8 +1,8 @@
 """Daemon threads of our own, for calls that block and that nobody can cancel.
 
-The one thing to know before changing anything: a call such as getaddrinfo may hang for as long as the C library likes,
-so nothing here ever waits for a thread. `close` abandons what still runs; as daemons these threads do not keep the
-interpreter from exiting, which those of ThreadPoolExecutor and of asyncio's default executor do.
+A call such as getaddrinfo may hang for as long as the C library likes: nothing here ever waits for a thread. `close`
+abandons the calls that still run; as daemons these threads do not keep the interpreter from exiting, which those of
+ThreadPoolExecutor and of asyncio's default executor do.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Daemons:
         self._starting = threading.Lock()
 
     def submit(self, function: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
-        """Call `function` on a daemon thread, and there `done` with what it returned or raised.
+        """Call `function` on a daemon thread, and there `done` with its result or exception.
 
         `done` must be short and must not block: it puts the outcome where somebody waits for it. Calls over the limit
         wait their turn, in memory: bound them. Raises RuntimeError where not even one thread can be started.

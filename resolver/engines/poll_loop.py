@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.engines.base import PollBackend, Queries
     from resolver.model import Result
     from resolver.policy import Policy
+    from resolver.seam import PollBackend, Queries
 
 
 class Poll(Protocol):
-    """What select.poll() gives."""
+    """A poll object, as select.poll() gives it."""
 
     def register(self, fd: int, eventmask: int, /) -> None:
         """Wait for these events of a descriptor, or for others than before."""
@@ -24,10 +24,10 @@ class Poll(Protocol):
         """Forget a descriptor."""
 
     def poll(self, timeout: float, /) -> list[tuple[int, int]]:
-        """Wait so many milliseconds at most; returns the descriptors that are ready."""
+        """Wait `timeout` milliseconds at most; returns the descriptors that are ready, with their events."""
 
 
-def by_poll(
+def run_poll_loop(
     poll: Poll,
     queries: Queries,
     policy: Policy,
@@ -47,8 +47,8 @@ def by_poll(
         while True:
             if results := channel.flush():
                 deliver(results)
-            if channel.idle or queries.over:
+            if channel.idle or queries.ended:
                 return
             # Milliseconds, and up: a wait that ends before its time would have to be begun again.
-            for fd, _ in poll.poll(math.ceil(1000 * min(channel.timeout(), queries.patience()))):
+            for fd, _ in poll.poll(math.ceil(1000 * min(channel.timeout(), queries.max_wait()))):
                 channel.drain(fd)

@@ -1,8 +1,8 @@
-"""The seam: what an engine is given, and what it owes.
+"""The seam between engines, backends and the batch: what an engine is given, and what it owes.
 
 An engine is only a way of waiting. It is a small frozen object with a name and one method, `run`. It takes queries
 from `queries`, lets the backend ask them, and hands each result to `deliver`, in batches, on the calling thread, once.
-It returns when all are in, or when `queries.over` says that the run ends: then it abandons the rest. It decides
+It returns when all are in, or when `queries.ended` says that the run ends: then it abandons the rest. It decides
 nothing: how often and of whom is asked stands in the policy, what a reply means with the backend, and what an
 abandoned lookup gets with the batch.
 
@@ -12,8 +12,8 @@ It pushes, because an event loop cannot yield to a caller who does not know it. 
 How it waits depends on the backend's style. `poll`: sockets in a channel; the engine waits until one is ready, with
 whatever its library waits, and calls the channel. This is the style of the wire backend, and fits every engine.
 `call`: a session whose `ask` blocks; the engine has workers, each of which follows the tries of one lookup at a time
-(attempts.py). `await`: the same with an `ask` that is awaited. When a try of these two may go, lanes.py says. How each
-engine waits on each backend stands in the table (engines/__init__.py).
+(attempts.py). `await`: the same with an `ask` that is awaited. throttle.py says when a try of these two may
+go. How each engine waits on each backend stands in the table (engines/__init__.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from resolver.attempts import AsyncSession, Session
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
 
 
 class Queries(Protocol):
-    """Where an engine takes its work from."""
+    """The source of an engine's work."""
 
     def take(self, n: int) -> list[Query] | None:
-        """Up to `n` queries; an empty list where there is none just now, None where no more will come."""
+        """Return up to `n` queries; an empty list where there is none just now, None where no more will come."""
 
     @property
-    def over(self) -> bool:
-        """The run ends now: return. To be asked at least every tenth of a second."""
+    def ended(self) -> bool:
+        """Whether the run ends now, and the engine is to return. To be asked at least every tenth of a second."""
 
-    def patience(self) -> float:
-        """Seconds that an engine may wait at most before it asks again, whatever its sockets do."""
+    def max_wait(self) -> float:
+        """Return the seconds that an engine may wait at most before it asks again, whatever its sockets do."""
 
 
-class Channel(Protocol):
+class PollChannel(Protocol):
     """A run's sockets, of a backend of the poll style; a context that closes them."""
 
-    def __enter__(self) -> Channel: ...
+    def __enter__(self) -> PollChannel: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
@@ -54,26 +54,26 @@ class Channel(Protocol):
 
     @property
     def idle(self) -> bool:
-        """All queries were taken, and each has its result."""
+        """Whether all queries were taken, and each has its result."""
 
     def flush(self) -> list[Result]:
-        """Take and send what may be sent; returns the results since the last call."""
+        """Take the queries that may be sent, and send them; returns the results since the last call."""
 
     def drain(self, fd: int) -> None:
-        """This socket is ready."""
+        """Read from or write to a socket that is ready."""
 
     def timeout(self) -> float:
-        """Seconds to wait for a socket at most; may be infinite."""
+        """Return the seconds to wait for a socket at most; may be infinite."""
 
 
 class Backend(Protocol):
-    """Who speaks DNS. It is a PollBackend, a CallBackend or an AwaitBackend, or several of them."""
+    """A stub resolver. It is a PollBackend, a CallBackend or an AwaitBackend, or several of them."""
 
     @property
     def name(self) -> str: ...
 
     def prepare(self, policy: Policy) -> Policy:
-        """The policy with the nameservers that will be asked. Raises ValueError or LookupError where it cannot be."""
+        """Return the policy with the nameservers that will be asked. Raises ValueError or LookupError."""
 
 
 @runtime_checkable
@@ -82,7 +82,7 @@ class PollBackend(Backend, Protocol):
 
     def channel(
         self, queries: Queries, policy: Policy, engine: str, watch: Callable[[int, bool, bool], None]
-    ) -> Channel:
+    ) -> PollChannel:
         """Open a channel. `watch(fd, read, write)` is told what to wait for; all False: forget it."""
 
 
@@ -102,6 +102,14 @@ class AwaitBackend(Backend, Protocol):
         """Open a session in the event loop that is running."""
 
 
+@runtime_checkable
+class LimitedBackend(Backend, Protocol):
+    """A backend that cannot look up every record type."""
+
+    def check_types(self, types: Iterable[str]) -> None:
+        """Raises ValueError for a record type that it cannot look up."""
+
+
 class Engine(Protocol):
     """A way of waiting."""
 
@@ -109,12 +117,24 @@ class Engine(Protocol):
     def name(self) -> str: ...
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
-        """Ask every query; deliver each result once. Returns when all are in, or soon after `queries.over`."""
+        """Ask every query; deliver each result once. Returns when all are in, or soon after `queries.ended`."""
+
+
+@runtime_checkable
+class ConditionalEngine(Engine, Protocol):
+    """An engine that not every program can run."""
+
+    def check(self, backend: Backend) -> None:
+        """Raises ValueError where this program cannot run it with this backend, as it is."""
 
 
 @runtime_checkable
 class Remote(Protocol):
     """An engine whose work is done by workers elsewhere, whom it meets at a broker."""
 
+    @property
+    def standing(self) -> object:
+        """A text, as `str` gives it, that says which workers are there."""
+
     def at(self, url: str | None) -> Engine:
-        """The engine for one run, at the broker of this address. Raises ValueError, LookupError or OSError."""
+        """Return the engine for one run, at the broker of this address. Raises ValueError, LookupError or OSError."""
