@@ -106,13 +106,13 @@ class Batch:
         return queries
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """The run ends now."""
-        return self._intake.over
+        return self._intake.ended
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         """Seconds that an engine may wait at most before it asks again."""
-        return self._intake.patience()
+        return self._intake.max_wait()
 
     def deliver(self, results: list[Result]) -> None:
         """Take these results; of a lookup that has one already, a further one is dropped."""

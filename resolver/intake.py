@@ -46,7 +46,7 @@ class Intake:
         if self.started is None:
             self.started = time.monotonic()
             self.deadline.start()
-        while n > 0 and not self.over:
+        while n > 0 and not self.ended:
             try:
                 got = self.hosts.take(n)
                 if got is None:
@@ -66,11 +66,11 @@ class Intake:
         return []
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """The run ends now."""
         return self.deadline.over
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         """Seconds that an engine may wait at most before it asks again."""
         if self._tick is not None:
             self._tick()

@@ -15,7 +15,7 @@ from resolver.wire.oneway import Sent, Volley
 class Once:
     """So many queries, all at once."""
 
-    over = False
+    ended = False
 
     def __init__(self, number: int) -> None:
         self._left = [Query(n, "", f"{'h' * (1 + n % 3)}{n}.example.", "A") for n in range(number)]
@@ -24,7 +24,7 @@ class Once:
         taken, self._left = self._left[:n], self._left[n:]
         return taken or None
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         return 0.0
 
 

@@ -448,11 +448,11 @@ def test_a_child_with_nothing_in_hand_waits_for_its_pipe(monkeypatch: pytest.Mon
             return receive(wait)
 
         monkeypatch.setattr(feed._pipe, "receive", receive_meanwhile)
-        assert 0.0 == feed.patience()
+        assert 0.0 == feed.max_wait()
         assert [query] == feed.take(5)
-        assert HUNGRY == feed.patience()  # it has one in hand, and more may come
+        assert HUNGRY == feed.max_wait()  # it has one in hand, and more may come
         clock.now += SATED
-        assert LULL == feed.patience()
+        assert LULL == feed.max_wait()
 
 
 def test_a_child_that_was_stopped_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,8 +460,8 @@ def test_a_child_that_was_stopped_waits_no_more(monkeypatch: pytest.MonkeyPatch)
 
     with piped() as (feed, parent):
         parent.sendall(frame(Stop()))
-        feed.patience()
-        assert feed.over
+        feed.max_wait()
+        assert feed.ended
         waits: list[float] = []
 
         def waits_for(wait: float = 0.0) -> list[ToChild]:
@@ -471,7 +471,7 @@ def test_a_child_that_was_stopped_waits_no_more(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(feed._pipe, "receive", waits_for)
         for _ in range(5):
             assert [] == feed.take(5)
-            assert 0.0 == feed.patience()
+            assert 0.0 == feed.max_wait()
         assert {0.0} >= set(waits)
 
 
@@ -480,7 +480,7 @@ def test_a_child_that_left_at_the_deadline_is_stopped_once() -> None:
     begin = Begin(Policy(), 1, forgetful=False, packed=False)
     with piped() as (feed, parent):
         parent.sendall(frame(Work(0.0, [Query(3, "", "a.example", "A")])))
-        until(lambda: feed.over)
+        until(lambda: feed.ended)
         parent.sendall(frame(Work(0.0, [])) + frame(Stop()) + frame(begin) + frame(Work(1.0, [])))
         feed.leave()
         assert [begin, Work(1.0, [])] == feed._pipe.first()

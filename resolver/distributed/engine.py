@@ -137,8 +137,8 @@ class _Run:
             self._hand_out()
             if mind.exhausted and mind.idle and not self._held:
                 return
-            patience = min(queries.patience(), LINGER if self._held else 1.0)
-            if queries.over:
+            patience = min(queries.max_wait(), LINGER if self._held else 1.0)
+            if queries.ended:
                 self._wind_up()
                 return
             if tend is not None:
@@ -151,7 +151,7 @@ class _Run:
         mind = self._mind
         if not self._ready():
             return
-        while not self._queries.over and (room := mind.room()):
+        while not self._queries.ended and (room := mind.room()):
             chunk = self._fill(room)
             if not chunk:
                 break

@@ -310,11 +310,11 @@ class Team:
         return bool(self._waiting) or self._finishing or self._stopped is not None
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """The run ends now, or the worker does."""
         return self._stopped is not None or (self._ends is not None and time.monotonic() >= self._ends)
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         """Seconds that the engine may wait at most before it asks again."""
         if self._tally is not None:
             self._count(self._tally)
@@ -357,7 +357,7 @@ class Team:
         sentence, broke = "the run's time is over", False
         try:
             if self._turn is not None:
-                self._turn.wait(self, lambda: self.over)
+                self._turn.wait(self, lambda: self.ended)
             self._engine.run(self, self._policy, self._backend, self._deliver)
             if self._tally is not None:
                 self._count(self._tally)

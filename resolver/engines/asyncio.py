@@ -109,10 +109,10 @@ class Asyncio(NamedTuple):
                 consuming = False
                 for fd in ready & wanted.keys():
                     listen(fd, *wanted[fd])
-                if channel.idle or queries.over:
+                if channel.idle or queries.ended:
                     return
                 waiter = loop.create_future()
-                timer = loop.call_later(min(channel.timeout(), queries.patience()), wake)
+                timer = loop.call_later(min(channel.timeout(), queries.max_wait()), wake)
                 try:
                     await waiter
                 finally:

@@ -2,7 +2,7 @@
 
 An engine is only a way of waiting. It is a small frozen object with a name and one method, `run`. It takes queries
 from `queries`, lets the backend ask them, and hands each result to `deliver`, in batches, on the calling thread, once.
-It returns when all are in, or when `queries.over` says that the run ends: then it abandons the rest. It decides
+It returns when all are in, or when `queries.ended` says that the run ends: then it abandons the rest. It decides
 nothing: how often and of whom is asked stands in the policy, what a reply means with the backend, and what an
 abandoned lookup gets with the batch.
 
@@ -36,10 +36,10 @@ class Queries(Protocol):
         """Up to `n` queries; an empty list where there is none just now, None where no more will come."""
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """The run ends now: return. To be asked at least every tenth of a second."""
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         """Seconds that an engine may wait at most before it asks again, whatever its sockets do."""
 
 
@@ -109,7 +109,7 @@ class Engine(Protocol):
     def name(self) -> str: ...
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
-        """Ask every query; deliver each result once. Returns when all are in, or soon after `queries.over`."""
+        """Ask every query; deliver each result once. Returns when all are in, or soon after `queries.ended`."""
 
 
 @runtime_checkable

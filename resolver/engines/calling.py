@@ -78,11 +78,11 @@ def by_call(
             if exhausted and not outstanding:
                 return
             # Not 0: green threads need a pause to run in.
-            results = _come(arrived, max(queries.patience(), 0.0005))
+            results = _come(arrived, max(queries.max_wait(), 0.0005))
             if results:
                 outstanding -= len(results)
                 deliver(results)
-            if queries.over:
+            if queries.ended:
                 return
     finally:
         gate.over = True

@@ -47,8 +47,8 @@ def by_poll(
         while True:
             if results := channel.flush():
                 deliver(results)
-            if channel.idle or queries.over:
+            if channel.idle or queries.ended:
                 return
             # Milliseconds, and up: a wait that ends before its time would have to be begun again.
-            for fd, _ in poll.poll(math.ceil(1000 * min(channel.timeout(), queries.patience()))):
+            for fd, _ in poll.poll(math.ceil(1000 * min(channel.timeout(), queries.max_wait()))):
                 channel.drain(fd)

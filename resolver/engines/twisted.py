@@ -112,10 +112,10 @@ class _Turns:
         try:
             if results := self._channel.flush():
                 self._deliver(results)
-            if self._channel.idle or self._queries.over:
+            if self._channel.idle or self._queries.ended:
                 self.reactor.crash()  # the one way out of `run` after which a reactor can be run again
                 return
-            seconds = min(self._channel.timeout(), self._queries.patience())
+            seconds = min(self._channel.timeout(), self._queries.max_wait())
         except BaseException as error:  # as above
             self.fail(error)
         else:

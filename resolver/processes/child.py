@@ -131,14 +131,14 @@ class Feed:
         return queries
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """The run ends now."""
         now = time.monotonic()
         if not self._stopped and now - self._received >= LOOK:
             self._receive()
         return self._stopped or now >= self._end
 
-    def patience(self) -> float:
+    def max_wait(self) -> float:
         """Seconds that an engine may wait at most before it asks again; where it has nothing in hand, waits here."""
         hungry = not self._waiting and time.monotonic() < self._taken + SATED
         longest = HUNGRY if hungry else LULL

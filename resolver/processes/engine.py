@@ -111,11 +111,11 @@ class _Run:
             self._hand_out()
             if self._supply.empty and not any(each.open for each in self._crew.children):
                 return
-            patience = queries.patience()
-            if queries.over:
+            max_wait = queries.max_wait()
+            if queries.ended:
                 self._wind_up()
                 return
-            self._gather(patience)
+            self._gather(max_wait)
 
     def dismiss(self) -> None:
         """End every child. What they leave without a word was asked nobody knows how often."""
@@ -139,7 +139,7 @@ class _Run:
             if supply.suspects and not child.open:
                 self._give(child, *supply.suspects.popleft())
         able = [each for each in able if not each.deaths]
-        while able and not self._queries.over:
+        while able and not self._queries.ended:
             child = min(able, key=lambda each: len(each.open))
             size = supply.size(self._shares[child.number], len(self._shares))
             if len(child.open) + size > self._room(child, size):
