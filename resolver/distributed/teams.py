@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from resolver import engines
-from resolver.processes.pool import Child, Spares
-from resolver.processes.protocol import Progress
+from resolver.processes.pool import Child, IdleChildren
+from resolver.processes.protocol import Unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
-    from resolver.processes.protocol import Block
+    from resolver.processes.protocol import PackedResults
     from resolver.wire.oneway import Sent
 
 SEATS = 2  # chunks for each slot that wait, or are not asked to their end yet
@@ -48,7 +48,7 @@ class Ended(NamedTuple):
     """The last of a chunk: `sentence` where it was left undone, by an engine that `broke`; how far its lookups came."""
 
     sentence: str | None
-    unfinished: list[Progress]
+    unfinished: list[Unfinished]
     broke: bool = False
     sent: int = 0
     failed: int = 0
@@ -65,13 +65,13 @@ class Lot:
     def __init__(self, queries: list[Query]) -> None:
         self.open = {query.index: query for query in queries}
         self.waiting = len(self.open)
-        self.found: queue.SimpleQueue[Block | Taken | Ended] = queue.SimpleQueue()
+        self.found: queue.SimpleQueue[PackedResults | Taken | Ended] = queue.SimpleQueue()
 
     def leave(self, sentence: str, *, broke: bool) -> None:
         """It is left undone."""
         now = time.monotonic()
         unfinished = [
-            Progress(query.index, query.attempts, None if query.asked is None else now - query.asked)
+            Unfinished(query.index, query.attempts, None if query.asked is None else now - query.asked)
             for query in self.open.values()
         ]
         self.found.put(Ended(sentence, unfinished, broke))
@@ -111,10 +111,10 @@ class Teams:
         self.slots = slots
         self._inner = inner
         self._bounds = bounds
-        self._spares = Spares(2 * slots)
+        self._idle = IdleChildren(2 * slots)
         for _ in range(slots):
-            self._spares.give(Child(0, inner, backend), inner, backend)
-        self._spares.load(LOAD)
+            self._idle.give(Child(0, inner, backend), inner, backend)
+        self._idle.load(LOAD)
         self._teams: dict[tuple[str, int | None, int | None], Team] = {}
         self._turn = Turn() if bounds.shared else None
         self._lock = threading.Lock()
@@ -165,7 +165,7 @@ class Teams:
             team.finish()
         for team in teams:
             team.join(2.0)
-        self._spares.close()
+        self._idle.close()
 
     def _start(self, chunk: Chunk, certificates: str | None, seconds: float | None) -> Team:
         policy = self._bounds.within(chunk.policy)
@@ -188,7 +188,7 @@ class Teams:
         # Where each worker asks nameservers of its own, the others' processes are at other ones.
         parties = chunk.parties if chunk.policy.nameservers and not self._bounds.nameservers else 1
         engine = engine._replace(  # type: ignore[attr-defined]  # Processes
-            children=children, spares=self._spares, packed=True, parties=parties
+            children=children, idle=self._idle, packed=True, parties=parties
         )
         team = Team(engine, policy, backend, seconds, tally, self._turn, once=chunk.alone)
         key = (chunk.run, chunk.number, chunk.copy) if chunk.alone else (chunk.run, None, None)
@@ -323,7 +323,7 @@ class Team:
 
     def _deliver(self, blocks: list[Any]) -> None:
         """To each lot what is its."""
-        block: Block
+        block: PackedResults
         for block in blocks:
             by_lot: dict[Lot, list[int]] = {}
             with self._lock:

@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING
 
 from resolver.processes.protocol import (
     Begin,
-    Broke,
     Done,
+    EngineFailed,
     Found,
-    Frames,
-    Left,
-    Progress,
+    FrameDecoder,
     Ready,
+    SentSince,
     Stop,
+    Stopped,
     ToChild,
-    Went,
+    Unfinished,
     Work,
     frame,
 )
@@ -67,7 +67,7 @@ def main() -> None:
         while True:
             _serve(pipe, engine, backend)
     except Exception as error:  # the parent raises it where it can be seen
-        pipe.send(Broke(f"{type(error).__name__}: {error}"))
+        pipe.send(EngineFailed(f"{type(error).__name__}: {error}"))
     # The parent decides when this ends: to it, the end of the pipe is a death.
     while True:
         time.sleep(3600)
@@ -77,10 +77,10 @@ def _serve(pipe: Pipe, engine: Engine, backend: Backend) -> None:
     """One run, from its Begin to its Stop."""
     begin, *early = pipe.first()
     if not isinstance(begin, Begin):  # stopped before there was anything to do
-        pipe.send(Left([]))
+        pipe.send(Stopped([]))
         return
     tally = None
-    if begin.forgetful:
+    if begin.send_only:
         from resolver.wire.oneway import Forgetful, Sent
 
         tally = Sent([0], [0], [])
@@ -90,13 +90,13 @@ def _serve(pipe: Pipe, engine: Engine, backend: Backend) -> None:
 
         if isinstance(backend, Wire):
             backend = backend._replace(parties=begin.parties)
-    feed = Feed(pipe, tally, packed=begin.packed)
+    feed = ChildQueries(pipe, tally, packed=begin.packed)
     feed.heed(early)
     engine.run(feed, begin.policy, backend, feed.deliver)
     feed.leave()
 
 
-class Feed:
+class ChildQueries:
     """The chunks from the parent, as an engine sees its Queries; and the way of the results back.
 
     What arrived last is last in `_waiting`; what the engine took and has not delivered stands in `_open`.
@@ -171,14 +171,14 @@ class Feed:
         now = time.monotonic()
         unfinished = [*self._open.values(), *self._waiting]
         self._pipe.send(
-            Left(
+            Stopped(
                 [
-                    Progress(query.index, query.attempts, None if query.asked is None else now - query.asked)
+                    Unfinished(query.index, query.attempts, None if query.asked is None else now - query.asked)
                     for query in unfinished
                 ]
             )
         )
-        # Every run has one Stop and one Left. At a deadline this may be back before it was told to stop; were it to
+        # Every run has one Stop and one Stopped. At a deadline this may be back before it was told to stop; were it to
         # take the word of that for the next run's, it would leave that.
         while not self._stopped:
             messages = self._pipe.receive(60.0)
@@ -229,7 +229,7 @@ class Feed:
         before = self._reported
         if (sent, failed) != before:
             self._reported = sent, failed
-            self._pipe.send(Went(sent - before[0], failed - before[1], tally.reasons))
+            self._pipe.send(SentSince(sent - before[0], failed - before[1], tally.reasons))
 
 
 class Pipe:
@@ -238,7 +238,7 @@ class Pipe:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._socket = socket(fileno=fd)
-        self._frames: Frames[ToChild] = Frames(ToChild)
+        self._frames: FrameDecoder[ToChild] = FrameDecoder(ToChild)
         self._back: list[ToChild] = []
         self._ready = poll()
         self._ready.register(fd, POLLIN)

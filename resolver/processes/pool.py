@@ -17,7 +17,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from resolver.processes.protocol import Frames, FromChild, Left, Ready, Stop, frame
+from resolver.processes.protocol import FrameDecoder, FromChild, Ready, Stop, Stopped, frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,20 +33,20 @@ _REAP_SECONDS = 1.0
 _MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(32 << 20), "MALLOC_MMAP_THRESHOLD_": str(8 << 20)}
 
 
-class Crew:
+class ChildPool:
     """All children of a run, which are started as they are needed."""
 
-    def __init__(self, inner: str, backend: str, spares: Spares | None = None) -> None:
+    def __init__(self, inner: str, backend: str, idle: IdleChildren | None = None) -> None:
         self.children: list[Child] = []
         self._arguments = inner, backend
-        self._spares = spares
+        self._idle = idle
         self._poll = select.poll()
         self._by_fd: dict[int, Child] = {}
 
-    def hire(self, number: int | None = None) -> Child:
+    def spawn(self, number: int | None = None) -> Child:
         """Another child, or one in the place of a dead one: a spare one, or one that is started now."""
         place = len(self.children) if number is None else number
-        child = self._spares.take(place, *self._arguments) if self._spares is not None else None
+        child = self._idle.take(place, *self._arguments) if self._idle is not None else None
         if child is None:
             child = Child(place, *self._arguments)
         if number is None:
@@ -70,20 +70,20 @@ class Crew:
             if event & ~select.POLLOUT:
                 yield child, child.receive()
 
-    def bury(self, child: Child) -> int | None:
+    def reap(self, child: Child) -> int | None:
         """Listen to this dead child no more. Returns its exit status."""
         self._poll.unregister(child.fd)
         del self._by_fd[child.fd]
-        return child.bury()
+        return child.reap()
 
-    def dismiss(self) -> None:
+    def close(self) -> None:
         """End every child; those that have nothing in hand may be kept for another run."""
-        if self._spares is not None:
-            self._rest(self._spares)
+        if self._idle is not None:
+            self._finish(self._idle)
         for child in self.children:
             child.kill()
         for child in self.children:
-            child.bury()
+            child.reap()
 
     def stop(self, child: Child) -> None:
         """Have it stop, and say how far it came: once in each run, also where it has left by itself, at a deadline."""
@@ -91,7 +91,7 @@ class Crew:
             child.stopped = True
             self.send(child, Stop())
 
-    def _rest(self, spares: Spares) -> None:
+    def _finish(self, idle: IdleChildren) -> None:
         """Have the children stop, and keep those that say that they have."""
         resting = [child for child in self.children if child.ready and not child.dead]
         for child in resting:
@@ -99,19 +99,19 @@ class Crew:
         end = time.monotonic() + REST
         while not all(child.left or child.dead for child in resting) and (left := end - time.monotonic()) > 0:
             for child, messages in self.listen(left):
-                child.left |= any(isinstance(message, Left) for message in messages)
+                child.left |= any(isinstance(message, Stopped) for message in messages)
                 if child.dead:
                     self._poll.unregister(child.fd)
         for child in resting:
             if child.left and not child.dead:
                 self.children.remove(child)
-                spares.give(child, *self._arguments)
+                idle.give(child, *self._arguments)
 
     def _watch(self, child: Child, sent: bool) -> None:
         self._poll.register(child.fd, select.POLLIN if sent else select.POLLIN | select.POLLOUT)
 
 
-class Spares:
+class IdleChildren:
     """Children without a run, kept for the next: starting one takes a third of a second. `most` are kept at a time."""
 
     def __init__(self, most: int) -> None:
@@ -136,7 +136,7 @@ class Spares:
             over = self._idle[: -self._most]
             del self._idle[: -self._most]
         for _, _, old in over:
-            old.bury()
+            old.reap()
 
     def load(self, seconds: float) -> None:
         """Wait so long at most until the first of them has loaded everything."""
@@ -155,7 +155,7 @@ class Spares:
         with self._lock:
             idle, self._idle = self._idle, []
         for _, _, child in idle:
-            child.bury()
+            child.reap()
 
 
 class Child:
@@ -177,7 +177,7 @@ class Child:
         self.given = 0
         self.since = 0.0
         self.open: dict[int, Query] = {}
-        self._frames: Frames[FromChild] = Frames(FromChild)
+        self._frames: FrameDecoder[FromChild] = FrameDecoder(FromChild)
         self._unsent = bytearray()
         self._pipe, theirs = socket.socketpair()
         with theirs:
@@ -239,7 +239,7 @@ class Child:
         """End it now, whatever it does."""
         self._process.kill()
 
-    def bury(self) -> int | None:
+    def reap(self) -> int | None:
         """Close the pipe and take leave of the process, which is killed where it is not dead. Returns its status."""
         self._pipe.close()
         self._process.kill()

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 class Begin(msgspec.Struct, tag="begin"):
     """To a child, first: its share of the policy, how many there are, and is no reply awaited (wire/oneway.py)?
 
-    packed: results are to be sent on elsewhere, so they come as Blocks.
+    packed: results are to be sent on elsewhere, so they come as PackedResults.
     """
 
     policy: Policy
     parties: int
-    forgetful: bool
+    send_only: bool
     packed: bool
 
 
@@ -57,7 +57,7 @@ class Done(msgspec.Struct, tag="done"):
 
 
 class Found(msgspec.Struct, tag="block"):
-    """From a child where results are packed: results, which acknowledge their queries; it arrives as a Block."""
+    """From a child where results are packed: results, which acknowledge their queries; they arrive as PackedResults."""
 
     indices: list[int]
     statuses: dict[str, int]  # how many there are of each
@@ -74,7 +74,7 @@ class Found(msgspec.Struct, tag="block"):
         return cls([result.index for result in results], counts, results)
 
 
-class Block(msgspec.Struct, tag="block"):
+class PackedResults(msgspec.Struct, tag="block"):
     """Results that nobody here has to look into: a list of them in MessagePack."""
 
     indices: list[int]
@@ -82,7 +82,7 @@ class Block(msgspec.Struct, tag="block"):
     results: msgspec.Raw
 
     @classmethod
-    def of(cls, results: list[Result]) -> Block:
+    def of(cls, results: list[Result]) -> PackedResults:
         """Pack these."""
         found = Found.of(results)
         return cls(found.indices, found.statuses, msgspec.Raw(_encoder.encode(results)))
@@ -91,16 +91,16 @@ class Block(msgspec.Struct, tag="block"):
         """The results."""
         return _results.decode(self.results)
 
-    def only(self, indices: Collection[int]) -> Block:
+    def only(self, indices: Collection[int]) -> PackedResults:
         """What it has of these."""
         found = {result.index: result for result in self.unpack() if result.index in indices}
-        return Block.of(list(found.values()))
+        return PackedResults.of(list(found.values()))
 
     def __len__(self) -> int:
         return len(self.indices)
 
 
-def joined(blocks: list[Block]) -> msgspec.Raw:
+def joined(blocks: list[PackedResults]) -> msgspec.Raw:
     """The results of all of them, as one list in MessagePack."""
     bodies = [memoryview(block.results)[len(_array(len(block))) :] for block in blocks]
     return msgspec.Raw(b"".join([_array(sum(map(len, blocks))), *bodies]))
@@ -113,7 +113,7 @@ def _array(size: int) -> bytes:
     return b"\xdc" + size.to_bytes(2, "big") if size < 1 << 16 else b"\xdd" + size.to_bytes(4, "big")
 
 
-class Went(msgspec.Struct, tag="went"):
+class SentSince(msgspec.Struct, tag="sent"):
     """From a child where no reply is awaited: since the last time, so many queries went out, and so many could not."""
 
     sent: int
@@ -121,7 +121,7 @@ class Went(msgspec.Struct, tag="went"):
     reasons: list[str]
 
 
-class Progress(msgspec.Struct, array_like=True):
+class Unfinished(msgspec.Struct, array_like=True):
     """How far an unfinished lookup came: queries sent, and seconds since the first (None: there was none)."""
 
     index: int
@@ -129,20 +129,20 @@ class Progress(msgspec.Struct, array_like=True):
     ago: float | None
 
 
-class Left(msgspec.Struct, tag="left"):
+class Stopped(msgspec.Struct, tag="stopped"):
     """From a child, last: what it leaves undone."""
 
-    unfinished: list[Progress]
+    unfinished: list[Unfinished]
 
 
-class Broke(msgspec.Struct, tag="broke"):
+class EngineFailed(msgspec.Struct, tag="engine_failed"):
     """From a child, last: its engine raised, and what."""
 
     error: str
 
 
 ToChild = Begin | Work | Stop
-FromChild = Ready | Done | Block | Went | Left | Broke
+FromChild = Ready | Done | PackedResults | SentSince | Stopped | EngineFailed
 
 _Message = TypeVar("_Message")
 _LENGTH = struct.Struct("!I")
@@ -158,7 +158,7 @@ def frame(message: ToChild | FromChild | Found) -> bytearray:
     return buffer
 
 
-class Frames(Generic[_Message]):
+class FrameDecoder(Generic[_Message]):
     """Octets in, as they come; messages out."""
 
     def __init__(self, types: Any) -> None:
@@ -174,7 +174,7 @@ class Frames(Generic[_Message]):
             end = start + _LENGTH.size + _LENGTH.unpack_from(held, start)[0]
             if len(held) < end:
                 break
-            # A copy: what is decoded may refer to it (a Block does), and the buffer is cut.
+            # A copy: what is decoded may refer to it (a PackedResults does), and the buffer is cut.
             message = self._decoder.decode(bytes(memoryview(held)[start + _LENGTH.size : end]))
             start = end
             yield message

@@ -22,27 +22,27 @@ CHUNK = 512  # and later
 DEATHS = 3  # children that a chunk may take with it
 
 
-class Suspect(NamedTuple):
+class Quarantined(NamedTuple):
     """Queries that were open in a child that died, and how many died of them."""
 
     queries: list[Query]
     deaths: int
 
 
-class Supply:
+class WorkQueue:
     """The queries of a run, on their way to the children. `exhausted`: no more will come from where they are taken."""
 
     def __init__(self, queries: Queries) -> None:
         self.exhausted = False
         self.reserve: list[Query] = []  # taken, and not handed out yet
-        self.suspects: deque[Suspect] = deque()
+        self.quarantined: deque[Quarantined] = deque()
         self._queries = queries
         self._handed = 0
 
     @property
     def empty(self) -> bool:
         """Nothing is left to be handed out, unless another child dies."""
-        return self.exhausted and not self.reserve and not self.suspects
+        return self.exhausted and not self.reserve and not self.quarantined
 
     def stock(self, n: int) -> list[Query]:
         """Have so many in reserve, as far as there are any; returns the reserve."""
@@ -66,14 +66,14 @@ class Supply:
         """How many queries a chunk has by now, for one of so many children that has this share of the policy."""
         return max(1, min(CHUNK, max(FIRST, self._handed // (4 * children)), share.in_flight // 2))
 
-    def suspect(self, queries: list[Query], deaths: int) -> list[Query]:
+    def quarantine(self, queries: list[Query], deaths: int) -> list[Query]:
         """A child died with these open, `deaths` in a row by now; returns those that are given up."""
         for query in queries:
             query.attempts = None
         if deaths >= DEATHS:
             return queries
         size = CHUNK if deaths == 1 else FIRST
-        self.suspects += [Suspect(queries[at : at + size], deaths) for at in range(0, len(queries), size)]
+        self.quarantined += [Quarantined(queries[at : at + size], deaths) for at in range(0, len(queries), size)]
         return []
 
     def _take(self, n: int) -> list[Query]:
