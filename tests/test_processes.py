@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
@@ -29,22 +29,25 @@ from resolver.congestion import window
 from resolver.forget import send_all
 from resolver.lab import Lab
 from resolver.processes import child as child_process
-from resolver.processes.child import HUNGRY, LARGE, LULL, SATED, ChildQueries, Pipe
+from resolver.processes.child import MESSAGE_OCTETS, ChildQueries, Pipe
 from resolver.processes.engine import Processes
 from resolver.processes.protocol import (
     Begin,
-    FrameDecoder,
     FromChild,
     PackedResults,
+    Results,
     Stop,
     Stopped,
     ToChild,
     Unfinished,
     Work,
+    decode_from_child,
+    decode_to_child,
     frame,
     joined,
 )
 from resolver.processes.work_queue import FIRST, shares
+from resolver.subprocesses import FrameDecoder
 from resolver.wire.oneway import Forgetful, Sent
 
 PATIENCE = 20.0  # seconds until a test that waits for something fails
@@ -412,80 +415,77 @@ def test_frames_come_through_in_any_pieces() -> None:
     """Messages are whole again, cut anywhere or several at once."""
     first = Work(float("inf"), [Query(3, "Bücher.example", "xn--bcher-kva.example.", "A")])
     octets = bytes(frame(first) + frame(Work(0.5, [])))
-    one_by_one: FrameDecoder[ToChild] = FrameDecoder(ToChild)
-    got = [message for octet in octets for message in one_by_one.feed(bytes([octet]))]
-    assert [first, Work(0.5, [])] == got
-    at_once: FrameDecoder[FromChild] = FrameDecoder(FromChild)
+    one_by_one: FrameDecoder[ToChild] = FrameDecoder(decode_to_child)
+    assert [first, Work(0.5, [])] == [message for octet in octets for message in one_by_one.feed(bytes([octet]))]
+    at_once: FrameDecoder[FromChild] = FrameDecoder(decode_from_child[Results])
     left = Stopped([Unfinished(1, None, None), Unfinished(2, 1, 0.25)])
-    assert [left, left] == list(at_once.feed(bytes(frame(left) * 2)))
+    assert [left, left] == at_once.feed(bytes(frame(left) * 2))
+
+
+class WatchedPipe(Pipe):
+    """A child's end of a pipe that notes for how long it was waited for, and does something meanwhile."""
+
+    def __init__(self, end: socket.socket) -> None:
+        super().__init__(end)
+        self.waits: list[float] = []
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def receive(self, seconds: float = 0.0) -> deque[ToChild]:
+        if seconds:
+            self.waits.append(seconds)
+            self.meanwhile()
+        return super().receive(seconds)
 
 
 @contextmanager
-def piped() -> Iterator[tuple[ChildQueries, socket.socket]]:
-    """The feed of a child whose results are packed, and the parent's end of its pipe."""
+def piped() -> Iterator[tuple[ChildQueries, WatchedPipe, socket.socket]]:
+    """The queries of a child, its pipe, and the parent's end of that."""
     ours, theirs = socket.socketpair()
-    with ours:
-        pipe = Pipe(theirs.detach())
-        try:
-            yield ChildQueries(pipe, None, packed=True), ours
-        finally:
-            pipe._socket.close()
+    with ours, theirs:
+        pipe = WatchedPipe(theirs)
+        yield ChildQueries(pipe), pipe, ours
 
 
 def test_a_child_with_nothing_in_hand_waits_for_its_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes on as soon as there is something to ask, and not when its sockets have been silent for long enough."""
+    """It goes on as soon as there is something to ask; an engine waits less where more queries are likely to come."""
     query = Query(3, "", "a.example", "A")
     clock = SimpleNamespace(now=1000.0)
     clock.monotonic = lambda: clock.now
     monkeypatch.setattr(child_process, "time", clock)
-    with piped() as (feed, parent):
-        receive = feed._pipe.receive
-
-        def receive_meanwhile(wait: float = 0.0) -> list[ToChild]:
-            if wait:  # more comes while it waits
-                assert LULL == wait
-                parent.sendall(frame(Work(math.inf, [query])))
-            return receive(wait)
-
-        monkeypatch.setattr(feed._pipe, "receive", receive_meanwhile)
-        assert 0.0 == feed.max_wait()
-        assert [query] == feed.take(5)
-        assert HUNGRY == feed.max_wait()  # it has one in hand, and more may come
-        clock.now += SATED
-        assert LULL == feed.max_wait()
+    with piped() as (queries, pipe, parent):
+        pipe.meanwhile = lambda: parent.sendall(frame(Work(math.inf, [query])))
+        assert 0.0 == queries.max_wait()
+        assert [query] == queries.take(5)
+        soon = queries.max_wait()
+        clock.now += 1.0
+        assert 0.0 < soon < queries.max_wait() <= 0.1
+        assert 1 == len(pipe.waits)
 
 
-def test_a_child_that_was_stopped_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_was_stopped_waits_no_more() -> None:
     """Neither for queries nor for the end of a wait."""
-
-    with piped() as (feed, parent):
+    with piped() as (queries, pipe, parent):
         parent.sendall(frame(Stop()))
-        feed.max_wait()
-        assert feed.ended
-        waits: list[float] = []
-
-        def waits_for(wait: float = 0.0) -> list[ToChild]:
-            waits.append(wait)
-            return []
-
-        monkeypatch.setattr(feed._pipe, "receive", waits_for)
+        queries.max_wait()
+        assert queries.ended
+        pipe.waits.clear()
         for _ in range(5):
-            assert [] == feed.take(5)
-            assert 0.0 == feed.max_wait()
-        assert {0.0} >= set(waits)
+            assert [] == queries.take(5)
+            assert 0.0 == queries.max_wait()
+        assert [] == pipe.waits
 
 
 def test_a_child_that_left_at_the_deadline_is_stopped_once() -> None:
     """The word to stop may come after it left; it is not taken for the next run's, and what comes behind it is kept."""
-    begin = Begin(Policy(), 1, send_only=False, packed=False)
-    with piped() as (feed, parent):
+    begin = Begin(Policy(), 1, send_only=False)
+    with piped() as (queries, pipe, parent):
         parent.sendall(frame(Work(0.0, [Query(3, "", "a.example", "A")])))
-        until(lambda: feed.ended)
+        until(lambda: queries.ended)
         parent.sendall(frame(Work(0.0, [])) + frame(Stop()) + frame(begin) + frame(Work(1.0, [])))
-        feed.leave()
-        assert [begin, Work(1.0, [])] == feed._pipe.first()
-        frames: FrameDecoder[FromChild] = FrameDecoder(FromChild)
-        assert [Stopped([Unfinished(3, 0, None)])] == list(frames.feed(parent.recv(1 << 16)))
+        queries.finish()
+        assert [begin, Work(1.0, [])] == [pipe.first(), pipe.first()]
+        frames = FrameDecoder(decode_from_child[Results])
+        assert [Stopped([Unfinished(3, 0, None)])] == frames.feed(parent.recv(1 << 16))
 
 
 def test_large_results_come_in_parts() -> None:
@@ -493,25 +493,25 @@ def test_large_results_come_in_parts() -> None:
     results = [
         Query(index, "", "a.example", "A").unanswered(Status.ERROR, "x" * 5000, "e", "b") for index in range(600)
     ]
-    results[300].error = "x" * (2 * LARGE)
+    results[300].error = "x" * (2 * MESSAGE_OCTETS)
     messages: list[FromChild] = []
 
     def read(parent: socket.socket) -> None:
-        frames: FrameDecoder[FromChild] = FrameDecoder(FromChild)
+        frames = FrameDecoder(decode_from_child[PackedResults])
         while not (messages and isinstance(messages[-1], Stopped)):
             messages.extend(frames.feed(parent.recv(1 << 16)))
 
-    with piped() as (feed, parent):
+    with piped() as (queries, _, parent):
         reader = threading.Thread(target=read, args=[parent])
         reader.start()
-        feed.deliver(results)
+        queries.deliver(results)
         parent.sendall(frame(Stop()))
-        feed.leave()
+        queries.finish()
         reader.join(PATIENCE)
     blocks = [message for message in messages if isinstance(message, PackedResults)]
     assert results == [result for block in blocks for result in block.unpack()]
     assert len(blocks) > 5
-    assert [300] == [block.indices[0] for block in blocks if len(memoryview(block.results)) > LARGE]
+    assert [300] == [block.indices[0] for block in blocks if len(memoryview(block.results)) > MESSAGE_OCTETS]
     assert {"ERROR": 600} == sum((Counter(block.statuses) for block in blocks), Counter())
 
 

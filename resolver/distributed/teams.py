@@ -14,23 +14,23 @@ import queue
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from resolver import engines
-from resolver.processes.pool import Child, IdleChildren
-from resolver.processes.protocol import Unfinished
+from resolver.processes.engine import Processes
+from resolver.processes.pool import Child, IdleChildren, Kind
+from resolver.processes.protocol import PackedResults, Unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.distributed.payload import Chunk
-    from resolver.engines.base import Backend, Engine
+    from resolver.engines.base import Backend
     from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
-    from resolver.processes.protocol import PackedResults
     from resolver.wire.oneway import Sent
 
 SEATS = 2  # chunks for each slot that wait, or are not asked to their end yet
@@ -70,10 +70,7 @@ class Lot:
     def leave(self, sentence: str, *, broke: bool) -> None:
         """It is left undone."""
         now = time.monotonic()
-        unfinished = [
-            Unfinished(query.index, query.attempts, None if query.asked is None else now - query.asked)
-            for query in self.open.values()
-        ]
+        unfinished = [Unfinished.of(query, now) for query in self.open.values()]
         self.found.put(Ended(sentence, unfinished, broke))
 
 
@@ -113,7 +110,7 @@ class Teams:
         self._bounds = bounds
         self._idle = IdleChildren(2 * slots)
         for _ in range(slots):
-            self._idle.give(Child(0, inner, backend), inner, backend)
+            self._idle.give(Child(Kind(inner, backend, PackedResults)))
         self._idle.load(LOAD)
         self._teams: dict[tuple[str, int | None, int | None], Team] = {}
         self._turn = Turn() if bounds.shared else None
@@ -172,7 +169,7 @@ class Teams:
         if certificates is not None and policy.tls_ca is None:
             policy = msgspec.structs.replace(policy, tls_ca=certificates)
         try:
-            engine, backend = engines.find("processes", chunk.backend, self._inner)
+            _, backend = engines.find("processes", chunk.backend, self._inner)
             tally = None
             if chunk.forgetful:
                 from resolver.wire.oneway import Forgetful, Sent
@@ -187,9 +184,7 @@ class Teams:
         children = 1 if chunk.alone else min(self.slots, policy.in_flight)
         # Where each worker asks nameservers of its own, the others' processes are at other ones.
         parties = chunk.parties if chunk.policy.nameservers and not self._bounds.nameservers else 1
-        engine = engine._replace(  # type: ignore[attr-defined]  # Processes
-            children=children, idle=self._idle, packed=True, parties=parties
-        )
+        engine = Processes(self._inner, children, self._idle, parties)
         team = Team(engine, policy, backend, seconds, tally, self._turn, once=chunk.alone)
         key = (chunk.run, chunk.number, chunk.copy) if chunk.alone else (chunk.run, None, None)
         team.start(lambda: self._forget(key, team))
@@ -206,7 +201,7 @@ class Team:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Processes,
         policy: Policy,
         backend: Backend,
         seconds: float | None,
@@ -321,21 +316,19 @@ class Team:
         left = LULL if self._ends is None else self._ends - time.monotonic()
         return max(0.0, min(LULL, left))
 
-    def _deliver(self, blocks: list[Any]) -> None:
+    def _deliver(self, block: PackedResults) -> None:
         """To each lot what is its."""
-        block: PackedResults
-        for block in blocks:
-            by_lot: dict[Lot, list[int]] = {}
-            with self._lock:
-                for index in block.indices:
-                    lot = self._lots.pop(index, None)
-                    if lot is not None:
-                        del lot.open[index]
-                        by_lot.setdefault(lot, []).append(index)
-            for lot, its in by_lot.items():
-                lot.found.put(block if len(its) == len(block) else block.only(set(its)))
-                if not lot.open:
-                    lot.found.put(Ended(None, []))
+        by_lot: dict[Lot, list[int]] = {}
+        with self._lock:
+            for index in block.indices:
+                lot = self._lots.pop(index, None)
+                if lot is not None:
+                    del lot.open[index]
+                    by_lot.setdefault(lot, []).append(index)
+        for lot, its in by_lot.items():
+            lot.found.put(block if len(its) == len(block) else block.only(set(its)))
+            if not lot.open:
+                lot.found.put(Ended(None, []))
 
     def _count(self, tally: Sent) -> None:
         """Of queries whose replies nobody awaits: the first lots are done when as many went out as they had."""
@@ -358,7 +351,7 @@ class Team:
         try:
             if self._turn is not None:
                 self._turn.wait(self, lambda: self.ended)
-            self._engine.run(self, self._policy, self._backend, self._deliver)
+            self._engine.run_packed(self, self._policy, self._backend, self._deliver)
             if self._tally is not None:
                 self._count(self._tally)
         except Exception as error:
