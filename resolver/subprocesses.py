@@ -11,7 +11,6 @@ import _thread
 import contextlib
 import os
 import struct
-import subprocess
 import sys
 import time
 
@@ -20,8 +19,10 @@ from select import poll
 from typing import IO, TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Mapping
 
+_PIPE = -1  # subprocess.PIPE
 _LOOK = 0.5  # seconds between two looks whether the parent lives
 _LENGTH = struct.Struct("!I")
 _Message = TypeVar("_Message")
@@ -29,8 +30,8 @@ _Message = TypeVar("_Message")
 
 def spawn(
     *arguments: str,
-    stdin: int = subprocess.PIPE,
-    stdout: int = subprocess.PIPE,
+    stdin: int = _PIPE,
+    stdout: int = _PIPE,
     stderr: IO[bytes] | None = None,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
@@ -43,6 +44,8 @@ def spawn(
         arguments: The interpreter's, such as "-m" and a module that calls `end_with_parent`.
         env: Variables to set besides those of this process.
     """
+    import subprocess  # not above: a child imports this module before gevent patches
+
     path = os.pathsep.join(each or os.getcwd() for each in sys.path)
     return subprocess.Popen(
         [sys.executable, "-P", *arguments],
@@ -64,13 +67,15 @@ def close_pipes(process: subprocess.Popen[bytes]) -> None:
 
 def end(*processes: subprocess.Popen[bytes], seconds: float = 2.0) -> None:
     """Close the pipes of these children and wait until all have ended; kill those that have not after `seconds`."""
+    from subprocess import TimeoutExpired
+
     for process in processes:
         close_pipes(process)
     deadline = time.monotonic() + seconds
     for process in processes:
         try:
             process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             process.kill()
             process.wait()
 

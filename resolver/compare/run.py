@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from resolver.api import plan
-from resolver.compare.spec import LENGTH, Began, Ended
+from resolver.compare.spec import Began, Ended
 from resolver.input.sources import path
 from resolver.policy import Deadline
+from resolver.subprocesses import encode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,12 +33,9 @@ def run(spec: Spec, tell: Callable[[Event], None]) -> Ended:
     noted = Noted(planned.engine)
     with planned, open(spec.spool, "wb", buffering=0) as spool:
         encode_into = msgspec.msgpack.Encoder().encode_into
-        block = bytearray()
 
         def sink(results: list[Result]) -> None:
-            encode_into((time.monotonic() - start.began, results), block, LENGTH)
-            block[:LENGTH] = (len(block) - LENGTH).to_bytes(LENGTH, "big")
-            spool.write(block)
+            spool.write(encode_frame((time.monotonic() - start.began, results), encode_into))
 
         planned._replace(engine=noted, deadline=start).batch(sink).run()
         return Ended(time.monotonic() - start.began, noted.error)

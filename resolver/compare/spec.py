@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from resolver.policy import Policy
+from resolver.subprocesses import FrameDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-LENGTH = 4  # octets before each block of the spool: its length, big-endian
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -72,10 +71,6 @@ class Told(msgspec.Struct, gc=False, frozen=True):
 
 def read_spool(file: BinaryIO) -> Iterator[tuple[float, list[Told]]]:
     """Each batch of results, with when it came: seconds since the run began. A block cut off at the end is left out."""
-    decoder = msgspec.msgpack.Decoder(tuple[float, list[Told]])
-    while len(head := file.read(LENGTH)) == LENGTH:
-        length = int.from_bytes(head, "big")
-        block = file.read(length)
-        if len(block) < length:
-            return
-        yield decoder.decode(block)
+    frames = FrameDecoder(msgspec.msgpack.Decoder(tuple[float, list[Told]]).decode)
+    while octets := file.read(1 << 20):
+        yield from frames.feed(octets)

@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -19,13 +17,14 @@ import msgspec
 import psutil
 
 from resolver.compare.spec import Began, Ended, Event, Failed, Spec
+from resolver.subprocesses import close_pipes, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 LOOK = 0.03  # seconds between two looks at a child
 RELATIONS = 0.15  # seconds between two looks for its children
-CHILD = (sys.executable, "-P", "-m", "resolver.compare.child")
+CHILD = ("-m", "resolver.compare.child")
 
 
 class Patience(NamedTuple):
@@ -81,17 +80,7 @@ class _Child:
         self._spec = spec
         self._complaints = complaints
         self._spawned = time.monotonic()
-        # It finds the same packages as we do, also those that a program put on its path by itself; and with -P none
-        # that lie about in the working directory. A session of its own: Ctrl-C at the terminal is for us, who end it.
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            bufsize=0,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
-            start_new_session=True,
-        )
+        self._process = spawn(*command, stderr=complaints)
         self._looks = _Looks(self._process.pid)
         self._unread = b""
         self._cpu = 0.0
@@ -101,6 +90,7 @@ class _Child:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(msgspec.json.encode(self._spec) + b"\n")
+            self._process.stdin.flush()
         began = self._await(self._spawned + patience.start, "it did not begin", None, tick)
         startup = time.monotonic() - self._spawned
         if not isinstance(began, Began):
@@ -123,10 +113,7 @@ class _Child:
         process = self._process
         if process.returncode is not None:
             return
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.close()
-        process.stdout.close()
+        close_pipes(process)
         self._looks.relations()
         if not self._ends_by_itself():
             process.kill()

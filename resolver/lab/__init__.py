@@ -14,12 +14,13 @@ standard input does. Importing this package loads nothing of the server.
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
+
+from resolver.subprocesses import end, spawn
 
 from .settings import Address, Counts, Report, Settings, duration, endpoint, share
 
@@ -94,16 +95,7 @@ class Lab:
         """Start the child and wait until it answers. Raises as the class says."""
         if self._child:
             raise RuntimeError("this lab runs already")
-        # The child finds the same packages as we do, also those that a program put on its path by itself; and with -P
-        # none that lie about in the working directory. A session of its own: Ctrl-C at the terminal is for the parent,
-        # who may have queries to finish.
-        self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "resolver.lab"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
-            start_new_session=True,
-        )
+        self._child = spawn("-m", "resolver.lab")
         try:
             report = self._exchange(msgspec.json.encode(self._settings) + b"\n")
             if report.errno is not None:
@@ -119,19 +111,8 @@ class Lab:
     def stop(self) -> None:
         """End the child; without effect where none runs."""
         child, self._child, self._address = self._child, None, None
-        if child is None:
-            return
-        assert child.stdin is not None
-        assert child.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            child.stdin.close()
-        try:
-            child.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        finally:
-            child.stdout.close()
+        if child is not None:
+            end(child, seconds=_STOP_SECONDS)
 
     def counts(self) -> Counts:
         """Queries received, replies sent, queries dropped since the start. Raises `RuntimeError` where none runs."""
