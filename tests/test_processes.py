@@ -45,6 +45,7 @@ from resolver.processes.protocol import (
     decode_to_child,
     frame,
     joined,
+    only,
 )
 from resolver.processes.work_queue import FIRST, shares
 from resolver.subprocesses import FrameDecoder
@@ -524,9 +525,9 @@ def test_packed_results_are_joined_and_taken_apart() -> None:
         ends = list(accumulate(sizes))
         blocks = [PackedResults.of(results[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
         assert results == msgspec.msgpack.decode(joined(blocks), type=list[Result])
-    some = blocks[0].only({3, 5, 700})
+    some = only(blocks[0], {3, 5, 700})
     assert ([3, 5], {"DEADLINE": 2}, [results[3], results[5]]) == (some.indices, some.statuses, some.unpack())
-    twice = PackedResults.of([results[3], results[5], results[3]]).only({3})
+    twice = only(PackedResults.of([results[3], results[5], results[3]]), {3})
     assert ([3], {"DEADLINE": 1}, [results[3]]) == (twice.indices, twice.statuses, twice.unpack())
 
 

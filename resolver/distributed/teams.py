@@ -21,7 +21,7 @@ import msgspec
 from resolver import engines
 from resolver.processes.engine import Processes
 from resolver.processes.pool import Child, IdleChildren, Kind
-from resolver.processes.protocol import PackedResults, Unfinished
+from resolver.processes.protocol import PackedResults, Unfinished, only
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -326,7 +326,7 @@ class Team:
                     del lot.open[index]
                     by_lot.setdefault(lot, []).append(index)
         for lot, its in by_lot.items():
-            lot.found.put(block if len(its) == len(block) else block.only(set(its)))
+            lot.found.put(block if len(its) == len(block) else only(block, its))
             if not lot.open:
                 lot.found.put(Ended(None, []))
 

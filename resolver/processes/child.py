@@ -18,19 +18,8 @@ from collections import deque
 from select import POLLIN, poll
 from typing import TYPE_CHECKING
 
-from resolver.processes.protocol import (
-    Begin,
-    EngineFailed,
-    Ready,
-    Results,
-    SentSince,
-    Stop,
-    Stopped,
-    Unfinished,
-    Work,
-    decode_to_child,
-    frame,
-)
+from resolver.processes import protocol
+from resolver.processes.protocol import frame
 from resolver.subprocesses import FrameDecoder, end_with_parent, wait_for_end
 
 if TYPE_CHECKING:
@@ -61,11 +50,11 @@ def main() -> None:
     end_with_parent(pipe.fd)
     try:
         engine, backend = _load(engine_name, backend_name)
-        pipe.send(Ready())
+        pipe.send(protocol.Ready())
         while True:
             _serve(pipe, engine, backend)
     except Exception as error:  # the parent raises it where it can be seen
-        pipe.send(EngineFailed(f"{type(error).__name__}: {error}"))
+        pipe.send(protocol.EngineFailed(f"{type(error).__name__}: {error}"))
     # The parent decides when this ends: to it, the end of the pipe is a death.
     wait_for_end(pipe.fd)
 
@@ -86,8 +75,8 @@ def _load(engine_name: str, backend_name: str) -> tuple[Engine, Backend]:
 def _serve(pipe: Pipe, engine: Engine, backend: Backend) -> None:
     """Serve one run, from its Begin to its Stop."""
     begin = pipe.first()
-    if not isinstance(begin, Begin):  # stopped before there was anything to do
-        pipe.send(Stopped([]))
+    if not isinstance(begin, protocol.Begin):  # stopped before there was anything to do
+        pipe.send(protocol.Stopped([]))
         return
     counts = None
     if begin.send_only:
@@ -115,7 +104,6 @@ class ChildQueries:
     def __init__(self, pipe: Pipe, counts: Sent | None = None) -> None:
         self._pipe = pipe
         self._counts = counts
-        self._reported = (0, 0)
         self._waiting: deque[Query] = deque()
         self._open: dict[int, Query] = {}
         self._results: list[Result] = []
@@ -179,7 +167,9 @@ class ChildQueries:
         if self._counts is not None:
             self._report(self._counts)
         now = time.monotonic()
-        self._pipe.send(Stopped([Unfinished.of(query, now) for query in (*self._open.values(), *self._waiting)]))
+        self._pipe.send(
+            protocol.Stopped([protocol.Unfinished.of(query, now) for query in (*self._open.values(), *self._waiting)])
+        )
         # Every run has one Stop and one Stopped. At a deadline the engine may be back before the Stop came; it must not
         # be taken for the next run's.
         while not self._stopped:
@@ -197,10 +187,10 @@ class ChildQueries:
         self._received = time.monotonic()
         while inbox and not self._stopped:
             message = inbox.popleft()
-            if isinstance(message, Work):
+            if isinstance(message, protocol.Work):
                 self._end = self._received + message.seconds
                 self._waiting += message.queries
-            elif isinstance(message, Stop):
+            elif isinstance(message, protocol.Stop):
                 self._stopped = True
 
     def _flush(self) -> None:
@@ -211,7 +201,7 @@ class ChildQueries:
 
     def _send(self, results: list[Result]) -> None:
         """Send results, in parts where they are too many octets to be one report of a worker's."""
-        octets = frame(Results.of(results))
+        octets = frame(protocol.Results.of(results))
         if len(octets) <= MESSAGE_OCTETS or len(results) == 1:
             self._pipe.write(octets)
         else:
@@ -221,10 +211,9 @@ class ChildQueries:
 
     def _report(self, counts: Sent) -> None:
         (sent,), (failed,) = counts.sent, counts.failed
-        before = self._reported
-        if (sent, failed) != before:
-            self._reported = sent, failed
-            self._pipe.send(SentSince(sent - before[0], failed - before[1], counts.reasons))
+        if sent or failed:
+            counts.sent[0] = counts.failed[0] = 0
+            self._pipe.send(protocol.SentSince(sent, failed, counts.reasons))
 
 
 class Pipe:
@@ -233,7 +222,7 @@ class Pipe:
     def __init__(self, end: socket) -> None:
         self.fd = end.fileno()
         self._socket = end
-        self._decoder: FrameDecoder[ToChild] = FrameDecoder(decode_to_child)
+        self._decoder: FrameDecoder[ToChild] = FrameDecoder(protocol.decode_to_child)
         self._inbox: deque[ToChild] = deque()
         self._ready = poll()
         self._ready.register(self.fd, POLLIN)

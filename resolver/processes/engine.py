@@ -21,20 +21,9 @@ from typing import TYPE_CHECKING, Generic, NamedTuple
 from resolver.engines.base import PollBackend
 from resolver.engines.calling import CONCURRENCY
 from resolver.model import Status
+from resolver.processes import protocol
 from resolver.processes.pool import ChildPool, Kind
-from resolver.processes.protocol import (
-    Batch,
-    Begin,
-    EngineFailed,
-    PackedResults,
-    Ready,
-    Results,
-    SentSince,
-    Stopped,
-    Work,
-    only,
-    uncounted,
-)
+from resolver.processes.protocol import Batch, PackedResults, Results
 from resolver.processes.work_queue import CHUNK, DEATHS, FIRST, WorkQueue, shares
 
 if TYPE_CHECKING:
@@ -45,6 +34,7 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
     from resolver.processes.pool import Child, IdleChildren
     from resolver.processes.protocol import FromChild
+    from resolver.wire.oneway import Sent
 
 DEATHS_IN_A_ROW = 12  # of children that gave no result: it is not the lookups' fault then
 AHEAD = 2  # chunks that wait in a child, so that it does not run dry;
@@ -69,20 +59,20 @@ class Processes(NamedTuple):
     name: str = "processes"
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
-        _Run(self, queries, policy, backend, lambda batch: deliver(batch.results), Results, AHEAD).run()
+        _ProcessesRun(self, queries, policy, backend, lambda batch: deliver(batch.results), Results, AHEAD).run()
 
     def run_packed(
         self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[PackedResults], None]
     ) -> None:
         """Run as `run` does, with results that are sent on as they are."""
-        _Run(self, queries, policy, backend, deliver, PackedResults, FURTHER_AHEAD).run()
+        _ProcessesRun(self, queries, policy, backend, deliver, PackedResults, FURTHER_AHEAD).run()
 
     def around(self, inner: str) -> Processes:
         """Return this engine with another one in the children."""
         return self._replace(inner=inner)
 
 
-class _Run(Generic[Batch]):
+class _ProcessesRun(Generic[Batch]):
     """One run: what is handed out to its children, and what comes back."""
 
     def __init__(
@@ -95,8 +85,6 @@ class _Run(Generic[Batch]):
         results: type[Batch],
         ahead: int,
     ) -> None:
-        from resolver.wire.oneway import Forgetful
-
         self._engine = engine
         self._queries = queries
         self._policy = policy
@@ -104,10 +92,7 @@ class _Run(Generic[Batch]):
         self._deliver: Callable[[Batch], None] = deliver
         self._results: type[Batch] = results
         self._ahead = ahead
-        self._most = min(engine.children or cores(), policy.in_flight)
-        # A backend that blocks has the number of its callers in each child, where the user names none.
-        self._usual = None if isinstance(backend, PollBackend) else CONCURRENCY
-        self._counts = backend.tally if isinstance(backend, Forgetful) else None  # where no reply is awaited
+        self._counts: Sent | None = None  # of queries, where no reply is awaited
         self._shares: list[Policy] = []  # each child's of the policy; none before the first queries came
         self._work = WorkQueue(queries)
         self._end = math.inf  # of the run, on our own clock
@@ -121,7 +106,11 @@ class _Run(Generic[Batch]):
     def run(self) -> None:
         """Have all queries asked. Raises RuntimeError where the children cannot."""
         try:
-            self._pool.spawn()  # it loads the package while we do
+            self._spawn()
+            from resolver.wire.oneway import Forgetful  # while the child loads it too
+
+            if isinstance(self._backend, Forgetful):
+                self._counts = self._backend.tally
             self._ask_all()
         finally:
             for child in self._pool.children:
@@ -177,23 +166,27 @@ class _Run(Generic[Batch]):
         """Take the first queries, and see by them how many children it takes. Returns False where none came yet."""
         if self._policy.timeout is not None and self._end == math.inf:
             self._end = time.monotonic() + self._policy.timeout
-        reserve = self._work.stock(self._most * FIRST)
+        most = min(self._engine.children or cores(), self._policy.in_flight)
+        reserve = self._work.stock(most * FIRST)
         if not reserve:
             return False
-        most = -(-len(reserve) // FIRST) if self._work.exhausted else self._most
-        self._shares = shares(self._policy, min(self._most, most), self._usual)
+        if self._work.exhausted:
+            most = min(most, -(-len(reserve) // FIRST))
+        # A backend that blocks has the number of its callers in each child, where the user names none.
+        usual = None if isinstance(self._backend, PollBackend) else CONCURRENCY
+        self._shares = shares(self._policy, most, usual)
         for child in self._pool.children:
             self._send_begin(child)
         return True
 
     def _spawn(self, number: int | None = None) -> None:
         child = self._pool.spawn(number)
-        if child.ready:  # it was kept from another run, and does not say so again
+        if self._shares:
             self._send_begin(child)
 
     def _send_begin(self, child: Child) -> None:
         parties = max(len(self._shares), self._engine.parties)
-        self._pool.send(child, Begin(self._shares[child.number], parties, self._counts is not None))
+        self._pool.send(child, protocol.Begin(self._shares[child.number], parties, self._counts is not None))
 
     def _room(self, child: Child, size: int) -> int:
         """Return how many queries a child may have open: what it asks at once, and some to go on with.
@@ -221,7 +214,7 @@ class _Run(Generic[Batch]):
         child.given += len(queries)
         child.deaths = deaths
         child.open.update({query.index: query for query in queries})
-        self._pool.send(child, Work(max(0.0, self._end - now), queries))
+        self._pool.send(child, protocol.Work(max(0.0, self._end - now), queries))
 
     # --- In.
 
@@ -250,24 +243,22 @@ class _Run(Generic[Batch]):
     def _on_message(self, child: Child, message: FromChild) -> None:
         if isinstance(message, self._results):
             self._on_results(child, message)
-        elif isinstance(message, SentSince):
+        elif isinstance(message, protocol.SentSince):
             self._deaths = 0
             for index in list(child.open)[: message.sent + message.failed]:
                 del child.open[index]
             if self._counts is not None:
                 self._counts.add(message.sent, message.failed, message.reasons)
-        elif isinstance(message, Ready):
+        elif isinstance(message, protocol.Ready):
             self._failed_starts = 0
-            if self._shares:
-                self._send_begin(child)
-        elif isinstance(message, Stopped):
+        elif isinstance(message, protocol.Stopped):
             now = time.monotonic()
             for each in message.unfinished:
                 query = child.open.get(each.index)
                 if query is not None and query.attempts is not None:
                     query.attempts = each.attempts
                     query.asked = None if each.ago is None else now - each.ago
-        elif isinstance(message, EngineFailed):
+        elif isinstance(message, protocol.EngineFailed):
             raise RuntimeError(message.error)
 
     def _on_results(self, child: Child, batch: Batch) -> None:
@@ -276,8 +267,8 @@ class _Run(Generic[Batch]):
         for index in known:
             del child.open[index]
         if len(known) < len(batch.indices):
-            batch = only(batch, known)
-        self._deliver(uncounted(batch) if child.deaths else batch)
+            batch = protocol.only(batch, known)
+        self._deliver(protocol.uncounted(batch) if child.deaths else batch)
 
     def _on_exit(self, child: Child) -> None:
         """Put what a dead child had open in quarantine, or give it up, and start another child in its place."""

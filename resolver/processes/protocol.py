@@ -87,10 +87,6 @@ class PackedResults(msgspec.Struct, tag="results"):
         """Return the results, decoded."""
         return _results.decode(self.results)
 
-    def only(self, indices: Collection[int]) -> PackedResults:
-        """Return those of the results that have these indices, each once."""
-        return only(self, indices)
-
     def __len__(self) -> int:
         return len(self.indices)
 
