@@ -24,7 +24,7 @@ from resolver.distributed.payload import Report
 from resolver.distributed.task import LINGER, PART
 from resolver.distributed.teams import MOST_SEATS, SEATS
 from resolver.model import Query, Result, Status
-from resolver.processes.protocol import Progress
+from resolver.processes.protocol import Unfinished
 
 ROUND_TRIP = 0.02  # seconds to a nameserver and back
 
@@ -87,7 +87,7 @@ class Said(NamedTuple):
             Result(each.index, "", each.name, each.type, status, [], None, None, 1, ROUND_TRIP, "", "wire", None)
             for each in self.found
         ]
-        unfinished = [Progress(each.index, 0, None) for each in self.left]
+        unfinished = [Unfinished(each.index, 0, None) for each in self.left]
         return Report(self.number, self.copy, name, results, self.taken, self.over, self.sentence, unfinished)  # type: ignore[arg-type]  # one of the three
 
 

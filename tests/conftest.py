@@ -24,7 +24,7 @@ from resolver import Run, resolve
 from resolver.engines import Pair, pairs
 from resolver.lab import Lab
 from resolver.processes import engine as processes
-from resolver.processes.pool import Spares
+from resolver.processes.pool import IdleChildren
 
 # What a backend, or an engine with it, cannot do or tell, in words that tests use with @pytest.mark.needs: the one
 # place for that. What does not stand here can do everything; `ask` needs "nameservers" by itself.
@@ -147,7 +147,7 @@ class Ask:
         self.pair = pair
         self.lab = lab
         self._broker = broker
-        self._spares = Spares(8)
+        self._idle = IdleChildren(8)
         self._patched = Patched() if lacking(pair, "in-process") else None
         self._resolve: Callable[..., Run] = self._patched or resolve
 
@@ -158,12 +158,12 @@ class Ask:
         if self._broker is not None:
             options["redis"] = self._broker
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(processes, "engine", processes.Processes(spares=self._spares))
+            patch.setattr(processes, "engine", processes.Processes(idle=self._idle))
             return self._resolve(hosts, engine=self.pair.engine, backend=self.pair.backend, **options)
 
     def close(self) -> None:
         """End what it started."""
-        self._spares.close()
+        self._idle.close()
         if self._patched is not None:
             self._patched.close()
 

@@ -428,14 +428,14 @@ def test_engine_that_fails(at: list[str], tmp_path: Path) -> None:
 def test_engine_that_breaks_midway(lab: Lab, tmp_path: Path) -> None:
     """What an engine raises while it runs is its error, though the joinall gives every lookup a result."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import select\n"
+        "import select, resolver.subprocesses\n"
         "class Broken:\n"
         "    def register(self, *_): raise RuntimeError('no more descriptors')\n"
         "    modify = unregister = register\n"
         "select.poll = Broken\n"
     )
     with pytest.raises(ChildFailed, match="the engine broke: RuntimeError: no more descriptors"):
-        watched(lab, tmp_path, command=[sys.executable, "-m", "resolver.compare.child"], path=tmp_path)
+        watched(lab, tmp_path, command=["-m", "resolver.compare.child"], path=tmp_path)
 
 
 CHILDREN = {
@@ -461,7 +461,7 @@ def test_child_that_fails(lab: Lab, tmp_path: Path, how: str) -> None:
     timeout = None if how == "silent" else 0.1
     patience = Patience(start=5, late=0.1, silent=0.2)._replace(**({"start": 0.3} if how == "mute" else {}))
     with pytest.raises(ChildFailed, match=sentence):
-        watched(lab, tmp_path, command=[sys.executable, "-c", program], patience=patience, timeout=timeout)
+        watched(lab, tmp_path, command=["-c", program], patience=patience, timeout=timeout)
     assert [] == [each for each in psutil.Process().children() if program in each.cmdline()]
 
 

@@ -20,7 +20,7 @@ from resolver.distributed.coordinator import (
 )
 from resolver.distributed.outstanding import Order
 from resolver.distributed.payload import MOST
-from resolver.processes.protocol import Progress
+from resolver.processes.protocol import Unfinished
 
 # --- The window, and the sizes of chunks.
 
@@ -189,7 +189,7 @@ def test_given_back() -> None:
     """What has no result is sent again; how often it is asked in all, nobody knows, where it was asked before."""
     play = Play(a=1)
     order = play.launch(3)
-    play.hear(order, [found(order.queries[0])], over="back", sentence="left", unfinished=[Progress(1, 2, 5.0)])
+    play.hear(order, [found(order.queries[0])], over="back", sentence="left", unfinished=[Unfinished(1, 2, 5.0)])
     [again] = play.again()
     assert ([1, 2], 1) == (indexes(again), again.copy)
     assert [None, None] == [query.attempts for query in again.queries]
@@ -203,7 +203,7 @@ def test_given_back_as_the_run_ends() -> None:
     play.hear(order)
     assert [0, 1] == [query.index for query in play.mind.begun()]
     play.mind.ending = True
-    play.hear(order, over="back", unfinished=[Progress(0, 2, 5.0), Progress(1, 0, None)])
+    play.hear(order, over="back", unfinished=[Unfinished(0, 2, 5.0), Unfinished(1, 0, None)])
     assert ([], []) == (play.again(), list(play.mind.begun()))
     assert [(2, 95.0), (0, None)] == [(query.attempts, query.asked) for query in order.queries]
 

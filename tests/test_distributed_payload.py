@@ -22,7 +22,7 @@ from resolver.distributed.task import Tasks
 from resolver.distributed.teams import Lot
 from resolver.dns import message as codec
 from resolver.nameserver import Nameserver
-from resolver.processes.protocol import Block, Progress, joined
+from resolver.processes.protocol import PackedResults, Unfinished, joined
 
 NAMES = st.sampled_from(["www.example", "a\\.b.example", "\\255.example", "example", "x" * 63 + ".example", ""])
 COUNTS = st.integers(0, (1 << 63) - 1)
@@ -81,7 +81,7 @@ REPORTS = st.builds(
     taken=st.booleans(),
     over=st.sampled_from([None, "done", "back", "refused"]),
     sentence=st.none() | st.text(),
-    unfinished=st.lists(st.builds(Progress, COUNTS, st.none() | COUNTS, st.none() | st.floats(0, 1e9)), max_size=3),
+    unfinished=st.lists(st.builds(Unfinished, COUNTS, st.none() | COUNTS, st.none() | st.floats(0, 1e9)), max_size=3),
     sent=COUNTS,
     failed=COUNTS,
     reasons=st.lists(st.text(), max_size=2),
@@ -167,7 +167,7 @@ def test_an_index_that_is_twice_in_a_chunk() -> None:
 def test_a_report_there_and_back(report: Report) -> None:
     """What the worker encodes, with its results as octets that were made before, is what the coordinator gets."""
     fields = {name: getattr(report, name) for name in report.__struct_fields__}
-    parts = [Block.of(report.results[at : at + 20]) for at in range(0, len(report.results), 20)]
+    parts = [PackedResults.of(report.results[at : at + 20]) for at in range(0, len(report.results), 20)]
     raw = Rawly(**{**fields, "results": joined(parts)})
     assert report == decode_report(payload.encode_report(raw))
 

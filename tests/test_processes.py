@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
@@ -27,24 +27,28 @@ from resolver import Policy, Query, Result, Run, Status, engines, resolve, strea
 from resolver.api import plan, source
 from resolver.batch import Plan, send_all
 from resolver.congestion import window
-from resolver.engines.supply import FIRST, shares
 from resolver.lab import Lab
 from resolver.processes import child as child_process
-from resolver.processes.child import HUNGRY, LARGE, LULL, SATED, Feed, Pipe
+from resolver.processes.child import MESSAGE_OCTETS, ChildQueries, Pipe
 from resolver.processes.engine import Processes
 from resolver.processes.protocol import (
     Begin,
-    Block,
-    Frames,
     FromChild,
-    Left,
-    Progress,
+    PackedResults,
+    Results,
     Stop,
+    Stopped,
     ToChild,
+    Unfinished,
     Work,
+    decode_from_child,
+    decode_to_child,
     frame,
     joined,
+    only,
 )
+from resolver.processes.work_queue import FIRST, shares
+from resolver.subprocesses import FrameDecoder
 from resolver.wire.oneway import SendCounts, SendOnly
 
 PATIENCE = 20.0  # seconds until a test that waits for something fails
@@ -64,7 +68,7 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def crew(parent: int | None = None) -> list[psutil.Process]:
+def children_of(parent: int | None = None) -> list[psutil.Process]:
     """The engine's children of this process, or of another one."""
     found = []
     for child in psutil.Process(parent).children():
@@ -126,7 +130,7 @@ def test_every_lookup_has_its_one_result_with_any_engine_inside(lab: Lab, inner:
     assert {("processes", "wire")} == {(result.engine, result.backend) for result in run}
     assert 3 == len(run[504].addresses)
     assert "tcp" == run[505].transport
-    assert [] == crew()
+    assert [] == children_of()
 
 
 def test_inner_belongs_to_this_engine_alone(lab: Lab) -> None:
@@ -172,7 +176,7 @@ def test_no_more_children_than_chunks(lab: Lab, hosts: int, expected: int) -> No
 
     def finished() -> bool:
         nonlocal most
-        most = max(most, len(crew()))
+        most = max(most, len(children_of()))
         return len(running.results) == hosts
 
     until(finished)
@@ -184,7 +188,7 @@ def test_an_empty_list_ends_at_once(lab: Lab) -> None:
     """No host, no result, no child left."""
     run = resolve([], engine="processes", nameservers=lab.nameserver)
     assert ([], "complete") == (list(run), run.summary.ended)
-    assert [] == crew()
+    assert [] == children_of()
 
 
 def test_a_killed_child_loses_nothing(lab: Lab) -> None:
@@ -193,10 +197,10 @@ def test_a_killed_child_loses_nothing(lab: Lab) -> None:
     before = lab.counts().received
     running = Running(ready(lab, hosts, query_timeout=8))
     until(lambda: lab.counts().received - before > 100)
-    victim = crew()[0]
+    victim = children_of()[0]
     victim.kill()
     killed = time.monotonic()
-    until(lambda: any(each != victim for each in crew()) and not victim.is_running())
+    until(lambda: any(each != victim for each in children_of()) and not victim.is_running())
     assert time.monotonic() - killed < 1.0 + PATIENCE / 10
     running.join()
     assert list(range(300)) == sorted(index for index, *_ in running.results)
@@ -214,7 +218,7 @@ def test_a_lookup_that_kills_three_children_is_given_up(lab: Lab) -> None:
     for asked in (101, 102, 103):
         while lab.counts().received - before < asked:
             time.sleep(0.01)
-        crew()[0].kill()
+        children_of()[0].kill()
     running.join()
     assert Counter({Status.NOERROR: 100, Status.ERROR: 1}) == running.statuses
     error = "3 processes died while they looked this up, or another of the same chunk"
@@ -243,14 +247,14 @@ def test_the_deadline_reaches_the_children(lab: Lab) -> None:
     assert run.summary.seconds < 1.2 + 0.15 + 0.5  # the half a second is for a machine that is busy
     assert Counter({0: 160, 1: 40}) == Counter(result.attempts for result in run)
     assert all(0 < (result.elapsed or 0) < 1.8 for result in run if result.attempts)
-    assert [] == crew()
+    assert [] == children_of()
 
 
 def test_the_deadline_does_not_wait_for_a_child_that_is_stuck(lab: Lab) -> None:
     """A child that says nothing any more is killed, and how often it asked is unknown."""
     running = Running(ready(lab, ["hang.stuck.example"], timeout=0.4, tries=1))
-    until(crew)
-    child = crew()[0]
+    until(children_of)
+    child = children_of()[0]
     before = lab.counts().received
     until(lambda: lab.counts().received > before or running.results)
     child.suspend()
@@ -268,7 +272,7 @@ def test_cancelling_reaches_the_children(lab: Lab) -> None:
     prepared.deadline.cancel()
     running.join()
     assert {(Status.CANCELLED, 1)} == {each[1:3] for each in running.results}
-    assert [] == crew()
+    assert [] == children_of()
 
 
 def command(lab: Lab, tmp_path: Path, *options: str) -> subprocess.Popen[bytes]:
@@ -285,7 +289,7 @@ def command(lab: Lab, tmp_path: Path, *options: str) -> subprocess.Popen[bytes]:
 def test_ctrl_c_ends_in_order(lab: Lab, tmp_path: Path) -> None:
     """SIGINT to the whole process group, as a terminal sends it: every result is written, and no child stays."""
     process = command(lab, tmp_path, "-o", str(tmp_path / "results.jsonl"))
-    children = crew(process.pid)
+    children = children_of(process.pid)
     os.killpg(process.pid, signal.SIGINT)
     assert 130 == process.wait(PATIENCE)
     results = [msgspec.json.decode(line) for line in (tmp_path / "results.jsonl").read_bytes().splitlines()]
@@ -297,7 +301,7 @@ def test_ctrl_c_ends_in_order(lab: Lab, tmp_path: Path) -> None:
 def test_no_orphan_is_left_when_the_parent_is_killed(lab: Lab, tmp_path: Path) -> None:
     """The children end by themselves, in the middle of lookups that hang."""
     process = command(lab, tmp_path)
-    children = crew(process.pid)
+    children = children_of(process.pid)
     process.kill()
     process.wait()
     killed = time.monotonic()
@@ -358,7 +362,7 @@ def test_a_slow_consumer_slows_the_reading(lab: Lab) -> None:
         time.sleep(0.4)
     results.close()
     assert read < 50_000
-    assert [] == crew()
+    assert [] == children_of()
 
 
 def test_concurrency_and_rate_are_shared_out() -> None:
@@ -388,7 +392,7 @@ def test_fire_and_forget_goes_through_the_children(lab: Lab) -> None:
         summary = send_all(prepared, tally)
     assert (2000, 2000, "complete") == (summary.lookups, summary.queries_sent, summary.ended)
     until(lambda: lab.counts().received - before == 2000)
-    assert [] == crew()
+    assert [] == children_of()
 
 
 def test_two_runs_at_once(lab: Lab) -> None:
@@ -412,80 +416,77 @@ def test_frames_come_through_in_any_pieces() -> None:
     """Messages are whole again, cut anywhere or several at once."""
     first = Work(float("inf"), [Query(3, "Bücher.example", "xn--bcher-kva.example.", "A")])
     octets = bytes(frame(first) + frame(Work(0.5, [])))
-    one_by_one: Frames[ToChild] = Frames(ToChild)
-    got = [message for octet in octets for message in one_by_one.feed(bytes([octet]))]
-    assert [first, Work(0.5, [])] == got
-    at_once: Frames[FromChild] = Frames(FromChild)
-    left = Left([Progress(1, None, None), Progress(2, 1, 0.25)])
-    assert [left, left] == list(at_once.feed(bytes(frame(left) * 2)))
+    one_by_one: FrameDecoder[ToChild] = FrameDecoder(decode_to_child)
+    assert [first, Work(0.5, [])] == [message for octet in octets for message in one_by_one.feed(bytes([octet]))]
+    at_once: FrameDecoder[FromChild] = FrameDecoder(decode_from_child[Results])
+    left = Stopped([Unfinished(1, None, None), Unfinished(2, 1, 0.25)])
+    assert [left, left] == at_once.feed(bytes(frame(left) * 2))
+
+
+class WatchedPipe(Pipe):
+    """A child's end of a pipe that notes for how long it was waited for, and does something meanwhile."""
+
+    def __init__(self, end: socket.socket) -> None:
+        super().__init__(end)
+        self.waits: list[float] = []
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def receive(self, seconds: float = 0.0) -> deque[ToChild]:
+        if seconds:
+            self.waits.append(seconds)
+            self.meanwhile()
+        return super().receive(seconds)
 
 
 @contextmanager
-def piped() -> Iterator[tuple[Feed, socket.socket]]:
-    """The feed of a child whose results are packed, and the parent's end of its pipe."""
+def piped() -> Iterator[tuple[ChildQueries, WatchedPipe, socket.socket]]:
+    """The queries of a child, its pipe, and the parent's end of that."""
     ours, theirs = socket.socketpair()
-    with ours:
-        pipe = Pipe(theirs.detach())
-        try:
-            yield Feed(pipe, None, packed=True), ours
-        finally:
-            pipe._socket.close()
+    with ours, theirs:
+        pipe = WatchedPipe(theirs)
+        yield ChildQueries(pipe), pipe, ours
 
 
 def test_a_child_with_nothing_in_hand_waits_for_its_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes on as soon as there is something to ask, and not when its sockets have been silent for long enough."""
+    """It goes on as soon as there is something to ask; an engine waits less where more queries are likely to come."""
     query = Query(3, "", "a.example", "A")
     clock = SimpleNamespace(now=1000.0)
     clock.monotonic = lambda: clock.now
     monkeypatch.setattr(child_process, "time", clock)
-    with piped() as (feed, parent):
-        receive = feed._pipe.receive
-
-        def receive_meanwhile(wait: float = 0.0) -> list[ToChild]:
-            if wait:  # more comes while it waits
-                assert LULL == wait
-                parent.sendall(frame(Work(math.inf, [query])))
-            return receive(wait)
-
-        monkeypatch.setattr(feed._pipe, "receive", receive_meanwhile)
-        assert 0.0 == feed.max_wait()
-        assert [query] == feed.take(5)
-        assert HUNGRY == feed.max_wait()  # it has one in hand, and more may come
-        clock.now += SATED
-        assert LULL == feed.max_wait()
+    with piped() as (queries, pipe, parent):
+        pipe.meanwhile = lambda: parent.sendall(frame(Work(math.inf, [query])))
+        assert 0.0 == queries.max_wait()
+        assert [query] == queries.take(5)
+        soon = queries.max_wait()
+        clock.now += 1.0
+        assert 0.0 < soon < queries.max_wait() <= 0.1
+        assert 1 == len(pipe.waits)
 
 
-def test_a_child_that_was_stopped_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_was_stopped_waits_no_more() -> None:
     """Neither for queries nor for the end of a wait."""
-
-    with piped() as (feed, parent):
+    with piped() as (queries, pipe, parent):
         parent.sendall(frame(Stop()))
-        feed.max_wait()
-        assert feed.ended
-        waits: list[float] = []
-
-        def waits_for(wait: float = 0.0) -> list[ToChild]:
-            waits.append(wait)
-            return []
-
-        monkeypatch.setattr(feed._pipe, "receive", waits_for)
+        queries.max_wait()
+        assert queries.ended
+        pipe.waits.clear()
         for _ in range(5):
-            assert [] == feed.take(5)
-            assert 0.0 == feed.max_wait()
-        assert {0.0} >= set(waits)
+            assert [] == queries.take(5)
+            assert 0.0 == queries.max_wait()
+        assert [] == pipe.waits
 
 
 def test_a_child_that_left_at_the_deadline_is_stopped_once() -> None:
     """The word to stop may come after it left; it is not taken for the next run's, and what comes behind it is kept."""
-    begin = Begin(Policy(), 1, one_way=False, packed=False)
-    with piped() as (feed, parent):
+    begin = Begin(Policy(), 1, send_only=False)
+    with piped() as (queries, pipe, parent):
         parent.sendall(frame(Work(0.0, [Query(3, "", "a.example", "A")])))
-        until(lambda: feed.ended)
+        until(lambda: queries.ended)
         parent.sendall(frame(Work(0.0, [])) + frame(Stop()) + frame(begin) + frame(Work(1.0, [])))
-        feed.leave()
-        assert [begin, Work(1.0, [])] == feed._pipe.first()
-        frames: Frames[FromChild] = Frames(FromChild)
-        assert [Left([Progress(3, 0, None)])] == list(frames.feed(parent.recv(1 << 16)))
+        queries.finish()
+        assert [begin, Work(1.0, [])] == [pipe.first(), pipe.first()]
+        frames = FrameDecoder(decode_from_child[Results])
+        assert [Stopped([Unfinished(3, 0, None)])] == frames.feed(parent.recv(1 << 16))
 
 
 def test_large_results_come_in_parts() -> None:
@@ -493,25 +494,25 @@ def test_large_results_come_in_parts() -> None:
     results = [
         Query(index, "", "a.example", "A").unanswered(Status.ERROR, "x" * 5000, "e", "b") for index in range(600)
     ]
-    results[300].error = "x" * (2 * LARGE)
+    results[300].error = "x" * (2 * MESSAGE_OCTETS)
     messages: list[FromChild] = []
 
     def read(parent: socket.socket) -> None:
-        frames: Frames[FromChild] = Frames(FromChild)
-        while not (messages and isinstance(messages[-1], Left)):
+        frames = FrameDecoder(decode_from_child[PackedResults])
+        while not (messages and isinstance(messages[-1], Stopped)):
             messages.extend(frames.feed(parent.recv(1 << 16)))
 
-    with piped() as (feed, parent):
+    with piped() as (queries, _, parent):
         reader = threading.Thread(target=read, args=[parent])
         reader.start()
-        feed.deliver(results)
+        queries.deliver(results)
         parent.sendall(frame(Stop()))
-        feed.leave()
+        queries.finish()
         reader.join(PATIENCE)
-    blocks = [message for message in messages if isinstance(message, Block)]
+    blocks = [message for message in messages if isinstance(message, PackedResults)]
     assert results == [result for block in blocks for result in block.unpack()]
     assert len(blocks) > 5
-    assert [300] == [block.indices[0] for block in blocks if len(memoryview(block.results)) > LARGE]
+    assert [300] == [block.indices[0] for block in blocks if len(memoryview(block.results)) > MESSAGE_OCTETS]
     assert {"ERROR": 600} == sum((Counter(block.statuses) for block in blocks), Counter())
 
 
@@ -522,11 +523,11 @@ def test_packed_results_are_joined_and_taken_apart() -> None:
             Query(index, "", "a.example", "A").unanswered(Status.DEADLINE, "x", "e", "b") for index in range(sum(sizes))
         ]
         ends = list(accumulate(sizes))
-        blocks = [Block.of(results[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+        blocks = [PackedResults.of(results[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
         assert results == msgspec.msgpack.decode(joined(blocks), type=list[Result])
-    some = blocks[0].only({3, 5, 700})
+    some = only(blocks[0], {3, 5, 700})
     assert ([3, 5], {"DEADLINE": 2}, [results[3], results[5]]) == (some.indices, some.statuses, some.unpack())
-    twice = Block.of([results[3], results[5], results[3]]).only({3})
+    twice = only(PackedResults.of([results[3], results[5], results[3]]), {3})
     assert ([3], {"DEADLINE": 1}, [results[3]]) == (twice.indices, twice.statuses, twice.unpack())
 
 
@@ -541,13 +542,13 @@ def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str) -> None:
 
 
 POISON = """
-take = child.Feed.take
+take = child.ChildQueries.take
 def poisoned(self, n):
     queries = take(self, n)
     if any(query.name == "poison.example." for query in queries or ()):
         os._exit(9)
     return queries
-child.Feed.take = poisoned
+child.ChildQueries.take = poisoned
 """
 
 
@@ -569,7 +570,7 @@ def test_poison_is_found(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_children_that_die_of_everything_end_the_run(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run does not go on for ever: after some deaths without a result between, each lookup says so."""
-    python(tmp_path, monkeypatch, "child.Feed.take = lambda self, n: os._exit(9)")
+    python(tmp_path, monkeypatch, "child.ChildQueries.take = lambda self, n: os._exit(9)")
     with ready(lab, [f"v{number}.example" for number in range(5000)]) as prepared:
         results: list[Result] = []
         prepared.batch(results.extend).run()

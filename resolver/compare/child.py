@@ -3,16 +3,17 @@
 A Spec comes as one line on standard input, events go to standard output (spec.py). When standard input ends, because
 the run is over and was looked at, or because the parent is gone, this process ends at once, wherever it is.
 
-`prepare` must come before whatever gevent patches is imported: nothing else of the package stands at the top.
-Everything up to the first host is start-up, and timed apart.
+`prepare` must come before whatever gevent patches is imported: nothing else of the package but subprocesses.py stands
+at the top. Everything up to the first host is start-up, and timed apart.
 """
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
 from typing import TYPE_CHECKING
+
+from resolver.subprocesses import end_with_parent, wait_for_end
 
 if TYPE_CHECKING:
     from resolver.compare.spec import Event
@@ -26,8 +27,7 @@ def main() -> None:
     events = os.dup(1)
     os.dup2(2, 1)
     octets = _line()
-    # A native thread, whatever gevent does to threads: it sleeps in one system call until there is an end to see.
-    _thread.start_new_thread(_end_with_standard_input, ())
+    end_with_parent()
     prepare(sys.argv[1])
     import msgspec
 
@@ -41,7 +41,7 @@ def main() -> None:
         tell(run(msgspec.json.decode(octets, type=Spec), tell))
     except Exception as error:  # whatever it is, it is this row's error and not the comparison's
         tell(Aborted(f"{type(error).__name__}: {error}"))
-    _end_with_standard_input()
+    wait_for_end()
 
 
 def _line() -> bytes:
@@ -49,12 +49,6 @@ def _line() -> bytes:
     while not octets.endswith(b"\n") and (more := os.read(0, 1 << 16)):
         octets += more
     return octets
-
-
-def _end_with_standard_input() -> None:
-    while os.read(0, 1):
-        pass
-    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ from collections.abc import Callable
 import msgspec
 
 from resolver.api import plan
-from resolver.compare.spec import LENGTH, Began, Event, Finished, Spec
+from resolver.compare.spec import Began, Event, Finished, Spec
 from resolver.input.sources import path
 from resolver.model import Result
 from resolver.policy import Deadline, Policy
 from resolver.seam import Backend, Engine, Queries
+from resolver.subprocesses import encode_frame
 
 
 def run(spec: Spec, tell: Callable[[Event], None]) -> Finished:
@@ -26,12 +27,9 @@ def run(spec: Spec, tell: Callable[[Event], None]) -> Finished:
     noted = NotedEngine(planned.engine)
     with planned, open(spec.spool, "wb", buffering=0) as spool:
         encode_into = msgspec.msgpack.Encoder().encode_into
-        block = bytearray()
 
         def sink(results: list[Result]) -> None:
-            encode_into((time.monotonic() - start.began, results), block, LENGTH)
-            block[:LENGTH] = (len(block) - LENGTH).to_bytes(LENGTH, "big")
-            spool.write(block)
+            spool.write(encode_frame((time.monotonic() - start.began, results), encode_into))
 
         planned._replace(engine=noted, deadline=start).batch(sink).run()
         return Finished(time.monotonic() - start.began, noted.error)

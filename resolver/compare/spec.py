@@ -12,8 +12,7 @@ from typing import BinaryIO
 import msgspec
 
 from resolver.policy import Policy
-
-LENGTH = 4  # octets before each block of the spool: its length, big-endian
+from resolver.subprocesses import FrameDecoder
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -70,10 +69,6 @@ class ResultPart(msgspec.Struct, gc=False, frozen=True):
 
 def read_spool(file: BinaryIO) -> Iterator[tuple[float, list[ResultPart]]]:
     """Yield each batch of results, with the seconds since the run began. A block cut off at the end is left out."""
-    decoder = msgspec.msgpack.Decoder(tuple[float, list[ResultPart]])
-    while len(head := file.read(LENGTH)) == LENGTH:
-        length = int.from_bytes(head, "big")
-        block = file.read(length)
-        if len(block) < length:
-            return
-        yield decoder.decode(block)
+    frames = FrameDecoder(msgspec.msgpack.Decoder(tuple[float, list[ResultPart]]).decode)
+    while octets := file.read(1 << 20):
+        yield from frames.feed(octets)

@@ -12,7 +12,6 @@ import os
 import resource
 import select
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, NamedTuple
@@ -21,10 +20,11 @@ import msgspec
 import psutil
 
 from resolver.compare.spec import Aborted, Began, Event, Finished, Spec
+from resolver.subprocesses import close_pipes, spawn
 
 INTERVAL = 0.03  # seconds between two samples of a child
 CHILDREN_INTERVAL = 0.15  # seconds between two searches for its children
-CHILD = (sys.executable, "-P", "-m", "resolver.compare.child")
+CHILD = ("-m", "resolver.compare.child")
 
 
 class Patience(NamedTuple):
@@ -76,17 +76,7 @@ class WatchedChild:
         self._spec = spec
         self._complaints = complaints
         self._spawned = time.monotonic()
-        # It finds the same packages as we do, also those that a program put on its path by itself; and with -P none
-        # that lie about in the working directory. A session of its own: Ctrl-C at the terminal is for us, who end it.
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            bufsize=0,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
-            start_new_session=True,
-        )
+        self._process = spawn(*command, stderr=complaints)
         self._usage = PeakUsage(self._process.pid)
         self._unread = b""
         self._cpu = 0.0
@@ -96,6 +86,7 @@ class WatchedChild:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(msgspec.json.encode(self._spec) + b"\n")
+            self._process.stdin.flush()
         began = self._await(self._spawned + patience.start, "it did not begin", None, tick)
         startup = time.monotonic() - self._spawned
         if not isinstance(began, Began):
@@ -118,10 +109,7 @@ class WatchedChild:
         process = self._process
         if process.returncode is not None:
             return
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.close()
-        process.stdout.close()
+        close_pipes(process)
         self._usage.find_children()
         self._reap(1.0)
         self._usage.kill_children()

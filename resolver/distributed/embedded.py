@@ -7,18 +7,17 @@ The password is in no argument and in no file.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
 import select
 import shutil
-import subprocess
-import sys
-import time
 from typing import TYPE_CHECKING
 
+from resolver.subprocesses import end, spawn
+
 if TYPE_CHECKING:
+    import subprocess
     from types import TracebackType
 
 SETTING = "RESOLVE_REDIS_SERVER"  # names the server's program
@@ -59,7 +58,7 @@ class Embedded:
         self._arguments = inner, backend
         self._ended = 0
         password = secrets.token_urlsafe(24)
-        self._guard = _start("resolver.distributed.guard")
+        self._guard = spawn("-m", "resolver.distributed.guard")
         assert self._guard.stdin is not None
         order = {"server": find_server(), "password": password}
         self._guard.stdin.write(json.dumps(order).encode() + b"\n")
@@ -75,10 +74,7 @@ class Embedded:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        _close(self._worker)
-        _close(self._guard)
-        _end(self._worker)
-        _end(self._guard)
+        end(self._worker, self._guard)
 
     def tend(self) -> None:
         """See that both live; another worker takes the place of one that ended. Raises RuntimeError."""
@@ -89,11 +85,11 @@ class Embedded:
             self._ended += 1
             if self._ended >= VAIN:
                 raise RuntimeError(f"the run's own workers end one after the other (exit status {status})")
-            _end(self._worker)
+            end(self._worker)
             self._worker = self._work()
 
     def _work(self) -> subprocess.Popen[bytes]:
-        return _start("resolver.distributed.local", *self._arguments, env={"RESOLVE_REDIS": self.url})
+        return spawn("-m", "resolver.distributed.local", *self._arguments, env={"RESOLVE_REDIS": self.url})
 
     def _port(self) -> int:
         assert self._guard.stdout is not None
@@ -101,38 +97,8 @@ class Embedded:
         if select.select([self._guard.stdout], [], [], _STARTS)[0]:
             said = self._guard.stdout.readline()
         if not said.strip().isdigit():
-            _end(self._guard)
+            end(self._guard)
             raise RuntimeError(
                 f"the run's own Redis does not start ({said.decode(errors='replace').strip() or 'silent'})"
             )
         return int(said)
-
-
-def _start(module: str, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """A process that reads from our pipe, in a session of its own: Ctrl-C at the terminal is for us."""
-    path = os.pathsep.join(each or os.getcwd() for each in sys.path)
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", module, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path, **(env or {})},
-        start_new_session=True,
-    )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Close the pipe, which ends it, and see that it does."""
-    _close(process)
-    deadline = time.monotonic() + 2.0
-    while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    if process.poll() is None:
-        process.kill()
-        process.wait()
-
-
-def _close(process: subprocess.Popen[bytes]) -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()

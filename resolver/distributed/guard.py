@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import signal
 import socket
@@ -21,6 +20,7 @@ import tempfile
 import time
 
 from resolver.console import leave_signals_to_parent
+from resolver.subprocesses import Parent
 
 _ATTEMPTS = 5  # at a free port, which somebody else may take first
 _STARTS = 8.0  # seconds
@@ -89,12 +89,10 @@ def _serves(server: subprocess.Popen[bytes], port: int, password: str) -> bool:
 
 
 def _wait(server: subprocess.Popen[bytes]) -> None:
-    """Until standard input ends, or the server does."""
-    import select
-
-    while server.poll() is None:
-        if select.select([0], [], [], 0.5)[0] and not os.read(0, 4096):
-            return
+    """Wait until the parent or the server ends."""
+    parent = Parent()
+    while server.poll() is None and not parent.gone():
+        pass
 
 
 def _free() -> int:

@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
-import _thread
 import logging
 import os
 import shutil
 import sys
 import tempfile
+from functools import partial
+
+from resolver.subprocesses import end_with_parent
 
 
 def main() -> None:
     """Work for one run."""
     tempfile.tempdir = tempfile.mkdtemp(prefix="resolve-worker-")
-    _thread.start_new_thread(_watch, (tempfile.tempdir,))
+    remove = partial(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
+    end_with_parent(clean_up=remove)
     from resolver.distributed.broker import Broker
     from resolver.distributed.command import slots_here
     from resolver.distributed.teams import Bounds
@@ -29,20 +32,7 @@ def main() -> None:
     broker = Broker.parse(os.environ.pop("RESOLVE_REDIS"))
     inner, backend = sys.argv[1:]
     work(broker, inner, slots_here(), Bounds(), backend=backend)
-    _leave(tempfile.tempdir)
-
-
-def _watch(directory: str) -> None:
-    """Wait for the end of standard input, and end the process with it."""
-    try:
-        while os.read(0, 4096):
-            pass
-    finally:
-        _leave(directory)
-
-
-def _leave(directory: str) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
+    remove()
     os._exit(0)
 
 

@@ -19,7 +19,7 @@ from resolver.dns import message as codec
 from resolver.extras import DISTRIBUTION
 from resolver.model import Query, Result
 from resolver.policy import Policy
-from resolver.processes.protocol import Progress
+from resolver.processes.protocol import Unfinished
 
 MOST = 5000  # lookups in a chunk
 OCTETS = 8 << 20  # of a message, in either direction
@@ -91,7 +91,7 @@ class Report(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     taken: bool = False
     over: Literal["done", "back", "held", "refused"] | None = None
     sentence: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
-    unfinished: list[Progress] = []
+    unfinished: list[Unfinished] = []
     sent: _Count = 0
     failed: _Count = 0
     reasons: list[str] = []
@@ -107,7 +107,7 @@ class Rawly(msgspec.Struct, omit_defaults=True):
     taken: bool = False
     over: str | None = None
     sentence: str | None = None
-    unfinished: list[Progress] = []
+    unfinished: list[Unfinished] = []
     sent: int = 0
     failed: int = 0
     reasons: list[str] = []

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from resolver.distributed.payload import Chunk
     from resolver.distributed.teams import Lot, Teams
     from resolver.model import Query
-    from resolver.processes.protocol import Block
+    from resolver.processes.protocol import PackedResults
 
 PART = 2000  # results that make a report full,
 PART_OCTETS = 1 << 20  # or so many octets,
@@ -192,7 +192,7 @@ class Reports:
         `taken` is called when all of it is being asked.
         """
         counts: Counter[str] = Counter()
-        held: list[Block] = []
+        held: list[PackedResults] = []
         size = octets = 0
         sent, linger = 0.0, BRIEF
         while True:

@@ -14,13 +14,14 @@ import queue
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from resolver import engines
-from resolver.processes.pool import Child, Spares
-from resolver.processes.protocol import Progress
+from resolver.processes.engine import Processes
+from resolver.processes.pool import Child, IdleChildren, Kind
+from resolver.processes.protocol import PackedResults, Unfinished, only
 from resolver.seam import LimitedBackend
 
 if TYPE_CHECKING:
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
-    from resolver.processes.protocol import Block
-    from resolver.seam import Backend, Engine
+    from resolver.seam import Backend
     from resolver.wire.oneway import SendCounts
 
 SEATS = 2  # chunks for each slot that wait, or are not asked to their end yet
@@ -49,7 +49,7 @@ class Ended(NamedTuple):
     """The last of a chunk: `sentence` where it was left undone, by an engine that `broke`; how far its lookups came."""
 
     sentence: str | None
-    unfinished: list[Progress]
+    unfinished: list[Unfinished]
     broke: bool = False
     sent: int = 0
     failed: int = 0
@@ -66,15 +66,12 @@ class Lot:
     def __init__(self, queries: list[Query]) -> None:
         self.open = {query.index: query for query in queries}
         self.waiting = len(self.open)
-        self.found: queue.SimpleQueue[Block | Taken | Ended] = queue.SimpleQueue()
+        self.found: queue.SimpleQueue[PackedResults | Taken | Ended] = queue.SimpleQueue()
 
     def leave(self, sentence: str, *, broke: bool) -> None:
         """It is left undone."""
         now = time.monotonic()
-        unfinished = [
-            Progress(query.index, query.attempts, None if query.asked is None else now - query.asked)
-            for query in self.open.values()
-        ]
+        unfinished = [Unfinished.of(query, now) for query in self.open.values()]
         self.found.put(Ended(sentence, unfinished, broke))
 
 
@@ -112,10 +109,10 @@ class Teams:
         self.slots = slots
         self._inner = inner
         self._bounds = bounds
-        self._spares = Spares(2 * slots)
+        self._idle = IdleChildren(2 * slots)
         for _ in range(slots):
-            self._spares.give(Child(0, inner, backend), inner, backend)
-        self._spares.load(LOAD)
+            self._idle.give(Child(Kind(inner, backend, PackedResults)))
+        self._idle.load(LOAD)
         self._teams: dict[tuple[str, int | None, int | None], Team] = {}
         self._turn = Turn() if bounds.shared else None
         self._lock = threading.Lock()
@@ -166,14 +163,14 @@ class Teams:
             team.finish()
         for team in teams:
             team.join(2.0)
-        self._spares.close()
+        self._idle.close()
 
     def _start(self, chunk: Chunk, certificates: str | None, seconds: float | None) -> Team:
         policy = self._bounds.within(chunk.policy)
         if certificates is not None and policy.tls_ca is None:
             policy = msgspec.structs.replace(policy, tls_ca=certificates)
         try:
-            engine, backend = engines.find("processes", chunk.backend, self._inner)
+            _, backend = engines.find("processes", chunk.backend, self._inner)
             tally = None
             if chunk.one_way:
                 from resolver.wire.oneway import SendCounts, SendOnly
@@ -188,9 +185,7 @@ class Teams:
         children = 1 if chunk.alone else min(self.slots, policy.in_flight)
         # Where each worker asks nameservers of its own, the others' processes are at other ones.
         parties = chunk.parties if chunk.policy.nameservers and not self._bounds.nameservers else 1
-        engine = engine._replace(  # type: ignore[attr-defined]  # Processes
-            children=children, spares=self._spares, packed=True, parties=parties
-        )
+        engine = Processes(self._inner, children, self._idle, parties)
         team = Team(engine, policy, backend, seconds, tally, self._turn, once=chunk.alone)
         key = (chunk.run, chunk.number, chunk.copy) if chunk.alone else (chunk.run, None, None)
         team.start(lambda: self._forget(key, team))
@@ -207,7 +202,7 @@ class Team:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Processes,
         policy: Policy,
         backend: Backend,
         seconds: float | None,
@@ -322,21 +317,19 @@ class Team:
         left = LULL if self._ends is None else self._ends - time.monotonic()
         return max(0.0, min(LULL, left))
 
-    def _deliver(self, blocks: list[Any]) -> None:
+    def _deliver(self, block: PackedResults) -> None:
         """To each lot what is its."""
-        block: Block
-        for block in blocks:
-            by_lot: dict[Lot, list[int]] = {}
-            with self._lock:
-                for index in block.indices:
-                    lot = self._lots.pop(index, None)
-                    if lot is not None:
-                        del lot.open[index]
-                        by_lot.setdefault(lot, []).append(index)
-            for lot, its in by_lot.items():
-                lot.found.put(block if len(its) == len(block) else block.only(set(its)))
-                if not lot.open:
-                    lot.found.put(Ended(None, []))
+        by_lot: dict[Lot, list[int]] = {}
+        with self._lock:
+            for index in block.indices:
+                lot = self._lots.pop(index, None)
+                if lot is not None:
+                    del lot.open[index]
+                    by_lot.setdefault(lot, []).append(index)
+        for lot, its in by_lot.items():
+            lot.found.put(block if len(its) == len(block) else only(block, its))
+            if not lot.open:
+                lot.found.put(Ended(None, []))
 
     def _count(self, tally: SendCounts) -> None:
         """Of queries whose replies nobody awaits: the first lots are done when as many went out as they had."""
@@ -359,7 +352,7 @@ class Team:
         try:
             if self._turn is not None:
                 self._turn.wait(self, lambda: self.ended)
-            self._engine.run(self, self._policy, self._backend, self._deliver)
+            self._engine.run_packed(self, self._policy, self._backend, self._deliver)
             if self._tally is not None:
                 self._count(self._tally)
         except Exception as error:

@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from resolver.subprocesses import end, spawn
+
 from .scripts import SCRIPTS
 from .settings import Address, Counts, LabReport, Settings, duration, endpoint, share
 
@@ -92,16 +94,7 @@ class Lab:
         """Start the child and wait until it answers. Raises as the class says."""
         if self._child:
             raise RuntimeError("this lab runs already")
-        # The child finds the same packages as we do, also those that a program put on its path by itself; and with -P
-        # none that lie about in the working directory. A session of its own: Ctrl-C at the terminal is for the parent,
-        # who may have queries to finish.
-        self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "resolver.lab"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
-            start_new_session=True,
-        )
+        self._child = spawn("-m", "resolver.lab")
         try:
             report = self._exchange(msgspec.json.encode(self._settings) + b"\n")
             if report.errno is not None:
@@ -117,16 +110,8 @@ class Lab:
     def stop(self) -> None:
         """End the child; without effect where none runs."""
         child, self._child, self._address = self._child, None, None
-        if child is None:
-            return
-        assert child.stdin is not None
-        with child:
-            with contextlib.suppress(BrokenPipeError):
-                child.stdin.close()
-            try:
-                child.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.kill()
+        if child is not None:
+            end(child, seconds=_STOP_SECONDS)
 
     def counts(self) -> Counts:
         """Return the queries received, replies sent, queries dropped. Raises `RuntimeError` where no lab runs."""

@@ -8,12 +8,15 @@ import os
 
 import msgspec
 
+from resolver.subprocesses import end_with_parent
+
 from .server import report, serve
 from .settings import LabReport, Settings
 
 
 def main() -> int:
     """Read the settings from standard input, and serve. The exit status is 0, or 1 where serving could not begin."""
+    end_with_parent()
     try:
         settings = msgspec.json.decode(_line(), type=Settings)
         # Replies that wait for their time are many and hold no cycles: looking through them costs a tenth of the speed.

@@ -1,7 +1,7 @@
-"""The child processes of a run, as the engine `processes` sees them: each a process, a pipe, and what is open in it.
+"""The child processes of a run: each a process, a pipe, and the queries that are open in it.
 
-The one thing to know before changing anything here: nothing waits. The pipe is non-blocking on this side, and what it
-does not take yet is kept until it does; were both sides to wait for the other to read, nobody would.
+Nothing waits here. The pipe is non-blocking on this side, and what it does not take yet is kept until it does: were
+both sides to wait for the other to read, nobody would.
 """
 
 from __future__ import annotations
@@ -12,47 +12,51 @@ import os
 import select
 import socket
 import subprocess
-import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from resolver.processes.protocol import Frames, FromChild, Left, Ready, Stop, frame
+from resolver.processes.protocol import PackedResults, Ready, Results, Stop, Stopped, decode_from_child, frame
+from resolver.subprocesses import FrameDecoder, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from resolver.model import Query
-    from resolver.processes.protocol import ToChild
+    from resolver.processes.protocol import FromChild, ToChild
 
 _READ = 1 << 16  # octets: a larger buffer would be mapped and unmapped by each call
-REST = 0.2  # seconds that children have to stop, at the end of a run, where they may be kept
-_REAP_SECONDS = 1.0
+_FINISH = 0.2  # seconds that children have to stop at the end of a run, where they may be kept
+_REAP = 1.0  # seconds that a killed process has to end
 # glibc gives what it can of the heap back to the system, and what a batch of results takes is enough for it to do so:
 # 25,000 page faults in 200,000 lookups. A child keeps these octets instead. Other C libraries do not read this.
 _MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(32 << 20), "MALLOC_MMAP_THRESHOLD_": str(8 << 20)}
 
 
-class Crew:
+class Kind(NamedTuple):
+    """A kind of child: the engine and the backend that it runs, and how its parent reads the results."""
+
+    inner: str
+    backend: str
+    results: type[Results | PackedResults] = Results
+
+
+class ChildPool:
     """All children of a run, which are started as they are needed."""
 
-    def __init__(self, inner: str, backend: str, spares: Spares | None = None) -> None:
+    def __init__(self, kind: Kind, idle: IdleChildren | None = None) -> None:
         self.children: list[Child] = []
-        self._arguments = inner, backend
-        self._spares = spares
+        self._kind = kind
+        self._idle = idle
         self._poll = select.poll()
         self._by_fd: dict[int, Child] = {}
 
-    def hire(self, number: int | None = None) -> Child:
-        """Another child, or one in the place of a dead one: a spare one, or one that is started now."""
+    def spawn(self, number: int | None = None) -> Child:
+        """Add a child, or put one in the place of a dead one: an idle one, or one that is started now."""
         place = len(self.children) if number is None else number
-        child = self._spares.take(place, *self._arguments) if self._spares is not None else None
-        if child is None:
-            child = Child(place, *self._arguments)
-        if number is None:
-            self.children.append(child)
-        else:
-            self.children[number] = child
+        child = (self._idle.take(self._kind) if self._idle is not None else None) or Child(self._kind)
+        child.assign(place)
+        self.children[place : place + 1] = [child]
         self._by_fd[child.fd] = child
         self._watch(child, True)
         return child
@@ -62,145 +66,130 @@ class Crew:
         self._watch(child, child.send(message))
 
     def listen(self, seconds: float) -> Iterator[tuple[Child, list[FromChild]]]:
-        """Wait so long at most; what each child has said, and perhaps died then."""
+        """Wait up to `seconds`; yield each child that said something or is dead now."""
         for fd, event in self._poll.poll(math.ceil(1000 * seconds)):
             child = self._by_fd[fd]
             if event & select.POLLOUT:
                 self._watch(child, child.flush())
             if event & ~select.POLLOUT:
-                yield child, child.receive()
+                messages = child.receive()
+                if child.dead:
+                    self._poll.unregister(fd)
+                    del self._by_fd[fd]
+                yield child, messages
 
-    def bury(self, child: Child) -> int | None:
-        """Listen to this dead child no more. Returns its exit status."""
-        self._poll.unregister(child.fd)
-        del self._by_fd[child.fd]
-        return child.bury()
+    def finish(self, children: list[Child], seconds: float) -> Iterator[tuple[Child, list[FromChild]]]:
+        """Have children stop; yield what they say until all have stopped or are dead, for `seconds` at most."""
+        for child in children:
+            # Once in each run, also where the child has stopped by itself at a deadline.
+            if not child.told_to_stop and not child.dead:
+                child.told_to_stop = True
+                self.send(child, Stop())
+        end = time.monotonic() + seconds
+        while not all(each.stopped or each.dead for each in children) and (left := end - time.monotonic()) > 0:
+            yield from self.listen(left)
 
-    def dismiss(self) -> None:
-        """End every child; those that have nothing in hand may be kept for another run."""
-        if self._spares is not None:
-            self._rest(self._spares)
+    def close(self) -> None:
+        """End every child, but for those that stop and may be kept for another run."""
+        if self._idle is not None:
+            ready = [each for each in self.children if each.ready]
+            for _ in self.finish(ready, _FINISH):
+                pass
+            for child in ready:
+                if child.stopped and not child.dead:
+                    self.children.remove(child)
+                    self._idle.give(child)
         for child in self.children:
             child.kill()
         for child in self.children:
-            child.bury()
-
-    def stop(self, child: Child) -> None:
-        """Have it stop, and say how far it came: once in each run, also where it has left by itself, at a deadline."""
-        if not child.stopped:
-            child.stopped = True
-            self.send(child, Stop())
-
-    def _rest(self, spares: Spares) -> None:
-        """Have the children stop, and keep those that say that they have."""
-        resting = [child for child in self.children if child.ready and not child.dead]
-        for child in resting:
-            self.stop(child)
-        end = time.monotonic() + REST
-        while not all(child.left or child.dead for child in resting) and (left := end - time.monotonic()) > 0:
-            for child, messages in self.listen(left):
-                child.left |= any(isinstance(message, Left) for message in messages)
-                if child.dead:
-                    self._poll.unregister(child.fd)
-        for child in resting:
-            if child.left and not child.dead:
-                self.children.remove(child)
-                spares.give(child, *self._arguments)
+            child.reap()
 
     def _watch(self, child: Child, sent: bool) -> None:
         self._poll.register(child.fd, select.POLLIN if sent else select.POLLIN | select.POLLOUT)
 
 
-class Spares:
-    """Children without a run, kept for the next: starting one takes a third of a second. `most` are kept at a time."""
+class IdleChildren:
+    """Up to `most` children without a run, kept for the next: starting one takes a third of a second."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._idle: list[tuple[str, str, Child]] = []
+        self._idle: list[Child] = []
         self._lock = threading.Lock()
 
-    def take(self, number: int, inner: str, backend: str) -> Child | None:
-        """One that runs this engine and backend, if there is one."""
+    def take(self, kind: Kind) -> Child | None:
+        """Return a child of this kind, if there is one."""
         with self._lock:
-            for at, (its_inner, its_backend, child) in enumerate(self._idle):
-                if (inner, backend) == (its_inner, its_backend) and not child.dead:
-                    del self._idle[at]
-                    child.renew(number)
+            for child in self._idle:
+                if child.kind == kind and not child.dead:
+                    self._idle.remove(child)
                     return child
         return None
 
-    def give(self, child: Child, inner: str, backend: str) -> None:
-        """Keep this one; the oldest goes where there are too many."""
+    def give(self, child: Child) -> None:
+        """Keep a child; the oldest is ended where there are too many."""
         with self._lock:
-            self._idle.append((inner, backend, child))
-            over = self._idle[: -self._most]
+            self._idle.append(child)
+            surplus = self._idle[: -self._most]
             del self._idle[: -self._most]
-        for _, _, old in over:
-            old.bury()
+        for old in surplus:
+            old.reap()
 
     def load(self, seconds: float) -> None:
-        """Wait so long at most until the first of them has loaded everything."""
-        waiting = select.poll()
+        """Wait up to `seconds` until the first of them has loaded everything."""
+        poll = select.poll()
         with self._lock:
-            by_fd = {child.fd: child for _, _, child in self._idle}
+            by_fd = {child.fd: child for child in self._idle}
             for fd in by_fd:
-                waiting.register(fd, select.POLLIN)
-            for fd, _ in waiting.poll(math.ceil(1000 * seconds)):
-                by_fd[fd].ready = any(isinstance(message, Ready) for message in by_fd[fd].receive())
-            # The first to be taken is one that has.
-            self._idle.sort(key=lambda each: not each[2].ready)
+                poll.register(fd, select.POLLIN)
+            for fd, _ in poll.poll(math.ceil(1000 * seconds)):
+                by_fd[fd].receive()
+            self._idle.sort(key=lambda each: not each.ready)
 
     def close(self) -> None:
-        """End them."""
+        """End all of them."""
         with self._lock:
             idle, self._idle = self._idle, []
-        for _, _, child in idle:
-            child.bury()
+        for child in idle:
+            child.reap()
 
 
 class Child:
     """A child that is starting or running.
 
-    ready: it has loaded everything. stopped: it was told to. left: it stopped and said how far it came. dead: its pipe
-    has ended.
-    open: the queries that it was given and has not answered. deaths: children that died of what it has at hand.
-    given: how many it was given in this run, and since when, on the monotonic clock.
+    Attributes:
+        ready: It has loaded everything.
+        dead: Its pipe has ended.
+        number: Its place in the run's pool.
+        told_to_stop, stopped: In this run it was told to stop, and has said how far it came.
+        open: The queries that it was given and has not answered.
+        deaths: How many children died of the queries that it has now.
+        given, since: How many queries it was given in this run, and when the first, on the monotonic clock.
     """
 
-    def __init__(self, number: int, inner: str, backend: str) -> None:
-        self.number = number
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
         self.ready = False
-        self.stopped = False
-        self.left = False
         self.dead = False
-        self.deaths = 0
-        self.given = 0
-        self.since = 0.0
-        self.open: dict[int, Query] = {}
-        self._frames: Frames[FromChild] = Frames(FromChild)
+        self.assign(0)
+        self._decoder = FrameDecoder(decode_from_child[kind.results])
         self._unsent = bytearray()
         self._pipe, theirs = socket.socketpair()
         with theirs:
             self._pipe.setblocking(False)
-            # The child finds the same packages as we do, also those that a program put on its path by itself; and with
-            # -P none that lie about in the working directory. A session of its own: Ctrl-C at the terminal is for the
-            # parent. Its standard input is the pipe, and its standard output nobody's: ours belong to the caller.
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "resolver.processes.child", inner, backend],
+            self._process = spawn(
+                *("-m", "resolver.processes.child", kind.inner, kind.backend),
                 stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                env={**_MALLOC, **os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
-                start_new_session=True,
+                stdout=subprocess.DEVNULL,  # ours belongs to the caller
+                env={**_MALLOC, **os.environ},
             )
 
-    def renew(self, number: int) -> None:
-        """It was kept, and is another run's now."""
+    def assign(self, number: int) -> None:
+        """Make it a child of a new run."""
         self.number = number
-        self.stopped = False
-        self.left = False
-        self.deaths = 0
-        self.given = 0
-        self.open = {}
+        self.told_to_stop = self.stopped = False
+        self.deaths = self.given = 0
+        self.since = 0.0
+        self.open: dict[int, Query] = {}
 
     @property
     def fd(self) -> int:
@@ -208,12 +197,12 @@ class Child:
         return self._pipe.fileno()
 
     def send(self, message: ToChild) -> bool:
-        """Send a message, now or later. False: there is a rest, to `flush` when the pipe can be written to."""
+        """Send a message, now or later. Returns False where a rest is left, to `flush` when the pipe takes more."""
         self._unsent += frame(message)
         return self.flush()
 
     def flush(self) -> bool:
-        """Send what waits. False: there is still a rest."""
+        """Send what is left. Returns False where there is still a rest."""
         try:
             while self._unsent:
                 del self._unsent[: self._pipe.send(self._unsent)]
@@ -225,7 +214,7 @@ class Child:
         return True
 
     def receive(self) -> list[FromChild]:
-        """The messages that have come. Sets `dead` at the end of the pipe."""
+        """Return the messages that have come; notes what they say of the child itself."""
         try:
             octets = self._pipe.recv(_READ)
         except BlockingIOError:
@@ -233,17 +222,23 @@ class Child:
         except ConnectionResetError:
             octets = b""
         self.dead = not octets
-        return list(self._frames.feed(octets))
+        messages = self._decoder.feed(octets)
+        for message in messages:
+            if isinstance(message, Ready):
+                self.ready = True
+            elif isinstance(message, Stopped):
+                self.stopped = True
+        return messages
 
     def kill(self) -> None:
         """End it now, whatever it does."""
         self._process.kill()
 
-    def bury(self) -> int | None:
-        """Close the pipe and take leave of the process, which is killed where it is not dead. Returns its status."""
+    def reap(self) -> int | None:
+        """Close the pipe, kill the process where it is not dead, and return its exit status."""
         self._pipe.close()
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_REAP_SECONDS)
+            self._process.wait(_REAP)
         status: int | None = self._process.returncode
         return status

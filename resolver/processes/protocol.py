@@ -1,71 +1,63 @@
-"""What goes over the pipe between a run and a process that asks for it: a length and one MessagePack value, each time.
+"""The messages between a run and its child processes: each is a frame of MessagePack on the pipe of a child.
 
-The one thing to know before changing anything here: both ends are the same version of this package, always, so the
-messages may change as they need to; but no timestamp may travel, only seconds that remain or that have passed, since
-clocks are each process's own.
-
-Results are maps: arrays would save the parent next to nothing (msgspec reads one in a microsecond either way), and
-these are the very messages that everything else knows.
+Both ends are the same version of this package, so the messages may change as they need to. No timestamp travels, only
+seconds that remain or have passed: each process has a clock of its own.
 """
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from resolver.model import Query, Result, Status
 from resolver.policy import Policy
+from resolver.subprocesses import encode_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
 
 class Begin(msgspec.Struct, tag="begin"):
-    """To a child, first: its share of the policy, how many there are, and is no reply awaited (wire/oneway.py)?
+    """To a child, first: its share of the policy.
 
-    packed: results are to be sent on elsewhere, so they come as Blocks.
+    Attributes:
+        parties: Processes that ask the run's nameservers at the same time.
+        send_only: No reply is awaited (wire/oneway.py).
     """
 
     policy: Policy
     parties: int
-    one_way: bool
-    packed: bool
+    send_only: bool
 
 
 class Work(msgspec.Struct, tag="work"):
-    """To a child: ask these. `seconds` until the run ends; infinite where nothing ends it."""
+    """To a child: queries to ask. `seconds` remain until the run ends; infinite where nothing ends it."""
 
     seconds: float
     queries: list[Query]
 
 
 class Stop(msgspec.Struct, tag="stop"):
-    """To a child: the run ends now; say how far each lookup came."""
+    """To a child, once a run: the run ends now; say how far each lookup came."""
 
 
 class Ready(msgspec.Struct, tag="ready"):
     """From a child, first: everything is loaded."""
 
 
-class Done(msgspec.Struct, tag="done"):
-    """From a child: results, which acknowledge their queries."""
-
-    results: list[Result]
-
-
-class Found(msgspec.Struct, tag="block"):
-    """From a child where results are packed: results, which acknowledge their queries; it arrives as a Block."""
+class Results(msgspec.Struct, tag="results"):
+    """From a child: results, which acknowledge their queries. `statuses`: how many there are of each."""
 
     indices: list[int]
-    statuses: dict[str, int]  # how many there are of each
+    statuses: dict[str, int]
     results: list[Result]
 
     @classmethod
-    def of(cls, results: list[Result]) -> Found:
-        """These."""
+    def of(cls, results: list[Result]) -> Results:
+        """Put results into a message."""
         statuses = [result.status for result in results]
         if statuses.count(Status.NOERROR) == len(statuses):  # as nearly always
             counts = {str(Status.NOERROR): len(statuses)}
@@ -73,109 +65,101 @@ class Found(msgspec.Struct, tag="block"):
             counts = Counter(map(str, statuses))
         return cls([result.index for result in results], counts, results)
 
+    def unpack(self) -> list[Result]:
+        """Return the results."""
+        return self.results
 
-class Block(msgspec.Struct, tag="block"):
-    """Results that nobody here has to look into: a list of them in MessagePack."""
+
+class PackedResults(msgspec.Struct, tag="results"):
+    """The same message to a parent that sends results on without reading them: `results` is a list in MessagePack."""
 
     indices: list[int]
     statuses: dict[str, int]
     results: msgspec.Raw
 
     @classmethod
-    def of(cls, results: list[Result]) -> Block:
-        """Pack these."""
-        found = Found.of(results)
+    def of(cls, results: list[Result]) -> PackedResults:
+        """Pack results."""
+        found = Results.of(results)
         return cls(found.indices, found.statuses, msgspec.Raw(_encoder.encode(results)))
 
     def unpack(self) -> list[Result]:
-        """The results."""
+        """Return the results, decoded."""
         return _results.decode(self.results)
-
-    def only(self, indices: Collection[int]) -> Block:
-        """What it has of these."""
-        found = {result.index: result for result in self.unpack() if result.index in indices}
-        return Block.of(list(found.values()))
 
     def __len__(self) -> int:
         return len(self.indices)
 
 
-def joined(blocks: list[Block]) -> msgspec.Raw:
-    """The results of all of them, as one list in MessagePack."""
-    bodies = [memoryview(block.results)[len(_array(len(block))) :] for block in blocks]
-    return msgspec.Raw(b"".join([_array(sum(map(len, blocks))), *bodies]))
-
-
-def _array(size: int) -> bytes:
-    """How MessagePack begins an array of so many."""
-    if size < 16:
-        return bytes((0x90 | size,))
-    return b"\xdc" + size.to_bytes(2, "big") if size < 1 << 16 else b"\xdd" + size.to_bytes(4, "big")
-
-
-class Went(msgspec.Struct, tag="went"):
-    """From a child where no reply is awaited: since the last time, so many queries went out, and so many could not."""
+class SentSince(msgspec.Struct, tag="sent"):
+    """From a child where no reply is awaited: queries sent and refused since the last such message, and why."""
 
     sent: int
     failed: int
     reasons: list[str]
 
 
-class Progress(msgspec.Struct, array_like=True):
-    """How far an unfinished lookup came: queries sent, and seconds since the first (None: there was none)."""
+class Unfinished(msgspec.Struct, array_like=True):
+    """An unfinished lookup: queries sent, and seconds since the first (None: there was none)."""
 
     index: int
     attempts: int | None
     ago: float | None
 
+    @classmethod
+    def of(cls, query: Query, now: float) -> Unfinished:
+        """Return how far a query has come by `now`, on the monotonic clock."""
+        return cls(query.index, query.attempts, None if query.asked is None else now - query.asked)
 
-class Left(msgspec.Struct, tag="left"):
-    """From a child, last: what it leaves undone."""
 
-    unfinished: list[Progress]
+class Stopped(msgspec.Struct, tag="stopped"):
+    """From a child, last in each run: what it leaves undone."""
+
+    unfinished: list[Unfinished]
 
 
-class Broke(msgspec.Struct, tag="broke"):
-    """From a child, last: its engine raised, and what."""
+class EngineFailed(msgspec.Struct, tag="engine_failed"):
+    """From a child, last: what its engine raised."""
 
     error: str
 
 
 ToChild = Begin | Work | Stop
-FromChild = Ready | Done | Block | Went | Left | Broke
+Batch = TypeVar("Batch", Results, PackedResults)
+FromChild = Ready | Results | PackedResults | SentSince | Stopped | EngineFailed
 
-_Message = TypeVar("_Message")
-_LENGTH = struct.Struct("!I")
 _encoder = msgspec.msgpack.Encoder()
 _results = msgspec.msgpack.Decoder(list[Result])
+frame = partial(encode_frame, encode_into=_encoder.encode_into)
+decode_to_child = msgspec.msgpack.Decoder[ToChild](ToChild).decode
+# From a child, for each kind of results that its parent may want.
+decode_from_child = {
+    kind: msgspec.msgpack.Decoder[FromChild](Ready | kind | SentSince | Stopped | EngineFailed).decode
+    for kind in (Results, PackedResults)
+}
 
 
-def frame(message: ToChild | FromChild | Found) -> bytearray:
-    """The octets of a message."""
-    buffer = bytearray(_LENGTH.size)
-    _encoder.encode_into(message, buffer, _LENGTH.size)
-    _LENGTH.pack_into(buffer, 0, len(buffer) - _LENGTH.size)
-    return buffer
+def only(batch: Batch, indices: Collection[int]) -> Batch:
+    """Return those of a batch's results that have these indices, each once."""
+    return type(batch).of(list({each.index: each for each in batch.unpack() if each.index in indices}.values()))
 
 
-class Frames(Generic[_Message]):
-    """Octets in, as they come; messages out."""
+def uncounted(batch: Batch) -> Batch:
+    """Return the results without the number of their queries: a child died of them before, and told nobody."""
+    results = batch.unpack()
+    for result in results:
+        result.attempts = None
+    return type(batch).of(results)
 
-    def __init__(self, types: Any) -> None:
-        self._decoder: msgspec.msgpack.Decoder[_Message] = msgspec.msgpack.Decoder(types)
-        self._held = bytearray()
 
-    def feed(self, octets: bytes) -> Iterator[_Message]:
-        """The messages that are whole now. Raises msgspec.MsgspecError for what is none."""
-        held = self._held
-        held += octets
-        start = 0
-        while len(held) >= start + _LENGTH.size:
-            end = start + _LENGTH.size + _LENGTH.unpack_from(held, start)[0]
-            if len(held) < end:
-                break
-            # A copy: what is decoded may refer to it (a Block does), and the buffer is cut.
-            message = self._decoder.decode(bytes(memoryview(held)[start + _LENGTH.size : end]))
-            start = end
-            yield message
-        del held[:start]
+def joined(batches: list[PackedResults]) -> msgspec.Raw:
+    """Return the results of all batches as one list in MessagePack."""
+    bodies = [memoryview(batch.results)[len(_array(len(batch))) :] for batch in batches]
+    return msgspec.Raw(b"".join([_array(sum(map(len, batches))), *bodies]))
+
+
+def _array(size: int) -> bytes:
+    """Return the head of an array of MessagePack."""
+    if size < 16:
+        return bytes((0x90 | size,))
+    return b"\xdc" + size.to_bytes(2, "big") if size < 1 << 16 else b"\xdd" + size.to_bytes(4, "big")

@@ -1,0 +1,150 @@
+"""Child processes: starting and ending one, ending with the parent, frames over a pipe.
+
+A child is spawned and never forked, since a fork copies locks that other threads hold. Its standard input is a pipe
+from its parent. That pipe ends when the parent closes it or is dead, whatever it died of, and the child ends with it:
+none is left behind.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import os
+import struct
+import sys
+import time
+
+# Bound here, before gevent may patch: waiting for the parent is not for the hub.
+from select import poll
+from typing import IO, TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Mapping
+
+_PIPE = -1  # subprocess.PIPE
+_LOOK = 0.5  # seconds between two looks whether the parent lives
+_LENGTH = struct.Struct("!I")
+_Message = TypeVar("_Message")
+
+
+def spawn(
+    *arguments: str,
+    stdin: int = _PIPE,
+    stdout: int = _PIPE,
+    stderr: IO[bytes] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a Python interpreter in a session of its own: Ctrl-C at the terminal is for the parent.
+
+    It finds the same packages as this process, also those that a program put on its path by itself, and none that lie
+    about in the working directory (-P).
+
+    Args:
+        arguments: The interpreter's, such as "-m" and a module that calls `end_with_parent`.
+        env: Variables to set besides those of this process.
+    """
+    import subprocess  # not above: a child imports this module before gevent patches
+
+    path = os.pathsep.join(each or os.getcwd() for each in sys.path)
+    return subprocess.Popen(
+        [sys.executable, "-P", *arguments],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env={**os.environ, **(env or {}), "PYTHONPATH": path},
+        start_new_session=True,
+    )
+
+
+def close_pipes(process: subprocess.Popen[bytes]) -> None:
+    """Close this end of the child's pipes, which tells it to end."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def end(*processes: subprocess.Popen[bytes], seconds: float = 2.0) -> None:
+    """Close the pipes of these children and wait until all have ended; kill those that have not after `seconds`."""
+    from subprocess import TimeoutExpired
+
+    for process in processes:
+        close_pipes(process)
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Parent:
+    """The process that started this one, as seen over the pipe from it."""
+
+    def __init__(self, pipe: int = 0) -> None:
+        self._pid = os.getppid()
+        self._poll = poll()
+        self._poll.register(pipe, 0)  # the end of a pipe is reported always, and nothing is read
+
+    def gone(self) -> bool:
+        """Return whether the parent has closed the pipe or is dead, after waiting half a second for it at most."""
+        # A copy of the pipe's other end may live on in a fork of the parent.
+        return bool(self._poll.poll(1000 * _LOOK)) or os.getppid() != self._pid
+
+
+def end_with_parent(pipe: int = 0, clean_up: Callable[[], object] | None = None) -> None:
+    """Have this process end at once when its parent does, wherever it is then.
+
+    A native thread waits, which no event loop, hanging lookup or monkey-patching can hold up.
+
+    Args:
+        pipe: The descriptor of the pipe from the parent.
+        clean_up: Called before the process ends.
+    """
+    _thread.start_new_thread(wait_for_end, (pipe, clean_up))
+
+
+def wait_for_end(pipe: int = 0, clean_up: Callable[[], object] | None = None) -> NoReturn:
+    """Wait for the parent's end here, and end the process with it; see `end_with_parent`."""
+    try:
+        parent = Parent(pipe)
+        while not parent.gone():
+            pass
+        if clean_up is not None:
+            clean_up()
+    finally:
+        os._exit(0)
+
+
+def encode_frame(message: object, encode_into: Callable[[Any, bytearray, int], None]) -> bytearray:
+    """Return the octets of a message behind their number, as `encode_into(message, buffer, offset)` writes them."""
+    buffer = bytearray(_LENGTH.size)
+    encode_into(message, buffer, _LENGTH.size)
+    _LENGTH.pack_into(buffer, 0, len(buffer) - _LENGTH.size)
+    return buffer
+
+
+class FrameDecoder(Generic[_Message]):
+    """Turns octets, as they come, into the messages that were framed; `decode` reads one."""
+
+    def __init__(self, decode: Callable[[bytes], _Message]) -> None:
+        self._decode = decode
+        self._held = bytearray()
+
+    def feed(self, octets: bytes) -> list[_Message]:
+        """Return the messages that are whole now. Raises what `decode` raises."""
+        held = self._held
+        held += octets
+        messages = []
+        start = 0
+        while len(held) >= start + _LENGTH.size:
+            end = start + _LENGTH.size + _LENGTH.unpack_from(held, start)[0]
+            if len(held) < end:
+                break
+            # A copy: what is decoded may refer to it, and the buffer is cut.
+            messages.append(self._decode(bytes(memoryview(held)[start + _LENGTH.size : end])))
+            start = end
+        del held[:start]
+        return messages
