@@ -15,7 +15,6 @@ input does. Importing this package loads no sockets of the server.
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable
 
