@@ -1,8 +1,9 @@
 """A fleet of workers and a Redis that exist only on paper: what benchmarks/simulation.py sets the coordinator to.
 
 Discrete events on a clock of its own; nothing here waits. Tasks and reports are the real ones as far as a coordinator
-can tell: real Orders go into the queue, real Reports come out of the stream, in parts, as resolver/distributed/task.py
-sends them. A worker looks up at its own speed, chunk after chunk, and then waits for names that nobody answers.
+can tell: real Orders go into the queue, real ChunkReports come out of the stream, in parts, as
+resolver/distributed/task.py sends them. A worker looks up at its own speed, chunk after chunk, and then
+waits for names that nobody answers.
 
 What can go wrong, all by one seeded generator: a worker dies with what it has, and another comes after a while; leaves
 in order and gives back; is cut off from the Redis and comes back with reports that nobody expects any more; is a
@@ -19,10 +20,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from resolver.distributed.broker import BEAT, DEAD, VISIBILITY
+from resolver.distributed.executor import ASKED_PER_SLOT, HELD_PER_SLOT
 from resolver.distributed.outstanding import Order
-from resolver.distributed.payload import Report
+from resolver.distributed.payload import ChunkReport
 from resolver.distributed.task import LINGER, PART
-from resolver.distributed.teams import MOST_SEATS, SEATS
 from resolver.model import Query, Result, Status
 from resolver.processes.protocol import Progress
 
@@ -80,7 +81,7 @@ class Said(NamedTuple):
     sentence: str | None = None
     left: tuple[Query, ...] = ()
 
-    def report(self) -> Report:
+    def report(self) -> ChunkReport:
         """As the coordinator decodes it."""
         status, name = (Status.TIMEOUT if self.silent else Status.NOERROR), self.worker.name
         results = [
@@ -88,7 +89,7 @@ class Said(NamedTuple):
             for each in self.found
         ]
         unfinished = [Progress(each.index, 0, None) for each in self.left]
-        return Report(self.number, self.copy, name, results, self.taken, self.over, self.sentence, unfinished)  # type: ignore[arg-type]  # one of the three
+        return ChunkReport(self.number, self.copy, name, results, self.taken, self.over, self.sentence, unfinished)  # type: ignore[arg-type]  # one of the three
 
 
 class Redis:
@@ -224,7 +225,7 @@ class Worker:
     def hungry(self) -> bool:
         """Would it take another?"""
         slots = self._fleet.slots
-        return self.alive and len(self._line) < SEATS * slots and len(self._held) < MOST_SEATS * slots
+        return self.alive and len(self._line) < ASKED_PER_SLOT * slots and len(self._held) < HELD_PER_SLOT * slots
 
     def begin(self, order: Order) -> None:
         """Take a task from the queue."""

@@ -19,10 +19,10 @@ import click
 
 from benchmarks.fleet import Clock, Fleet, Redis, Worker, Workers
 from benchmarks.measure import verdict
-from resolver.distributed.coordinator import MOST_OPEN, Coordinator
-from resolver.distributed.link import ENTRIES, LOOK
+from resolver.distributed.connection import ENTRIES, SNAPSHOT_INTERVAL
+from resolver.distributed.coordinator import MAX_OPEN, Coordinator
 from resolver.distributed.outstanding import Order
-from resolver.distributed.payload import Report
+from resolver.distributed.payload import ChunkReport
 from resolver.model import Query, Result, Status
 from resolver.policy import Policy
 
@@ -50,7 +50,7 @@ class Run:
         self.most = self.furthest = 0.0
         self.last = 0.0  # when the latest result came
         policy = Policy()
-        self._mind = Coordinator(policy, "redis", "wire")
+        self._coordinator = Coordinator(policy, "redis", "wire")
         self._clock, self._redis, self._pace = clock, redis, pace
         self._queries: Iterator[Query] = (
             Query(index, name, f"{name}.", "A") for index, name in ((each, f"h{each}.example") for each in range(names))
@@ -70,7 +70,7 @@ class Run:
         self.furthest = max(self.furthest, self._redis.behind())
         before = self.found, self.reports, self.sent
         for _ in range(min(len(stream), 4 * ENTRIES)):
-            self._hear(stream.popleft().report())
+            self._on_report(stream.popleft().report())
         self._hand_out()
         cost = (self.found - before[0]) / self._pace
         cost += A_REPORT * (self.reports - before[1]) + A_CHUNK * (self.sent - before[2])
@@ -81,36 +81,43 @@ class Run:
         if self._redis.stream:
             self._wake()
 
-    def _hear(self, report: Report) -> None:
+    def _on_report(self, report: ChunkReport) -> None:
         self.reports += 1
-        self._take(self._timed("hear", self._mind.hear, report, self._clock.now))
+        self._take(self._timed("on_report", self._coordinator.on_report, report, self._clock.now))
 
     def _look(self) -> None:
         redis = self._redis
         if redis.up:
             self._take(
-                self._timed("look", self._mind.look, redis.roll(), len(redis.queue), self._clock.now, redis.behind())
+                self._timed(
+                    "on_snapshot",
+                    self._coordinator.on_snapshot,
+                    redis.roll(),
+                    len(redis.queue),
+                    self._clock.now,
+                    redis.behind(),
+                )
             )
             self._hand_out()
-        self._clock.after(LOOK, self._look)
+        self._clock.after(SNAPSHOT_INTERVAL, self._look)
 
     def _hand_out(self) -> None:
-        mind, now = self._mind, self._clock.now
-        while room := self._timed("room", mind.room):
+        coordinator, now = self._coordinator, self._clock.now
+        while room := self._timed("room", coordinator.room):
             queries = list(itertools.islice(self._queries, room))
             if not queries:
-                mind.exhausted = True
+                coordinator.exhausted = True
                 break
             self.chunks += 1
             self.handed += len(queries)
-            self._send(self._timed("launch", mind.launch, queries, now))
-        for order in self._timed("again", mind.again, now):
+            self._send(self._timed("launch", coordinator.launch, queries, now))
+        for order in self._timed("resends", coordinator.resends, now):
             self._send(order)
-        for sentence in mind.recovered:
+        for sentence in coordinator.recovered:
             self.why[re.sub(r"^chunk \d+ |[;(].*", "", sentence).strip()] += 1
-        mind.recovered.clear()
+        coordinator.recovered.clear()
         self.most = max(self.most, self.handed - self.found)
-        self.over = mind.exhausted and mind.idle
+        self.over = coordinator.exhausted and coordinator.idle
 
     def _send(self, order: Order) -> None:
         self.sent += 1
@@ -237,7 +244,7 @@ def main(
         failures.append(f"{missing:,} lookups without a result, {run.surplus:,} results too many")
     if not run.over:
         failures.append(f"nothing came for {STUCK:,.0f} s")
-    again, allowed = Worker.looked_up - names, TWICE * names + away.losses * MOST_OPEN
+    again, allowed = Worker.looked_up - names, TWICE * names + away.losses * MAX_OPEN
     if again > allowed:
         failures.append(f"{again:,} lookups were made again, at most {allowed:,.0f} is asked")
     if run.last > LATE * least + SECONDS:

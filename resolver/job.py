@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from resolver.batch import Summary, failed
 from resolver.console import signals
+from resolver.engines.base import Remote
 from resolver.forget import send_all
 from resolver.output.formats import Report, open_report
 from resolver.output.kept import Other
@@ -261,7 +262,7 @@ def _display(plan: Plan, *, awaited: bool) -> Progress:
             return known
         return known[0] * (display.done + hosts.passed_over) // hosts.lookups, known[1]
 
-    display = Progress(position, sys.stderr, getattr(plan.engine, "standing", ""))
+    display = Progress(position, sys.stderr, plan.engine.worker_count if isinstance(plan.engine, Remote) else "")
     return display
 
 

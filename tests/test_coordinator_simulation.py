@@ -19,9 +19,9 @@ from play import found
 
 from resolver import Policy, Query, Result, Status
 from resolver.distributed.broker import BEAT, DEAD
-from resolver.distributed.coordinator import DEATHS, FIRST, GRACE, MOST_OUT, PIECES, SILENCE, Coordinator
+from resolver.distributed.coordinator import FIRST, GRACE, MAX_DEATHS, MAX_OUT, PIECES, SILENCE, Coordinator
 from resolver.distributed.outstanding import Order
-from resolver.distributed.payload import Report
+from resolver.distributed.payload import ChunkReport
 
 TROUBLE = 60.0  # seconds that it lasts
 BOUND = TROUBLE + SILENCE + 300.0  # seconds by which a run is over, with one healthy worker
@@ -59,7 +59,7 @@ class World:
         self, seed: int, lookups: int, workers: list[Worker], ill: Ill, policy: Policy, poison: int = -1
     ) -> None:
         self.chance = random.Random(seed)
-        self.mind = Coordinator(policy, "redis", "wire")
+        self.coordinator = Coordinator(policy, "redis", "wire")
         self.ill, self.poison = ill, poison
         self.lookups = lookups
         self.source = deque(Query(n, f"line {n}", f"h{n}.example", "A") for n in range(lookups))
@@ -90,9 +90,9 @@ class World:
         self.at(0.0, self.look)
         self.at(0.0, self.hand_out)
         self.at(0.0, self.work)
-        while not (self.mind.exhausted and self.mind.idle):
+        while not (self.coordinator.exhausted and self.coordinator.idle):
             self.now, _, what = heapq.heappop(self.events)
-            assert self.now < BOUND, (self.mind.recovered[-5:], len(self.came))
+            assert self.now < BOUND, (self.coordinator.recovered[-5:], len(self.came))
             what()
         return self.now
 
@@ -100,25 +100,25 @@ class World:
 
     def hand_out(self) -> None:
         """As the engine does, again and again."""
-        mind = self.mind
-        while room := mind.room():
+        coordinator = self.coordinator
+        while room := coordinator.room():
             queries = [self.source.popleft() for _ in range(min(room, len(self.source)))]
             if not queries:
-                mind.exhausted = True
+                coordinator.exhausted = True
                 break
             self.check_window()
-            order = mind.launch(queries, self.now)
+            order = coordinator.launch(queries, self.now)
             self.launched[order.number] = {query.index for query in queries}
             self.push(order)
-        for order in mind.again(self.now):
+        for order in coordinator.resends(self.now):
             self.push(order)
         self.at(0.2, self.hand_out)
 
     def check_window(self) -> None:
         """Before another chunk is cut, those that are out are fewer than the most; what is in pieces is beside them."""
-        pieces = sum("in pieces" in sentence for sentence in self.mind.recovered)
+        pieces = sum("in pieces" in sentence for sentence in self.coordinator.recovered)
         out = sum(1 for open_ in self.launched.values() if open_)
-        assert out < MOST_OUT * max(1, self.mind.slots) + pieces
+        assert out < MAX_OUT * max(1, self.coordinator.slots) + pieces
 
     def look(self) -> None:
         """Once a second."""
@@ -128,7 +128,7 @@ class World:
             for worker in self.workers:
                 worker.beat = -DEAD
         there = {worker.name: worker.slots for worker in self.workers if self.now - worker.beat < DEAD}
-        self.count(self.mind.look(there, len(self.queue), self.now))
+        self.count(self.coordinator.on_snapshot(there, len(self.queue), self.now))
         self.at(1.0, self.look)
 
     def count(self, results: list[Result]) -> None:
@@ -165,8 +165,8 @@ class World:
             number, copy = number + self.chance.randint(-1, 1), self.chance.randint(0, 5)
             results += [found(query, index=self.chance.randrange(self.lookups)) for query in order.queries[:3]]
             results += [found(query, name="evil.example", status=Status.NOERROR) for query in order.queries[:3]]
-        report = Report(max(0, number), copy, worker.name, results, **more)
-        self.deliver(lambda: self.count(self.mind.hear(report, self.now)))
+        report = ChunkReport(max(0, number), copy, worker.name, results, **more)
+        self.deliver(lambda: self.count(self.coordinator.on_report(report, self.now)))
 
     # --- The workers.
 
@@ -267,7 +267,7 @@ def test_poison(seed: int) -> None:
     errors = [result.index for result in world.came if result.status is Status.ERROR]
     assert 250 in errors
     assert len(errors) <= 2 * FIRST // PIECES
-    assert world.deaths <= 2 * DEATHS
+    assert world.deaths <= 2 * MAX_DEATHS
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -284,7 +284,7 @@ def test_nothing_wrong() -> None:
     """No lookup is sent twice."""
     world = World(1, 3000, [Worker(f"f{n}", 2, 0.002, healthy=True) for n in range(3)], Ill(), Policy(tries=1))
     world.play()
-    assert (list(range(3000)), []) == (indexes(world), world.mind.recovered)
+    assert (list(range(3000)), []) == (indexes(world), world.coordinator.recovered)
     assert len(world.launched) == world.sent
 
 

@@ -28,7 +28,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from resolver.distributed.envelope import QUEUE
-from resolver.distributed.outage import Connection, TlsConnection, told
+from resolver.distributed.outage import RedisConnection, RedisTlsConnection, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,7 +41,7 @@ ON, TIMED, OVER = "on", "timed", "over"
 LEASE = 15.0  # seconds that a run lives without its coordinator: the longest outage of the Redis that disturbs nobody
 BEAT = 1.0  # seconds between two beats of a worker
 DEAD = 5.0  # seconds after its last beat that it counts as gone
-PATIENCE = 15.0  # seconds that an answer may take, beyond what was asked to block
+ANSWER_TIMEOUT = 15.0  # seconds that an answer may take, beyond what was asked to block
 # The coordinator sends again what is lost, much sooner. This is for what outlives it.
 VISIBILITY = 600.0  # seconds until Celery puts back what a dead worker had taken
 
@@ -88,8 +88,8 @@ class Broker(NamedTuple):
         """A client of redis-py; `retries`: how often it tries again, a second apart at most, before it raises."""
         return redis.Redis.from_url(
             self.url,
-            connection_class=Connection if self.tls is None else TlsConnection,
-            socket_timeout=PATIENCE,
+            connection_class=RedisConnection if self.tls is None else RedisTlsConnection,
+            socket_timeout=ANSWER_TIMEOUT,
             socket_connect_timeout=5.0,
             retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
             health_check_interval=0,
@@ -137,7 +137,7 @@ class Broker(NamedTuple):
                 "unacked_restore_interval": 5,
                 "unacked_restore_throttle": 1,
                 "unacked_mutex_expire": 10,
-                "socket_timeout": PATIENCE,
+                "socket_timeout": ANSWER_TIMEOUT,
                 "socket_connect_timeout": 5.0,
             },
             enable_utc=True,

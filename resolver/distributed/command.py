@@ -53,15 +53,15 @@ def worker(
             raise ValueError(f"engine {engine} starts processes itself; valid for a worker: {local}")
         engines.find(engine, "wire")
         from resolver.distributed.broker import Broker
+        from resolver.distributed.executor import WorkerLimits
         from resolver.distributed.payload import VERSION
-        from resolver.distributed.teams import Bounds
         from resolver.distributed.worker import work
         from resolver.nameserver import parse_all
         from resolver.wire import check_certificates
 
         if tls_ca is not None:
             check_certificates(tls_ca)
-        bounds = Bounds(parse_all(nameservers), concurrency, rate, tls_ca)
+        bounds = WorkerLimits(parse_all(nameservers), concurrency, rate, tls_ca)
         broker = Broker.parse(redis)
         broker.reach()
     os.environ.pop("RESOLVE_REDIS", None)  # not for children

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 SETTING = "RESOLVE_REDIS_SERVER"  # names the server's program
-VAIN = 5  # workers in a row that end by themselves before the run is given up
+MAX_ENDED = 5  # workers in a row that end by themselves before the run is given up
 _STARTS = 10.0  # seconds that the server has to start
 
 
@@ -52,7 +52,7 @@ def find_server() -> str:
     return str(get_binary_path())
 
 
-class Embedded:
+class EmbeddedRedis:
     """The server and the worker of one run. `url` is its address. Raises RuntimeError where they do not start."""
 
     def __init__(self, inner: str, backend: str) -> None:
@@ -69,7 +69,7 @@ class Embedded:
         self.url = f"redis://:{password}@127.0.0.1:{port}/0"
         self._worker = self._work()
 
-    def __enter__(self) -> Embedded:
+    def __enter__(self) -> EmbeddedRedis:
         return self
 
     def __exit__(
@@ -80,14 +80,14 @@ class Embedded:
         _end(self._worker)
         _end(self._guard)
 
-    def tend(self) -> None:
+    def check(self) -> None:
         """See that both live; another worker takes the place of one that ended. Raises RuntimeError."""
         if self._guard.poll() is not None:
             raise RuntimeError("the run's own Redis has ended")
         status = self._worker.poll()
         if status is not None:
             self._ended += 1
-            if self._ended >= VAIN:
+            if self._ended >= MAX_ENDED:
                 raise RuntimeError(f"the run's own workers end one after the other (exit status {status})")
             _end(self._worker)
             self._worker = self._work()

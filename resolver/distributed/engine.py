@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from resolver.distributed.broker import DEAD, Broker
+from resolver.distributed.connection import RunConnection, Snapshot, log
 from resolver.distributed.coordinator import Coordinator
-from resolver.distributed.link import Link, Look, log
-from resolver.distributed.payload import VERSION, Asked, Chunk, encode_chunk
+from resolver.distributed.payload import VERSION, Chunk, ChunkQuery, encode_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
     from resolver.wire.oneway import Sent
 
-ALONE = 10.0  # seconds between two sentences that no worker is there
+NO_WORKER_INTERVAL = 10.0  # seconds between two sentences that no worker is there
 # Seconds that workers have, when the run ends early, to say how far they came: its deadline is theirs too; of Ctrl-C
 # they have to learn.
-FAREWELL, AFTER_CANCEL = 0.17, 1.0
-READY = 3.0  # seconds after which the run's time begins, whether the Redis has answered or not
-OWN = 15.0  # and where it has a worker of its own, which takes a while to start
+LAST_REPORTS, AFTER_CANCEL = 0.17, 1.0
+START_WAIT = 3.0  # seconds after which the run's time begins, whether the Redis has answered or not
+OWN_START_WAIT = 15.0  # and where it has a worker of its own, which takes a while to start
 BATCH = 500  # results that are delivered at once
 LINGER = 0.05  # seconds that a few hosts wait for more, while others are looked up
 
 
-class Standing:
+class WorkerCount:
     """How a run's workers stand, for a display. `workers` is None until that is known."""
 
     def __init__(self) -> None:
@@ -48,22 +48,22 @@ class Standing:
         return "" if self.workers is None else f"{self.workers} worker{'' if self.workers == 1 else 's'}"
 
 
-class Redis(NamedTuple):
+class RedisEngine(NamedTuple):
     """Workers that are found in the Redis at `url`; None: one of the run's own, with a worker on this machine.
 
-    inner: the engine of that worker. `standing` tells a display who is there.
+    inner: the engine of that worker. `worker_count` tells a display who is there.
     """
 
     url: str | None = None
     inner: str | None = None
-    standing: Standing = Standing()  # `at` gives each run its own
+    worker_count: WorkerCount = WorkerCount()  # `at` gives each run its own
     name: str = "redis"
 
-    def around(self, inner: str) -> Redis:
+    def around(self, inner: str) -> RedisEngine:
         """The same with this engine in its own worker."""
         return self._replace(inner=inner)
 
-    def at(self, url: str | None) -> Redis:
+    def at(self, url: str | None) -> RedisEngine:
         """The same for one run, at this Redis.
 
         Raises ValueError for what is no address, ConnectionError for what cannot be reached, LookupError where no
@@ -77,46 +77,46 @@ class Redis(NamedTuple):
             raise ValueError("an inner engine is for workers of the run's own; those at a Redis have chosen theirs")
         else:
             Broker.parse(url).reach()
-        return self._replace(url=url, standing=Standing())
+        return self._replace(url=url, worker_count=WorkerCount())
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
         from resolver.wire.oneway import Forgetful
 
         with contextlib.ExitStack() as opened:
-            url, tend = self.url, None
+            url, check = self.url, None
             if url is None:
-                from resolver.distributed.embedded import Embedded
+                from resolver.distributed.embedded import EmbeddedRedis
 
-                embedded = opened.enter_context(Embedded(self.inner or "gevent", backend.name))
-                url, tend = embedded.url, embedded.tend
-            link = Link(Broker.parse(url), secrets.token_hex(16), policy.timeout)
-            opened.callback(link.close)
-            run = _Run(self, link, queries, policy, backend, deliver)
+                embedded = opened.enter_context(EmbeddedRedis(self.inner or "gevent", backend.name))
+                url, check = embedded.url, embedded.check
+            connection = RunConnection(Broker.parse(url), secrets.token_hex(16), policy.timeout)
+            opened.callback(connection.close)
+            run = _RedisRun(self, connection, queries, policy, backend, deliver)
             if isinstance(backend, Forgetful):
                 run.tally = backend.tally
-            link.start()
-            run.work(tend)
+            connection.start()
+            run.work(check)
 
 
-class _Run:
-    """One run: between its queries, the coordinator's mind, and the link."""
+class _RedisRun:
+    """One run: between its queries, the coordinator's coordinator, and the connection."""
 
     def __init__(
         self,
-        engine: Redis,
-        link: Link,
+        engine: RedisEngine,
+        connection: RunConnection,
         queries: Queries,
         policy: Policy,
         backend: Backend,
         deliver: Callable[[list[Result]], None],
     ) -> None:
         self._engine = engine
-        self._link = link
+        self._connection = connection
         self._queries = queries
         self._policy = policy
         self._backend = backend
         self._deliver = deliver
-        self._mind = Coordinator(policy, engine.name, backend.name)
+        self._coordinator = Coordinator(policy, engine.name, backend.name)
         self._authority = _read(policy.tls_ca)
         self._held: list[Query] = []  # taken, and too few for a chunk
         self._since = 0.0
@@ -126,56 +126,56 @@ class _Run:
         self._started = time.monotonic()
         self.tally: Sent | None = None
 
-    def work(self, tend: Callable[[], None] | None) -> None:
-        """Hand out and gather until all is done or the run is over; `tend` is called again and again.
+    def work(self, check: Callable[[], None] | None) -> None:
+        """Hand out and gather until all is done or the run is over; `check` is called again and again.
 
-        Raises RuntimeError as `tend` does.
+        Raises RuntimeError as `check` does.
         """
-        mind, queries = self._mind, self._queries
-        mind.forgetful = self.tally is not None
+        coordinator, queries = self._coordinator, self._queries
+        coordinator.oneway = self.tally is not None
         while True:
             self._hand_out()
-            if mind.exhausted and mind.idle and not self._held:
+            if coordinator.exhausted and coordinator.idle and not self._held:
                 return
             patience = min(queries.patience(), LINGER if self._held else 1.0)
             if queries.over:
                 self._wind_up()
                 return
-            if tend is not None:
-                tend()
+            if check is not None:
+                check()
             self._gather(patience)
 
     # --- Out.
 
     def _hand_out(self) -> None:
-        mind = self._mind
+        coordinator = self._coordinator
         if not self._ready():
             return
-        while not self._queries.over and (room := mind.room()):
+        while not self._queries.over and (room := coordinator.room()):
             chunk = self._fill(room)
             if not chunk:
                 break
-            self._send(mind.launch(chunk, time.monotonic()))
-        for order in mind.again(time.monotonic()):
+            self._send(coordinator.launch(chunk, time.monotonic()))
+        for order in coordinator.resends(time.monotonic()):
             self._send(order)
-        for sentence in mind.recovered:
+        for sentence in coordinator.recovered:
             log.info(sentence)
-        mind.recovered.clear()
+        coordinator.recovered.clear()
 
     def _fill(self, room: int) -> list[Query]:
         """Queries for a chunk of that size; none where it is worth while to wait for more."""
-        mind, held = self._mind, self._held
-        while len(held) < room and not mind.exhausted:
+        coordinator, held = self._coordinator, self._held
+        while len(held) < room and not coordinator.exhausted:
             more = self._queries.take(room - len(held))
             if more is None:
-                mind.exhausted = True
+                coordinator.exhausted = True
             elif not more:
                 break
             else:
                 if not held:
                     self._since = time.monotonic()
                 held += more
-        waits = len(held) < room and not mind.exhausted and not mind.idle
+        waits = len(held) < room and not coordinator.exhausted and not coordinator.idle
         if waits and time.monotonic() - self._since < LINGER:
             return []
         self._held = held[room:]
@@ -184,12 +184,12 @@ class _Run:
     def _ready(self) -> bool:
         """Has the run's time begun? It begins when it is known who is there; with nobody to ask, after a while."""
         if not self._begun:
-            workers = self._engine.standing.workers
+            workers = self._engine.worker_count.workers
             there = workers is not None and (workers > 0 or self._engine.url is not None)
-            if there or time.monotonic() - self._started > (READY if self._engine.url else OWN):
+            if there or time.monotonic() - self._started > (START_WAIT if self._engine.url else OWN_START_WAIT):
                 self._begun = True
                 self._queries.take(0)
-                self._link.begin()
+                self._connection.begin()
         return self._begun
 
     def _send(self, order: Order) -> None:
@@ -202,38 +202,38 @@ class _Run:
             )
         chunk = Chunk(
             version=VERSION,
-            run=self._link.run,
+            run=self._connection.run,
             number=order.number,
             copy=order.copy,
             backend=self._backend.name,
             policy=policy,
             authority=self._authority,
             alone=order.parties is not None,
-            forgetful=self.tally is not None,
-            parties=order.parties or max(1, self._mind.slots),
-            queries=[Asked(query.index, query.name, query.type) for query in order.queries],
+            oneway=self.tally is not None,
+            parties=order.parties or max(1, self._coordinator.slots),
+            queries=[ChunkQuery(query.index, query.name, query.type) for query in order.queries],
         )
-        self._link.send(encode_chunk(chunk), f"chunk {order.number} of run {self._link.run}")
+        self._connection.send(encode_chunk(chunk), f"chunk {order.number} of run {self._connection.run}")
 
     # --- In.
 
     def _gather(self, seconds: float) -> None:
         """Wait so long at most for the first that comes, and take what has come."""
-        inbox, mind = self._link.inbox, self._mind
+        inbox, coordinator = self._connection.inbox, self._coordinator
         try:
             item = inbox.get(timeout=max(seconds, 0.0)) if seconds > 0 else inbox.get_nowait()
             while True:
                 now = time.monotonic()
-                if isinstance(item, Look):
-                    self._roll_call(item, now)
+                if isinstance(item, Snapshot):
+                    self._count_workers(item, now)
                     if item.returned:
-                        mind.returned(now)
+                        coordinator.on_redis_back(now)
                     # It may have waited here, behind what a slow reader of results held up.
                     behind = now - item.made + item.behind
-                    self._pass_on(mind.look(item.workers, item.queued, now, behind, item.held))
+                    self._pass_on(coordinator.on_snapshot(item.workers, item.queued, now, behind, item.held))
                 else:
                     for report in item:
-                        self._pass_on(mind.hear(report, now))
+                        self._pass_on(coordinator.on_report(report, now))
                 item = inbox.get_nowait()
         except queue.Empty:
             pass
@@ -244,37 +244,37 @@ class _Run:
             for at in range(0, len(results), BATCH):
                 self._deliver(results[at : at + BATCH])
             return
-        for report in self._mind.went:
+        for report in self._coordinator.oneway_reports:
             self.tally.add(report.sent, report.failed, report.reasons)
-        self._mind.went.clear()
+        self._coordinator.oneway_reports.clear()
         if results:
             self.tally.add(0, len(results), [results[0].error or ""])
 
-    def _roll_call(self, look: Look, now: float) -> None:
+    def _count_workers(self, snapshot: Snapshot, now: float) -> None:
         """Who is there? That nobody is must be said at once, and again; but not where the Redis just came back."""
-        if look.returned and self._engine.standing.workers:
+        if snapshot.returned and self._engine.worker_count.workers:
             self._patient_until = now + DEAD
-        self._engine.standing.workers = len(look.workers)
-        if look.workers:
+        self._engine.worker_count.workers = len(snapshot.workers)
+        if snapshot.workers:
             self._alone_since = None
         elif self._engine.url is None or now < self._patient_until:
-            return  # one is about to come, or to be seen again; `tend` sees to the run's own
-        elif self._alone_since is None or now - self._alone_since >= ALONE:
+            return  # one is about to come, or to be seen again; `check` sees to the run's own
+        elif self._alone_since is None or now - self._alone_since >= NO_WORKER_INTERVAL:
             self._alone_since = now
             log.warning(
-                f"no worker is at {self._link.shown}; on any machine that reaches it, start one: resolve worker "
+                f"no worker is at {self._connection.shown}; on any machine that reaches it, start one: resolve worker "
                 "--redis URL"
             )
 
     def _wind_up(self) -> None:
         """The run ends early: nothing more is begun; workers say how far they came, if they say it soon."""
-        link, mind = self._link, self._mind
-        mind.ending = True
-        told = link.stop()
-        end = time.monotonic() + (0.0 if not told else FAREWELL if link.over else AFTER_CANCEL)
-        while any(mind.begun()) and (left := end - time.monotonic()) > 0:
+        connection, coordinator = self._connection, self._coordinator
+        coordinator.ending = True
+        told = connection.stop()
+        end = time.monotonic() + (0.0 if not told else LAST_REPORTS if connection.over else AFTER_CANCEL)
+        while any(coordinator.begun()) and (left := end - time.monotonic()) > 0:
             self._gather(min(left, 0.05))
-        for query in mind.begun():
+        for query in coordinator.begun():
             query.attempts = None
 
 
@@ -286,4 +286,4 @@ def _read(path: str | None) -> str | None:
         return file.read()
 
 
-engine = Redis()
+engine = RedisEngine()

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from resolver.distributed.payload import OCTETS, VERSION, Refused
+from resolver.distributed.payload import MAX_OCTETS, VERSION, Refused
 
 QUEUE = f"chunks-{VERSION}"
 TASK = "resolve.chunk"
@@ -100,8 +100,8 @@ def check(message: object) -> None:
         address = envelope.properties.delivery_info
         if (address.exchange, address.routing_key) != ("", QUEUE):
             raise Refused("it is for another queue")
-        if len(envelope.body) > 2 * OCTETS:
-            raise Refused(f"it has {len(envelope.body):,} characters; a chunk has {OCTETS:,} at most")
+        if len(envelope.body) > 2 * MAX_OCTETS:
+            raise Refused(f"it has {len(envelope.body):,} characters; a chunk has {MAX_OCTETS:,} at most")
         _of_json.decode(binascii.a2b_base64(envelope.body, strict_mode=True))
     except Refused:
         raise

@@ -19,7 +19,7 @@ def main() -> None:
     _thread.start_new_thread(_watch, (tempfile.tempdir,))
     from resolver.distributed.broker import Broker
     from resolver.distributed.command import slots_here
-    from resolver.distributed.teams import Bounds
+    from resolver.distributed.executor import WorkerLimits
     from resolver.distributed.worker import work
 
     logging.basicConfig(level=logging.WARNING, format="resolve worker: %(message)s")
@@ -28,7 +28,7 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     broker = Broker.parse(os.environ.pop("RESOLVE_REDIS"))
     inner, backend = sys.argv[1:]
-    work(broker, inner, slots_here(), Bounds(), backend=backend)
+    work(broker, inner, slots_here(), WorkerLimits(), backend=backend)
     _leave(tempfile.tempdir)
 
 

@@ -42,7 +42,7 @@ _CLASSES = {
     redis.exceptions.TryAgainError: "TRYAGAIN",
 }
 _ABORTED = "Transaction discarded because of: "  # of EXEC; what follows is such an error
-NAG = 10.0  # seconds between two sentences about the same
+REPEAT_AFTER = 10.0  # seconds between two sentences about the same
 
 log = logging.getLogger("resolver.distributed.outage")
 
@@ -64,7 +64,7 @@ def passing(error: ResponseError) -> str | None:
     return text if text.partition(" ")[0] in PASSING else None
 
 
-class _Connection:
+class _EndsOnRefusal:
     """What both kinds of connections have in common: a refusal that passes ends them."""
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
@@ -88,11 +88,11 @@ class _Connection:
             raise Unavailable(text) from None
 
 
-class Connection(_Connection, redis.Connection):
+class RedisConnection(_EndsOnRefusal, redis.Connection):
     """A connection by TCP."""
 
 
-class TlsConnection(_Connection, redis.SSLConnection):
+class RedisTlsConnection(_EndsOnRefusal, redis.SSLConnection):
     """A connection by TLS."""
 
 
@@ -120,7 +120,7 @@ class Outage:
             now = time.monotonic()
             if not self._failing:
                 self._since = now
-            elif now - self._told < NAG:
+            elif now - self._told < REPEAT_AFTER:
                 self._failing.add(part)
                 return
             self._failing.add(part)

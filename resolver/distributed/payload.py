@@ -1,9 +1,9 @@
-"""What travels over Redis: a Chunk of queries to a worker (JSON), Reports to the coordinator (MessagePack).
+"""What travels over Redis: a Chunk of queries to a worker (JSON), ChunkReports to the coordinator (MessagePack).
 
 The one thing to know before changing anything here: who can write to the Redis can write anything. Both are data only,
-bounded in size, and checked on arrival; what is no Chunk or Report of this version is refused with a sentence. Nothing
-that arrives names a file, a module or a command. (A Redis that lies can still have workers ask any nameserver about
-any name, and a coordinator believe any answer: docs/distributed.md.)
+bounded in size, and checked on arrival; what is no Chunk or ChunkReport of this version is refused with a sentence.
+Nothing that arrives names a file, a module or a command. (A Redis that lies can still have workers ask any nameserver
+about any name, and a coordinator believe any answer: docs/distributed.md.)
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from resolver.model import Query, Result
 from resolver.policy import Policy
 from resolver.processes.protocol import Progress
 
-MOST = 5000  # lookups in a chunk
-OCTETS = 8 << 20  # of a message, in either direction
+MAX_QUERIES = 5000  # lookups in a chunk
+MAX_OCTETS = 8 << 20  # of a message, in either direction
 try:
     VERSION = metadata.version(DISTRIBUTION)
 except metadata.PackageNotFoundError:  # run from a checkout
@@ -36,7 +36,7 @@ class Refused(ValueError):
     """A message that is none of ours, or of another version; the sentence says why."""
 
 
-class Asked(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class ChunkQuery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A query, as far as a worker needs it: what the line said stays with the coordinator."""
 
     index: _Count
@@ -51,7 +51,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     policy: who is asked and how often; no nameservers: the worker's own.
     authority: the certificates (PEM) that nameservers are checked against, in place of a file's name.
     alone: the policy's limits are this chunk's share of the run's, so that no other chunk may use them too.
-    forgetful: wait for no reply.
+    oneway: wait for no reply.
     parties: processes of all workers that ask the run's nameservers at the same time.
     """
 
@@ -63,9 +63,9 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     policy: Policy
     authority: Annotated[str, msgspec.Meta(max_length=1 << 20)] | None
     alone: bool
-    forgetful: bool
+    oneway: bool
     parties: Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
-    queries: Annotated[list[Asked], msgspec.Meta(min_length=1, max_length=MOST)]
+    queries: Annotated[list[ChunkQuery], msgspec.Meta(min_length=1, max_length=MAX_QUERIES)]
 
 
 class _Version(msgspec.Struct):
@@ -74,7 +74,7 @@ class _Version(msgspec.Struct):
     version: str
 
 
-class Report(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+class ChunkReport(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """To the coordinator, of a chunk: what has been found since the last report.
 
     taken: all of it is being asked by now, so that there is room for another.
@@ -97,8 +97,8 @@ class Report(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     reasons: list[str] = []
 
 
-class Rawly(msgspec.Struct, omit_defaults=True):
-    """A Report whose results are encoded already."""
+class EncodedReport(msgspec.Struct, omit_defaults=True):
+    """A ChunkReport whose results are encoded already."""
 
     chunk: int
     copy: int
@@ -117,7 +117,7 @@ encode_report = msgspec.msgpack.Encoder().encode
 _to_json = msgspec.json.Encoder()
 _of_json = msgspec.json.Decoder(Chunk)
 _of_version = msgspec.json.Decoder(_Version)
-_of_msgpack = msgspec.msgpack.Decoder(Report)
+_of_msgpack = msgspec.msgpack.Decoder(ChunkReport)
 
 
 def encode_chunk(chunk: Chunk) -> str:
@@ -134,11 +134,11 @@ def _unpack(text: str) -> bytes:
     """What `pack` packed. Raises ValueError for what is too large or was never packed."""
     try:
         inflate = zlib.decompressobj()
-        octets = inflate.decompress(binascii.a2b_base64(text, strict_mode=True), OCTETS)
+        octets = inflate.decompress(binascii.a2b_base64(text, strict_mode=True), MAX_OCTETS)
     except zlib.error as error:
         raise ValueError(str(error)) from None
     if not inflate.eof or inflate.unused_data:
-        raise ValueError(f"it is not whole, or has more than {OCTETS:,} octets")
+        raise ValueError(f"it is not whole, or has more than {MAX_OCTETS:,} octets")
     return octets
 
 
@@ -146,8 +146,8 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query]]:
     """The chunk that a task brought, and its queries. Raises Refused for whatever is none, or cannot be asked."""
     if not isinstance(given, str):
         raise Refused(f"it is a {type(given).__name__}, not a text")
-    if len(given) > OCTETS:
-        raise Refused(f"it has {len(given):,} characters; a chunk has {OCTETS:,} at most")
+    if len(given) > MAX_OCTETS:
+        raise Refused(f"it has {len(given):,} characters; a chunk has {MAX_OCTETS:,} at most")
     try:
         octets = _unpack(given)
         version = _of_version.decode(octets).version
@@ -181,10 +181,10 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query]]:
     return chunk, queries
 
 
-def decode_report(octets: bytes) -> Report:
+def decode_report(octets: bytes) -> ChunkReport:
     """The report that an entry of the stream holds. Raises Refused for whatever is none."""
-    if len(octets) > OCTETS:
-        raise Refused(f"it has {len(octets):,} octets; a report has {OCTETS:,} at most")
+    if len(octets) > MAX_OCTETS:
+        raise Refused(f"it has {len(octets):,} octets; a report has {MAX_OCTETS:,} at most")
     try:
         return _of_msgpack.decode(octets)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 
 from resolver.distributed.broker import LEASE, OVER, TIMED, Keys
+from resolver.distributed.executor import AllAsked, CannotExecute, ChunkEnded
 from resolver.distributed.outage import told
-from resolver.distributed.payload import Rawly, Refused, decode_chunk, encode_report
-from resolver.distributed.teams import Ended, Taken, Unable
+from resolver.distributed.payload import EncodedReport, Refused, decode_chunk, encode_report
 from resolver.processes.protocol import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from resolver.distributed.executor import ActiveChunk, Executors
     from resolver.distributed.payload import Chunk
-    from resolver.distributed.teams import Lot, Teams
     from resolver.model import Query
     from resolver.processes.protocol import Block
 
@@ -40,10 +40,10 @@ BRIEF, FEW = 0.05, 200  # and where the last had fewer results than so many: wha
 log = logging.getLogger("resolver.distributed")
 
 
-class Tasks:
+class TaskRunner:
     """What a worker does with each task that Celery brings. `done`: lookups, for people."""
 
-    def __init__(self, name: str, teams: Teams, client: Any) -> None:
+    def __init__(self, name: str, teams: Executors, client: Any) -> None:
         self.name = name
         self.done = 0
         self.taken = 0  # of those that are held, how many are asked to their end
@@ -65,7 +65,7 @@ class Tasks:
         with self._lock:
             self._in_hand.append((chunk.run, chunk.number))
         try:
-            self._perform(chunk, queries, Reports(chunk, self.name, self._client, self._leaving))
+            self._perform(chunk, queries, Reporter(chunk, self.name, self._client, self._leaving))
         except Exception:
             log.exception("%s of this worker broke; the coordinator sends it again", _named(chunk))
         finally:
@@ -89,7 +89,7 @@ class Tasks:
         """The worker ends: a report that Redis does not take now is not tried again."""
         self._leaving.set()
 
-    def _perform(self, chunk: Chunk, queries: list[Query], reports: Reports) -> None:
+    def _perform(self, chunk: Chunk, queries: list[Query], reports: Reporter) -> None:
         began = time.monotonic()
         lives, seconds = reports.begin()
         if not lives:
@@ -97,7 +97,7 @@ class Tasks:
             return
         try:
             lot = self._teams.take(chunk, queries, self._certificates(chunk), seconds)
-        except Unable as unable:
+        except CannotExecute as unable:
             log.warning("%s is refused: %s", _named(chunk), unable)
             # To one that leaves it is no fault of the chunk's.
             reports.end("refused" if not self._leaving.is_set() else "back", str(unable))
@@ -119,7 +119,7 @@ class Tasks:
             f"; left: {reports.sentence}" if reports.sentence else "",
         )
 
-    def _follow(self, lot: Lot, reports: Reports) -> Counter[str]:
+    def _follow(self, lot: ActiveChunk, reports: Reporter) -> Counter[str]:
         counted = 0
 
         def taken() -> None:
@@ -161,7 +161,7 @@ class Tasks:
             os.unlink(self._authorities.popitem()[1][0])
 
 
-class Reports:
+class Reporter:
     """What is told of one chunk, on its run's stream. `sentence`: why it was left, if it was."""
 
     def __init__(self, chunk: Chunk, worker: str, client: Any, leaving: threading.Event) -> None:
@@ -186,7 +186,7 @@ class Reports:
         self._send(self._report())
         return True, ends / 1000 if lease == TIMED else None
 
-    def follow(self, lot: Lot, taken: Callable[[], None]) -> Counter[str]:
+    def follow(self, lot: ActiveChunk, taken: Callable[[], None]) -> Counter[str]:
         """Report what is found, until the chunk ends. Returns how many results there were of each status.
 
         `taken` is called when all of it is being asked.
@@ -200,9 +200,9 @@ class Reports:
                 item = lot.found.get(timeout=max(0.0, sent + linger - time.monotonic()) if held else None)
             except queue.Empty:
                 item = None
-            if isinstance(item, Ended):
+            if isinstance(item, ChunkEnded):
                 break
-            if isinstance(item, Taken):
+            if isinstance(item, AllAsked):
                 taken()
             elif item is not None:
                 counts.update(item.statuses)
@@ -210,8 +210,8 @@ class Reports:
                 size += len(item)
                 octets += len(memoryview(item.results))
             full = size >= PART or octets >= PART_OCTETS
-            if full or isinstance(item, Taken) or time.monotonic() - sent >= linger:
-                self._send(self._report(results=joined(held), taken=isinstance(item, Taken)))
+            if full or isinstance(item, AllAsked) or time.monotonic() - sent >= linger:
+                self._send(self._report(results=joined(held), taken=isinstance(item, AllAsked)))
                 linger = BRIEF if size < FEW else LINGER
                 held, size, octets, sent = [], 0, 0, time.monotonic()
         self.sentence = item.sentence
@@ -237,10 +237,10 @@ class Reports:
         self.sentence = sentence
         self._send(self._report(over=over, sentence=sentence[:4000]))
 
-    def _report(self, **more: Any) -> Rawly:
-        return Rawly(self._chunk.number, self._chunk.copy, self._worker, **more)
+    def _report(self, **more: Any) -> EncodedReport:
+        return EncodedReport(self._chunk.number, self._chunk.copy, self._worker, **more)
 
-    def _send(self, report: Rawly) -> None:
+    def _send(self, report: EncodedReport) -> None:
         octets = encode_report(report)
 
         def add(pipe: Any) -> None:

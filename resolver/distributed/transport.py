@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.transport import redis
 
 from resolver.distributed.envelope import QUEUE, check
-from resolver.distributed.outage import Connection, TlsConnection
+from resolver.distributed.outage import RedisConnection, RedisTlsConnection
 from resolver.distributed.payload import Refused
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ log = logging.getLogger("resolver.distributed")
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
-class Taken(redis.QoS):
+class UnackedMessages(redis.QoS):
     """Celery's note of what workers have taken: what cannot be read there is forgotten, and all else put back."""
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
@@ -40,12 +40,12 @@ class Taken(redis.QoS):
                 self._remove_from_indices(tag, connected.pipeline()).execute()  # type: ignore[no-untyped-call]
 
 
-class Channel(redis.Channel):
+class RedisChannel(redis.Channel):
     """Reads on after what cannot be read, and takes a Redis that refuses for now for one that is away."""
 
-    QoS = Taken
-    connection_class = Connection
-    connection_class_ssl = TlsConnection
+    QoS = UnackedMessages
+    connection_class = RedisConnection
+    connection_class_ssl = RedisTlsConnection
 
     def _brpop_read(self, **options: Any) -> Any:
         return _survived(super()._brpop_read, **options)
@@ -57,7 +57,7 @@ class Channel(redis.Channel):
 class Transport(redis.Transport):
     """Delivers what it lets in."""
 
-    Channel = Channel
+    Channel = RedisChannel
 
     def _deliver(self, message: Any, queue: str) -> None:
         try:

@@ -1,10 +1,11 @@
 """A worker: Celery's, with our beats, our teams, and an end in order.
 
 Celery takes chunks from the queue, a few for each slot, and acknowledges each when its task is done. A task waits on a
-thread of Celery's pool; the looking up is done by the teams' child processes (teams.py).
+thread of Celery's pool; the looking up is done by the teams' child processes (executor.py).
 
 The one thing to know before changing anything here: Celery's main loop sleeps until something happens on its sockets.
-A task that ends on another thread makes room for the next, and must wake it (`Pool`), or the next one waits a second.
+A task that ends on another thread makes room for the next, and must wake it (`WakingPool`), or the next one waits
+a second.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from redis.exceptions import NoPermissionError, RedisError
 from resolver.console import signals
 from resolver.distributed.broker import BEAT, DEAD, ON, TIMED, WORKERS, Keys, worker_key
 from resolver.distributed.envelope import QUEUE, TASK
+from resolver.distributed.executor import ASKED_PER_SLOT, HELD_PER_SLOT, Executors, WorkerLimits
 from resolver.distributed.outage import Outage, told
 from resolver.distributed.payload import VERSION
-from resolver.distributed.task import Tasks
-from resolver.distributed.teams import MOST_SEATS, SEATS, Bounds, Teams
+from resolver.distributed.task import TaskRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ def work(
     broker: Broker,
     inner: str,
     slots: int,
-    bounds: Bounds,
+    bounds: WorkerLimits,
     *,
     backend: str = "wire",
     line: bool = False,
@@ -68,18 +69,18 @@ def work(
     """
     sys.setswitchinterval(0.0005)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    teams = Teams(inner, slots, bounds, backend)
-    tasks = Tasks(name, teams, broker.client())
+    teams = Executors(inner, slots, bounds, backend)
+    tasks = TaskRunner(name, teams, broker.client())
     outage = Outage(broker.shown)
-    beats = Beats(broker, name, slots, teams, tasks, inner, outage, line=line)
+    beats = Heartbeat(broker, name, slots, teams, tasks, inner, outage, line=line)
     app = broker.app()
     app.set_default()  # for the threads of the pool
-    app.task(tasks.perform, name=TASK, shared=False, Request=_Named)
+    app.task(tasks.perform, name=TASK, shared=False, Request=_ChunkRequest)
     controller = _Controller(
         app=app,
         hostname=f"resolve@{name}",
-        pool=Pool,
-        concurrency=MOST_SEATS * slots,
+        pool=WakingPool,
+        concurrency=HELD_PER_SLOT * slots,
         queues=[QUEUE],
         consumer_cls=_Consumer,
         without_gossip=True,
@@ -94,7 +95,7 @@ def work(
         tasks.leave()
         teams.close()
         tasks.close()
-        beats.bury()
+        beats.deregister()
 
     def left() -> None:
         # Where the Redis went away at the wrong moment, Celery asks for it again and again, and for nothing else.
@@ -114,7 +115,7 @@ def work(
     return int(controller.exitcode or 1)
 
 
-class Pool(TaskPool):  # type: ignore[misc]  # Celery carries no types
+class WakingPool(TaskPool):  # type: ignore[misc]  # Celery carries no types
     """Celery's threads. The main loop is told when one has room again."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -125,7 +126,7 @@ class Pool(TaskPool):  # type: ignore[misc]  # Celery carries no types
     def num_processes(self) -> int:
         """How many tasks are taken at a time, as long as none only waits for its last replies."""
         threads: int = self.limit
-        return threads * SEATS // MOST_SEATS
+        return threads * ASKED_PER_SLOT // HELD_PER_SLOT
 
     def on_apply(
         self,
@@ -186,7 +187,7 @@ class _Consumer(Consumer):  # type: ignore[misc]  # Celery carries no types
             time.sleep(0.05)
 
 
-class _Named(Request):  # type: ignore[misc]  # Celery carries no types
+class _ChunkRequest(Request):  # type: ignore[misc]  # Celery carries no types
     """A task, as `celery inspect` shows it: by its chunk's name, and not with the thousands of queries in it."""
 
     def info(self, safe: bool = True) -> Any:
@@ -202,7 +203,7 @@ class _Controller(WorkController):  # type: ignore[misc]  # Celery carries no ty
         celery_signals.worker_ready.send(sender=consumer)
 
 
-class Beats:
+class Heartbeat:
     """The thread that says that this worker is there, looks after the leases of its runs, and tells people."""
 
     def __init__(
@@ -210,8 +211,8 @@ class Beats:
         broker: Broker,
         name: str,
         slots: int,
-        teams: Teams,
-        tasks: Tasks,
+        teams: Executors,
+        tasks: TaskRunner,
         inner: str,
         outage: Outage,
         *,
@@ -242,7 +243,7 @@ class Beats:
         self._stopped.set()
         self._thread.join(1.0)
 
-    def bury(self) -> None:
+    def deregister(self) -> None:
         """Say that this worker is gone, if the Redis is there."""
         if self._line:
             sys.stderr.write("\r\x1b[2K")
@@ -330,7 +331,7 @@ class Beats:
 
 
 def _on_signals(
-    controller: WorkController, teams: Teams, tasks: Tasks, left: Callable[[], None]
+    controller: WorkController, teams: Executors, tasks: TaskRunner, left: Callable[[], None]
 ) -> AbstractContextManager[list[int]]:
     """SIGINT and SIGTERM end the worker in order. `left` is called when nothing is in hand any more."""
 
@@ -358,14 +359,14 @@ def _on_signals(
     return signals(begin)
 
 
-def _make_room(controller: WorkController, tasks: Tasks, slots: int) -> None:
+def _make_room(controller: WorkController, tasks: TaskRunner, slots: int) -> None:
     """Have Celery take as many tasks as the slots can go on with, beside those that only wait for their last replies.
 
     The number is set, not changed by so much: after the Redis was away, Celery begins with the first one again.
     """
     qos = getattr(controller.consumer, "qos", None)
     if qos is not None:
-        qos.value = min(SEATS * slots + tasks.taken, MOST_SEATS * slots)
+        qos.value = min(ASKED_PER_SLOT * slots + tasks.taken, HELD_PER_SLOT * slots)
         controller.hub.call_soon(_nothing)
 
 

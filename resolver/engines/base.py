@@ -116,5 +116,9 @@ class Engine(Protocol):
 class Remote(Protocol):
     """An engine whose work is done by workers elsewhere, whom it meets at a broker."""
 
+    @property
+    def worker_count(self) -> object:
+        """How many workers there are; as text, a few words for a display."""
+
     def at(self, url: str | None) -> Engine:
         """The engine for one run, at the broker of this address. Raises ValueError, LookupError or OSError."""

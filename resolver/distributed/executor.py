@@ -5,7 +5,8 @@ chunk waits for names that are not answered, others are looked up. A chunk that 
 of its own. Children are kept from one team to the next.
 
 The one thing to know before changing anything here: a team's engine runs on a thread of its own, and the tasks of its
-chunks on others. They meet in `Team` under its lock, and in each Lot's queue; nothing blocks while the lock is held.
+chunks on others. They meet in `Executor` under its lock, and in each ActiveChunk's queue; nothing blocks while the lock
+is held.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ if TYPE_CHECKING:
     from resolver.processes.protocol import Block
     from resolver.wire.oneway import Sent
 
-SEATS = 2  # chunks for each slot that wait, or are not asked to their end yet
-MOST_SEATS = 16  # and with those that only wait for their last replies
+ASKED_PER_SLOT = 2  # chunks for each slot that wait, or are not asked to their end yet
+HELD_PER_SLOT = 16  # and with those that only wait for their last replies
 LOAD = 10.0  # seconds that the first children have to load everything
 IDLE, IDLE_IN_TURN = 5.0, 0.3  # seconds that a team without a chunk waits for another; where others may want its turn
-LULL = 0.02  # seconds until a chunk that came is seen
+WAKE_INTERVAL = 0.02  # seconds until a chunk that came is seen
 
 
-class Unable(Exception):
+class CannotExecute(Exception):
     """This worker cannot do it; the sentence says why."""
 
 
-class Ended(NamedTuple):
+class ChunkEnded(NamedTuple):
     """The last of a chunk: `sentence` where it was left undone, by an engine that `broke`; how far its lookups came."""
 
     sentence: str | None
@@ -55,17 +56,17 @@ class Ended(NamedTuple):
     reasons: tuple[str, ...] = ()
 
 
-class Taken:
+class AllAsked:
     """All of a chunk is being asked."""
 
 
-class Lot:
-    """One chunk in hand. `found`: blocks of results as they come, a Taken between them, then an Ended."""
+class ActiveChunk:
+    """One chunk in hand. `found`: blocks of results as they come, a AllAsked between them, then an ChunkEnded."""
 
     def __init__(self, queries: list[Query]) -> None:
         self.open = {query.index: query for query in queries}
         self.waiting = len(self.open)
-        self.found: queue.SimpleQueue[Block | Taken | Ended] = queue.SimpleQueue()
+        self.found: queue.SimpleQueue[Block | AllAsked | ChunkEnded] = queue.SimpleQueue()
 
     def leave(self, sentence: str, *, broke: bool) -> None:
         """It is left undone."""
@@ -74,10 +75,10 @@ class Lot:
             Progress(query.index, query.attempts, None if query.asked is None else now - query.asked)
             for query in self.open.values()
         ]
-        self.found.put(Ended(sentence, unfinished, broke))
+        self.found.put(ChunkEnded(sentence, unfinished, broke))
 
 
-class Bounds(NamedTuple):
+class WorkerLimits(NamedTuple):
     """What a worker's own options say: whom to ask instead, and how much at most."""
 
     nameservers: tuple[Nameserver, ...] = ()
@@ -104,10 +105,10 @@ class Bounds(NamedTuple):
         return self.concurrency is not None or self.rate is not None
 
 
-class Teams:
+class Executors:
     """All teams of a worker with so many slots, whose children run the engine `inner`; first, for this backend."""
 
-    def __init__(self, inner: str, slots: int, bounds: Bounds, backend: str) -> None:
+    def __init__(self, inner: str, slots: int, bounds: WorkerLimits, backend: str) -> None:
         self.slots = slots
         self._inner = inner
         self._bounds = bounds
@@ -115,22 +116,24 @@ class Teams:
         for _ in range(slots):
             self._spares.give(Child(0, inner, backend), inner, backend)
         self._spares.load(LOAD)
-        self._teams: dict[tuple[str, int | None, int | None], Team] = {}
-        self._turn = Turn() if bounds.shared else None
+        self._teams: dict[tuple[str, int | None, int | None], Executor] = {}
+        self._turn = FifoLock() if bounds.shared else None
         self._lock = threading.Lock()
         self._closed = False
 
-    def take(self, chunk: Chunk, queries: list[Query], certificates: str | None, seconds: float | None) -> Lot | None:
+    def take(
+        self, chunk: Chunk, queries: list[Query], certificates: str | None, seconds: float | None
+    ) -> ActiveChunk | None:
         """Have a chunk looked up, by the run's end at the latest (in so many seconds); None: it is in hand already.
 
-        queries: those of the chunk. certificates: the file that holds its authority. Raises Unable with a sentence.
+        queries: those of the chunk. certificates: the file that holds its authority. Raises CannotExecute.
         """
         key = (chunk.run, chunk.number, chunk.copy) if chunk.alone else (chunk.run, None, None)
-        lot = Lot(queries)
+        lot = ActiveChunk(queries)
         while True:
             with self._lock:
                 if self._closed:
-                    raise Unable("this worker is leaving")
+                    raise CannotExecute("this worker is leaving")
                 team = self._teams.get(key)
                 if team is None:
                     team = self._teams[key] = self._start(chunk, certificates, seconds)
@@ -167,14 +170,14 @@ class Teams:
             team.join(2.0)
         self._spares.close()
 
-    def _start(self, chunk: Chunk, certificates: str | None, seconds: float | None) -> Team:
+    def _start(self, chunk: Chunk, certificates: str | None, seconds: float | None) -> Executor:
         policy = self._bounds.within(chunk.policy)
         if certificates is not None and policy.tls_ca is None:
             policy = msgspec.structs.replace(policy, tls_ca=certificates)
         try:
             engine, backend = engines.find("processes", chunk.backend, self._inner)
             tally = None
-            if chunk.forgetful:
+            if chunk.oneway:
                 from resolver.wire.oneway import Forgetful, Sent
 
                 tally = Sent([0], [0], [])
@@ -183,25 +186,25 @@ class Teams:
                 check({asked.type for asked in chunk.queries})
             policy = backend.prepare(policy)
         except (ValueError, LookupError, OSError) as error:
-            raise Unable(str(error)) from None
+            raise CannotExecute(str(error)) from None
         children = 1 if chunk.alone else min(self.slots, policy.in_flight)
         # Where each worker asks nameservers of its own, the others' processes are at other ones.
         parties = chunk.parties if chunk.policy.nameservers and not self._bounds.nameservers else 1
         engine = engine._replace(  # type: ignore[attr-defined]  # Processes
             children=children, spares=self._spares, packed=True, parties=parties
         )
-        team = Team(engine, policy, backend, seconds, tally, self._turn, once=chunk.alone)
+        team = Executor(engine, policy, backend, seconds, tally, self._turn, once=chunk.alone)
         key = (chunk.run, chunk.number, chunk.copy) if chunk.alone else (chunk.run, None, None)
         team.start(lambda: self._forget(key, team))
         return team
 
-    def _forget(self, key: tuple[str, int | None, int | None], team: Team) -> None:
+    def _forget(self, key: tuple[str, int | None, int | None], team: Executor) -> None:
         with self._lock:
             if self._teams.get(key) is team:
                 del self._teams[key]
 
 
-class Team:
+class Executor:
     """One run's engine in this worker, which sees it as its Queries. `once`: it ends with its first chunk."""
 
     def __init__(
@@ -211,7 +214,7 @@ class Team:
         backend: Backend,
         seconds: float | None,
         tally: Sent | None,
-        turn: Turn | None,
+        turn: FifoLock | None,
         *,
         once: bool,
     ) -> None:
@@ -224,9 +227,9 @@ class Team:
         self._once = once
         self._lock = threading.Condition()
         self._waiting: deque[Query] = deque()
-        self._line: deque[Lot] = deque()  # whose queries wait
-        self._lots: dict[int, Lot] = {}  # by index of the open queries
-        self._volleys: deque[tuple[Lot, int]] = deque()  # of queries whose replies nobody awaits, how many
+        self._line: deque[ActiveChunk] = deque()  # whose queries wait
+        self._lots: dict[int, ActiveChunk] = {}  # by index of the open queries
+        self._volleys: deque[tuple[ActiveChunk, int]] = deque()  # of queries whose replies nobody awaits, how many
         self._counted = (0, 0)
         self._stopped: str | None = None
         self._finishing = False
@@ -240,7 +243,7 @@ class Team:
         self._thread = threading.Thread(target=self._work, name="resolve-team", daemon=True)
         self._thread.start()
 
-    def add(self, lot: Lot) -> bool | None:
+    def add(self, lot: ActiveChunk) -> bool | None:
         """Have this looked up too. False: it is in hand already; None: this team has ended."""
         with self._lock:
             if self._turn is not None and self._turn.crowded(self):
@@ -304,7 +307,7 @@ class Team:
             taken -= part
             if not lot.waiting:
                 self._line.popleft()
-                lot.found.put(Taken())
+                lot.found.put(AllAsked())
 
     def _woken(self) -> bool:
         return bool(self._waiting) or self._finishing or self._stopped is not None
@@ -318,14 +321,14 @@ class Team:
         """Seconds that the engine may wait at most before it asks again."""
         if self._tally is not None:
             self._count(self._tally)
-        left = LULL if self._ends is None else self._ends - time.monotonic()
-        return max(0.0, min(LULL, left))
+        left = WAKE_INTERVAL if self._ends is None else self._ends - time.monotonic()
+        return max(0.0, min(WAKE_INTERVAL, left))
 
     def _deliver(self, blocks: list[Any]) -> None:
         """To each lot what is its."""
         block: Block
         for block in blocks:
-            by_lot: dict[Lot, list[int]] = {}
+            by_lot: dict[ActiveChunk, list[int]] = {}
             with self._lock:
                 for index in block.indices:
                     lot = self._lots.pop(index, None)
@@ -335,7 +338,7 @@ class Team:
             for lot, its in by_lot.items():
                 lot.found.put(block if len(its) == len(block) else block.only(set(its)))
                 if not lot.open:
-                    lot.found.put(Ended(None, []))
+                    lot.found.put(ChunkEnded(None, []))
 
     def _count(self, tally: Sent) -> None:
         """Of queries whose replies nobody awaits: the first lots are done when as many went out as they had."""
@@ -351,7 +354,7 @@ class Team:
                 self._volleys.popleft()
                 for index in lot.open:
                     self._lots.pop(index, None)
-            lot.found.put(Ended(None, [], sent=size - refused, failed=refused, reasons=tuple(tally.reasons)))
+            lot.found.put(ChunkEnded(None, [], sent=size - refused, failed=refused, reasons=tuple(tally.reasons)))
 
     def _work(self) -> None:
         sentence, broke = "the run's time is over", False
@@ -375,7 +378,7 @@ class Team:
             self._ended()
 
 
-class Turn:
+class FifoLock:
     """One team after the other, in the order in which they came: limits of the worker are for all that it does."""
 
     def __init__(self) -> None:
@@ -387,7 +390,7 @@ class Turn:
         with self._changed:
             self._line.append(team)
             while self._line[0] is not team and not over():
-                self._changed.wait(LULL)
+                self._changed.wait(WAKE_INTERVAL)
 
     def crowded(self, team: object) -> bool:
         """Do others wait for this one?"""

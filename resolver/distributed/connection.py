@@ -19,18 +19,21 @@ from redis.exceptions import RedisError
 
 from resolver.distributed.broker import LEASE, ON, OVER, PREFIX, TIMED, WORKERS, Keys, worker_key
 from resolver.distributed.envelope import QUEUE, wrap
-from resolver.distributed.outage import NAG, Outage
-from resolver.distributed.payload import VERSION, Refused, Report, decode_report
+from resolver.distributed.outage import REPEAT_AFTER, Outage
+from resolver.distributed.payload import VERSION, ChunkReport, Refused, decode_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.distributed.broker import Broker
 
-LOOK = 1.0  # seconds between two looks at workers and queue
+SNAPSHOT_INTERVAL = 1.0  # seconds between two looks at workers and queue
 BLOCK = 1000  # milliseconds that reading waits for a report
 ENTRIES = 16  # read at once
-GRACE, CALM = 0.15, 1.0  # seconds that the threads have to end with the run: at its deadline, and otherwise
+CLOSE_AT_DEADLINE, CLOSE_WAIT = (
+    0.15,
+    1.0,
+)  # seconds that the threads have to end with the run: at its deadline, and otherwise
 
 log = logging.getLogger("resolver.distributed")
 
@@ -46,7 +49,7 @@ class _Beat(msgspec.Struct):
 _beat = msgspec.json.Decoder(_Beat)
 
 
-class Look(NamedTuple):
+class Snapshot(NamedTuple):
     """What the Redis shows: slots of the workers by name, the length of the queue, and what each worker has in hand.
 
     made: when it was looked, on the monotonic clock. behind: the latest report that had been read then was so many
@@ -62,19 +65,19 @@ class Look(NamedTuple):
     returned: bool
 
 
-class Link:
-    """The connection of one run. `inbox`: lists of Reports, and Looks, as they come."""
+class RunConnection:
+    """The connection of one run. `inbox`: lists of ChunkReports, and Snapshots, as they come."""
 
     def __init__(self, broker: Broker, run: str, seconds: float | None) -> None:
         """seconds: that the run has, from `begin` on; None: it has no end."""
         self.run = run
         self.shown = broker.shown
-        self.inbox: queue.Queue[list[Report] | Look] = queue.Queue(64)
+        self.inbox: queue.Queue[list[ChunkReport] | Snapshot] = queue.Queue(64)
         self._broker = broker
         self._keys = Keys.of(run)
         self._seconds = seconds
         self._over = False
-        self._mute = False  # the Redis was too slow for a word of the run's end; it is waited for no more
+        self._unresponsive = False  # the Redis was too slow for a word of the run's end; it is waited for no more
         self._outgoing: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
         self._ends: float | None = None  # on the monotonic clock
         self._read_to = 0.0  # when the latest report that was read came to the Redis, by its own clock
@@ -86,7 +89,7 @@ class Link:
 
     def start(self) -> None:
         """Start the threads."""
-        for work in (self._keep, self._read, self._send):
+        for work in (self._renew, self._read, self._send):
             name = f"resolve-redis{work.__name__}"
             self._threads.append(threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True))
         for thread in self._threads:
@@ -110,15 +113,15 @@ class Link:
     def stop(self) -> bool:
         """The run ends early: workers leave what they have of it, and say how far they came. Does the Redis know?"""
         self._over = True
-        self._mute = not self._quietly(lambda client: client.set(self._keys.alive, OVER, px=int(1000 * LEASE)))
-        return not self._mute
+        self._unresponsive = not self._quietly(lambda client: client.set(self._keys.alive, OVER, px=int(1000 * LEASE)))
+        return not self._unresponsive
 
     def close(self) -> None:
         """The run is over: nothing of it is left, and nothing of it is begun any more."""
         self._closed.set()
         self._wake.set()
         self._outgoing.put(None)
-        end = time.monotonic() + (0.0 if self._mute else GRACE if self.over else CALM)
+        end = time.monotonic() + (0.0 if self._unresponsive else CLOSE_AT_DEADLINE if self.over else CLOSE_WAIT)
         self._quietly(self._clear)
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
@@ -177,7 +180,7 @@ class Link:
                     client.xdel(results, *[number for number, _ in entries])
                 self._outage.worked("_read")
 
-    def _keep(self) -> None:
+    def _renew(self) -> None:
         keys = self._keys
         returned = True
         with self._broker.client() as client:
@@ -196,16 +199,16 @@ class Link:
                 *_, before, queued, names, unread, (seconds, millionths) = renew.execute()
                 made = time.monotonic()
                 behind = max(0.0, seconds + millionths / 1e6 - self._read_to) if unread else 0.0
-                workers, held = self._roll(client, sorted(name.decode(errors="replace") for name in names))
-                self._outage.worked("_keep")
+                workers, held = self._read_beats(client, sorted(name.decode(errors="replace") for name in names))
+                self._outage.worked("_renew")
                 returned = returned or before is None
                 # Where results are taken slowly there may be no room: the lease must be renewed all the same.
                 with contextlib.suppress(queue.Full):
-                    self.inbox.put_nowait(Look(workers, queued, made, behind, held, returned))
+                    self.inbox.put_nowait(Snapshot(workers, queued, made, behind, held, returned))
                     returned = False
-                self._wake.wait(LOOK if workers else LOOK / 10)
+                self._wake.wait(SNAPSHOT_INTERVAL if workers else SNAPSHOT_INTERVAL / 10)
 
-    def _roll(self, client: Any, names: list[str]) -> tuple[dict[str, int], dict[str, frozenset[int]]]:
+    def _read_beats(self, client: Any, names: list[str]) -> tuple[dict[str, int], dict[str, frozenset[int]]]:
         """Those that beat: their slots, and what they have of this run; the others are forgotten.
 
         Those of another version are told.
@@ -237,7 +240,7 @@ class Link:
                 client.set(
                     f"{worker_key(name)}:told",
                     f"a run of version {VERSION} cannot use this worker: install the same version on both sides",
-                    ex=int(NAG),
+                    ex=int(REPEAT_AFTER),
                 )
         return workers, held
 
@@ -246,11 +249,11 @@ class Link:
     def say(self, sentence: str) -> None:
         """Tell people, but not the same again and again."""
         now = time.monotonic()
-        if now - self._told.get(sentence, float("-inf")) >= NAG:
+        if now - self._told.get(sentence, float("-inf")) >= REPEAT_AFTER:
             self._told[sentence] = now
             log.warning(sentence)
 
-    def _deliver(self, item: list[Report] | Look) -> None:
+    def _deliver(self, item: list[ChunkReport] | Snapshot) -> None:
         while not self._closed.is_set():
             try:
                 self.inbox.put(item, timeout=0.2)
@@ -269,6 +272,6 @@ class Link:
 
         thread = threading.Thread(target=work, name="resolve-redis_end", daemon=True)
         thread.start()
-        if not self._mute:
-            thread.join(GRACE)
+        if not self._unresponsive:
+            thread.join(CLOSE_AT_DEADLINE)
         return done.is_set()
