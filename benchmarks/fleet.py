@@ -19,8 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from resolver.distributed.active_chunk import ASKED_PER_SLOT, HELD_PER_SLOT
 from resolver.distributed.broker import BEAT, DEAD, VISIBILITY
-from resolver.distributed.executor import ASKED_PER_SLOT, HELD_PER_SLOT
 from resolver.distributed.outstanding import Order
 from resolver.distributed.payload import ChunkReport
 from resolver.distributed.task import LINGER, PART

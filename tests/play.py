@@ -23,8 +23,8 @@ def found(query: Query, **other: Any) -> Result:
 class Play:
     """A coordinator with workers, at a time of its own."""
 
-    def __init__(self, policy: Policy | None = None, /, **workers: int) -> None:
-        self.coordinator = Coordinator(policy or POLICY, "redis", "wire")
+    def __init__(self, policy: Policy | None = None, oneway: bool = False, /, **workers: int) -> None:
+        self.coordinator = Coordinator(policy or POLICY, "redis", "wire", oneway=oneway)
         self.workers = workers
         self.queued = 0
         self.behind = 0.0

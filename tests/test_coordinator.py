@@ -171,9 +171,8 @@ def test_done_with_lookups_undone() -> None:
 
 def test_queries_that_went_out() -> None:
     """Where no reply is awaited a chunk is done when as many went out as it had: once. Elsewhere it means nothing."""
-    for forgetful, idle in ((True, True), (False, False)):
-        play = Play(a=1)
-        play.coordinator.oneway = forgetful
+    for oneway, idle in ((True, True), (False, False)):
+        play = Play(None, oneway, a=1)
         order = play.launch(3)
         play.on_report(order, sent=10)
         assert not play.coordinator.idle

@@ -26,7 +26,7 @@ from cluster import free_port, present
 from command import COMMAND, environment, line, start, wait_for
 
 from resolver.commands import cli
-from resolver.distributed import broker, coordinator, engine, envelope, executor, payload, worker
+from resolver.distributed import active_chunk, broker, coordinator, engine, envelope, payload, worker
 from resolver.distributed.embedded import SETTING, find_server
 from resolver.engines import ENGINES, carries
 from resolver.lab import Lab
@@ -215,7 +215,7 @@ def test_options_of_a_worker() -> None:
         f"they take less than {({1.0: 'a second'})[coordinator.SHORT_CHUNK]}, and {coordinator.MAX_OUT} with those",
         f"{coordinator.LOOKUPS_PER_SLOT:,} lookups for each slot, or as many as have come back",
         f"as many as have come back, up to {coordinator.MAX_LOOKUPS_PER_SLOT:,}",
-        f"takes {executor.ASKED_PER_SLOT} chunks for each slot",
+        f"takes {active_chunk.ASKED_PER_SLOT} chunks for each slot",
         f"not been heard of for {broker.DEAD:.0f} seconds",
         f"of {broker.LEASE:.0f} seconds, which its coordinator renews",
         f"has {worker.LEAVE:.0f} seconds to be finished",

@@ -15,19 +15,18 @@ from hypothesis import strategies as st
 
 from resolver import Policy, Record, Result, Status
 from resolver.distributed import payload
+from resolver.distributed.active_chunk import ActiveChunk
+from resolver.distributed.authorities import MAX_FILES, AuthorityFiles
 from resolver.distributed.broker import Broker
 from resolver.distributed.envelope import TASK, check, wrap
-from resolver.distributed.executor import ActiveChunk
 from resolver.distributed.payload import (
     Chunk,
     ChunkQuery,
     ChunkReport,
-    EncodedReport,
     Refused,
     decode_chunk,
     decode_report,
 )
-from resolver.distributed.task import TaskRunner
 from resolver.dns import message as codec
 from resolver.nameserver import Nameserver
 from resolver.processes.protocol import Block, Progress, joined
@@ -140,26 +139,14 @@ def test_a_nameserver_that_there_cannot_be(made: Nameserver) -> None:
 
 def test_the_certificates_of_a_run_that_lives_stay() -> None:
     """However many other runs bring theirs, the file stays until its run has ended; then it makes room."""
-    alive = {"0" * 32}
-
-    class Living:
-        def runs(self) -> set[str]:
-            return alive
-
-    tasks: Any = TaskRunner("a", Living(), None)  # type: ignore[arg-type]  # as much of the teams as is asked
-    chunks = [
-        msgspec.structs.replace(EXAMPLE, run=f"{number:032x}", authority=f"certificates {number}")
-        for number in range(40)
-    ]
-    first = tasks._certificates(chunks[0])
-    others = [tasks._certificates(chunk) for chunk in chunks[1:]]
+    files, alive = AuthorityFiles(), {"run 0"}
+    first, *others = [files.path(f"certificates {number}", f"run {number}", alive) for number in range(40)]
     assert "certificates 0" == Path(first).read_text()
-    assert first == tasks._certificates(chunks[0])
-    assert 16 >= sum(Path(path).exists() for path in [first, *others])
-    alive.clear()
-    tasks._certificates(msgspec.structs.replace(chunks[0], run="f" * 32, authority="another"))
+    assert first == files.path("certificates 0", "run 0", alive)
+    assert MAX_FILES >= sum(Path(path).exists() for path in [first, *others])
+    files.path("others", "run 40", set())
     assert not Path(first).exists()
-    tasks.close()
+    files.close()
     assert not any(Path(path).exists() for path in others)
 
 
@@ -178,7 +165,7 @@ def test_a_report_there_and_back(report: ChunkReport) -> None:
     """What the worker encodes, with its results as octets that were made before, is what the coordinator gets."""
     fields = {name: getattr(report, name) for name in report.__struct_fields__}
     parts = [Block.of(report.results[at : at + 20]) for at in range(0, len(report.results), 20)]
-    raw = EncodedReport(**{**fields, "results": joined(parts)})
+    raw = ChunkReport(**{**fields, "results": joined(parts)})
     assert report == decode_report(payload.encode_report(raw))
 
 

@@ -53,7 +53,7 @@ def worker(
             raise ValueError(f"engine {engine} starts processes itself; valid for a worker: {local}")
         engines.find(engine, "wire")
         from resolver.distributed.broker import Broker
-        from resolver.distributed.executor import WorkerLimits
+        from resolver.distributed.limits import WorkerLimits
         from resolver.distributed.payload import VERSION
         from resolver.distributed.worker import work
         from resolver.nameserver import parse_all
@@ -61,7 +61,7 @@ def worker(
 
         if tls_ca is not None:
             check_certificates(tls_ca)
-        bounds = WorkerLimits(parse_all(nameservers), concurrency, rate, tls_ca)
+        limits = WorkerLimits(parse_all(nameservers), concurrency, rate, tls_ca)
         broker = Broker.parse(redis)
         broker.reach()
     os.environ.pop("RESOLVE_REDIS", None)  # not for children
@@ -74,7 +74,7 @@ def worker(
             "with Ctrl-C",
             err=True,
         )
-    ctx.exit(work(broker, engine, slots, bounds, line=line))
+    ctx.exit(work(broker, engine, slots, limits, line=line))
 
 
 def slots_here() -> int:

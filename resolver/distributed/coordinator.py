@@ -69,10 +69,9 @@ class Coordinator:
     where no reply is awaited; the reports that count are in `oneway_reports` then, for the caller to take out.
     """
 
-    def __init__(self, policy: Policy, engine: str, backend: str) -> None:
+    def __init__(self, policy: Policy, engine: str, backend: str, *, oneway: bool = False) -> None:
         self.exhausted = False
         self.ending = False
-        self.oneway = False
         self.oneway_reports: list[ChunkReport] = []
         self.workers: Mapping[str, int] = {}
         self.slots = 0
@@ -80,6 +79,7 @@ class Coordinator:
         self._limits = policy.concurrency, policy.rate
         self._wait = math.fsum(policy.wait(attempt) for attempt in range(1, policy.tries + 1))
         self._names = engine, backend
+        self._oneway = oneway
         self._out: dict[int, Outstanding] = {}
         self._next = 0
         self._handed = 0
@@ -185,7 +185,7 @@ class Coordinator:
                 result.attempts = None  # somebody else asked too
             results.append(result)
         self._open -= len(results)
-        if self.oneway and 0 < report.sent + report.failed == len(chunk.open):
+        if self._oneway and 0 < report.sent + report.failed == len(chunk.open):
             self._open -= len(chunk.open)
             chunk.open.clear()
             self.oneway_reports.append(report)

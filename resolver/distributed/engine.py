@@ -1,7 +1,7 @@
-"""The engine `redis`: workers on any number of machines, found in a Redis; resolver/distributed has all but the loop.
+"""The engine `redis`: workers on any number of machines, found in a Redis.
 
-The one thing to know before changing anything here: this thread never talks to the Redis. It hands out and takes in by
-queues, so that a deadline and Ctrl-C hold whatever becomes of the Redis and of the workers.
+The thread of the engine never talks to the Redis. It hands out and takes in by the queues of a RunConnection, so that a
+deadline and Ctrl-C hold whatever becomes of the Redis and of the workers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NO_WORKER_INTERVAL = 10.0  # seconds between two sentences that no worker is there
 # Seconds that workers have, when the run ends early, to say how far they came: its deadline is theirs too; of Ctrl-C
 # they have to learn.
-LAST_REPORTS, AFTER_CANCEL = 0.17, 1.0
+LAST_REPORTS, LAST_REPORTS_CANCELLED = 0.17, 1.0
 START_WAIT = 3.0  # seconds after which the run's time begins, whether the Redis has answered or not
 OWN_START_WAIT = 15.0  # and where it has a worker of its own, which takes a while to start
 BATCH = 500  # results that are delivered at once
@@ -39,7 +39,7 @@ LINGER = 0.05  # seconds that a few hosts wait for more, while others are looked
 
 
 class WorkerCount:
-    """How a run's workers stand, for a display. `workers` is None until that is known."""
+    """The number of workers of a run, as text for a display. `workers` is None until it is known."""
 
     def __init__(self) -> None:
         self.workers: int | None = None
@@ -51,23 +51,25 @@ class WorkerCount:
 class RedisEngine(NamedTuple):
     """Workers that are found in the Redis at `url`; None: one of the run's own, with a worker on this machine.
 
-    inner: the engine of that worker. `worker_count` tells a display who is there.
+    inner: the engine of that worker. worker_count: for a display; `at` gives each run its own.
     """
 
     url: str | None = None
     inner: str | None = None
-    worker_count: WorkerCount = WorkerCount()  # `at` gives each run its own
+    worker_count: WorkerCount = WorkerCount()
     name: str = "redis"
 
     def around(self, inner: str) -> RedisEngine:
-        """The same with this engine in its own worker."""
+        """Return the same with this engine in its own worker."""
         return self._replace(inner=inner)
 
     def at(self, url: str | None) -> RedisEngine:
-        """The same for one run, at this Redis.
+        """Return the same for one run, at this Redis.
 
-        Raises ValueError for what is no address, ConnectionError for what cannot be reached, LookupError where no
-        server is installed for a run of its own.
+        Raises:
+            ValueError: The address is none.
+            ConnectionError: The Redis cannot be reached.
+            LookupError: No server is installed for a run of its own.
         """
         if url is None:
             from resolver.distributed.embedded import find_server
@@ -91,15 +93,14 @@ class RedisEngine(NamedTuple):
                 url, check = embedded.url, embedded.check
             connection = RunConnection(Broker.parse(url), secrets.token_hex(16), policy.timeout)
             opened.callback(connection.close)
-            run = _RedisRun(self, connection, queries, policy, backend, deliver)
-            if isinstance(backend, Forgetful):
-                run.tally = backend.tally
+            tally = backend.tally if isinstance(backend, Forgetful) else None
+            run = _RedisRun(self, connection, queries, policy, backend, deliver, tally)
             connection.start()
             run.work(check)
 
 
 class _RedisRun:
-    """One run: between its queries, the coordinator's coordinator, and the connection."""
+    """One run: what its queries, its coordinator and its connection give each other."""
 
     def __init__(
         self,
@@ -109,6 +110,7 @@ class _RedisRun:
         policy: Policy,
         backend: Backend,
         deliver: Callable[[list[Result]], None],
+        tally: Sent | None,
     ) -> None:
         self._engine = engine
         self._connection = connection
@@ -116,15 +118,15 @@ class _RedisRun:
         self._policy = policy
         self._backend = backend
         self._deliver = deliver
-        self._coordinator = Coordinator(policy, engine.name, backend.name)
+        self._tally = tally
+        self._coordinator = Coordinator(policy, engine.name, backend.name, oneway=tally is not None)
         self._authority = _read(policy.tls_ca)
         self._held: list[Query] = []  # taken, and too few for a chunk
-        self._since = 0.0
-        self._alone_since: float | None = None
-        self._patient_until = 0.0  # workers may only not have been seen yet
-        self._begun = False
+        self._held_since = 0.0
         self._started = time.monotonic()
-        self.tally: Sent | None = None
+        self._begun = False
+        self._expected_until = 0.0  # until then workers may only not have been seen yet
+        self._no_worker_said = 0.0  # when people were told that no worker is there; 0: not since one was
 
     def work(self, check: Callable[[], None] | None) -> None:
         """Hand out and gather until all is done or the run is over; `check` is called again and again.
@@ -132,7 +134,6 @@ class _RedisRun:
         Raises RuntimeError as `check` does.
         """
         coordinator, queries = self._coordinator, self._queries
-        coordinator.oneway = self.tally is not None
         while True:
             self._hand_out()
             if coordinator.exhausted and coordinator.idle and not self._held:
@@ -163,7 +164,7 @@ class _RedisRun:
         coordinator.recovered.clear()
 
     def _fill(self, room: int) -> list[Query]:
-        """Queries for a chunk of that size; none where it is worth while to wait for more."""
+        """Return queries for a chunk of that size; none where it is worth while to wait for more."""
         coordinator, held = self._coordinator, self._held
         while len(held) < room and not coordinator.exhausted:
             more = self._queries.take(room - len(held))
@@ -173,16 +174,16 @@ class _RedisRun:
                 break
             else:
                 if not held:
-                    self._since = time.monotonic()
+                    self._held_since = time.monotonic()
                 held += more
         waits = len(held) < room and not coordinator.exhausted and not coordinator.idle
-        if waits and time.monotonic() - self._since < LINGER:
+        if waits and time.monotonic() - self._held_since < LINGER:
             return []
         self._held = held[room:]
         return held[:room]
 
     def _ready(self) -> bool:
-        """Has the run's time begun? It begins when it is known who is there; with nobody to ask, after a while."""
+        """Return whether the run's time has begun: when the workers are known, or else after a while."""
         if not self._begun:
             workers = self._engine.worker_count.workers
             there = workers is not None and (workers > 0 or self._engine.url is not None)
@@ -193,13 +194,14 @@ class _RedisRun:
         return self._begun
 
     def _send(self, order: Order) -> None:
-        policy = msgspec.structs.replace(self._policy, timeout=None, tls_ca=None)
-        if order.parties is not None:
-            policy = msgspec.structs.replace(
-                policy,
-                concurrency=None if policy.concurrency is None else policy.concurrency // order.parties,
-                rate=None if policy.rate is None else policy.rate / order.parties,
-            )
+        policy, parties = self._policy, order.parties or 1
+        policy = msgspec.structs.replace(
+            policy,
+            timeout=None,
+            tls_ca=None,
+            concurrency=None if policy.concurrency is None else policy.concurrency // parties,
+            rate=None if policy.rate is None else policy.rate / parties,
+        )
         chunk = Chunk(
             version=VERSION,
             run=self._connection.run,
@@ -209,7 +211,7 @@ class _RedisRun:
             policy=policy,
             authority=self._authority,
             alone=order.parties is not None,
-            oneway=self.tally is not None,
+            oneway=self._tally is not None,
             parties=order.parties or max(1, self._coordinator.slots),
             queries=[ChunkQuery(query.index, query.name, query.type) for query in order.queries],
         )
@@ -218,7 +220,7 @@ class _RedisRun:
     # --- In.
 
     def _gather(self, seconds: float) -> None:
-        """Wait so long at most for the first that comes, and take what has come."""
+        """Wait at most `seconds` for the first item of the inbox, and take all that have come."""
         inbox, coordinator = self._connection.inbox, self._coordinator
         try:
             item = inbox.get(timeout=max(seconds, 0.0)) if seconds > 0 else inbox.get_nowait()
@@ -239,39 +241,39 @@ class _RedisRun:
             pass
 
     def _pass_on(self, results: list[Result]) -> None:
-        if self.tally is None:
-            # A report may have thousands; who takes results counts on lists no longer than those of other engines.
+        if self._tally is None:
+            # A report may have thousands; lists of results are no longer than those of other engines.
             for at in range(0, len(results), BATCH):
                 self._deliver(results[at : at + BATCH])
             return
         for report in self._coordinator.oneway_reports:
-            self.tally.add(report.sent, report.failed, report.reasons)
+            self._tally.add(report.sent, report.failed, report.reasons)
         self._coordinator.oneway_reports.clear()
         if results:
-            self.tally.add(0, len(results), [results[0].error or ""])
+            self._tally.add(0, len(results), [results[0].error or ""])
 
     def _count_workers(self, snapshot: Snapshot, now: float) -> None:
-        """Who is there? That nobody is must be said at once, and again; but not where the Redis just came back."""
+        """Say at once and again that no worker is there, but not where the Redis has just come back."""
         if snapshot.returned and self._engine.worker_count.workers:
-            self._patient_until = now + DEAD
+            self._expected_until = now + DEAD
         self._engine.worker_count.workers = len(snapshot.workers)
         if snapshot.workers:
-            self._alone_since = None
-        elif self._engine.url is None or now < self._patient_until:
+            self._no_worker_said = 0.0
+        elif self._engine.url is None or now < self._expected_until:
             return  # one is about to come, or to be seen again; `check` sees to the run's own
-        elif self._alone_since is None or now - self._alone_since >= NO_WORKER_INTERVAL:
-            self._alone_since = now
+        elif not self._no_worker_said or now - self._no_worker_said >= NO_WORKER_INTERVAL:
+            self._no_worker_said = now
             log.warning(
                 f"no worker is at {self._connection.shown}; on any machine that reaches it, start one: resolve worker "
                 "--redis URL"
             )
 
     def _wind_up(self) -> None:
-        """The run ends early: nothing more is begun; workers say how far they came, if they say it soon."""
+        """End the run early: nothing more is begun; workers say how far they came, if they say it soon."""
         connection, coordinator = self._connection, self._coordinator
         coordinator.ending = True
         told = connection.stop()
-        end = time.monotonic() + (0.0 if not told else LAST_REPORTS if connection.over else AFTER_CANCEL)
+        end = time.monotonic() + (0.0 if not told else LAST_REPORTS if connection.over else LAST_REPORTS_CANCELLED)
         while any(coordinator.begun()) and (left := end - time.monotonic()) > 0:
             self._gather(min(left, 0.05))
         for query in coordinator.begun():
@@ -279,7 +281,7 @@ class _RedisRun:
 
 
 def _read(path: str | None) -> str | None:
-    """The certificates of this file, to travel with the chunks. Raises OSError."""
+    """Return the certificates of a file, to travel with the chunks. Raises OSError."""
     if path is None:
         return None
     with open(path, encoding="ascii", errors="replace") as file:

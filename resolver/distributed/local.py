@@ -19,7 +19,7 @@ def main() -> None:
     _thread.start_new_thread(_watch, (tempfile.tempdir,))
     from resolver.distributed.broker import Broker
     from resolver.distributed.command import slots_here
-    from resolver.distributed.executor import WorkerLimits
+    from resolver.distributed.limits import WorkerLimits
     from resolver.distributed.worker import work
 
     logging.basicConfig(level=logging.WARNING, format="resolve worker: %(message)s")
