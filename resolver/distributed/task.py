@@ -46,7 +46,6 @@ class TaskRunner:
     def __init__(self, name: str, executors: ExecutorPool, client: Any) -> None:
         self.name = name
         self.done = 0
-        self.all_asked = 0  # chunks in hand whose queries are all being asked
         self.on_room: Callable[[], None] = lambda: None  # called when there is room for other chunks
         self._executors = executors
         self._client = client
@@ -54,6 +53,7 @@ class TaskRunner:
         self._leaving = threading.Event()
         self._lock = threading.Lock()
         self._active: list[tuple[str, int]] = []  # run and number; one that came twice is in it twice
+        self._followed: list[ActiveChunk] = []
 
     def perform(self, text: object) -> None:
         """Look a chunk up, and report. Returns when it is done, or was handed back."""
@@ -76,6 +76,12 @@ class TaskRunner:
     def held(self) -> int:
         """How many chunks are in hand."""
         return len(self._active)
+
+    @property
+    def all_asked(self) -> int:
+        """How many of them have all their queries being asked."""
+        with self._lock:
+            return sum(not chunk.waiting for chunk in self._followed)
 
     def active(self) -> dict[str, list[int]]:
         """Return the numbers of the chunks in hand, by run."""
@@ -113,7 +119,12 @@ class TaskRunner:
         if active is None:
             reporter.end("held", "it is in hand here already")
             return
-        counts = self._follow(active, reporter)
+        self._followed.append(active)
+        try:
+            counts = reporter.follow(active, self.on_room)
+        finally:
+            with self._lock:
+                self._followed.remove(active)
         with self._lock:
             self.done += counts.total()
         figures = ", ".join(f"{status} {count:,}" for status, count in counts.most_common())
@@ -126,22 +137,6 @@ class TaskRunner:
             f": {figures}" if figures else "",
             f"; left: {reporter.sentence}" if reporter.sentence else "",
         )
-
-    def _follow(self, active: ActiveChunk, reporter: Reporter) -> Counter[str]:
-        counted = 0
-
-        def all_asked() -> None:
-            nonlocal counted
-            counted = 1
-            with self._lock:
-                self.all_asked += 1
-            self.on_room()
-
-        try:
-            return reporter.follow(active, all_asked)
-        finally:
-            with self._lock:
-                self.all_asked -= counted
 
 
 class Reporter:
@@ -169,10 +164,10 @@ class Reporter:
         self._send()
         return True, milliseconds / 1000 if lease == TIMED else None
 
-    def follow(self, active: ActiveChunk, all_asked: Callable[[], None]) -> Counter[str]:
+    def follow(self, active: ActiveChunk, on_room: Callable[[], None]) -> Counter[str]:
         """Report results as they come, until the chunk ends. Returns how many there were of each status.
 
-        `all_asked` is called when all of its queries are being asked.
+        `on_room` is called when all of its queries are being asked: there is room for another chunk.
         """
         counts: Counter[str] = Counter()
         held: list[Block] = []
@@ -186,7 +181,7 @@ class Reporter:
             if isinstance(item, ChunkEnded):
                 break
             if isinstance(item, AllAsked):
-                all_asked()
+                on_room()
             elif item is not None:
                 counts.update(item.statuses)
                 held.append(item)

@@ -5,8 +5,8 @@ JSON ends the worker. Each is checked (envelope.py) before either makes anything
 message that was let in counts as taken until it is acknowledged: one that breaks Celery after that comes back when
 VISIBILITY has passed, again and again.
 
-Kombu has no public place for such a check. These names of kombu.transport.redis are overridden or used; setup.cfg bounds
-kombu for them:
+Kombu has no public place for such a check. Names of kombu.transport.redis that are overridden or used (setup.cfg bounds
+kombu for them):
 
     Transport._deliver           each message passes here once it is JSON, and not yet a kombu Message: it is checked
     Channel._brpop_read          reads the queue; an entry that is not JSON raises here, and is skipped
