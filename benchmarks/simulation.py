@@ -1,6 +1,6 @@
 """The coordinator and a thousand workers, on paper: what it decides is real; the Redis, workers and clock are not.
 
-What it shows: that each lookup has exactly one result, whatever befalls the fleet (benchmarks/fleet.py); how much work
+It shows that each lookup has exactly one result, whatever befalls the fleet (benchmarks/misfortunes.py); how much work
 is done twice for it, and why; how long it takes beside the least that it could take; and what each chunk and each
 lookup costs the coordinator's own logic, in real time of one processor. Encoding, decoding and writing cost more, and
 are measured by benchmarks/distributed.py; here they are `--coordinator`, the lookups a second that one of them can
@@ -8,7 +8,6 @@ take in, with a little for each report and each chunk.
 """
 
 import itertools
-import random
 import re
 import time
 from collections import Counter
@@ -17,16 +16,16 @@ from typing import Any, TypeVar
 
 import click
 
-from benchmarks.fleet import Clock, Fleet, Redis, Worker, Workers
+from benchmarks.fleet import Redis, Workers
 from benchmarks.measure import verdict
-from resolver.distributed.coordinator import MOST_OPEN, Coordinator
-from resolver.distributed.link import ENTRIES, LOOK
+from benchmarks.misfortunes import NEVER, Chance, Clock, Fleet
+from resolver.distributed.connection import ENTRIES, SNAPSHOT_INTERVAL
+from resolver.distributed.coordinator import MAX_OPEN, Coordinator
 from resolver.distributed.outstanding import Order
-from resolver.distributed.payload import Report
+from resolver.distributed.payload import ChunkReport
 from resolver.model import Query, Result, Status
 from resolver.policy import Policy
 
-NEVER = float("inf")
 A_REPORT, A_CHUNK = 0.00005, 0.003  # seconds of the coordinator's time, beside what its lookups take
 STUCK = 1000.0  # simulated seconds without a result, after which nothing will come any more
 TWICE = 0.05  # the share of lookups that may be made again, beside what a Redis lost: at most all that is out
@@ -39,7 +38,7 @@ _Given = TypeVar("_Given")
 class Run:
     """The loop around a Coordinator (resolver/distributed/engine.py), and what it counts."""
 
-    def __init__(self, clock: Clock, redis: Redis, names: int, pace: float) -> None:
+    def __init__(self, clock: Clock, redis: Redis, names: int, pace: float, policy: Policy) -> None:
         self.over = False
         self.why: Counter[str] = Counter()  # chunks that were sent again
         self.spent: Counter[str] = Counter()  # seconds of the processor, by what was asked of the coordinator
@@ -49,11 +48,10 @@ class Run:
         self.surplus = self.chunks = self.sent = self.reports = self.handed = self.found = 0
         self.most = self.furthest = 0.0
         self.last = 0.0  # when the latest result came
-        policy = Policy()
-        self._mind = Coordinator(policy, "redis", "wire")
+        self.coordinator = Coordinator(policy, "redis", "wire")
         self._clock, self._redis, self._pace = clock, redis, pace
         self._queries: Iterator[Query] = (
-            Query(index, name, f"{name}.", "A") for index, name in ((each, f"h{each}.example") for each in range(names))
+            Query(index, f"line {index}", f"h{index}.example", "A") for index in range(names)
         )
         self._busy = False
         redis.on_report = self._wake
@@ -70,7 +68,7 @@ class Run:
         self.furthest = max(self.furthest, self._redis.behind())
         before = self.found, self.reports, self.sent
         for _ in range(min(len(stream), 4 * ENTRIES)):
-            self._hear(stream.popleft().report())
+            self._on_report(stream.popleft().report())
         self._hand_out()
         cost = (self.found - before[0]) / self._pace
         cost += A_REPORT * (self.reports - before[1]) + A_CHUNK * (self.sent - before[2])
@@ -81,36 +79,46 @@ class Run:
         if self._redis.stream:
             self._wake()
 
-    def _hear(self, report: Report) -> None:
+    def _on_report(self, report: ChunkReport) -> None:
         self.reports += 1
-        self._take(self._timed("hear", self._mind.hear, report, self._clock.now))
+        self._take(self._timed("on_report", self.coordinator.on_report, report, self._clock.now))
 
     def _look(self) -> None:
         redis = self._redis
         if redis.up:
             self._take(
-                self._timed("look", self._mind.look, redis.roll(), len(redis.queue), self._clock.now, redis.behind())
+                self._timed(
+                    "on_snapshot",
+                    self.coordinator.on_snapshot,
+                    redis.roll(),
+                    len(redis.queue),
+                    self._clock.now,
+                    redis.behind(),
+                )
             )
             self._hand_out()
-        self._clock.after(LOOK, self._look)
+        self._clock.after(SNAPSHOT_INTERVAL, self._look)
 
     def _hand_out(self) -> None:
-        mind, now = self._mind, self._clock.now
-        while room := self._timed("room", mind.room):
+        coordinator, now = self.coordinator, self._clock.now
+        while room := self._timed("room", coordinator.room):
             queries = list(itertools.islice(self._queries, room))
             if not queries:
-                mind.exhausted = True
+                coordinator.exhausted = True
                 break
             self.chunks += 1
             self.handed += len(queries)
-            self._send(self._timed("launch", mind.launch, queries, now))
-        for order in self._timed("again", mind.again, now):
+            self._send(self._launch(queries))
+        for order in self._timed("resends", coordinator.resends, now):
             self._send(order)
-        for sentence in mind.recovered:
+        for sentence in coordinator.recovered:
             self.why[re.sub(r"^chunk \d+ |[;(].*", "", sentence).strip()] += 1
-        mind.recovered.clear()
+        coordinator.recovered.clear()
         self.most = max(self.most, self.handed - self.found)
-        self.over = mind.exhausted and mind.idle
+        self.over = coordinator.exhausted and coordinator.idle
+
+    def _launch(self, queries: list[Query]) -> Order:
+        return self._timed("launch", self.coordinator.launch, queries, self._clock.now)
 
     def _send(self, order: Order) -> None:
         self.sent += 1
@@ -154,10 +162,9 @@ class Outages:
         self._clock.after(self._every, self._fall)
 
 
-def report(run: Run, redis: Redis, workers: Workers, outages: Outages, fleet: Fleet, names: int, pace: float) -> float:
-    """Print what was seen; returns the least seconds that it could have taken."""
-    speed = min(workers.speed, pace)
-    least = names / speed
+def report(run: Run, redis: Redis, workers: Workers, outages: Outages, names: int, speed: float, pace: float) -> float:
+    """Print what was seen; return the least seconds that it could have taken, with workers of this speed in all."""
+    least = names / min(speed, pace)
     limit = "the workers are" if speed < pace else "the coordinator is"
     click.echo(f"time               {run.last:,.1f} s; {least:,.1f} s is the least, {limit} the limit")
     click.echo(
@@ -169,7 +176,9 @@ def report(run: Run, redis: Redis, workers: Workers, outages: Outages, fleet: Fl
     click.echo(f"chunks             {run.chunks:,} of {names / run.chunks:,.0f} lookups, {again:,} sent again")
     for why, count in run.why.most_common():
         click.echo(f"                   {count:9,} {why}")
-    click.echo(f"lookups            {Worker.looked_up:,} made, {Worker.looked_up / names - 1:.2%} more than asked for")
+    click.echo(
+        f"lookups            {workers.looked_up:,} made, {workers.looked_up / names - 1:.2%} more than asked for"
+    )
     click.echo(f"most outstanding   {run.most:,.0f} lookups; the coordinator at most {run.furthest:.1f} s behind")
     spent = sum(run.spent.values())
     cost = names / pace + A_REPORT * run.reports + A_CHUNK * run.sent
@@ -222,22 +231,28 @@ def main(
     patience = sum(policy.wait(attempt) for attempt in range(1, policy.tries + 1))
     if calm:
         lives, every, slow, lost, silent = NEVER, NEVER, 0.0, 0.0, 0.0
-    fleet = Fleet(workers, slots, rate, lives, 30.0, 4 * lives, slow, lost, lost, silent, patience, seed)
-    clock, chance = Clock(), random.Random(seed)
-    redis = Redis(clock, fleet, chance)
+    misfortunes = Fleet(lives, 30.0, 4 * lives, lost, lost, silent=silent, patience=patience)
+    clock = Clock()
+    chance = Chance(clock, misfortunes, seed)
+    redis = Redis(clock, misfortunes, chance)
     away = Outages(clock, redis, every, outage)
-    crew = Workers(clock, redis, fleet, chance)
-    run = Run(clock, redis, names, pace)
+    fleet = Workers(clock, redis, misfortunes, chance)
+    speed = 0.0
+    for number in range(workers):
+        its = rate * chance.random.lognormvariate(0.0, 0.3) / (100 if number < slow * workers else 1)
+        speed += its
+        fleet.come(its, slots)
+    run = Run(clock, redis, names, pace, policy)
     while not run.over and clock.now - run.last < STUCK:
         clock.step()
-    least = report(run, redis, crew, away, fleet, names, pace)
+    least = report(run, redis, fleet, away, names, speed, pace)
     missing = run.seen.count(0)
     failures = []
     if missing or run.surplus:
         failures.append(f"{missing:,} lookups without a result, {run.surplus:,} results too many")
     if not run.over:
         failures.append(f"nothing came for {STUCK:,.0f} s")
-    again, allowed = Worker.looked_up - names, TWICE * names + away.losses * MOST_OPEN
+    again, allowed = fleet.looked_up - names, TWICE * names + away.losses * MAX_OPEN
     if again > allowed:
         failures.append(f"{again:,} lookups were made again, at most {allowed:,.0f} is asked")
     if run.last > LATE * least + SECONDS:

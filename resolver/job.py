@@ -18,6 +18,7 @@ from resolver.output.formats import open_writer
 from resolver.output.kept import Other
 from resolver.output.progress import ProgressLine
 from resolver.output.summary import Summary, print_summary, summary_json
+from resolver.seam import Remote
 from resolver.wire.oneway import SendCounts, SendOnly
 
 if TYPE_CHECKING:
@@ -225,7 +226,11 @@ def _display(plan: Plan, *, shown: bool, awaited: bool) -> Iterator[ProgressLine
             display.clear()
         say(record.getMessage())
 
-    display = ProgressLine(position, sys.stderr, getattr(plan.engine, "standing", "")) if shown else None
+    display = (
+        ProgressLine(position, sys.stderr, plan.engine.worker_count if isinstance(plan.engine, Remote) else "")
+        if shown
+        else None
+    )
     log = logging.getLogger("resolver")
     handler = logging.Handler(logging.WARNING)
     handler.emit = emit  # type: ignore[method-assign]  # a class for this one function would say no more

@@ -133,8 +133,8 @@ class Remote(Protocol):
     """An engine whose work is done by workers elsewhere, whom it meets at a broker."""
 
     @property
-    def standing(self) -> object:
-        """A text, as `str` gives it, that says which workers are there."""
+    def worker_count(self) -> object:
+        """How many workers there are; as text, a few words for a display."""
 
     def at(self, url: str | None) -> Engine:
         """Return the engine for one run, at the broker of this address. Raises ValueError, LookupError or OSError."""

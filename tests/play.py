@@ -6,7 +6,7 @@ from typing import Any
 from resolver import Policy, Query, Result, Status
 from resolver.distributed.coordinator import GRACE, Coordinator
 from resolver.distributed.outstanding import Order
-from resolver.distributed.payload import Report
+from resolver.distributed.payload import ChunkReport
 
 POLICY = Policy(tries=1, query_timeout=1.0)
 
@@ -23,8 +23,8 @@ def found(query: Query, **other: Any) -> Result:
 class Play:
     """A coordinator with workers, at a time of its own."""
 
-    def __init__(self, policy: Policy | None = None, /, **workers: int) -> None:
-        self.mind = Coordinator(policy or POLICY, "redis", "wire")
+    def __init__(self, policy: Policy | None = None, oneway: bool = False, /, **workers: int) -> None:
+        self.coordinator = Coordinator(policy or POLICY, "redis", "wire", oneway=oneway)
         self.workers = workers
         self.queued = 0
         self.behind = 0.0
@@ -32,7 +32,7 @@ class Play:
         self.now = 100.0
         self.next = 0
         self.came: list[Result] = []
-        self.look()
+        self.wait()
 
     def queries(self, number: int) -> list[Query]:
         """The next so many."""
@@ -41,46 +41,46 @@ class Play:
 
     def launch(self, number: int | None = None) -> Order:
         """Send a chunk of so many lookups, or as many as there is room for."""
-        return self.mind.launch(self.queries(self.mind.room() if number is None else number), self.now)
+        return self.coordinator.launch(self.queries(self.coordinator.room() if number is None else number), self.now)
 
     def fill(self, number: int | None = None) -> list[Order]:
         """Send while there is room, chunks of so many lookups."""
         orders = []
-        while self.mind.room():
+        while self.coordinator.room():
             orders.append(self.launch(number))
         return orders
 
-    def look(self, seconds: float = 0.0) -> list[Result]:
+    def wait(self, seconds: float = 0.0) -> list[Result]:
         """So much later, and each second until then, see who is there."""
         given_up: list[Result] = []
         end = self.now + seconds
         while True:
             self.now = min(end, self.now + 1.0)
-            given_up += self.mind.look(self.workers, self.queued, self.now, self.behind, self.held)
+            given_up += self.coordinator.on_snapshot(self.workers, self.queued, self.now, self.behind, self.held)
             if self.now >= end:
                 break
         self.came += given_up
         return given_up
 
-    def hear(self, order: Order, results: Iterable[Result] = (), worker: str = "a", **more: Any) -> list[Result]:
+    def on_report(self, order: Order, results: Iterable[Result] = (), worker: str = "a", **more: Any) -> list[Result]:
         """A worker reports of this order."""
-        report = Report(order.number, order.copy, worker, list(results), **more)
-        counted = self.mind.hear(report, self.now)
+        report = ChunkReport(order.number, order.copy, worker, list(results), **more)
+        counted = self.coordinator.on_report(report, self.now)
         self.came += counted
         return counted
 
     def done(self, order: Order, worker: str = "a") -> list[Result]:
         """A worker has found all of it."""
-        return self.hear(order, map(found, order.queries), worker, over="done")
+        return self.on_report(order, map(found, order.queries), worker, over="done")
 
-    def again(self) -> list[Order]:
+    def resends(self) -> list[Order]:
         """What is to be sent another time."""
-        return self.mind.again(self.now)
+        return self.coordinator.resends(self.now)
 
     def die(self, *workers: str) -> list[Result]:
         """These are gone, and it shows."""
         self.workers = {name: slots for name, slots in self.workers.items() if name not in workers}
-        return self.look(GRACE + 0.1)
+        return self.wait(GRACE + 0.1)
 
 
 def indexes(order: Order) -> list[int]:

@@ -146,7 +146,7 @@ def test_nobody_is_there(
     server: Server, lab: Lab, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That no worker is there is said at once, and again; the run goes on when one comes."""
-    monkeypatch.setattr(engine, "ALONE", 1.5)
+    monkeypatch.setattr(engine, "NO_WORKER_INTERVAL", 1.5)
     sentence = (
         f"no worker is at redis://127.0.0.1:{server.port}/0; on any machine that reaches it, start one: resolve worker "
         "--redis URL"

@@ -26,7 +26,7 @@ from cluster import free_port, present
 from command import COMMAND, environment, line, start, wait_for
 
 from resolver.commands import cli
-from resolver.distributed import broker, coordinator, engine, envelope, payload, teams, worker
+from resolver.distributed import active_chunk, broker, coordinator, engine, envelope, payload, worker
 from resolver.distributed.embedded import SETTING, find_server
 from resolver.engines import ENGINES, carries
 from resolver.lab import Lab
@@ -210,17 +210,17 @@ def test_options_of_a_worker() -> None:
     "claim",
     [
         f"of {coordinator.FIRST} lookups at first",
-        f"about {coordinator.TARGET:.0f} seconds, {payload.MOST:,} at most",
-        f"for each slot {coordinator.WINDOW} chunks that are not asked to their end, {coordinator.BRISK} where",
-        f"they take less than {({1.0: 'a second'})[coordinator.BRIEF]}, and {coordinator.MOST_OUT} with those that",
-        f"{coordinator.A_SLOT:,} lookups for each slot, or as many as have come back",
-        f"as many as have come back, up to {coordinator.MOST_A_SLOT:,}",
-        f"takes {teams.SEATS} chunks for each slot",
+        f"about {coordinator.TARGET:.0f} seconds, {payload.MAX_QUERIES:,} at most",
+        f"for each slot {coordinator.WINDOW} chunks that are not asked to their end, {coordinator.SHORT_WINDOW} where",
+        f"they take less than {({1.0: 'a second'})[coordinator.SHORT_CHUNK]}, and {coordinator.MAX_OUT} with those",
+        f"{coordinator.LOOKUPS_PER_SLOT:,} lookups for each slot, or as many as have come back",
+        f"as many as have come back, up to {coordinator.MAX_LOOKUPS_PER_SLOT:,}",
+        f"takes {active_chunk.ASKED_PER_SLOT} chunks for each slot",
         f"not been heard of for {broker.DEAD:.0f} seconds",
         f"of {broker.LEASE:.0f} seconds, which its coordinator renews",
         f"has {worker.LEAVE:.0f} seconds to be finished",
-        f"again every {engine.ALONE:.0f} seconds",
-        f"or after {engine.READY:.0f} seconds",
+        f"again every {engine.NO_WORKER_INTERVAL:.0f} seconds",
+        f"or after {engine.START_WAIT:.0f} seconds",
         f"into the queue after {broker.VISIBILITY / 60:.0f} minutes",
         f"that `{SETTING}` names",
     ],

@@ -35,13 +35,13 @@ LATE = 0.5  # seconds that a run may last beyond its --timeout
 BRITTLE = """
 import os, signal
 from resolver.distributed import task
-begin = task.Reports.begin
+begin = task.Reporter.begin
 def begin_and_die(self):
     begun = begin(self)
     if any(asked.name.startswith("poison.") for asked in self._chunk.queries):
         os.kill(os.getpid(), signal.SIGKILL)
     return begun
-task.Reports.begin = begin_and_die
+task.Reporter.begin = begin_and_die
 from resolver.__main__ import main
 main()
 """

@@ -15,11 +15,18 @@ from hypothesis import strategies as st
 
 from resolver import Policy, Record, Result, Status
 from resolver.distributed import payload
+from resolver.distributed.active_chunk import ActiveChunk
+from resolver.distributed.authorities import MAX_FILES, AuthorityFiles
 from resolver.distributed.broker import Broker
 from resolver.distributed.envelope import TASK, check, wrap
-from resolver.distributed.payload import Asked, Chunk, Rawly, Refused, Report, decode_chunk, decode_report
-from resolver.distributed.task import Tasks
-from resolver.distributed.teams import Lot
+from resolver.distributed.payload import (
+    Chunk,
+    ChunkQuery,
+    ChunkReport,
+    Refused,
+    decode_chunk,
+    decode_report,
+)
 from resolver.dns import message as codec
 from resolver.nameserver import Nameserver
 from resolver.processes.protocol import PackedResults, Unfinished, joined
@@ -50,10 +57,10 @@ CHUNKS = st.builds(
     policy=POLICIES,
     authority=st.none() | st.text(max_size=50),
     alone=st.booleans(),
-    one_way=st.booleans(),
+    oneway=st.booleans(),
     parties=st.integers(1, 1 << 31),
     queries=st.lists(
-        st.builds(Asked, COUNTS, NAMES.filter(bool), st.sampled_from(["A", "MX", "TYPE65280"])), min_size=1
+        st.builds(ChunkQuery, COUNTS, NAMES.filter(bool), st.sampled_from(["A", "MX", "TYPE65280"])), min_size=1
     ),
 )
 RESULTS = st.builds(
@@ -73,7 +80,7 @@ RESULTS = st.builds(
     error=st.none() | st.text(),
 )
 REPORTS = st.builds(
-    Report,
+    ChunkReport,
     chunk=COUNTS,
     copy=COUNTS,
     worker=st.text(max_size=20),
@@ -95,9 +102,9 @@ EXAMPLE = Chunk(
     policy=Policy(nameservers=("192.0.2.1",)),
     authority=None,
     alone=False,
-    one_way=False,
+    oneway=False,
     parties=1,
-    queries=[Asked(5, "www.example", "A")],
+    queries=[ChunkQuery(5, "www.example", "A")],
 )
 
 
@@ -132,43 +139,33 @@ def test_a_nameserver_that_there_cannot_be(made: Nameserver) -> None:
 
 def test_the_certificates_of_a_run_that_lives_stay() -> None:
     """However many other runs bring theirs, the file stays until its run has ended; then it makes room."""
-    alive = {"0" * 32}
-
-    class Living:
-        def runs(self) -> set[str]:
-            return alive
-
-    tasks: Any = Tasks("a", Living(), None)  # type: ignore[arg-type]  # as much of the teams as is asked
-    chunks = [
-        msgspec.structs.replace(EXAMPLE, run=f"{number:032x}", authority=f"certificates {number}")
-        for number in range(40)
-    ]
-    first = tasks._certificates(chunks[0])
-    others = [tasks._certificates(chunk) for chunk in chunks[1:]]
+    files, alive = AuthorityFiles(), {"run 0"}
+    first, *others = [files.path(f"certificates {number}", f"run {number}", alive) for number in range(40)]
     assert "certificates 0" == Path(first).read_text()
-    assert first == tasks._certificates(chunks[0])
-    assert 16 >= sum(Path(path).exists() for path in [first, *others])
-    alive.clear()
-    tasks._certificates(msgspec.structs.replace(chunks[0], run="f" * 32, authority="another"))
+    assert first == files.path("certificates 0", "run 0", alive)
+    assert MAX_FILES >= sum(Path(path).exists() for path in [first, *others])
+    files.path("others", "run 40", set())
     assert not Path(first).exists()
-    tasks.close()
+    files.close()
     assert not any(Path(path).exists() for path in others)
 
 
 def test_an_index_that_is_twice_in_a_chunk() -> None:
     """It is asked once, and waited for once: the worker would not be done with the chunk, nor take the next in time."""
-    twice = msgspec.structs.replace(EXAMPLE, queries=[Asked(5, "www.example", "A"), Asked(5, "other.example", "A")])
-    lot = Lot(decode_chunk(payload.encode_chunk(twice))[1])
+    twice = msgspec.structs.replace(
+        EXAMPLE, queries=[ChunkQuery(5, "www.example", "A"), ChunkQuery(5, "other.example", "A")]
+    )
+    lot = ActiveChunk(decode_chunk(payload.encode_chunk(twice))[1])
     assert 1 == lot.waiting == len(lot.open)
 
 
 @given(REPORTS)
 @settings(max_examples=30, deadline=None)
-def test_a_report_there_and_back(report: Report) -> None:
+def test_a_report_there_and_back(report: ChunkReport) -> None:
     """What the worker encodes, with its results as octets that were made before, is what the coordinator gets."""
     fields = {name: getattr(report, name) for name in report.__struct_fields__}
     parts = [PackedResults.of(report.results[at : at + 20]) for at in range(0, len(report.results), 20)]
-    raw = Rawly(**{**fields, "results": joined(parts)})
+    raw = ChunkReport(**{**fields, "results": joined(parts)})
     assert report == decode_report(payload.encode_report(raw))
 
 
@@ -232,7 +229,7 @@ def test_a_policy_with_any_other_value(field: str, value: object) -> None:
 def test_a_spoiled_report(data: st.DataObject) -> None:
     """It is read or refused; no other exception is raised."""
     octets = data.draw(REPORTS.map(payload.encode_report).flatmap(spoiled) | st.binary(max_size=50))
-    assert becomes(decode_report, octets) in ("Report", "refused")
+    assert becomes(decode_report, octets) in ("ChunkReport", "refused")
 
 
 @given(JSON | st.dictionaries(st.sampled_from(["body", "content-type", "headers", "properties"]), JSON))
@@ -273,7 +270,7 @@ def test_what_is_packed_and_no_chunk(text: str) -> None:
         decode_chunk(payload.pack(text.encode(errors="surrogatepass")))
 
 
-@pytest.mark.parametrize("size", [payload.OCTETS + 1, 1 << 30])
+@pytest.mark.parametrize("size", [payload.MAX_OCTETS + 1, 1 << 30])
 def test_a_little_that_becomes_much(size: int) -> None:
     """What is more than a chunk may have is not unpacked to its end: it takes no more memory than that."""
     inflate = zlib.compressobj(1)
@@ -285,7 +282,7 @@ def test_a_little_that_becomes_much(size: int) -> None:
     try:
         with pytest.raises(Refused, match="has more than 8,388,608 octets"):
             decode_chunk(base64.b64encode(packed).decode())
-        assert tracemalloc.get_traced_memory()[1] < 4 * payload.OCTETS
+        assert tracemalloc.get_traced_memory()[1] < 4 * payload.MAX_OCTETS
     finally:
         tracemalloc.stop()
 

@@ -56,7 +56,7 @@ def reload(client: Any, _: Server) -> None:
     threading.Thread(target=work, daemon=True).start()
 
 
-REFUSALS = [
+MAX_REFUSALS = [
     Refusal(
         "READONLY|instance state changed",  # the second is told to clients that wait
         lambda client, _: client.replicaof("127.0.0.1", 1),
@@ -83,7 +83,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield running
 
 
-@pytest.mark.parametrize("refusal", REFUSALS, ids=["failover", "no-replicas", "no-memory", "no-disk", "loading"])
+@pytest.mark.parametrize("refusal", MAX_REFUSALS, ids=["failover", "no-replicas", "no-memory", "no-disk", "loading"])
 def test_it_refuses_for_a_while(
     server: Server, lab: Lab, tmp_path: Path, caplog: pytest.LogCaptureFixture, refusal: Refusal
 ) -> None:

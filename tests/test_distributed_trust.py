@@ -66,9 +66,9 @@ def chunk(**changes: Any) -> dict[str, Any]:
         policy=Policy(nameservers=("127.0.0.1:9",)),
         authority=None,
         alone=False,
-        one_way=False,
+        oneway=False,
         parties=1,
-        queries=[payload.Asked(0, "www.example", "A")],
+        queries=[payload.ChunkQuery(0, "www.example", "A")],
     )
     return {**json.loads(msgspec.json.encode(good)), **changes}
 
@@ -154,16 +154,16 @@ GARBAGE: dict[str, tuple[object, str]] = {
     "an argument of no chunk": (task("x"), "it is no chunk ("),
     "packed, and no chunk": (task(packed("x")), "it is no chunk (Expected `object`, got `str`"),
     "a nested argument": (task(payload.pack(NESTED.encode())), "it is no chunk"),
-    "much in little": (task(payload.pack(bytes(payload.OCTETS + 1))), "has more than 8,388,608 octets"),
-    "huge": (task("x" * (payload.OCTETS + 1)), "characters; a chunk has 8,388,608 at most"),
-    "huge in vain": (task(body="A" * 2 * payload.OCTETS + "AAAA"), "characters; a chunk has 8,388,608 at most"),
+    "much in little": (task(payload.pack(bytes(payload.MAX_OCTETS + 1))), "has more than 8,388,608 octets"),
+    "huge": (task("x" * (payload.MAX_OCTETS + 1)), "characters; a chunk has 8,388,608 at most"),
+    "huge in vain": (task(body="A" * 2 * payload.MAX_OCTETS + "AAAA"), "characters; a chunk has 8,388,608 at most"),
     "another version": (told(version="0.0.0"), "of version 0.0.0, and this is"),
     "a bad run": (told(run="../../etc"), "it is no chunk"),
     "a bad name": (asking("a" * 64 + ".example", "A"), "it holds what cannot be asked"),
     "a bad type": (asking("www.example", "NONE SUCH"), "it holds what cannot be asked"),
     "a file": (told(policy={**chunk()["policy"], "tls_ca": "/etc/passwd"}), "it names a file"),
     "unknown fields": (told(command="true"), "it is no chunk (Object contains unknown field `command`)"),
-    "too much": (told(queries=[[n, "www.example", "A"] for n in range(payload.MOST + 1)]), "length <= 5000"),
+    "too much": (told(queries=[[n, "www.example", "A"] for n in range(payload.MAX_QUERIES + 1)]), "length <= 5000"),
     "no nameserver": (told(policy={**chunk()["policy"], "tries": 0}), "it is no chunk"),
 }
 
@@ -231,7 +231,7 @@ def test_what_is_no_report_in_the_stream(place: Place, lab: Lab, caplog: pytest.
         made({"chunk": "0"}),
         made({"chunk": 0, "copy": 0, "worker": "liar", "command": "true"}),
         made({"chunk": 0, "copy": 0, "worker": "liar", "results": [{**result, "status": "GREAT"}]}),
-        b"x" * (payload.OCTETS + 1),
+        b"x" * (payload.MAX_OCTETS + 1),
     ]
 
     def lie() -> None:

@@ -11,14 +11,15 @@ Keys, all below `resolve:` (ID is a run's, NAME a worker's):
     resolve:worker:NAME         a worker's beat: version, slots, host, what it has in hand (JSON)
     resolve:worker:NAME:told    a sentence from a coordinator, for its log
 
-The one thing to know before changing anything here: an address may hold a password. `Broker.shown` is what may be
-printed, and what errors say is made from that.
+An address may hold a password: print `Broker.shown` only, and make the text of errors from that.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import ssl
+import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -28,10 +29,10 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from resolver.distributed.envelope import QUEUE
-from resolver.distributed.outage import Connection, TlsConnection, told
+from resolver.distributed.outage import RedisConnection, RedisTlsConnection, told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from celery import Celery
 
@@ -41,7 +42,7 @@ ON, TIMED, OVER = "on", "timed", "over"
 LEASE = 15.0  # seconds that a run lives without its coordinator: the longest outage of the Redis that disturbs nobody
 BEAT = 1.0  # seconds between two beats of a worker
 DEAD = 5.0  # seconds after its last beat that it counts as gone
-PATIENCE = 15.0  # seconds that an answer may take, beyond what was asked to block
+ANSWER_TIMEOUT = 15.0  # seconds that an answer may take, beyond what was asked to block
 # The coordinator sends again what is lost, much sooner. This is for what outlives it.
 VISIBILITY = 600.0  # seconds until Celery puts back what a dead worker had taken
 
@@ -53,7 +54,7 @@ _TLS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"}
 
 
 class Broker(NamedTuple):
-    """A Redis, by its address. `shown`: the address without what is secret; `tls`: how its certificate is checked."""
+    """A Redis, by its address. `shown`: the address without secrets; `tls`: how its certificate is checked."""
 
     url: str
     shown: str
@@ -73,7 +74,8 @@ class Broker(NamedTuple):
         path = parts.path.strip("/")
         if (path and not re.fullmatch("[0-9]+", path)) or parts.fragment:
             raise ValueError(f"what follows the host is not the number of a database; a Redis address is {_FORMS}")
-        settings = {name: unquote(value) for name, _, value in _pairs(parts.query)}
+        pairs = (each.partition("=") for each in parts.query.split("&") if each)
+        settings = {name: unquote(value) for name, _, value in pairs}
         if settings.keys() - _TLS:
             raise ValueError(f"what follows the ? is none of {', '.join(sorted(_TLS))}; a Redis address is {_FORMS}")
         if settings and parts.scheme == "redis":
@@ -85,11 +87,11 @@ class Broker(NamedTuple):
         return cls(bare, shown, _verified(settings) if parts.scheme == "rediss" else None)
 
     def client(self, *, retries: int = 0) -> redis.Redis:
-        """A client of redis-py; `retries`: how often it tries again, a second apart at most, before it raises."""
+        """Return a client of redis-py that tries `retries` times again, a second apart at most, before it raises."""
         return redis.Redis.from_url(
             self.url,
-            connection_class=Connection if self.tls is None else TlsConnection,
-            socket_timeout=PATIENCE,
+            connection_class=RedisConnection if self.tls is None else RedisTlsConnection,
+            socket_timeout=ANSWER_TIMEOUT,
             socket_connect_timeout=5.0,
             retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
             health_check_interval=0,
@@ -97,18 +99,32 @@ class Broker(NamedTuple):
         )
 
     def reach(self) -> None:
-        """Raises ConnectionError, with a sentence, where it cannot be reached or does not let us in."""
+        """Raise ConnectionError, with a sentence, where it cannot be reached or does not let us in."""
         try:
             with self.client() as client:
                 client.ping()
         except (RedisError, OSError) as error:
             raise ConnectionError(f"{self.shown} cannot be used: {told(error)}") from None
 
-    def app(self, name: str = "resolve") -> Celery:
-        """Celery, set up for this broker. It is nobody's current app."""
+    def execute_soon(self, action: Callable[[Any], object], *, seconds: float) -> bool:
+        """Call `action` with a client, on a thread; return whether that is done within `seconds`."""
+        done = threading.Event()
+
+        def work() -> None:
+            with contextlib.suppress(RedisError, OSError), self.client() as client:
+                action(client)
+                done.set()
+
+        thread = threading.Thread(target=work, name="resolve-redis-end", daemon=True)
+        thread.start()
+        thread.join(seconds)
+        return done.is_set()
+
+    def app(self) -> Celery:
+        """Return Celery, set up for this broker; it is not made the current app."""
         from celery import Celery
 
-        app = Celery(name, broker=self.url, set_as_current=False)
+        app = Celery("resolve", broker=self.url, set_as_current=False)
         app.conf.update(
             broker_transport="resolver.distributed.transport:Transport",
             # Data only, in both directions; no pickle, which would run what it is told.
@@ -137,7 +153,7 @@ class Broker(NamedTuple):
                 "unacked_restore_interval": 5,
                 "unacked_restore_throttle": 1,
                 "unacked_mutex_expire": 10,
-                "socket_timeout": PATIENCE,
+                "socket_timeout": ANSWER_TIMEOUT,
                 "socket_connect_timeout": 5.0,
             },
             enable_utc=True,
@@ -158,16 +174,12 @@ class Keys(NamedTuple):
 
 
 def worker_key(name: str) -> str:
-    """Where a worker beats."""
+    """Return the key of a worker's beat."""
     return f"{PREFIX}worker:{name}"
 
 
-def _pairs(query: str) -> Iterator[tuple[str, str, str]]:
-    return (each.partition("=") for each in query.split("&") if each)
-
-
 def _verified(settings: dict[str, str]) -> dict[str, Any]:
-    """How the certificate of a rediss:// address is checked: always, but where the address says none."""
+    """Return how the certificate of a rediss:// address is checked: always, unless the address says `none`."""
     kinds = {"required": ssl.CERT_REQUIRED, "none": ssl.CERT_NONE}
     wanted = settings.pop("ssl_cert_reqs", "required").lower()
     if wanted not in kinds:

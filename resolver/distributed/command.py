@@ -53,15 +53,15 @@ def worker(
             raise ValueError(f"engine {engine} starts processes itself; valid for a worker: {local}")
         engines.find(engine, "wire")
         from resolver.distributed.broker import Broker
+        from resolver.distributed.limits import WorkerLimits
         from resolver.distributed.payload import VERSION
-        from resolver.distributed.teams import Bounds
         from resolver.distributed.worker import work
         from resolver.nameserver import parse_all
         from resolver.wire import check_certificates
 
         if tls_ca is not None:
             check_certificates(tls_ca)
-        bounds = Bounds(parse_all(nameservers), concurrency, rate, tls_ca)
+        limits = WorkerLimits(parse_all(nameservers), concurrency, rate, tls_ca)
         broker = Broker.parse(redis)
         broker.reach()
     os.environ.pop("RESOLVE_REDIS", None)  # not for children
@@ -74,18 +74,18 @@ def worker(
             "with Ctrl-C",
             err=True,
         )
-    ctx.exit(work(broker, engine, slots, bounds, line=line))
+    ctx.exit(work(broker, engine, slots, limits, line=line))
 
 
 def slots_here() -> int:
-    """One for each core to run on."""
+    """Return one for each core to run on."""
     from resolver.processes.engine import cores
 
     return cores()
 
 
 def _log(*, quiet: bool, line: bool) -> None:
-    """Our sentences, and what Celery finds worth a warning, on standard error."""
+    """Send our sentences and Celery's warnings to standard error."""
     import logging
 
     erase = "\r\x1b[2K" if line else ""

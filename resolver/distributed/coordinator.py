@@ -1,22 +1,23 @@
-"""What to send when, and what to believe: the coordinator of a run, without I/O and without a clock of its own.
+"""The rules of a run's coordinator: which chunk to send when, and which result to believe. No I/O, no clock of its own.
 
-It remembers each query until its result has come. `launch` cuts a chunk, `hear` takes what a worker reports, `look`
-is told once a second who is there and how long the queue is, and `again` gives what is to be sent another time.
+It remembers each query until its result has come. `launch` cuts a chunk, `on_report` takes a worker's report,
+`on_snapshot` is told once a second which workers are there and how long the queue is, and `resends` returns the chunks
+to be sent another time.
 
 A chunk is sent again when
   - the worker that began it is gone: its beats have ended;
-  - the worker that began it has it no more: what it said of its end was lost;
+  - the worker that began it has it no more: its last report was lost;
   - a worker gives it back, with whatever it did not finish;
-  - nobody began it, and it is not in the queue: Redis lost it, or what a dead worker had just taken;
+  - nobody began it, and it is not in the queue: Redis lost it, or a worker died that had just taken it;
   - the worker that has it is there but has long said nothing of it;
   - there is nothing else to send, workers are idle, and it takes much longer than others did.
-What is sent again is what has no result yet. All copies may answer; the first result for each index counts.
+Only lookups without a result are sent again. All copies may answer; the first result for each index counts.
 
-The one thing to know before changing anything here: a worker that dies may have died of a chunk. What three workers
-died with is given up as ERROR; so that nothing is condemned for its company, what two died with is cut in pieces, and
-these go out one at a time, or a few where there are many workers: those that meet in one that dies are tried again.
+A worker that dies may have died of a chunk. A chunk that three workers died with is given up as ERROR. Lest a lookup be
+given up for its company, a chunk that two died with is first cut in pieces, and these go out one at a time, or a few
+where there are many workers; pieces that were together in a worker that died are tried again.
 
-All times are seconds on one monotonic clock, of the caller.
+All times are seconds on one monotonic clock, the caller's.
 """
 
 from __future__ import annotations
@@ -26,81 +27,85 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from resolver.distributed.outstanding import Order, Outstanding
-from resolver.distributed.payload import MOST
+from resolver.distributed.payload import MAX_QUERIES
 from resolver.model import Query, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from resolver.distributed.payload import Report
+    from resolver.distributed.payload import ChunkReport
     from resolver.policy import Policy
 
-WINDOW = 3  # chunks that are out for each slot and not asked to their end: what it is at, and what it will go on with;
-BRISK, BRIEF = 6, 1.0  # and where one takes less than so many seconds, of which its way there is a good part
-MOST_OUT = 20  # and with those that only wait for their last replies
-A_SLOT = 15_000  # lookups that are out for each slot: a slow reader of results soon slows the reading of hosts;
-MOST_A_SLOT = 40_000  # where as many have come back: workers that are so fast must not wait for the next chunk
-MOST_OPEN = 1_000_000  # and in all: what the coordinator and the Redis ever have to hold
+WINDOW = 3  # chunks out for each slot that are not all asked yet: those in work, and some to go on with;
+SHORT_WINDOW, SHORT_CHUNK = 6, 1.0  # and where a chunk takes less than so many seconds, much of it on its way
+MAX_OUT = 20  # and with those that only wait for their last replies
+LOOKUPS_PER_SLOT = 15_000  # lookups out for each slot: a slow reader of results soon slows the reading of hosts;
+MAX_LOOKUPS_PER_SLOT = 40_000  # where as many have come back: fast workers must not wait for the next chunk
+MAX_OPEN = 1_000_000  # and in all: the coordinator and the Redis never hold more
 FIRST = 128  # lookups in the first chunks, so that a short list is shared
 TARGET = 4.0  # seconds that a chunk should take,
 CHUNKS = 50  # or, with very many slots, as long that about so many are sent in a second: each costs milliseconds
 GRACE = 3.0  # seconds in which a chunk that was sent is in the queue or begun, and a worker that began one is seen
-STALE = 6.0  # seconds: more than a beat lasts, so what a worker says of itself is later than what was heard before
-SILENCE = 60.0  # seconds without a word of a chunk, beyond what its queries may wait
-DEATHS = 3  # workers that may die with a chunk
-PIECES = 8  # what two workers died with is cut in so many
+STALE = 6.0  # seconds: more than a beat lasts, so a worker's beat is newer than the report heard before
+SILENCE = 60.0  # seconds without a report of a chunk, beyond the time that its queries may wait
+MAX_DEATHS = 3  # workers that may die with a chunk
+PIECES = 8  # of a chunk that two workers died with
 APART = 8  # workers for each piece that is out, so that two seldom meet
-REFUSALS = 3  # workers that may refuse a chunk, where there are as many
-SLOW = 3.0  # times what others took: at the end, a chunk is sent to idle workers too
-COPIES = 4  # workers that have one chunk in hand at most: more than two, since the second may be slow as well
+MAX_REFUSALS = 3  # workers that may refuse a chunk, where there are as many
+SLOW = 3.0  # times the usual: at the end, a chunk that takes so long is sent to idle workers too
+MAX_COPIES = 4  # workers that have one chunk in hand: more than two, since the second may be slow as well
 
 
 class Coordinator:
     """The chunks of one run.
 
-    exhausted: to be set when no more queries will come. ending: to be set when the run ends early: what comes back
-    then is not sent again. workers: slots by name, as of the last look; slots: of all of them. one_way: to be set
-    where no reply is awaited; the reports that count are in `went` then, for the caller to take out.
+    Attributes:
+        exhausted: To be set when no more queries will come.
+        ending: To be set when the run ends early: chunks that come back are not sent again.
+        workers: Slots by name, as of the last snapshot.
+        slots: The sum of these.
+        recovered: Sentences about what went wrong and was mended, for a log that empties the list.
+        oneway_reports: Reports that count in a one-way run, for the caller to take out.
     """
 
-    def __init__(self, policy: Policy, engine: str, backend: str) -> None:
+    def __init__(self, policy: Policy, engine: str, backend: str, *, oneway: bool = False) -> None:
         self.exhausted = False
         self.ending = False
-        self.one_way = False
-        self.went: list[Report] = []
         self.workers: Mapping[str, int] = {}
         self.slots = 0
-        self.recovered: list[str] = []  # what went wrong and was mended, in words, for a log
+        self.recovered: list[str] = []
+        self.oneway_reports: list[ChunkReport] = []
+        self._oneway = oneway
         self._limits = policy.concurrency, policy.rate
         self._wait = math.fsum(policy.wait(attempt) for attempt in range(1, policy.tries + 1))
         self._names = engine, backend
         self._out: dict[int, Outstanding] = {}
         self._next = 0
         self._handed = 0
-        self._parties: int | None = None
-        self._each: float | None = None  # seconds that a lookup adds to a chunk, of late
+        self._parties: int | None = None  # shares of the run's limits
+        self._per_lookup: float | None = None  # seconds that a lookup adds to a chunk, of late
         self._took: deque[float] = deque(maxlen=32)  # seconds that the latest chunks took
         self._youngest = (-1, 0.0)  # the latest of the chunks that were begun, and when
-        self._taken = 0  # of those that are out, how many are asked to their end
-        self._open = 0  # lookups of theirs without a result
-        self._looked = -math.inf  # when the last look was,
-        self._steady = -math.inf  # and since when there was one about every second
-        self._empty: deque[float] = deque()  # when the queue was empty, as far as reports of then are not all read,
-        self._emptied = -math.inf  # and when it last was, of which all are
+        self._taken = 0  # chunks out that are all asked
+        self._open = 0  # lookups out without a result
+        self._snapshot_at = -math.inf
+        self._steady_since = -math.inf  # since then there was a snapshot about every second
+        self._empty: deque[float] = deque()  # when the queue was empty; reports of then may be unread
+        self._emptied = -math.inf  # when it last was empty, of the times whose reports are all read
         self._again: deque[Order] = deque()
-        self._pieces: deque[tuple[list[Query], int]] = deque()  # what workers died with, and how many
+        self._pieces: deque[tuple[list[Query], int]] = deque()  # to be sent; with the deaths of each
         self._probes: set[int] = set()  # the pieces that are out
-        self._company: Counter[str] = Counter()  # how many of them each worker has in hand
-        self._one = False  # two met in a worker that died: one at a time, to the last
-        self._lost: list[Result] = []
+        self._probes_held: Counter[str] = Counter()  # by worker
+        self._one_probe = False  # two met in a worker that died: one at a time, until none is left
+        self._given_up: list[Result] = []
 
     @property
     def idle(self) -> bool:
-        """Nothing is out, and nothing is to be sent again."""
-        return not (self._out or self._pieces or self._lost)
+        """Whether nothing is out, and nothing is to be sent again."""
+        return not (self._out or self._pieces or self._given_up)
 
     def begun(self) -> Iterator[Query]:
-        """The queries that some worker has in hand."""
+        """Yield the queries that some worker has in hand."""
         for chunk in self._out.values():
             if chunk.holders:
                 yield from chunk.open.values()
@@ -108,7 +113,7 @@ class Coordinator:
     # --- Out.
 
     def room(self) -> int:
-        """How many lookups the next chunk may have; 0: none may be sent now."""
+        """Return how many lookups the next chunk may have; 0: none may be sent now."""
         concurrency, rate = self._limits
         if concurrency or rate:
             share = min(self.slots, concurrency or self.slots)
@@ -119,33 +124,33 @@ class Coordinator:
                 return 0  # nobody is there; or more than before: what is out ends first
         slots = max(1, self.slots)
         first = max(FIRST, 4 * (concurrency or 0) // (self._parties or 1))  # a share is for one chunk at a time
-        size = max(min(first, MOST), min(MOST, self._handed // slots, MOST_OPEN // (2 * slots)))
-        if self._each:
-            size = min(size, max(FIRST, int(max(TARGET, slots / CHUNKS) / self._each)))
+        size = max(min(first, MAX_QUERIES), min(MAX_QUERIES, self._handed // slots, MAX_OPEN // (2 * slots)))
+        if self._per_lookup:
+            size = min(size, max(FIRST, int(max(TARGET, slots / CHUNKS) / self._per_lookup)))
         if rate:
             size = min(size, max(1, int(TARGET * rate / (self._parties or 1))))
         done = (self._handed - self._open) // slots
-        most = min(MOST_OPEN, max(A_SLOT, min(done, MOST_A_SLOT)) * slots)
+        most = min(MAX_OPEN, max(LOOKUPS_PER_SLOT, min(done, MAX_LOOKUPS_PER_SLOT)) * slots)
         return size if self._open + size <= most and not self._full(size, slots) else 0
 
     def _full(self, size: int, slots: int) -> bool:
-        """Are enough chunks out, where the next one has this size?"""
+        """Return whether enough chunks are out, where the next one has this size."""
         out = len(self._out)
         if self._parties is not None:
             return out >= self._parties
-        window = BRISK if self._each is not None and self._each * size < BRIEF else WINDOW
-        return out - self._taken >= window * slots or out >= MOST_OUT * slots
+        window = SHORT_WINDOW if self._per_lookup is not None and self._per_lookup * size < SHORT_CHUNK else WINDOW
+        return out - self._taken >= window * slots or out >= MAX_OUT * slots
 
     def launch(self, queries: list[Query], now: float) -> Order:
-        """Make these a chunk; it counts as sent."""
+        """Make a chunk of these; it counts as sent."""
         self._handed += len(queries)
         self._open += len(queries)
         return self._order(self._new(queries, now))
 
-    def again(self, now: float) -> list[Order]:
-        """What is to be sent another time; it counts as sent."""
-        self._one = self._one and bool(self._pieces or self._probes)
-        most = 1 if self._one else max(1, len(self.workers) // APART)
+    def resends(self, now: float) -> list[Order]:
+        """Return the chunks to be sent another time; they count as sent."""
+        self._one_probe = self._one_probe and bool(self._pieces or self._probes)
+        most = 1 if self._one_probe else max(1, len(self.workers) // APART)
         while self._pieces and len(self._probes) < most:
             queries, deaths = self._pieces.popleft()
             chunk = self._new(queries, now, deaths)
@@ -156,12 +161,12 @@ class Coordinator:
 
     # --- In.
 
-    def hear(self, report: Report, now: float) -> list[Result]:
-        """What a worker says of a chunk; returns the results that count."""
+    def on_report(self, report: ChunkReport, now: float) -> list[Result]:
+        """Take a worker's report of a chunk; return the results that count."""
         chunk = self._out.get(report.chunk)
         if chunk is None:
             return []
-        self._begun(chunk, report, now)
+        self._on_begun(chunk, report, now)
         results = []
         engine, _ = self._names
         for result in report.results:
@@ -175,21 +180,21 @@ class Coordinator:
                 result.attempts = None  # somebody else asked too
             results.append(result)
         self._open -= len(results)
-        if self.one_way and 0 < report.sent + report.failed == len(chunk.open):
+        if self._oneway and 0 < report.sent + report.failed == len(chunk.open):
             self._open -= len(chunk.open)
             chunk.open.clear()
-            self.went.append(report)
+            self.oneway_reports.append(report)
         if not chunk.open:
-            self._done(chunk, now)
+            self._on_done(chunk, now)
         elif report.over is not None and report.over != "held":
-            self._back(chunk, report, now)
+            self._on_handed_back(chunk, report, now)
         return results
 
-    def returned(self, now: float) -> None:
-        """The Redis was away, or has lost what it held: what is not there may only not be there yet."""
-        self._steady = now
+    def on_redis_back(self, now: float) -> None:
+        """Record that the Redis was away, or has lost its data: workers and chunks may only not be seen yet."""
+        self._steady_since = now
 
-    def look(
+    def on_snapshot(
         self,
         workers: Mapping[str, int],
         queued: int,
@@ -197,63 +202,68 @@ class Coordinator:
         behind: float = 0.0,
         held: Mapping[str, Collection[int]] | None = None,
     ) -> list[Result]:
-        """Who is there (slots by name), and how many tasks are in the queue; returns the results of what is given up.
+        """Take a snapshot of workers and queue; return the results of chunks that are given up.
 
-        behind: the latest report that was heard is so many seconds older than this. held: the chunks that each worker
-        says it has in hand. To be called about once a second while the Redis can be asked, and not while it cannot:
-        after that, workers have a while to be seen again.
+        To be called about once a second while the Redis can be asked, and not while it cannot: after that, workers
+        have a while to be seen again.
+
+        Args:
+            workers: Slots by name.
+            queued: Tasks in the queue.
+            now: The time.
+            behind: Seconds by which the latest report that was heard is older than the snapshot.
+            held: Numbers of the chunks that each worker says it has in hand.
         """
         self.workers = workers
         self.slots = sum(workers.values())
-        if now - self._looked > GRACE:
-            self._steady = now
-        self._looked = now
-        # What happened later than this, and what was not seen since then, means nothing yet.
-        settled = now - behind - GRACE
-        stale = now - behind - STALE
-        silent = settled - SILENCE - 2 * self._wait
+        if now - self._snapshot_at > GRACE:
+            self._steady_since = now
+        self._snapshot_at = now
         if not queued:
             self._empty.append(now)
         while self._empty and self._empty[0] <= now - behind:
             self._emptied = self._empty.popleft()
-        here = workers.keys()
-        self._company = Counter(name for number in self._probes for name in self._out[number].holders)
-        for chunk in list(self._out.values()) if self._steady < settled else ():
-            holders, gone = chunk.holders, None
-            if not holders.keys() <= here:  # with a thousand workers there are 16,000 chunks to go through
-                gone = [name for name, heard in holders.items() if name not in here and heard < settled]
-            if gone:
-                for name in gone:
-                    del holders[name]
-                    chunk.deaths += 1
-                self._mourn(chunk, gone, now)
-            elif rid := [
-                name
-                for name, heard in holders.items()
-                if heard < stale and held and name in held and chunk.number not in held[name]
-            ]:
-                for name in rid:
-                    del holders[name]
-                self._afresh(chunk)
-                if not holders and chunk.sent is None:
-                    self._resend(chunk, now, f"was done, and the word of it was lost ({', '.join(rid)})")
-            elif chunk.sent is not None and chunk.sent < settled and self._vanished(chunk, settled):
-                self._resend(chunk, now, "was lost on its way")
-            elif chunk.sent is None and not holders:
-                self._resend(chunk, now, "was refused by a worker")
-            elif holders and max(holders.values()) < silent:
-                self._afresh(chunk)
-                self._resend(chunk, now, "was begun, and nothing more was heard")
-                holders.clear()
+        self._probes_held = Counter(name for number in self._probes for name in self._out[number].holders)
+        if self._steady_since < now - behind - GRACE:
+            for chunk in list(self._out.values()):
+                self._check(chunk, now, now - behind, held or {})
         if self.exhausted and not queued and behind < GRACE:
-            self._hurry(now)
-        lost, self._lost = self._lost, []
-        return lost
+            self._copy_late_chunks(now)
+        given_up, self._given_up = self._given_up, []
+        return given_up
 
     # --- One chunk.
 
+    def _check(self, chunk: Outstanding, now: float, read_to: float, held: Mapping[str, Collection[int]]) -> None:
+        """Send a chunk again that is lost, as far as the workers, the queue and the reports until `read_to` show."""
+        holders, settled = chunk.holders, read_to - GRACE  # the lack of an event since then means nothing yet
+        gone, rid = [], []
+        for name, heard in holders.items():
+            if name not in self.workers:
+                gone += [name] * (heard < settled)
+            elif name in held and heard < read_to - STALE and chunk.number not in held[name]:
+                rid.append(name)
+        for name in gone or rid:
+            del holders[name]
+        if gone:
+            chunk.deaths += len(gone)
+            self._on_deaths(chunk, gone, now)
+        elif rid:
+            chunk.forget_attempts()
+            if not holders and chunk.sent is None:
+                self._resend(chunk, now, f"was done, and the word of it was lost ({', '.join(rid)})")
+        elif chunk.sent is not None and chunk.sent < settled and self._lost_on_its_way(chunk, settled):
+            self._resend(chunk, now, "was lost on its way")
+        elif chunk.sent is None and not holders:
+            self._resend(chunk, now, "was refused by a worker")
+        elif holders and max(holders.values()) < settled - SILENCE - 2 * self._wait:
+            chunk.forget_attempts()
+            self._resend(chunk, now, "was begun, and nothing more was heard")
+            holders.clear()
+
     def _new(self, queries: list[Query], now: float, deaths: int = 0) -> Outstanding:
-        chunk = Outstanding(self._next, queries, self._parties, now, deaths)
+        open_ = {query.index: query for query in queries}
+        chunk = Outstanding(self._next, open_, len(open_), self._parties, now, deaths)
         self._out[chunk.number] = chunk
         self._next += 1
         return chunk
@@ -261,7 +271,7 @@ class Coordinator:
     def _order(self, chunk: Outstanding) -> Order:
         return Order(chunk.number, chunk.copies - 1, list(chunk.open.values()), chunk.parties)
 
-    def _begun(self, chunk: Outstanding, report: Report, now: float) -> None:
+    def _on_begun(self, chunk: Outstanding, report: ChunkReport, now: float) -> None:
         if report.copy == chunk.copies - 1:
             chunk.sent = None
         if chunk.began is None:
@@ -269,29 +279,29 @@ class Coordinator:
             if chunk.number > self._youngest[0]:
                 self._youngest = chunk.number, now
         if chunk.holders and report.worker not in chunk.holders:
-            self._afresh(chunk)  # from here on two ask
+            chunk.forget_attempts()  # from here on two ask
         chunk.holders[report.worker] = now
         if report.taken and not chunk.taken:
             chunk.taken = True
             self._taken += 1
 
-    def _out_no_more(self, chunk: Outstanding) -> None:
+    def _remove(self, chunk: Outstanding) -> None:
         del self._out[chunk.number]
         self._taken -= chunk.taken
         self._probes.discard(chunk.number)
 
-    def _done(self, chunk: Outstanding, now: float) -> None:
-        self._out_no_more(chunk)
-        # What was sent again tells nothing: of that, somebody had a part, or was slow.
+    def _on_done(self, chunk: Outstanding, now: float) -> None:
+        self._remove(chunk)
+        # A chunk that was sent again tells nothing: several workers had a part of it, or one was slow.
         if chunk.began is not None and chunk.copies == 1 and not chunk.deaths:
             took = now - chunk.began
             self._took.append(took)
             # A chunk waits at its end for those that are not answered at all: no smaller one would wait less.
             each = max(0.0, took - self._wait) / chunk.size or 1e-6
-            self._each = each if self._each is None else 0.7 * self._each + 0.3 * each
+            self._per_lookup = each if self._per_lookup is None else 0.7 * self._per_lookup + 0.3 * each
 
-    def _back(self, chunk: Outstanding, report: Report, now: float) -> None:
-        """A worker leaves it with lookups undone."""
+    def _on_handed_back(self, chunk: Outstanding, report: ChunkReport, now: float) -> None:
+        """Send a chunk again that a worker left with lookups undone."""
         chunk.holders.pop(report.worker, None)
         told = {progress.index: progress for progress in report.unfinished}
         for query in chunk.open.values():
@@ -301,9 +311,9 @@ class Coordinator:
                 query.asked = now - progress.ago
         if report.over == "refused":
             chunk.refused.add(report.worker)
-            if len(chunk.refused) >= REFUSALS or chunk.refused.issuperset(self.workers):
-                self._condemn(chunk, report.sentence or "the workers refuse it")
-            return  # the next look sends it again: not at once, as the same worker may take it
+            if len(chunk.refused) >= MAX_REFUSALS or chunk.refused.issuperset(self.workers):
+                self._give_up(chunk, report.sentence or "the workers refuse it")
+            return  # the next snapshot sends it again: not at once, as the same worker may take it
         if not chunk.holders and chunk.sent is None and not self.ending:
             self._resend(chunk, now, report.sentence or "came back unfinished")
 
@@ -311,61 +321,53 @@ class Coordinator:
         chunk.sent = now
         chunk.copies += 1
         for query in chunk.open.values():
-            # Who still has it may finish before anybody begins the copy.
+            # A worker that still has it may finish before another begins the copy.
             if query.attempts:
                 query.attempts = None
         self._again.append(self._order(chunk))
         self.recovered.append(f"chunk {chunk.number} {why}; {len(chunk.open)} of {chunk.size} lookups are sent again")
 
-    def _afresh(self, chunk: Outstanding) -> list[Query]:
-        """What of it has no result. How often that was asked cannot be known any more."""
-        queries = list(chunk.open.values())
-        for query in queries:
-            query.attempts = None
-        return queries
-
-    def _mourn(self, chunk: Outstanding, gone: list[str], now: float) -> None:
-        """Its worker died, perhaps of it."""
-        for query in chunk.open.values():
-            query.attempts = None
+    def _on_deaths(self, chunk: Outstanding, gone: list[str], now: float) -> None:
+        """Send a chunk again whose workers died, perhaps of it: whole, in pieces, or not at all."""
+        chunk.forget_attempts()
         if chunk.holders:
             return
         alone = chunk.size == 1 or chunk.number in self._probes
-        if chunk.number in self._probes and any(self._company[name] > 1 for name in gone):
-            self._one = True
-            self._out_no_more(chunk)
-            self._pieces.append((self._afresh(chunk), chunk.deaths - len(gone)))
-        elif chunk.deaths >= DEATHS and alone:
-            self._condemn(
+        if chunk.number in self._probes and any(self._probes_held[name] > 1 for name in gone):
+            self._one_probe = True
+            self._remove(chunk)
+            self._pieces.append((chunk.forget_attempts(), chunk.deaths - len(gone)))
+        elif chunk.deaths >= MAX_DEATHS and alone:
+            self._give_up(
                 chunk, f"{chunk.deaths} workers ended while they looked this up, or another of the same chunk"
             )
-        elif chunk.deaths >= DEATHS - 1 and not alone:
-            # Copies may have died all at once: what was not alone yet is not condemned, however many did.
-            self._out_no_more(chunk)
-            queries = self._afresh(chunk)
+        elif chunk.deaths >= MAX_DEATHS - 1 and not alone:
+            # Copies may have died all at once: what was not alone yet is not given up, however many did.
+            self._remove(chunk)
+            queries = chunk.forget_attempts()
             size = -(-len(queries) // PIECES)
-            self._pieces += [(queries[at : at + size], DEATHS - 1) for at in range(0, len(queries), size)]
+            self._pieces += [(queries[at : at + size], MAX_DEATHS - 1) for at in range(0, len(queries), size)]
             self.recovered.append(f"chunk {chunk.number} lost a second worker; its lookups are sent in pieces, in turn")
         elif chunk.sent is None:
             self._resend(chunk, now, f"lost its worker ({', '.join(gone)})")
 
-    def _condemn(self, chunk: Outstanding, error: str) -> None:
+    def _give_up(self, chunk: Outstanding, error: str) -> None:
         engine, backend = self._names
-        self._out_no_more(chunk)
+        self._remove(chunk)
         self._open -= len(chunk.open)
-        for query in self._afresh(chunk):
-            self._lost.append(query.unanswered(Status.ERROR, error, engine, backend))
+        for query in chunk.forget_attempts():
+            self._given_up.append(query.unanswered(Status.ERROR, error, engine, backend))
         self.recovered.append(f"chunk {chunk.number} is given up: {error}")
 
-    def _vanished(self, chunk: Outstanding, settled: float) -> bool:
-        """Nobody began it: is it in the queue no more? Workers take the oldest first."""
+    def _lost_on_its_way(self, chunk: Outstanding, settled: float) -> bool:
+        """Return whether a chunk that no worker began has left the queue. Workers take the oldest first."""
         if chunk.sent is not None and chunk.sent < self._emptied - GRACE:
             return True
         number, when = self._youngest
         return chunk.copies == 1 and chunk.number < number and when < settled
 
-    def _hurry(self, now: float) -> None:
-        """Nothing is left to send: have idle workers try what takes long."""
+    def _copy_late_chunks(self, now: float) -> None:
+        """Send copies of chunks that take long to idle workers, where nothing else is left to send."""
         held = Counter(name for chunk in self._out.values() for name in chunk.holders)
         idle = sum(max(0, slots - held[name]) for name, slots in self.workers.items())
         if not idle or any(self._limits):
@@ -375,7 +377,7 @@ class Coordinator:
         for chunk in self._out.values():
             if chunk.deaths:
                 continue  # two workers must not die of it at a time
-            if idle and chunk.sent is None and chunk.began is not None and len(chunk.holders) < COPIES:
+            if idle and chunk.sent is None and chunk.began is not None and len(chunk.holders) < MAX_COPIES:
                 since = now - chunk.began
                 if since > late * len(chunk.holders):
                     idle -= 1

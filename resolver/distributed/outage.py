@@ -1,18 +1,18 @@
-"""A Redis that is away, or there and refusing for a while: the one place where the second is made the first.
+"""A Redis that is away, or there and refusing for a while: the one place where the second is treated as the first.
 
 After a failover (READONLY), without its replicas (NOREPLICAS), with a disk that it cannot write to (MISCONF) or with no
 memory left (OOM), a Redis answers commands with errors that pass by themselves. To redis-py they are errors of the
-command, and Celery ends at one. The connections here raise `Unavailable`, which is a ConnectionError, and end: so
+command, and Celery ends at one. The connections here raise `Unavailable`, which is a ConnectionError, and close: so
 Celery, redis-py and our own threads connect and try again, as they do with a Redis that is away, or that is starting
 (LOADING: to redis-py that is one already).
 
-The one thing to know before changing anything here: what trying again cannot mend (a password, a permission, a command
-that does not exist) must not be among them.
+Errors that another try cannot mend (a password, a permission, an unknown command) must not be among them.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from typing import Any
@@ -42,20 +42,20 @@ _CLASSES = {
     redis.exceptions.TryAgainError: "TRYAGAIN",
 }
 _ABORTED = "Transaction discarded because of: "  # of EXEC; what follows is such an error
-NAG = 10.0  # seconds between two sentences about the same
+REPEAT_AFTER = 10.0  # seconds until the same is said again
 
 log = logging.getLogger("resolver.distributed.outage")
 
 
 class Unavailable(ConnectionError):
-    """The Redis is there, and takes no commands just now."""
+    """Raised where the Redis is there, and takes no commands just now."""
 
 
 REFUSING = (Unavailable, BusyLoadingError)
 
 
 def passing(error: ResponseError) -> str | None:
-    """What this error says, if it passes by itself."""
+    """Return the text of an error that passes by itself; None for any other."""
     text = str(error)
     if isinstance(error, redis.exceptions.ExecAbortError):
         text = text.partition(_ABORTED)[2]
@@ -64,42 +64,55 @@ def passing(error: ResponseError) -> str | None:
     return text if text.partition(" ")[0] in PASSING else None
 
 
-class _Connection:
-    """What both kinds of connections have in common: a refusal that passes ends them."""
+class _EndsOnRefusal:
+    """The behaviour that both kinds of connections share: a refusal that passes ends them."""
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """Read a reply; raises Unavailable where the Redis refuses for now."""
+        """Read a reply. Raises Unavailable where the Redis refuses for now."""
         try:
             reply = super().read_response(*args, **kwargs)  # type: ignore[misc]  # of redis-py's class
         except ResponseError as error:
-            self._end_at(error)
+            self._end_if_passing(error)
             raise
-        if isinstance(reply, list):  # of a transaction, in which a script may have been refused
-            for each in reply:
-                if isinstance(each, ResponseError):
-                    self._end_at(each)
+        for each in reply if isinstance(reply, list) else ():  # of a transaction: a script in it may have been refused
+            if isinstance(each, ResponseError):
+                self._end_if_passing(each)
         return reply
 
-    def _end_at(self, error: ResponseError) -> None:
-        """End the connection, and raise Unavailable, where this is a refusal that passes."""
+    def _end_if_passing(self, error: ResponseError) -> None:
         if (text := passing(error)) is not None:
             # Further replies of the same pipeline are still to come, which nobody will read.
             self.disconnect()  # type: ignore[attr-defined]  # of redis-py's class
             raise Unavailable(text) from None
 
 
-class Connection(_Connection, redis.Connection):
+class RedisConnection(_EndsOnRefusal, redis.Connection):
     """A connection by TCP."""
 
 
-class TlsConnection(_Connection, redis.SSLConnection):
+class RedisTlsConnection(_EndsOnRefusal, redis.SSLConnection):
     """A connection by TLS."""
+
+
+class Notices:
+    """Warnings for people: the same one at most every REPEAT_AFTER seconds."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, float] = {}
+
+    def warn(self, sentence: str) -> None:
+        """Log a sentence, unless it was just logged."""
+        now = time.monotonic()
+        if now - self._said.get(sentence, -math.inf) >= REPEAT_AFTER:
+            self._said[sentence] = now
+            logging.getLogger("resolver.distributed").warning(sentence)
 
 
 class Outage:
     """Tells people that a Redis cannot be used, at once and every ten seconds, and when it can be used again.
 
-    Any thread may call; `part` says whose command failed or worked. It is over when each part's works again.
+    Any thread may call. A part is whose command failed or worked; the outage is over when the commands of every part
+    work again.
     """
 
     def __init__(self, shown: str) -> None:
@@ -111,24 +124,23 @@ class Outage:
 
     @property
     def lasts(self) -> bool:
-        """It cannot be used just now, as far as is known."""
+        """Whether the Redis cannot be used now, as far as is known."""
         return bool(self._failing)
 
     def failed(self, part: str, error: BaseException) -> None:
-        """A command of this part failed."""
+        """Record that a command of this part failed."""
         with self._lock:
             now = time.monotonic()
             if not self._failing:
-                self._since = now
-            elif now - self._told < NAG:
-                self._failing.add(part)
-                return
+                self._since, self._told = now, -math.inf
             self._failing.add(part)
+            if now - self._told < REPEAT_AFTER:
+                return
             self._told = now
         log.warning(f"{self._shown} cannot be used ({told(error)}); trying again")
 
     def worked(self, part: str) -> None:
-        """A command of this part worked."""
+        """Record that a command of this part worked."""
         if part not in self._failing:
             return
         with self._lock:
@@ -140,7 +152,7 @@ class Outage:
 
 
 def told(error: BaseException) -> str:
-    """What a client's error says, in plain words."""
+    """Return an error of the client in plain words."""
     if isinstance(error, redis.exceptions.AuthenticationError):
         return "it refuses the user or password"
     text = " ".join(str(error).split()).rstrip(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Order(NamedTuple):
-    """Send this: the chunk of that number, for the `copy`-th time from 0. `parties`: so many share the limits."""
+    """An order to send a chunk, for the `copy`-th time from 0. `parties`: so many share the run's limits."""
 
     number: int
     copy: int
@@ -17,32 +18,34 @@ class Order(NamedTuple):
     parties: int | None
 
 
+@dataclass(slots=True, eq=False)
 class Outstanding:
-    """A chunk that is out. `holders`: who has begun it, and when each was last heard of."""
+    """A chunk that is out.
 
-    __slots__ = (
-        "began",
-        "copies",
-        "deaths",
-        "holders",
-        "number",
-        "open",
-        "parties",
-        "refused",
-        "sent",
-        "size",
-        "taken",
-    )
+    Attributes:
+        open: Queries without a result, by index.
+        sent: When the copy went out that no worker has begun yet; None where there is none.
+        began: When the first worker began it.
+        holders: Workers that have begun it, and when each was last heard of.
+        taken: All of it is being asked.
+        deaths: Workers that died with it.
+        refused: Workers that refused it.
+    """
 
-    def __init__(self, number: int, queries: list[Query], parties: int | None, now: float, deaths: int = 0) -> None:
-        self.number = number
-        self.open = {query.index: query for query in queries}
-        self.size = len(queries)
-        self.parties = parties
-        self.sent: float | None = now  # when the copy went out that nobody has begun yet; None: there is none
-        self.copies = 1
-        self.began: float | None = None
-        self.holders: dict[str, float] = {}
-        self.taken = False
-        self.deaths = deaths
-        self.refused: set[str] = set()  # by whom
+    number: int
+    open: dict[int, Query]
+    size: int
+    parties: int | None
+    sent: float | None
+    deaths: int = 0
+    copies: int = 1
+    began: float | None = None
+    holders: dict[str, float] = field(default_factory=dict)
+    taken: bool = False
+    refused: set[str] = field(default_factory=set)
+
+    def forget_attempts(self) -> list[Query]:
+        """Return the open queries, marked as asked an unknown number of times."""
+        for query in self.open.values():
+            query.attempts = None
+        return list(self.open.values())

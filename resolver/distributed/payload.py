@@ -1,9 +1,9 @@
-"""What travels over Redis: a Chunk of queries to a worker (JSON), Reports to the coordinator (MessagePack).
+"""Messages over Redis: a Chunk of queries to a worker (JSON), ChunkReports to the coordinator (MessagePack).
 
-The one thing to know before changing anything here: who can write to the Redis can write anything. Both are data only,
-bounded in size, and checked on arrival; what is no Chunk or Report of this version is refused with a sentence. Nothing
-that arrives names a file, a module or a command. (A Redis that lies can still have workers ask any nameserver about
-any name, and a coordinator believe any answer: docs/distributed.md.)
+Anybody who can write to the Redis can write anything. Both messages are data only, bounded in size, and checked on
+arrival; whatever is no Chunk or ChunkReport of this version is refused with a sentence. Nothing that arrives names a
+file, a module or a command. (A Redis that lies can still have workers ask any nameserver about any name, and a
+coordinator believe any answer: docs/distributed.md.)
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from resolver.model import Query, Result
 from resolver.policy import Policy
 from resolver.processes.protocol import Unfinished
 
-MOST = 5000  # lookups in a chunk
-OCTETS = 8 << 20  # of a message, in either direction
+MAX_QUERIES = 5000  # lookups in a chunk
+MAX_OCTETS = 8 << 20  # of a message, in either direction
 try:
     VERSION = metadata.version(DISTRIBUTION)
 except metadata.PackageNotFoundError:  # run from a checkout
@@ -33,11 +33,11 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class Refused(ValueError):
-    """A message that is none of ours, or of another version; the sentence says why."""
+    """Raised for a message that is none of ours, or of another version; the sentence says why."""
 
 
-class Asked(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A query, as far as a worker needs it: what the line said stays with the coordinator."""
+class ChunkQuery(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A query, as far as a worker needs it: the input line stays with the coordinator."""
 
     index: _Count
     name: Annotated[str, msgspec.Meta(max_length=1024)]  # each of 255 octets may be escaped as \\DDD
@@ -45,14 +45,17 @@ class Asked(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """To a worker: look these up.
+    """Queries for a worker to look up.
 
-    run: the run's name; number: the chunk's within it; copy: how often it had been sent before.
-    policy: who is asked and how often; no nameservers: the worker's own.
-    authority: the certificates (PEM) that nameservers are checked against, in place of a file's name.
-    alone: the policy's limits are this chunk's share of the run's, so that no other chunk may use them too.
-    one_way: wait for no reply.
-    parties: processes of all workers that ask the run's nameservers at the same time.
+    Attributes:
+        run: The run's name.
+        number: The chunk's, within the run.
+        copy: How often it had been sent before.
+        policy: Without nameservers: the worker's own are asked.
+        authority: Certificates (PEM) that nameservers are checked against, in place of a file's name.
+        alone: The policy's limits are this chunk's share of the run's, so that no other chunk may use them too.
+        oneway: Replies are not awaited.
+        parties: Processes of all workers that ask the run's nameservers at the same time.
     """
 
     version: _Text
@@ -63,25 +66,28 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     policy: Policy
     authority: Annotated[str, msgspec.Meta(max_length=1 << 20)] | None
     alone: bool
-    one_way: bool
+    oneway: bool
     parties: Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
-    queries: Annotated[list[Asked], msgspec.Meta(min_length=1, max_length=MOST)]
+    queries: Annotated[list[ChunkQuery], msgspec.Meta(min_length=1, max_length=MAX_QUERIES)]
 
 
 class _Version(msgspec.Struct):
-    """What every version's chunks have in common."""
+    """The part that chunks of every version have in common."""
 
     version: str
 
 
-class Report(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """To the coordinator, of a chunk: what has been found since the last report.
+class ChunkReport(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """Results and progress of a chunk since its last report.
 
-    taken: all of it is being asked by now, so that there is room for another.
-    over: None while the chunk is in hand; `done`; `back`: it was not finished here, and what has no result is to be
-        sent again; `held`: a copy came to where it is in hand already; `refused`: this worker cannot do it, and
-        `sentence` says why.
-    unfinished: how far the lookups without a result came. sent, failed, reasons: of a chunk that waits for no reply.
+    Attributes:
+        results: A worker has them as its children encoded them, a msgspec.Raw.
+        taken: All of the chunk is being asked by now, so that there is room for another.
+        over: None while the chunk is in hand; `done`; `back`: it was not finished here, and lookups without a result
+            are to be sent again; `held`: a copy came to a worker that has it in hand already; `refused`: this worker
+            cannot do it, and `sentence` says why.
+        unfinished: How far the lookups without a result came.
+        sent, failed, reasons: Of a one-way chunk.
     """
 
     chunk: _Count
@@ -97,66 +103,51 @@ class Report(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     reasons: list[str] = []
 
 
-class Rawly(msgspec.Struct, omit_defaults=True):
-    """A Report whose results are encoded already."""
-
-    chunk: int
-    copy: int
-    worker: str
-    results: msgspec.Raw = msgspec.Raw(b"\x90")
-    taken: bool = False
-    over: str | None = None
-    sentence: str | None = None
-    unfinished: list[Unfinished] = []
-    sent: int = 0
-    failed: int = 0
-    reasons: list[str] = []
-
-
 encode_report = msgspec.msgpack.Encoder().encode
 _to_json = msgspec.json.Encoder()
 _of_json = msgspec.json.Decoder(Chunk)
 _of_version = msgspec.json.Decoder(_Version)
-_of_msgpack = msgspec.msgpack.Decoder(Report)
+_of_msgpack = msgspec.msgpack.Decoder(ChunkReport)
 
 
 def encode_chunk(chunk: Chunk) -> str:
-    """The text that is a task's one argument."""
+    """Encode a chunk as the text that is a task's one argument."""
     return pack(_to_json.encode(chunk))
 
 
 def pack(octets: bytes) -> str:
-    """A chunk's JSON as it travels: names have much in common, and what is wrapped around them copies them often."""
+    """Compress a chunk's JSON: names have much in common, and the layers around it copy the text often."""
     return binascii.b2a_base64(zlib.compress(octets, 1), newline=False).decode()
 
 
 def _unpack(text: str) -> bytes:
-    """What `pack` packed. Raises ValueError for what is too large or was never packed."""
+    """Reverse `pack`. Raises ValueError for a text that is too large or was never packed."""
     try:
         inflate = zlib.decompressobj()
-        octets = inflate.decompress(binascii.a2b_base64(text, strict_mode=True), OCTETS)
+        octets = inflate.decompress(binascii.a2b_base64(text, strict_mode=True), MAX_OCTETS)
     except zlib.error as error:
         raise ValueError(str(error)) from None
     if not inflate.eof or inflate.unused_data:
-        raise ValueError(f"it is not whole, or has more than {OCTETS:,} octets")
+        raise ValueError(f"it is not whole, or has more than {MAX_OCTETS:,} octets")
     return octets
 
 
 def decode_chunk(given: object) -> tuple[Chunk, list[Query]]:
-    """The chunk that a task brought, and its queries. Raises Refused for whatever is none, or cannot be asked."""
+    """Decode the argument of a task into its chunk and queries. Raises Refused where it is none, or cannot be asked."""
     if not isinstance(given, str):
         raise Refused(f"it is a {type(given).__name__}, not a text")
-    if len(given) > OCTETS:
-        raise Refused(f"it has {len(given):,} characters; a chunk has {OCTETS:,} at most")
+    if len(given) > MAX_OCTETS:
+        raise Refused(f"it has {len(given):,} characters; a chunk has {MAX_OCTETS:,} at most")
     try:
         octets = _unpack(given)
         version = _of_version.decode(octets).version
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Refused(f"it is no chunk ({error})") from None
-    if version != VERSION:
-        raise Refused(f"it is of version {version[:64]}, and this is {VERSION}: install the same version on both sides")
-    try:
+        if version != VERSION:
+            raise Refused(
+                f"it is of version {version[:64]}, and this is {VERSION}: install the same version on both sides"
+            )
         chunk = _of_json.decode(octets)
+    except Refused:
+        raise
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Refused(f"it is no chunk ({error})") from None
     if chunk.policy.tls_ca is not None:
@@ -173,7 +164,7 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query]]:
         queries = [Query(asked.index, "", asked.name, asked.type) for asked in chunk.queries]
         questions = codec.questions(queries)
         if chunk.backend == "wire":
-            # What shows that it can be asked is what will be sent: the children need not encode it again.
+            # The questions that show that it can be asked are those that will be sent: no child encodes them again.
             for query, question in zip(queries, questions, strict=True):
                 query.question = question
     except ValueError as error:
@@ -181,10 +172,10 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query]]:
     return chunk, queries
 
 
-def decode_report(octets: bytes) -> Report:
-    """The report that an entry of the stream holds. Raises Refused for whatever is none."""
-    if len(octets) > OCTETS:
-        raise Refused(f"it has {len(octets):,} octets; a report has {OCTETS:,} at most")
+def decode_report(octets: bytes) -> ChunkReport:
+    """Decode the report that an entry of the stream holds. Raises Refused for whatever is none."""
+    if len(octets) > MAX_OCTETS:
+        raise Refused(f"it has {len(octets):,} octets; a report has {MAX_OCTETS:,} at most")
     try:
         return _of_msgpack.decode(octets)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -1,16 +1,13 @@
 """One chunk in a worker: from its arrival, by Celery, to its last report on the run's stream.
 
-The one thing to know before changing anything here: a task never raises and never asks to be tried again. Whatever
-becomes of a chunk, the coordinator is told, or finds out by itself; a task that came back by Celery would only be a
-copy that nobody counts.
+A task never raises and never asks Celery for another try: whatever becomes of a chunk, the coordinator is told, or
+finds out by itself, and sends it again.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import queue
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -18,17 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
+from resolver.distributed.active_chunk import AllAsked, ChunkEnded
+from resolver.distributed.authorities import AuthorityFiles
 from resolver.distributed.broker import LEASE, OVER, TIMED, Keys
+from resolver.distributed.executor_pool import CannotExecute
 from resolver.distributed.outage import told
-from resolver.distributed.payload import Rawly, Refused, decode_chunk, encode_report
-from resolver.distributed.teams import Ended, Taken, Unable
+from resolver.distributed.payload import ChunkReport, Refused, decode_chunk, encode_report
 from resolver.processes.protocol import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from resolver.distributed.active_chunk import ActiveChunk
+    from resolver.distributed.executor_pool import ExecutorPool
     from resolver.distributed.payload import Chunk
-    from resolver.distributed.teams import Lot, Teams
     from resolver.model import Query
     from resolver.processes.protocol import PackedResults
 
@@ -40,72 +40,91 @@ BRIEF, FEW = 0.05, 200  # and where the last had fewer results than so many: wha
 log = logging.getLogger("resolver.distributed")
 
 
-class Tasks:
-    """What a worker does with each task that Celery brings. `done`: lookups, for people."""
+class TaskRunner:
+    """Performs the tasks that Celery brings. `done`: how many lookups were."""
 
-    def __init__(self, name: str, teams: Teams, client: Any) -> None:
+    def __init__(self, name: str, executors: ExecutorPool, client: Any) -> None:
         self.name = name
         self.done = 0
-        self.taken = 0  # of those that are held, how many are asked to their end
-        self.on_room: Callable[[], None] = lambda: None  # to be called when there is room for other chunks
-        self._teams = teams
+        self.on_room: Callable[[], None] = lambda: None  # called when there is room for other chunks
+        self._executors = executors
         self._client = client
+        self._authorities = AuthorityFiles()
         self._leaving = threading.Event()
         self._lock = threading.Lock()
-        self._in_hand: list[tuple[str, int]] = []  # run and number; one that came twice is in it twice
-        self._authorities: dict[str, tuple[str, set[str]]] = {}  # each with its file, and the runs that have it
+        self._active: list[tuple[str, int]] = []  # run and number; one that came twice is in it twice
+        self._followed: list[ActiveChunk] = []
 
     def perform(self, text: object) -> None:
-        """Look a chunk up, and report. Returns when it is done, or is another's again."""
+        """Look a chunk up, and report. Returns when it is done, or was handed back."""
         try:
             chunk, queries = decode_chunk(text)
         except Refused as refused:
             log.warning("a task was refused: %s", refused)
             return
         with self._lock:
-            self._in_hand.append((chunk.run, chunk.number))
+            self._active.append((chunk.run, chunk.number))
         try:
-            self._perform(chunk, queries, Reports(chunk, self.name, self._client, self._leaving))
+            self._perform(chunk, queries, Reporter(chunk, self.name, self._client, self._leaving))
         except Exception:
             log.exception("%s of this worker broke; the coordinator sends it again", _named(chunk))
         finally:
             with self._lock:
-                self._in_hand.remove((chunk.run, chunk.number))
+                self._active.remove((chunk.run, chunk.number))
 
     @property
     def held(self) -> int:
         """How many chunks are in hand."""
-        return len(self._in_hand)
+        return len(self._active)
 
-    def has(self) -> dict[str, list[int]]:
-        """The chunks that are in hand, by run."""
+    @property
+    def all_asked(self) -> int:
+        """How many of them have all their queries being asked."""
+        with self._lock:
+            return sum(not chunk.waiting for chunk in self._followed)
+
+    def active(self) -> dict[str, list[int]]:
+        """Return the numbers of the chunks in hand, by run."""
         found: dict[str, list[int]] = {}
         with self._lock:
-            for run, number in self._in_hand:
+            for run, number in self._active:
                 found.setdefault(run, []).append(number)
         return found
 
     def leave(self) -> None:
-        """The worker ends: a report that Redis does not take now is not tried again."""
+        """Try no report again that Redis does not take now: the worker ends."""
         self._leaving.set()
 
-    def _perform(self, chunk: Chunk, queries: list[Query], reports: Reports) -> None:
+    def close(self) -> None:
+        """Remove all files."""
+        self._authorities.close()
+
+    def _perform(self, chunk: Chunk, queries: list[Query], reporter: Reporter) -> None:
         began = time.monotonic()
-        lives, seconds = reports.begin()
-        if not lives:
+        alive, seconds = reporter.begin()
+        if not alive:
             log.info("%s: its run is over; dropped", _named(chunk))
             return
+        certificates = None
+        if chunk.authority is not None:
+            runs = self._executors.runs() | self.active().keys()
+            certificates = self._authorities.path(chunk.authority, chunk.run, runs)
         try:
-            lot = self._teams.take(chunk, queries, self._certificates(chunk), seconds)
-        except Unable as unable:
-            log.warning("%s is refused: %s", _named(chunk), unable)
-            # To one that leaves it is no fault of the chunk's.
-            reports.end("refused" if not self._leaving.is_set() else "back", str(unable))
+            active = self._executors.take(chunk, queries, certificates, seconds)
+        except CannotExecute as error:
+            log.warning("%s is refused: %s", _named(chunk), error)
+            # A worker that leaves refuses it for no fault of the chunk's.
+            reporter.end("refused" if not self._leaving.is_set() else "back", str(error))
             return
-        if lot is None:
-            reports.end("held", "it is in hand here already")
+        if active is None:
+            reporter.end("held", "it is in hand here already")
             return
-        counts = self._follow(lot, reports)
+        self._followed.append(active)
+        try:
+            counts = reporter.follow(active, self.on_room)
+        finally:
+            with self._lock:
+                self._followed.remove(active)
         with self._lock:
             self.done += counts.total()
         figures = ", ".join(f"{status} {count:,}" for status, count in counts.most_common())
@@ -116,53 +135,12 @@ class Tasks:
             f"{len(chunk.queries):,}",
             time.monotonic() - began,
             f": {figures}" if figures else "",
-            f"; left: {reports.sentence}" if reports.sentence else "",
+            f"; left: {reporter.sentence}" if reporter.sentence else "",
         )
 
-    def _follow(self, lot: Lot, reports: Reports) -> Counter[str]:
-        counted = 0
 
-        def taken() -> None:
-            nonlocal counted
-            counted = 1
-            with self._lock:
-                self.taken += 1
-            self.on_room()
-
-        try:
-            return reports.follow(lot, taken)
-        finally:
-            with self._lock:
-                self.taken -= counted
-
-    def _certificates(self, chunk: Chunk) -> str | None:
-        """A file with the run's certificates, the same in each of its chunks. It stays while one of its runs lives."""
-        if chunk.authority is None:
-            return None
-        alive = self._teams.runs() | self.has().keys()
-        with self._lock:
-            if chunk.authority not in self._authorities:
-                for authority, (path, runs) in list(self._authorities.items()):
-                    if len(self._authorities) >= 16 and not runs & alive:
-                        del self._authorities[authority]
-                        os.unlink(path)
-                fd, path = tempfile.mkstemp(prefix="resolve-authority-", suffix=".pem")
-                with open(fd, "w", encoding="ascii", errors="replace") as file:
-                    file.write(chunk.authority)
-                self._authorities[chunk.authority] = path, set()
-            path, runs = self._authorities[chunk.authority]
-            runs.intersection_update(alive)
-            runs.add(chunk.run)
-            return path
-
-    def close(self) -> None:
-        """Remove the files. Where a worker is slow to end, two threads may come to that."""
-        while self._authorities:
-            os.unlink(self._authorities.popitem()[1][0])
-
-
-class Reports:
-    """What is told of one chunk, on its run's stream. `sentence`: why it was left, if it was."""
+class Reporter:
+    """Reports of one chunk, to its run's stream. `sentence`: why it was left undone, if it was."""
 
     def __init__(self, chunk: Chunk, worker: str, client: Any, leaving: threading.Event) -> None:
         self.sentence: str | None = None
@@ -173,23 +151,23 @@ class Reports:
         self._keys = Keys.of(chunk.run)
 
     def begin(self) -> tuple[bool, float | None]:
-        """Say that it is begun. Is its run alive, and how many seconds has that (None: as many as it takes)?"""
+        """Report that the chunk is begun.
 
-        def ask(pipe: Any) -> None:
-            pipe.get(self._keys.alive)
-            pipe.pttl(self._keys.ends)
-
-        lease, ends = self._try(ask) or (None, 0)
+        Returns:
+            Whether its run is alive, and the seconds that the run has left (None: as many as it takes).
+        """
+        reply = self._execute(lambda pipe: pipe.get(self._keys.alive).pttl(self._keys.ends))
+        lease, milliseconds = reply or (None, 0)
         lease = (lease or OVER.encode()).decode(errors="replace")
-        if lease == OVER or (lease == TIMED and ends < 0):
+        if lease == OVER or (lease == TIMED and milliseconds < 0):
             return False, None
-        self._send(self._report())
-        return True, ends / 1000 if lease == TIMED else None
+        self._send()
+        return True, milliseconds / 1000 if lease == TIMED else None
 
-    def follow(self, lot: Lot, taken: Callable[[], None]) -> Counter[str]:
-        """Report what is found, until the chunk ends. Returns how many results there were of each status.
+    def follow(self, active: ActiveChunk, on_room: Callable[[], None]) -> Counter[str]:
+        """Report results as they come, until the chunk ends. Returns how many there were of each status.
 
-        `taken` is called when all of it is being asked.
+        `on_room` is called when all of its queries are being asked: there is room for another chunk.
         """
         counts: Counter[str] = Counter()
         held: list[PackedResults] = []
@@ -197,61 +175,49 @@ class Reports:
         sent, linger = 0.0, BRIEF
         while True:
             try:
-                item = lot.found.get(timeout=max(0.0, sent + linger - time.monotonic()) if held else None)
+                item = active.found.get(timeout=max(0.0, sent + linger - time.monotonic()) if held else None)
             except queue.Empty:
                 item = None
-            if isinstance(item, Ended):
+            if isinstance(item, ChunkEnded):
                 break
-            if isinstance(item, Taken):
-                taken()
+            if isinstance(item, AllAsked):
+                on_room()
             elif item is not None:
                 counts.update(item.statuses)
                 held.append(item)
                 size += len(item)
                 octets += len(memoryview(item.results))
             full = size >= PART or octets >= PART_OCTETS
-            if full or isinstance(item, Taken) or time.monotonic() - sent >= linger:
-                self._send(self._report(results=joined(held), taken=isinstance(item, Taken)))
+            if full or isinstance(item, AllAsked) or time.monotonic() - sent >= linger:
+                self._send(results=joined(held), taken=isinstance(item, AllAsked))
                 linger = BRIEF if size < FEW else LINGER
                 held, size, octets, sent = [], 0, 0, time.monotonic()
         self.sentence = item.sentence
-        if item.sent:
-            counts["sent"] = item.sent
-        if item.failed:
-            counts["failed"] = item.failed
+        counts.update({name: count for name, count in (("sent", item.sent), ("failed", item.failed)) if count})
         self._send(
-            self._report(
-                results=joined(held),
-                over="done" if item.sentence is None else "refused" if item.broke else "back",
-                sentence=item.sentence,
-                unfinished=item.unfinished,
-                sent=item.sent,
-                failed=item.failed,
-                reasons=list(item.reasons),
-            )
+            results=joined(held),
+            over="done" if item.sentence is None else "refused" if item.engine_failed else "back",
+            sentence=item.sentence,
+            unfinished=item.unfinished,
+            sent=item.sent,
+            failed=item.failed,
+            reasons=list(item.reasons),
         )
         return counts
 
     def end(self, over: str, sentence: str) -> None:
-        """It is not done here."""
+        """Report that the chunk is not done here."""
         self.sentence = sentence
-        self._send(self._report(over=over, sentence=sentence[:4000]))
+        self._send(over=over, sentence=sentence[:4000])
 
-    def _report(self, **more: Any) -> Rawly:
-        return Rawly(self._chunk.number, self._chunk.copy, self._worker, **more)
+    def _send(self, **fields: Any) -> None:
+        octets = encode_report(ChunkReport(self._chunk.number, self._chunk.copy, self._worker, **fields))
+        results = self._keys.results
+        # Where the coordinator is gone, nobody else removes the stream.
+        self._execute(lambda pipe: pipe.xadd(results, {"report": octets}).pexpire(results, int(4000 * LEASE)))
 
-    def _send(self, report: Rawly) -> None:
-        octets = encode_report(report)
-
-        def add(pipe: Any) -> None:
-            pipe.xadd(self._keys.results, {"report": octets})
-            # Where the coordinator is gone, nobody else clears it away.
-            pipe.pexpire(self._keys.results, int(4000 * LEASE))
-
-        self._try(add)
-
-    def _try(self, fill: Callable[[Any], None]) -> Any:
-        """Send what this puts into a pipeline, however long the Redis is away; None where the worker leaves before."""
+    def _execute(self, fill: Callable[[Any], object]) -> Any:
+        """Execute a pipeline, however long the Redis is away; None where the worker leaves before."""
         wait = 0.05
         while True:
             # A new one each time: a pipeline that failed has forgotten its commands, and sends nothing the next time.

@@ -1,10 +1,18 @@
-"""Celery's way to the Redis, and what it lets in from there: chunks as our coordinators send them, and nothing else.
+"""Celery's way to the Redis, and the check of what it brings: chunks as our coordinators send them, and nothing else.
 
-Who can write to the Redis can put anything into the queue. Celery and kombu take its entries on trust: what is not
-JSON ends the worker. So each is checked (envelope.py) before either makes anything of it; what is refused is gone.
+Anybody who can write to the Redis can put anything into the queue. Celery and kombu trust its entries: one that is not
+JSON ends the worker. Each is checked (envelope.py) before either makes anything of it, and is gone if it is refused. A
+message that was let in counts as taken until it is acknowledged: one that breaks Celery after that comes back when
+VISIBILITY has passed, again and again.
 
-The one thing to know before changing anything here: a message that was let in counts as taken until it is acknowledged.
-One that breaks Celery after that comes back when VISIBILITY has passed, again and again.
+Kombu has no public place for such a check. Names of kombu.transport.redis that are overridden or used (setup.cfg bounds
+kombu for them):
+
+    Transport._deliver           each message passes here once it is JSON, and not yet a kombu Message: it is checked
+    Channel._brpop_read          reads the queue; an entry that is not JSON raises here, and is skipped
+    Channel._receive             reads what is broadcast (`celery inspect`); as _brpop_read
+    QoS.restore_by_tag           puts back what a dead worker had taken; an entry that cannot be read raises here
+    QoS._remove_from_indices     removes that entry, which would be tried again for ever
 """
 
 from __future__ import annotations
@@ -16,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.transport import redis
 
 from resolver.distributed.envelope import QUEUE, check
-from resolver.distributed.outage import Connection, TlsConnection
+from resolver.distributed.outage import RedisConnection, RedisTlsConnection
 from resolver.distributed.payload import Refused
 
 if TYPE_CHECKING:
@@ -24,12 +32,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("resolver.distributed")
 
-# What comes of reading anything; not what the connection raises, which Celery sees to.
+# Raised by reading garbage. Errors of the connection are Celery's to handle.
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
-class Taken(redis.QoS):
-    """Celery's note of what workers have taken: what cannot be read there is forgotten, and all else put back."""
+class UnackedMessages(redis.QoS):
+    """Kombu's messages that workers have taken: one that cannot be read is removed, all others are put back."""
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         try:
@@ -40,24 +48,24 @@ class Taken(redis.QoS):
                 self._remove_from_indices(tag, connected.pipeline()).execute()  # type: ignore[no-untyped-call]
 
 
-class Channel(redis.Channel):
-    """Reads on after what cannot be read, and takes a Redis that refuses for now for one that is away."""
+class RedisChannel(redis.Channel):
+    """Kombu's channel, which reads on after an unreadable message, over connections that end at a refusal."""
 
-    QoS = Taken
-    connection_class = Connection
-    connection_class_ssl = TlsConnection
+    QoS = UnackedMessages
+    connection_class = RedisConnection
+    connection_class_ssl = RedisTlsConnection
 
     def _brpop_read(self, **options: Any) -> Any:
-        return _survived(super()._brpop_read, **options)
+        return _skip_unreadable(super()._brpop_read, **options)
 
     def _receive(self, **options: Any) -> Any:
-        return _survived(super()._receive, **options)
+        return _skip_unreadable(super()._receive, **options)
 
 
 class Transport(redis.Transport):
-    """Delivers what it lets in."""
+    """Kombu's transport, which delivers checked messages only."""
 
-    Channel = Channel
+    Channel = RedisChannel
 
     def _deliver(self, message: Any, queue: str) -> None:
         try:
@@ -69,8 +77,8 @@ class Transport(redis.Transport):
             super()._deliver(message, queue)  # type: ignore[no-untyped-call]  # kombu carries few types
 
 
-def _survived(read: Callable[..., Any], **options: Any) -> Any:
-    """What `read` gives; as if nothing had come where that is no message at all."""
+def _skip_unreadable(read: Callable[..., Any], **options: Any) -> Any:
+    """Return what `read` does; raise Empty, as if nothing had come, where that cannot be read."""
     try:
         return read(**options)
     except _UNREADABLE as error:

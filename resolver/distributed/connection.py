@@ -1,8 +1,8 @@
-"""The coordinator's threads that talk to the Redis: one sends chunks, one reads reports, one renews and looks.
+"""The coordinator's threads that talk to the Redis: one sends chunks, one reads reports, one renews the lease.
 
-The one thing to know before changing anything here: the Redis may be away, or silent, for any time. Whatever can block
-stands in one of these threads; the engine only takes from `inbox`, so a deadline holds whatever the Redis does. The
-threads are daemons, and at the end they are left where they stand.
+The Redis may be away, or silent, for any time. Whatever can block stands in one of these threads; the engine only takes
+from `inbox`, so that a deadline holds whatever the Redis does. The threads are daemons, and at the end they are left
+where they stand.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from redis.exceptions import RedisError
 
 from resolver.distributed.broker import LEASE, ON, OVER, PREFIX, TIMED, WORKERS, Keys, worker_key
 from resolver.distributed.envelope import QUEUE, wrap
-from resolver.distributed.outage import NAG, Outage
-from resolver.distributed.payload import VERSION, Refused, Report, decode_report
+from resolver.distributed.outage import REPEAT_AFTER, Notices, Outage
+from resolver.distributed.payload import VERSION, ChunkReport, Refused, decode_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.distributed.broker import Broker
 
-LOOK = 1.0  # seconds between two looks at workers and queue
-BLOCK = 1000  # milliseconds that reading waits for a report
+SNAPSHOT_INTERVAL = 1.0  # seconds between two snapshots of workers and queue; a tenth of it where no worker is seen
+READ_BLOCK = 1000  # milliseconds that reading waits for a report
 ENTRIES = 16  # read at once
-GRACE, CALM = 0.15, 1.0  # seconds that the threads have to end with the run: at its deadline, and otherwise
+# Seconds that the threads have to end with the run: at its deadline, and otherwise.
+CLOSE_AT_DEADLINE, CLOSE_WAIT = 0.15, 1.0
 
 log = logging.getLogger("resolver.distributed")
 
 
 class _Beat(msgspec.Struct):
-    """What matters in a worker's beat."""
+    """The part of a worker's beat that a coordinator needs."""
 
     version: str
     slots: Annotated[int, msgspec.Meta(ge=1, le=4096)]
@@ -46,12 +47,16 @@ class _Beat(msgspec.Struct):
 _beat = msgspec.json.Decoder(_Beat)
 
 
-class Look(NamedTuple):
-    """What the Redis shows: slots of the workers by name, the length of the queue, and what each worker has in hand.
+class Snapshot(NamedTuple):
+    """The state of workers and queue, as the Redis shows it.
 
-    made: when it was looked, on the monotonic clock. behind: the latest report that had been read then was so many
-    seconds older; 0 where there was no other. returned: it was away or has lost what it held, as far as can be seen; so
-    it is at the first look.
+    Attributes:
+        workers: Slots, by the name of the worker.
+        queued: Length of the queue.
+        made: When it was made, on the monotonic clock.
+        behind: Seconds by which the latest report that had been read then was older; 0 where none was unread.
+        held: Numbers of the run's chunks that each worker has in hand.
+        returned: The Redis was away or has lost what it held, as far as can be seen; true at the first snapshot.
     """
 
     workers: dict[str, int]
@@ -62,76 +67,80 @@ class Look(NamedTuple):
     returned: bool
 
 
-class Link:
-    """The connection of one run. `inbox`: lists of Reports, and Looks, as they come."""
+class RunConnection:
+    """The connection of one run. `inbox`: lists of reports, and Snapshots, as they come."""
 
     def __init__(self, broker: Broker, run: str, seconds: float | None) -> None:
-        """seconds: that the run has, from `begin` on; None: it has no end."""
+        """Args: seconds: Time that the run has, from `begin` on; None: it has no end."""
         self.run = run
         self.shown = broker.shown
-        self.inbox: queue.Queue[list[Report] | Look] = queue.Queue(64)
+        self.inbox: queue.Queue[list[ChunkReport] | Snapshot] = queue.Queue(64)
         self._broker = broker
         self._keys = Keys.of(run)
         self._seconds = seconds
-        self._over = False
-        self._mute = False  # the Redis was too slow for a word of the run's end; it is waited for no more
+        self._stopped = False
+        self._unresponsive = False  # the Redis was too slow for a word of the run's end: it is not waited for again
         self._outgoing: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
         self._ends: float | None = None  # on the monotonic clock
         self._read_to = 0.0  # when the latest report that was read came to the Redis, by its own clock
         self._closed = threading.Event()
         self._wake = threading.Event()
         self._outage = Outage(broker.shown)
-        self._told: dict[str, float] = {}  # what was said, and when
-        self._threads: list[threading.Thread] = []
+        self._notices = Notices()
+        self._threads = [
+            threading.Thread(
+                target=self._repeat, args=(work,), name=f"resolve-redis{work.__name__}".replace("_", "-"), daemon=True
+            )
+            for work in (self._renew, self._read, self._send)
+        ]
 
     def start(self) -> None:
         """Start the threads."""
-        for work in (self._keep, self._read, self._send):
-            name = f"resolve-redis{work.__name__}"
-            self._threads.append(threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True))
         for thread in self._threads:
             thread.start()
 
     def begin(self) -> None:
-        """The run's seconds begin."""
+        """Begin the run's time."""
         if self._seconds is not None:
             self._ends = time.monotonic() + self._seconds
             self._wake.set()
 
     @property
     def over(self) -> bool:
-        """The run's seconds have passed."""
+        """Whether the run's time has passed."""
         return self._ends is not None and time.monotonic() >= self._ends
 
-    def send(self, text: str, what: str) -> None:
-        """Put a chunk into the queue, as soon as it can be; `what` describes it to people."""
-        self._outgoing.put((text, what))
+    def send(self, text: str, description: str) -> None:
+        """Put a chunk into the queue, as soon as it can be; `description` is for people."""
+        self._outgoing.put((text, description))
 
     def stop(self) -> bool:
-        """The run ends early: workers leave what they have of it, and say how far they came. Does the Redis know?"""
-        self._over = True
-        self._mute = not self._quietly(lambda client: client.set(self._keys.alive, OVER, px=int(1000 * LEASE)))
-        return not self._mute
+        """Have workers leave the run and say how far they came; return whether the Redis knows."""
+        self._stopped = True
+        self._unresponsive = not self._execute_soon(
+            lambda client: client.set(self._keys.alive, OVER, px=int(1000 * LEASE))
+        )
+        return not self._unresponsive
 
     def close(self) -> None:
-        """The run is over: nothing of it is left, and nothing of it is begun any more."""
+        """Remove everything of the run from the Redis, and end the threads."""
         self._closed.set()
         self._wake.set()
         self._outgoing.put(None)
-        end = time.monotonic() + (0.0 if self._mute else GRACE if self.over else CALM)
-        self._quietly(self._clear)
+        end = time.monotonic() + (0.0 if self._unresponsive else CLOSE_AT_DEADLINE if self.over else CLOSE_WAIT)
+        # An entry of the stream wakes the thread that reads.
+        self._execute_soon(lambda client: (client.xadd(self._keys.results, {"over": ""}), client.delete(*self._keys)))
         for thread in self._threads:
-            thread.join(max(0.0, end - time.monotonic()))
+            if thread.ident is not None:
+                thread.join(max(0.0, end - time.monotonic()))
+
+    def _execute_soon(self, action: Callable[[Any], object]) -> bool:
+        return self._broker.execute_soon(action, seconds=0.0 if self._unresponsive else CLOSE_AT_DEADLINE)
 
     # --- The threads.
 
-    def _clear(self, client: Any) -> None:
-        """Remove what the run has there. An entry of the stream wakes the thread that reads."""
-        client.xadd(self._keys.results, {"over": ""})
-        client.delete(*self._keys)
-
-    def _guarded(self, work: Callable[[], None]) -> None:
-        """Begin again after whatever the Redis did."""
+    def _repeat(self, work: Callable[[], None]) -> None:
+        """Do a thread's work, again after whatever the Redis did."""
         while not self._closed.is_set():
             try:
                 work()
@@ -160,7 +169,7 @@ class Link:
         with self._broker.client() as client:
             while not self._closed.is_set():
                 # From the beginning: what was read is trimmed, and after a loss its numbers may begin anew.
-                got: Any = client.xread({results: "0"}, count=ENTRIES, block=BLOCK)
+                got: Any = client.xread({results: "0"}, count=ENTRIES, block=READ_BLOCK)
                 for _, entries in got or []:
                     if not entries:  # a Redis that has just loaded its data may name the stream alone
                         continue
@@ -171,13 +180,13 @@ class Link:
                         try:
                             reports.append(decode_report(fields.get(b"report", b"")))
                         except Refused as refused:
-                            self.say(f"a report was refused: {refused}")
+                            self._notices.warn(f"a report was refused: {refused}")
                     self._deliver(reports)
                     self._read_to = int(entries[-1][0].partition(b"-")[0]) / 1000
                     client.xdel(results, *[number for number, _ in entries])
                 self._outage.worked("_read")
 
-    def _keep(self) -> None:
+    def _renew(self) -> None:
         keys = self._keys
         returned = True
         with self._broker.client() as client:
@@ -187,7 +196,7 @@ class Link:
                 if self._seconds is not None:
                     left = self._seconds if self._ends is None else self._ends - time.monotonic()
                     renew.set(keys.ends, "", px=max(1, int(1000 * left)))
-                lease = OVER if self._over else ON if self._seconds is None else TIMED
+                lease = OVER if self._stopped else ON if self._seconds is None else TIMED
                 renew.set(keys.alive, lease, px=int(1000 * LEASE), get=True)
                 renew.llen(f"{PREFIX}{QUEUE}")
                 renew.smembers(WORKERS)
@@ -196,19 +205,19 @@ class Link:
                 *_, before, queued, names, unread, (seconds, millionths) = renew.execute()
                 made = time.monotonic()
                 behind = max(0.0, seconds + millionths / 1e6 - self._read_to) if unread else 0.0
-                workers, held = self._roll(client, sorted(name.decode(errors="replace") for name in names))
-                self._outage.worked("_keep")
+                workers, held = self._read_beats(client, sorted(name.decode(errors="replace") for name in names))
+                self._outage.worked("_renew")
                 returned = returned or before is None
                 # Where results are taken slowly there may be no room: the lease must be renewed all the same.
                 with contextlib.suppress(queue.Full):
-                    self.inbox.put_nowait(Look(workers, queued, made, behind, held, returned))
+                    self.inbox.put_nowait(Snapshot(workers, queued, made, behind, held, returned))
                     returned = False
-                self._wake.wait(LOOK if workers else LOOK / 10)
+                self._wake.wait(SNAPSHOT_INTERVAL if workers else SNAPSHOT_INTERVAL / 10)
 
-    def _roll(self, client: Any, names: list[str]) -> tuple[dict[str, int], dict[str, frozenset[int]]]:
-        """Those that beat: their slots, and what they have of this run; the others are forgotten.
+    def _read_beats(self, client: Any, names: list[str]) -> tuple[dict[str, int], dict[str, frozenset[int]]]:
+        """Return the slots of the workers that beat, and the chunks of this run that they have in hand.
 
-        Those of another version are told.
+        Workers that beat no more are forgotten; those of another version are told.
         """
         workers: dict[str, int] = {}
         held: dict[str, frozenset[int]] = {}
@@ -220,7 +229,7 @@ class Link:
             try:
                 said = _beat.decode(beat)
             except (msgspec.MsgspecError, ValueError, RecursionError):
-                self.say("the beat of a worker was refused: it is none of ours")
+                self._notices.warn("the beat of a worker was refused: it is none of ours")
                 continue
             if said.version == VERSION:
                 workers[name] = said.slots
@@ -229,7 +238,7 @@ class Link:
                 strangers[name] = said.version[:64]
         if strangers:
             versions = ", ".join(sorted(set(strangers.values())))
-            self.say(
+            self._notices.warn(
                 f"{len(strangers)} worker{'s' * (len(strangers) > 1)} of version {versions} cannot work for this run, "
                 f"which is of version {VERSION}: install the same version on both sides"
             )
@@ -237,38 +246,12 @@ class Link:
                 client.set(
                     f"{worker_key(name)}:told",
                     f"a run of version {VERSION} cannot use this worker: install the same version on both sides",
-                    ex=int(NAG),
+                    ex=int(REPEAT_AFTER),
                 )
         return workers, held
 
-    # --- Helpers.
-
-    def say(self, sentence: str) -> None:
-        """Tell people, but not the same again and again."""
-        now = time.monotonic()
-        if now - self._told.get(sentence, float("-inf")) >= NAG:
-            self._told[sentence] = now
-            log.warning(sentence)
-
-    def _deliver(self, item: list[Report] | Look) -> None:
+    def _deliver(self, reports: list[ChunkReport]) -> None:
         while not self._closed.is_set():
-            try:
-                self.inbox.put(item, timeout=0.2)
+            with contextlib.suppress(queue.Full):
+                self.inbox.put(reports, timeout=0.2)
                 return
-            except queue.Full:
-                pass
-
-    def _quietly(self, what: Callable[[Any], Any]) -> bool:
-        """Do this soon, if the Redis is there; waits for it a moment at most. Is it done?"""
-        done = threading.Event()
-
-        def work() -> None:
-            with contextlib.suppress(RedisError, OSError), self._broker.client() as client:
-                what(client)
-                done.set()
-
-        thread = threading.Thread(target=work, name="resolve-redis_end", daemon=True)
-        thread.start()
-        if not self._mute:
-            thread.join(GRACE)
-        return done.is_set()

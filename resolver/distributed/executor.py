@@ -1,0 +1,192 @@
+"""The engine `processes` over the chunks of one run, in a worker.
+
+An executor goes on from one chunk to the next without a pause: a nameserver's capacity is learned once, and while a
+chunk waits for names that are not answered, others are looked up.
+
+The engine runs on a thread of its own, and the tasks of its chunks on others. They meet in `Executor` under its lock,
+and in the queue of each ActiveChunk; nothing blocks while the lock is held.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from resolver.distributed.active_chunk import ActiveChunk, AllAsked, ChunkEnded
+from resolver.processes.protocol import only
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resolver.distributed.fifo_lock import FifoLock
+    from resolver.model import Query
+    from resolver.policy import Policy
+    from resolver.processes.engine import Processes
+    from resolver.processes.protocol import PackedResults
+    from resolver.seam import Backend
+    from resolver.wire.oneway import SendCounts
+
+IDLE, IDLE_SHARED = 5.0, 0.3  # seconds that it waits for another chunk; where other executors may wait for it
+WAKE_INTERVAL = 0.02  # seconds until a chunk that came is seen
+
+
+@dataclass(eq=False)
+class Executor:
+    """The executor of one run, or of one chunk. The engine sees it as its Queries.
+
+    ends: when the run's time is over, on the monotonic clock. tally: counts queries whose replies are not awaited.
+    lock: held while it runs, where executors run one at a time. once: it ends with its first chunk.
+    """
+
+    engine: Processes
+    policy: Policy
+    backend: Backend
+    ends: float | None
+    tally: SendCounts | None
+    lock: FifoLock | None
+    once: bool
+
+    _state: threading.Condition = field(default_factory=threading.Condition, init=False)
+    _waiting: deque[Query] = field(default_factory=deque, init=False)  # queries that the engine has not taken
+    _line: deque[ActiveChunk] = field(default_factory=deque, init=False)  # the chunks of these
+    _by_index: dict[int, ActiveChunk] = field(default_factory=dict, init=False)  # the chunk of each open query
+    _oneway: deque[tuple[ActiveChunk, int]] = field(default_factory=deque, init=False)  # with the number of queries
+    _counted: tuple[int, int] = field(default=(0, 0), init=False)  # sent and failed, of the one-way chunks that ended
+    _stopped: str | None = field(default=None, init=False)
+    _finishing: bool = field(default=False, init=False)
+    _exited: bool = field(default=False, init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
+
+    def start(self, on_exit: Callable[[], None]) -> None:
+        """Start the engine; `on_exit` is called when it has ended."""
+        self._thread = threading.Thread(target=self._work, args=(on_exit,), name="resolve-executor", daemon=True)
+        self._thread.start()
+
+    def add(self, chunk: ActiveChunk) -> bool | None:
+        """Have a chunk looked up too. False: it is in hand already; None: the executor takes no more."""
+        with self._state:
+            if self.lock is not None and self.lock.contended(self):
+                self._finishing = True  # another executor, behind those that wait, gets this chunk
+            if self._exited or self._finishing or self._stopped is not None:
+                return None
+            if not self._by_index.keys().isdisjoint(chunk.open):
+                return False
+            self._by_index.update(dict.fromkeys(chunk.open, chunk))
+            self._waiting += chunk.open.values()
+            self._line.append(chunk)
+            self._finishing = self.once
+            if self.tally is not None:
+                self._oneway.append((chunk, len(chunk.open)))
+            self._state.notify()
+            return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether a chunk is in hand."""
+        return bool(self._by_index)
+
+    def stop(self, sentence: str) -> None:
+        """Leave everything undone."""
+        with self._state:
+            self._stopped = self._stopped or sentence
+            self._state.notify()
+
+    def finish(self) -> None:
+        """End when all that is in hand is done."""
+        with self._state:
+            self._finishing = True
+            self._state.notify()
+
+    def join(self, seconds: float) -> None:
+        """Wait at most `seconds` until it has ended."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    # --- The engine's side.
+
+    def take(self, n: int) -> list[Query] | None:
+        """Take up to `n` queries; an empty list where there is none just now, None where no more will come."""
+        waiting = self._waiting
+        with self._state:
+            idle = IDLE if self.lock is None else IDLE_SHARED
+            if not waiting and not self._by_index and not self._state.wait_for(self._woken, idle):
+                self._finishing = True
+            if not waiting and self._finishing:
+                return None
+            queries = [waiting.popleft() for _ in range(min(n, len(waiting)))]
+            taken = len(queries)
+            while taken:
+                chunk = self._line[0]
+                part = min(taken, chunk.waiting)
+                chunk.waiting -= part
+                taken -= part
+                if not chunk.waiting:
+                    self._line.popleft()
+                    chunk.found.put(AllAsked())
+            return queries
+
+    def _woken(self) -> bool:
+        return bool(self._waiting) or self._finishing or self._stopped is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run ends now, or the worker does."""
+        return self._stopped is not None or (self.ends is not None and time.monotonic() >= self.ends)
+
+    def max_wait(self) -> float:
+        """Return for how many seconds the engine may wait at most before it asks again."""
+        self._count_sent()
+        return WAKE_INTERVAL if self.ends is None else max(0.0, min(WAKE_INTERVAL, self.ends - time.monotonic()))
+
+    def _deliver(self, packed: PackedResults) -> None:
+        """Give each chunk its part of the results."""
+        parts: dict[ActiveChunk, list[int]] = {}
+        with self._state:
+            for index in packed.indices:
+                if (chunk := self._by_index.pop(index, None)) is not None:
+                    del chunk.open[index]
+                    parts.setdefault(chunk, []).append(index)
+        for chunk, indices in parts.items():
+            chunk.found.put(packed if len(indices) == len(packed) else only(packed, indices))
+            if not chunk.open:
+                chunk.found.put(ChunkEnded(None, []))
+
+    def _count_sent(self) -> None:
+        """End the first one-way chunks, as many as queries have been sent or refused for."""
+        while self._oneway and self.tally is not None:
+            sent, failed = self.tally.sent, self.tally.failed
+            chunk, size = self._oneway[0]
+            sent_before, failed_before = self._counted
+            if sent + failed - sent_before - failed_before < size:
+                return
+            refused = min(size, failed - failed_before)
+            self._counted = sent_before + size - refused, failed_before + refused
+            with self._state:
+                self._oneway.popleft()
+                for index in chunk.open:
+                    self._by_index.pop(index, None)
+            reasons = tuple(self.tally.reasons)
+            chunk.found.put(ChunkEnded(None, [], sent=size - refused, failed=refused, reasons=reasons))
+
+    def _work(self, on_exit: Callable[[], None]) -> None:
+        sentence, engine_failed = "the run's time is over", False
+        try:
+            if self.lock is not None:
+                self.lock.acquire(self, lambda: self.ended)
+            self.engine.run_packed(self, self.policy, self.backend, self._deliver)
+            self._count_sent()
+        except Exception as error:
+            sentence, engine_failed = f"the engine of a worker broke: {type(error).__name__}: {error}", True
+        finally:
+            if self.lock is not None:
+                self.lock.release(self)
+            with self._state:
+                self._exited = True
+                chunks = set(self._by_index.values())
+                self._by_index.clear()
+            for chunk in chunks:
+                chunk.leave(self._stopped or sentence, engine_failed=engine_failed)
+            on_exit()

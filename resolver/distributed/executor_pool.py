@@ -1,0 +1,137 @@
+"""The executors of a worker: one for each run, and one for each chunk that is a share of its run's limits.
+
+Child processes are kept from one executor to the next.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from resolver import engines
+from resolver.distributed.active_chunk import ActiveChunk
+from resolver.distributed.executor import Executor
+from resolver.distributed.fifo_lock import FifoLock
+from resolver.processes.engine import Processes
+from resolver.processes.pool import Child, IdleChildren, Kind
+from resolver.processes.protocol import PackedResults
+from resolver.seam import LimitedBackend
+
+if TYPE_CHECKING:
+    from resolver.distributed.limits import WorkerLimits
+    from resolver.distributed.payload import Chunk
+    from resolver.model import Query
+
+LOAD = 10.0  # seconds that the first children have to load everything
+
+_Key = tuple[str, int | None, int | None]  # run; number and copy of a chunk that has an executor of its own
+
+
+class CannotExecute(Exception):
+    """This worker cannot look the chunk up; the sentence says why."""
+
+
+class ExecutorPool:
+    """All executors of a worker with so many slots, whose children run the engine `inner`; first, for this backend."""
+
+    def __init__(self, inner: str, slots: int, limits: WorkerLimits, backend: str) -> None:
+        self.slots = slots
+        self._inner = inner
+        self._limits = limits
+        self._idle = IdleChildren(2 * slots)
+        for _ in range(slots):
+            self._idle.give(Child(Kind(inner, backend, PackedResults)))
+        self._idle.load(LOAD)
+        self._executors: dict[_Key, Executor] = {}
+        self._one_at_a_time = FifoLock() if limits.shared else None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def take(
+        self, chunk: Chunk, queries: list[Query], certificates: str | None, seconds: float | None
+    ) -> ActiveChunk | None:
+        """Have a chunk looked up; None: it is in hand already.
+
+        Args:
+            queries: Those of the chunk.
+            certificates: The file that holds its authority.
+            seconds: Time that its run has left; None: as long as it takes.
+
+        Raises:
+            CannotExecute: This worker cannot, or is leaving.
+        """
+        key = (chunk.run, chunk.number, chunk.copy) if chunk.alone else (chunk.run, None, None)
+        active = ActiveChunk(queries)
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise CannotExecute("this worker is leaving")
+                executor = self._executors.get(key) or self._start(key, chunk, certificates, seconds)
+            added = executor.add(active)
+            if added is not None:
+                return active if added else None
+            self._forget(key, executor)
+
+    def runs(self) -> set[str]:
+        """Return the runs that have an executor."""
+        with self._lock:
+            return {run for run, _, _ in self._executors}
+
+    def busy(self, run: str) -> bool:
+        """Return whether a chunk of this run is in hand."""
+        with self._lock:
+            return any(executor.busy for key, executor in self._executors.items() if key[0] == run)
+
+    def stop(self, run: str | None, sentence: str) -> None:
+        """Leave everything of this run undone, or of all."""
+        with self._lock:
+            executors = [executor for key, executor in self._executors.items() if run in (None, key[0])]
+        for executor in executors:
+            executor.stop(sentence)
+
+    def close(self) -> None:
+        """Take no more, and end every child when the executors have ended."""
+        with self._lock:
+            self._closed = True
+            executors = list(self._executors.values())
+        for executor in executors:
+            executor.finish()
+        for executor in executors:
+            executor.join(2.0)
+        self._idle.close()
+
+    def _start(self, key: _Key, chunk: Chunk, certificates: str | None, seconds: float | None) -> Executor:
+        policy = self._limits.within(chunk.policy)
+        if certificates is not None and policy.tls_ca is None:
+            policy = msgspec.structs.replace(policy, tls_ca=certificates)
+        tally = None
+        try:
+            _, backend = engines.find("processes", chunk.backend, self._inner)
+            if chunk.oneway:
+                from resolver.wire.oneway import SendCounts, SendOnly
+
+                tally = SendCounts()
+                backend = SendOnly(tally)
+            if isinstance(backend, LimitedBackend):
+                backend.check_types({asked.type for asked in chunk.queries})
+            policy = backend.prepare(policy)
+        except (ValueError, LookupError, OSError) as error:
+            raise CannotExecute(str(error)) from None
+        children = 1 if chunk.alone else min(self.slots, policy.in_flight)
+        # Where each worker asks nameservers of its own, the others' processes are at other ones.
+        parties = chunk.parties if chunk.policy.nameservers and not self._limits.nameservers else 1
+        engine = Processes(self._inner, children, self._idle, parties)
+        ends = None if seconds is None else time.monotonic() + seconds
+        executor = self._executors[key] = Executor(
+            engine, policy, backend, ends, tally, self._one_at_a_time, once=chunk.alone
+        )
+        executor.start(lambda: self._forget(key, executor))
+        return executor
+
+    def _forget(self, key: _Key, executor: Executor) -> None:
+        with self._lock:
+            if self._executors.get(key) is executor:
+                del self._executors[key]
