@@ -171,7 +171,7 @@ def _prepare(
 ) -> Plan:
     """Plan a run with the keywords of `resolve`; the hosts are opened when the policy is right."""
     if unknown := fields.keys() - Policy.__struct_fields__:
-        valid = ", ".join([*Keywords.__optional_keys__])
+        valid = ", ".join(sorted(Keywords.__optional_keys__))
         raise TypeError(f"there is no keyword {', '.join(sorted(unknown))}; valid: {valid}")
     given: Any = {name: value for name, value in fields.items() if value is not None}
     if policy is None:

@@ -92,10 +92,10 @@ class Batch:
         self._open: dict[int, Query] = {}
         self._results = 0
         self._queries_sent = 0
-        self._untold = False  # are there lookups of which nobody knows how often they were asked?
+        self._uncounted = False  # are there lookups of which nobody knows how often they were asked?
         self._statuses: Counter[str] = Counter()
-        self._broken: str | None = None
-        self._unsunk: BaseException | None = None  # what the sink raised
+        self._engine_error: str | None = None
+        self._sink_error: BaseException | None = None  # what the sink raised
 
     def run(self) -> Summary:
         """Let the engine ask everything; returns when every lookup has its result.
@@ -139,9 +139,9 @@ class Batch:
 
     def engine_failed(self, error: Exception) -> None:
         """Note what the engine raised. Raises it again where it came from the hosts or the sink."""
-        if error is self._unsunk or error is self._intake.failure:
+        if error is self._sink_error or error is self._intake.failure:
             raise error
-        self._broken = f"the engine broke: {type(error).__name__}: {error}"
+        self._engine_error = f"the engine broke: {type(error).__name__}: {error}"
 
     def finish(self) -> Iterator[None]:
         """Give every lookup without a result its own, a pause after each few, in which the sink may be emptied."""
@@ -164,7 +164,7 @@ class Batch:
             self._results,
             self._queries_sent,
             self._ended(),
-            self._broken or self._silence(),
+            self._engine_error or self._silence(),
         )
 
     def _ended(self) -> str:
@@ -177,7 +177,7 @@ class Batch:
     def _silence(self) -> str | None:
         """Return a sentence where no nameserver said anything at all: people want to know that first."""
         heard = self._statuses.keys() - {Status.TIMEOUT, Status.ERROR, *_ENDINGS, Status.INVALID}
-        if heard or not (self._queries_sent or self._untold):
+        if heard or not (self._queries_sent or self._uncounted):
             return None
         nameservers = self._plan.policy.nameservers
         asked = ", ".join(map(str, nameservers[:3])) or "the system's"
@@ -188,13 +188,13 @@ class Batch:
     def _abandoned(self, query: Query, now: float) -> Result:
         if self._deadline.cancelled:
             status, error = Status.CANCELLED, "the run was interrupted"
-        elif self._broken:
-            status, error = Status.ERROR, self._broken
+        elif self._engine_error:
+            status, error = Status.ERROR, self._engine_error
         elif self._deadline.passed:
             status, error = Status.DEADLINE, "the run's timeout passed"
         else:
             status, error = Status.ERROR, "the engine gave no result"
-        self._untold |= query.attempts is None
+        self._uncounted |= query.attempts is None
         if query.attempts == 0:
             error += " before this was asked"
         return query.unanswered(status, error, self._plan.engine.name, self._plan.backend.name, now)
@@ -213,7 +213,7 @@ class Batch:
         try:
             self._sink(results)
         except BaseException as error:
-            self._unsunk = error
+            self._sink_error = error
             raise
 
 

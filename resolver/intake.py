@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from resolver.model import Query, Result
     from resolver.policy import Deadline
 
-LULL = 0.1  # seconds: the longest that a deadline or a cancellation goes unseen
-SILENCE = 0.01  # seconds between looks at an input that has nothing just now
+MAX_WAIT = 0.1  # seconds: the longest that a deadline or a cancellation goes unseen
+INPUT_INTERVAL = 0.01  # seconds between looks at an input that has nothing just now
 
 
 class Intake:
@@ -39,7 +39,7 @@ class Intake:
         self.started: float | None = None  # when the engine was ready, on the monotonic clock
         self._invalid = invalid
         self._tick = tick
-        self._lull = LULL
+        self._wait = MAX_WAIT
 
     def take(self, n: int) -> list[Query] | None:
         """Take up to `n` queries; an empty list: there is none just now; None: no more will come."""
@@ -58,10 +58,10 @@ class Intake:
                 self.failure = error
                 raise
             if queries:
-                self._lull = LULL
+                self._wait = MAX_WAIT
                 return queries
             if not invalid:
-                self._lull = SILENCE if self.hosts.silent else 0.0
+                self._wait = INPUT_INTERVAL if self.hosts.silent else 0.0
                 break
         return []
 
@@ -74,7 +74,7 @@ class Intake:
         """Seconds that an engine may wait at most before it asks again."""
         if self._tick is not None:
             self._tick()
-        return min(self._lull, self.deadline.remaining())
+        return min(self._wait, self.deadline.remaining())
 
     def seconds(self) -> float:
         """Return the seconds since the engine was ready."""

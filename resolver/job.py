@@ -15,7 +15,7 @@ from resolver.batch import failed, send_all
 from resolver.console import ANSWERED, DEADLINE, UNANSWERED, UNREADABLE, UNWRITABLE, reason, say, signals
 from resolver.output.files import format_of, open_output
 from resolver.output.formats import open_writer
-from resolver.output.kept import Other
+from resolver.output.kept import OtherInput
 from resolver.output.progress import ProgressLine
 from resolver.output.summary import Summary, print_summary, summary_json
 from resolver.seam import Remote
@@ -64,7 +64,7 @@ class Job:
         """Look everything up, and return the exit status."""
         writer, resumed = self._writer, self._resumed
         terminal = self._stream.isatty()
-        unread: OSError | Other | None = None
+        unread: OSError | OtherInput | None = None
 
         def sink(results: list[Result]) -> None:
             if display is not None:
@@ -84,7 +84,7 @@ class Job:
                 batch.run()
                 with self._writing():
                     writer.close()
-            except Other as error:
+            except OtherInput as error:
                 unread = error
             except OSError as error:
                 if error is not self._unwritten:
@@ -96,7 +96,7 @@ class Job:
                 figures = resumed.whole(figures)
                 # A file that could not be written is put in order by the next run that resumes it.
                 with self._writing():
-                    if isinstance(unread, Other):
+                    if isinstance(unread, OtherInput):
                         resumed.put_back()
                     elif self._unwritten is None:
                         resumed.finish()
@@ -116,7 +116,7 @@ class Job:
         self,
         figures: Summary,
         caught: list[int],
-        unread: OSError | Other | None,
+        unread: OSError | OtherInput | None,
         *,
         strict: bool,
         told: bool,
@@ -125,7 +125,7 @@ class Job:
         closed_pipe = isinstance(self._unwritten, BrokenPipeError)
         if self._unwritten is not None and not closed_pipe:
             say(f"writing the results failed: {self._unwritten.strerror or self._unwritten}")
-        if isinstance(unread, Other):
+        if isinstance(unread, OtherInput):
             say(str(unread))
             return UNREADABLE
         if unread is not None:

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from contextlib import contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -97,20 +98,15 @@ class Default(click.Group):
         self.format_commands(ctx, formatter)
 
 
-class usage:
+@contextmanager
+def usage(ctx: click.Context) -> Iterator[None]:
     """Turn what is wrong with arguments, or cannot be opened, into one sentence and exit status 2."""
-
-    def __init__(self, ctx: click.Context) -> None:
-        self._ctx = ctx
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, OSError):
-            raise click.UsageError(reason(error), self._ctx) from None
-        if isinstance(error, ValueError | LookupError | TypeError):
-            raise click.UsageError(str(error), self._ctx) from None
+    try:
+        yield
+    except OSError as error:
+        raise click.UsageError(reason(error), ctx) from None
+    except (ValueError, LookupError, TypeError) as error:
+        raise click.UsageError(str(error), ctx) from None
 
 
 def is_input(fd: int) -> bool:
@@ -144,20 +140,17 @@ def sources_of(hosts: Sequence[str]) -> list[Source]:
     from resolver.input.sources import descriptor, elements, path
 
     sources: list[Source] = []
-    words: list[str] = []
-    for word in [*(hosts or ["-"]), None]:
-        listed = word == "-" or (word is not None and os.path.exists(word) and not os.path.isdir(word))
-        if (listed or word is None) and words:
-            sources.append(elements(words))
-            words = []
-        if word is None:
-            break
-        if word == "-":
-            sources.append(descriptor(0))
-        elif listed:
-            sources.append(path(word))
-        elif os.sep in word:
-            raise ValueError(f"{word}: there is no such file, and no host name has a {os.sep} here")
-        else:
-            words.append(word)
+    for listed, words in groupby(hosts or ["-"], _is_list):
+        if listed:
+            sources += [descriptor(0) if word == "-" else path(word) for word in words]
+            continue
+        names = list(words)
+        for name in names:
+            if os.sep in name:
+                raise ValueError(f"{name}: there is no such file, and no host name has a {os.sep} here")
+        sources.append(elements(names))
     return sources
+
+
+def _is_list(word: str) -> bool:
+    return word == "-" or (os.path.exists(word) and not os.path.isdir(word))

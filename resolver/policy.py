@@ -83,9 +83,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         """The most lookups in flight."""
         return CONCURRENCY if self.concurrency is None else self.concurrency
 
-    def wait(self, attempt: int) -> float:
-        """Return the seconds that try `attempt` (from 1) waits: the last the whole query_timeout, each earlier half."""
-        return math.ldexp(self.query_timeout, attempt - self.tries)
+    def wait(self, number: int) -> float:
+        """Return the seconds that try `number` (from 1) waits: the last the whole query_timeout, each earlier half."""
+        return math.ldexp(self.query_timeout, number - self.tries)
 
 
 def final(status: Status) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import io
 import ipaddress
 import re
@@ -157,7 +158,7 @@ def test_keywords_have_their_place(at: str) -> None:
     """Editors offer the names of the table; each keyword is explained; one that is unknown is refused."""
     offered = [get_args(get_args(kind)[0]) for kind in (api.EngineName, api.BackendName)]
     assert [tuple(ENGINES), tuple(BACKENDS)] == offered
-    explained = re.findall(r"^        ([a-z_]+): ", resolve.__doc__ or "", re.M)
+    explained = re.findall(r"^    ([a-z_]+): ", inspect.getdoc(resolve) or "", re.M)
     assert sorted({"hosts", *api.Keywords.__optional_keys__}) == sorted(explained)
     for way in (resolve, stream, astream):
         with pytest.raises(TypeError, match=r"there is no keyword retries; valid: .*tries"):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resolver.input.groups import HostGroup
     from resolver.input.sources import Source
 
-_BARREN = 8  # blocks without a host that one take reads at most
+_EMPTY_BLOCKS = 8  # blocks without a host that one take reads at most
 
 
 class LookupSource(Protocol):
@@ -141,7 +141,7 @@ class Hosts:
             source = self._source()
             if source is None:
                 return (queries, invalid) if queries or invalid else None
-            if reads >= _BARREN + len(queries) + len(invalid) or not self._fill(source, n):
+            if reads >= _EMPTY_BLOCKS + len(queries) + len(invalid) or not self._fill(source, n):
                 break
             reads += 1
         return queries, invalid

@@ -56,7 +56,7 @@ class ReadAhead:
         self._started = False
         self._stopped = False
         self._reader_waits = False
-        self._patience = PAUSES
+        self._wait_left = PAUSES
 
     # --- For who takes.
 
@@ -103,8 +103,8 @@ class ReadAhead:
     def _more(self) -> bool:
         """Wait for an item or the end, within bounds, and tell whether there is one."""
         began = time.monotonic()
-        self._reader.wait(lambda: bool(self._items) or self._ended, min(PAUSE, self._patience))
-        self._patience -= time.monotonic() - began
+        self._reader.wait(lambda: bool(self._items) or self._ended, min(PAUSE, self._wait_left))
+        self._wait_left -= time.monotonic() - began
         return bool(self._items) or self._ended
 
     # --- For the reader.

@@ -41,7 +41,7 @@ _STATUSES = 255
 _SHORTEST, _IN_FLIGHT = 100, 1_000_000
 
 
-class Other(ValueError):
+class OtherInput(ValueError):
     """Error: the input is not the one that the file was made with."""
 
 
@@ -191,7 +191,7 @@ class Kept:
         self.again = any(bytes([code]) in self._code for code in redone)
 
     def check(self, lookups: Iterable[Query] | Iterable[Result]) -> None:
-        """Raise Other where one of these is not the lookup that the file has a line of."""
+        """Raise OtherInput where one of these is not the lookup that the file has a line of."""
         marks, end = self._marks, self.end
         for one in lookups:
             if (
@@ -202,7 +202,7 @@ class Kept:
                 raise self._other(f"lookup {one.index} is {one.input[:100]!r} {one.type} now, and was another")
 
     def check_length(self, lookups: int) -> None:
-        """Raise Other where so many lookups are all, and the file has more."""
+        """Raise OtherInput where so many lookups are all, and the file has more."""
         if lookups < self.end:
             raise self._other(f"there are {lookups} lookups now, and were {self.end} or more")
 
@@ -228,8 +228,8 @@ class Kept:
         """Tell whether a new line takes the place of the file's."""
         return index < self.end and self._state[index] == REPLACED
 
-    def _other(self, why: str) -> Other:
-        return Other(
+    def _other(self, why: str) -> OtherInput:
+        return OtherInput(
             f"{self.path} was made with another list or other types: {why}; resume it with those, or write to another "
             "file"
         )
@@ -265,7 +265,7 @@ class Remaining:
         self.statuses: Counter[str] = Counter()
 
     def take(self, n: int) -> tuple[list[Query], list[Result]] | None:
-        """Take the next lookups, as Hosts gives them. Raises Other where they are not the file's."""
+        """Take the next lookups, as Hosts gives them. Raises OtherInput where they are not the file's."""
         for _ in range(_MOST):
             if self._queries or self._invalid:
                 break

@@ -38,7 +38,7 @@ _CHECKED = 1000  # lookups of a list that are compared at a time
 _FIRST = b'{"resumes":'
 
 
-class Belongs(msgspec.Struct, frozen=True):
+class JournalHeader(msgspec.Struct, frozen=True):
     """First line of FILE.resume: which FILE it belongs to, and whether the lines of both are in input order."""
 
     resumes: int  # octets of the FILE
@@ -108,7 +108,7 @@ class Resumed:
         self.stream: BinaryIO = self._file
 
     def check(self, lists: Sequence[Source], lookups: Callable[[Sequence[Source]], LookupSource]) -> None:
-        """Compare the lists as far as they can be read twice. Raises Other where they are not the file's.
+        """Compare the lists as far as they can be read twice. Raises OtherInput where they are not the file's.
 
         lookups: what reads them. A pipe, and what comes after one, is compared as the run reads it.
         """
@@ -201,8 +201,8 @@ class Resumed:
         try:
             _as_if(self._file, file)
             octets = self._lines.end + len(self._lines.tail)
-            belongs = msgspec.json.encode(Belongs(octets, self._lines.checksum, self._ordered)) + b"\n"
-            if file.write(belongs) != len(belongs):
+            header = msgspec.json.encode(JournalHeader(octets, self._lines.checksum, self._ordered)) + b"\n"
+            if file.write(header) != len(header):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._journal)
         except BaseException:
             file.close()
@@ -215,15 +215,15 @@ class Resumed:
         if not os.path.exists(self._journal):
             return
         with open(self._journal, "rb", buffering=0) as journal:
-            belongs = _belongs(journal.readline(), self._journal)
-            if belongs is not None and (belongs.resumes, belongs.checksum) == _checksum(self._file):
+            header = _header(journal.readline(), self._journal)
+            if header is not None and (header.resumes, header.checksum) == _checksum(self._file):
                 found = Kept(self._journal)
                 where = journal.tell()
                 # The few that are replaced may stand anywhere in a long file.
-                _read(journal, found, where, belongs.resumes + os.fstat(journal.fileno()).st_size)
+                _read(journal, found, where, header.resumes + os.fstat(journal.fileno()).st_size)
                 if found.end:
                     journal.seek(where)
-                    self._merge(journal, lambda index: found.status(index) is None, ordered=belongs.ordered)
+                    self._merge(journal, lambda index: found.status(index) is None, ordered=header.ordered)
         _remove(self._unfinished)
         os.unlink(self._journal)
         _sync_directory(self._real)
@@ -267,10 +267,10 @@ def _read(file: BinaryIO, kept: Kept, where: int, octets: int) -> Lines:
     return lines
 
 
-def _belongs(line: bytes, path: str) -> Belongs | None:
+def _header(line: bytes, path: str) -> JournalHeader | None:
     """Decode the first line of FILE.resume; None where it is torn. Raises ValueError where no run has written it."""
     try:
-        return msgspec.json.decode(line, type=Belongs)
+        return msgspec.json.decode(line, type=JournalHeader)
     except ValueError:
         begun = line.rstrip(b"\0")  # after a power failure, octets that were never written
         if begun.endswith(b"\n") or not _FIRST.startswith(begun[: len(_FIRST)]):
