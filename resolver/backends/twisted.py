@@ -63,10 +63,9 @@ class TwistedSession:
         self._descriptors = Descriptors(policy.query_timeout, self._give_back)
         self._sockets: dict[Nameserver, list[Datagrams]] = {}
         self._turn = 0
-        self._old: list[Datagrams] = []  # no longer asked on; some wait for replies
+        self._old: list[Datagrams | TcpConnection] = []  # no longer asked on; some wait for replies
         self._connections: dict[Nameserver, TcpConnection] = {}
         self._lookups: dict[int, TwistedLookup] = {}
-        self._slow: list[TcpConnection] = []  # likewise
 
     async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
         """Ask once, with the repeats that belong to it, within `timeout` seconds."""
@@ -103,14 +102,12 @@ class TwistedSession:
 
     async def close(self) -> None:
         """Close every socket."""
-        sockets = [*self._old, *(datagrams for sockets in self._sockets.values() for datagrams in sockets)]
-        links: list[Datagrams | TcpConnection] = [*sockets, *self._connections.values(), *self._slow]
+        sockets = [each for sockets in self._sockets.values() for each in sockets]
+        links = [*self._old, *sockets, *self._connections.values()]
         for link in links:
             link.abandon()
-        for datagrams in sockets:
-            datagrams.close()
-        for connection in [*self._connections.values(), *self._slow]:
-            connection.close()
+        for link in links:
+            link.close()
         # They close when the reactor has its next round.
         await task.deferLater(self._reactor, 0)
 
@@ -141,7 +138,7 @@ class TwistedSession:
             self._sockets[nameserver] = [datagrams for datagrams in sockets if datagrams.in_flight]
         for nameserver, connection in list(self._connections.items()):
             if not connection.in_flight:
-                self._slow.append(self._connections.pop(nameserver))
+                self._old.append(self._connections.pop(nameserver))
         self._sweep()
 
     def _shared(self, nameserver: Nameserver) -> Datagrams:
@@ -163,12 +160,10 @@ class TwistedSession:
 
     def _sweep(self) -> None:
         """Close the old sockets and connections that nobody waits on any more."""
-        links: list[Datagrams | TcpConnection] = [*self._old, *self._slow]
-        for link in links:
+        for link in self._old:
             if not link.in_flight:
                 link.close()
-        self._old = [datagrams for datagrams in self._old if datagrams.in_flight]
-        self._slow = [connection for connection in self._slow if connection.in_flight]
+        self._old = [link for link in self._old if link.in_flight]
 
     async def _over_tcp(self, question: Question, end: float) -> Reply:
         nameserver = question.nameserver
@@ -189,19 +184,18 @@ class TwistedSession:
         except _SILENT:
             if connection.answered == answered and self._connections.get(nameserver) is connection:
                 # It is stuck, on this question or one before: the next ones go out on another.
-                self._slow.append(self._connections.pop(nameserver))
+                self._old.append(self._connections.pop(nameserver))
                 self._sweep()
             raise
         # RFC 7766 section 6.2.4: servers close connections when they like, and it costs no try. Where one question made
         # it, it is not to take the others down again: each has a connection to itself now.
         alone = self._connect(nameserver, end)
-        self._slow.append(alone)
-        await alone.opened().addTimeout(self._left(end), self._reactor)
         try:
+            await alone.opened().addTimeout(self._left(end), self._reactor)
             reply = await self._on(alone, question, end)
         finally:
+            alone.abandon()
             alone.close()
-            self._slow.remove(alone)
         return reply._replace(queries=2)
 
     async def _on(self, connection: TcpConnection, question: Question, end: float) -> Reply:

@@ -9,12 +9,12 @@ from resolver.dns import rdata
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Record = TypeVar("Record", bound=tuple[Any, ...])
+Found = TypeVar("Found", bound=tuple[Any, ...])
 
 
 def follow(
-    owner: bytes, records: dict[bytes, list[Record]], wanted: int, target: Callable[[Record], bytes]
-) -> tuple[list[tuple[bytes, Record]], bool]:
+    owner: bytes, records: dict[bytes, list[Found]], wanted: int, target: Callable[[Found], bytes]
+) -> tuple[list[tuple[bytes, Found]], bool]:
     """Return the records reachable from `owner`, each with its owner, and whether the wanted type is among them.
 
     A name that has records of the type needs no CNAME; of several CNAMEs at one name the first is followed.
@@ -26,7 +26,7 @@ def follow(
         wanted: the number of the type.
         target: the name that a CNAME record points to.
     """
-    chain: list[tuple[bytes, Record]] = []
+    chain: list[tuple[bytes, Found]] = []
     while here := records.pop(owner, None):
         found = here if wanted == rdata.ANY else [record for record in here if record[1] == wanted]
         chain += [(owner, record) for record in found or here[:1]]

@@ -17,48 +17,36 @@ if TYPE_CHECKING:
     from resolver.seam import Backend, Engine
 
 
+class _Backend(NamedTuple):
+    module: str
+    needs: str | None = None  # the library to import
+    extra: str | None = None  # the extra that installs it; None: it comes with the package
+
+
 class _Engine(NamedTuple):
     module: str
     styles: dict[str, str]  # backend -> how this engine waits on it
-    needs: str | None  # the library to import
-    extra: str | None  # the extra that installs it; None: it comes with the package
+    needs: str | None = None
+    extra: str | None = None
 
 
-class _Backend(NamedTuple):
-    module: str
-    needs: str | None
-    extra: str | None
-
-
+_CALL = {"wire": "poll", "system": "call", "dnspython": "call"}
+_CHUNKS = dict.fromkeys(_CALL, "chunks")
+_ASYNCIO = {"wire": "poll", "system": "threads", "dnspython": "await", "aiodns": "await"}
+_TWISTED = {"wire": "poll", "system": "threads", "twisted": "await"}
 ENGINES = {
-    "gevent": _Engine(
-        "resolver.engines.gevent", {"wire": "poll", "system": "call", "dnspython": "call"}, "gevent", None
-    ),
-    "asyncio": _Engine(
-        "resolver.engines.asyncio",
-        {"wire": "poll", "system": "threads", "dnspython": "await", "aiodns": "await"},
-        None,
-        None,
-    ),
-    "threads": _Engine("resolver.engines.threads", {"wire": "poll", "system": "call", "dnspython": "call"}, None, None),
-    "processes": _Engine(
-        "resolver.processes.engine", {"wire": "chunks", "system": "chunks", "dnspython": "chunks"}, None, None
-    ),
-    "twisted": _Engine(
-        "resolver.engines.twisted",
-        {"wire": "poll", "system": "threads", "twisted": "await"},
-        "twisted",
-        "twisted",
-    ),
-    "redis": _Engine(
-        "resolver.distributed.engine", {"wire": "chunks", "system": "chunks", "dnspython": "chunks"}, "celery", "redis"
-    ),
+    "gevent": _Engine("resolver.engines.gevent", _CALL, "gevent"),
+    "asyncio": _Engine("resolver.engines.asyncio", _ASYNCIO),
+    "threads": _Engine("resolver.engines.threads", _CALL),
+    "processes": _Engine("resolver.processes.engine", _CHUNKS),
+    "twisted": _Engine("resolver.engines.twisted", _TWISTED, "twisted", "twisted"),
+    "redis": _Engine("resolver.distributed.engine", _CHUNKS, "celery", "redis"),
 }
 BACKENDS = {
-    "wire": _Backend("resolver.wire", None, None),
-    "system": _Backend("resolver.backends.system", None, None),
-    "dnspython": _Backend("resolver.backends.dnspython", "dns", None),
-    "aiodns": _Backend("resolver.backends.aiodns", "aiodns", None),
+    "wire": _Backend("resolver.wire"),
+    "system": _Backend("resolver.backends.system"),
+    "dnspython": _Backend("resolver.backends.dnspython", "dns"),
+    "aiodns": _Backend("resolver.backends.aiodns", "aiodns"),
     "twisted": _Backend("resolver.backends.twisted", "twisted", "twisted"),
 }
 DEFAULT = "gevent"
