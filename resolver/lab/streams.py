@@ -10,7 +10,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from .script import How, PlannedReply
 
@@ -35,8 +35,7 @@ class Streams:
         # In the order of last activity: the quiet ones come first.
         self._connections: dict[StreamConnection, float] = {}
         self._listeners: list[asyncio.Server] = []
-        # asyncio comes here where a connection cannot be accepted for want of descriptors.
-        self._loop.set_exception_handler(lambda loop, context: self._close_quietest())
+        self._loop.set_exception_handler(self._on_fault)
         self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     async def listen(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
@@ -67,6 +66,14 @@ class Streams:
     def forget(self, connection: "StreamConnection") -> None:
         """Note that a connection has ended."""
         self._connections.pop(connection, None)
+
+    def _on_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Make room where descriptors are used up, and end at any other fault: it is a bug of the lab."""
+        if "accept" in context["message"]:
+            self._close_quietest()
+            return
+        loop.default_exception_handler(context)
+        loop.stop()
 
     def _close_quietest(self) -> None:
         if self._connections:
@@ -105,9 +112,9 @@ class StreamConnection(asyncio.Protocol):
         self._go_on()
 
     def eof_received(self) -> bool:
-        """Keep the connection while replies are due: the client may have ended its own direction only."""
+        """Keep the connection while replies are due: without TLS the client may have ended its own direction only."""
         self._ended = True
-        return not self._close_if_done()
+        return not self._close_if_done() and self._transport.get_extra_info("sslcontext") is None
 
     def pause_writing(self) -> None:
         self._stalled = True
@@ -154,7 +161,7 @@ class StreamConnection(asyncio.Protocol):
         return at > 0
 
     def _send(self, reply: PlannedReply) -> None:
-        """Send a step that is due. While queries are taken, what is due at once goes out together after them."""
+        """Send a reply that is due. While queries are taken, what is due at once goes out together after them."""
         self.pending -= 1
         if self._transport.is_closing():
             return
