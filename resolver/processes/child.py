@@ -84,12 +84,12 @@ def _serve(pipe: Pipe, engine: Engine, backend: Backend) -> None:
 
         counts = SendCounts()
         backend = SendOnly(counts)
-    else:
+    queries = ChildQueries(pipe, counts)
+    if counts is None:
         from resolver.wire import Wire
 
         if isinstance(backend, Wire):
-            backend = Wire(parties=begin.parties)
-    queries = ChildQueries(pipe, counts)
+            backend = Wire(parties=begin.parties, answered=lambda: queries.answered)
     engine.run(queries, begin.policy, backend, queries.deliver)
     queries.finish()
 
@@ -98,7 +98,7 @@ class ChildQueries:
     """The chunks from the parent, as an engine sees its Queries, and the way of the results back.
 
     A query is in `_waiting` until the engine takes it, then in `_open` until its result is delivered. `counts` is
-    filled in by a backend that awaits no replies.
+    filled in by a backend that awaits no replies. `answered`: a nameserver has answered something in this run.
     """
 
     def __init__(self, pipe: Pipe, counts: SendCounts | None = None) -> None:
@@ -112,6 +112,7 @@ class ChildQueries:
         self._taken = 0.0  # and when the engine took queries
         self._end = float("inf")
         self._stopped = False
+        self.answered = False
 
     def take(self, n: int) -> list[Query] | None:
         """Return up to `n` queries; an empty list where there is none just now. There is always more to come."""
@@ -190,6 +191,7 @@ class ChildQueries:
             if isinstance(message, protocol.Work):
                 self._end = self._received + message.seconds
                 self._waiting += message.queries
+                self.answered = message.answered
             elif isinstance(message, protocol.Stop):
                 self._stopped = True
 

@@ -41,6 +41,7 @@ AHEAD = 2  # chunks that wait in a child, so that it does not run dry;
 FURTHER_AHEAD = 4  # where other threads keep this process busy meanwhile
 SOON = 0.25  # and seconds for which it has something to send, where its rate is bounded
 EARLY = 0.005  # seconds between two looks whether it is time for more
+_NOBODY_ANSWERED = frozenset({Status.TIMEOUT, Status.ERROR})
 FINISH = 0.1  # seconds that children have, when the run ends early, to say how far they came
 
 
@@ -96,6 +97,7 @@ class _ProcessesRun(Generic[Batch]):
         self._shares: list[Policy] = []  # each child's of the policy; none before the first queries came
         self._work = WorkQueue(queries)
         self._end = math.inf  # of the run, on our own clock
+        self._answered = False  # something was, by a nameserver
         self._finishing = False
         self._early = False  # what is to be asked may be handed out later only, for the sake of the rate
         self._all_ready = False  # all children have once been ready
@@ -214,7 +216,7 @@ class _ProcessesRun(Generic[Batch]):
         child.given += len(queries)
         child.deaths = deaths
         child.open.update({query.index: query for query in queries})
-        self._pool.send(child, protocol.Work(max(0.0, self._end - now), queries))
+        self._pool.send(child, protocol.Work(max(0.0, self._end - now), queries, self._answered))
 
     # --- In.
 
@@ -263,6 +265,7 @@ class _ProcessesRun(Generic[Batch]):
 
     def _on_results(self, child: Child, batch: Batch) -> None:
         self._deaths = 0
+        self._answered = self._answered or not batch.statuses.keys() <= _NOBODY_ANSWERED
         known = child.open.keys() & batch.indices
         for index in known:
             del child.open[index]

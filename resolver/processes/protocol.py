@@ -34,10 +34,16 @@ class Begin(msgspec.Struct, tag="begin"):
 
 
 class Work(msgspec.Struct, tag="work"):
-    """To a child: queries to ask. `seconds` remain until the run ends; infinite where nothing ends it."""
+    """To a child: queries to ask.
+
+    Attributes:
+        seconds: What remains until the run ends; infinite where nothing ends it.
+        answered: A nameserver has answered something in this run, if not in this child: a closed port may open again.
+    """
 
     seconds: float
     queries: list[Query]
+    answered: bool = False
 
 
 class Stop(msgspec.Struct, tag="stop"):

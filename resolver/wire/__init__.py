@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 
 
 class Wire(NamedTuple):
-    """Speaks DNS over UDP, TCP and TLS by itself. `parties`: processes that share the run's nameservers."""
+    """The built-in stub, over UDP, TCP and TLS.
+
+    parties: processes that share the run's nameservers. answered: says whether a nameserver has answered something in
+    another of them; None: there is no other.
+    """
 
     name: str = "wire"
     parties: int = 1
+    answered: Callable[[], bool] | None = None
 
     def prepare(self, policy: Policy) -> Policy:
-        """The policy with the nameservers that will be asked: the system's where it names none.
+        """Return the policy with the nameservers that will be asked: the system's where it names none.
 
         Raises ValueError for one that is asked over https and for a file without certificates, OSError for one that
         cannot be read, LookupError where there is no nameserver at all.
@@ -44,10 +49,10 @@ class Wire(NamedTuple):
     def channel(
         self, queries: Queries, policy: Policy, engine: str, watch: Callable[[int, bool, bool], None]
     ) -> PollChannel:
-        """The sockets of a run, for a policy that was prepared."""
+        """Open the sockets of a run, for a policy that was prepared."""
         from resolver.wire.channel import Channel
 
-        return Channel(queries, policy, engine, watch, parties=self.parties)
+        return Channel(queries, policy, engine, watch, parties=self.parties, answered=self.answered)
 
 
 def check_certificates(path: str) -> None:

@@ -39,13 +39,20 @@ class Channel:
         watch: Callable[[int, bool, bool], None],
         clock: Callable[[], float] = time.monotonic,
         parties: int = 1,
+        answered: Callable[[], bool] | None = None,
     ) -> None:
         self._queries = queries
         self._policy = policy
         self._watch = watch
         self._clock = clock
         self._exchange = Exchange(
-            policy, policy.nameservers, engine, clock=clock, parties=parties, sockets=descriptors_left()
+            policy,
+            policy.nameservers,
+            engine,
+            clock=clock,
+            parties=parties,
+            sockets=descriptors_left(),
+            answered=answered,
         )
         self._sockets: dict[Flow, Datagram | Stream] = {}
         self._by_fd: dict[int, Datagram | Stream] = {}

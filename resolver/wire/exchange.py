@@ -63,7 +63,8 @@ class Exchange:
 
     `results`, `outbox` and `dropped` (sockets to close) are taken and emptied by the channel after each call. `clock`
     tells the time after queries were taken; None: it is still that of the call. `parties`: processes that share the
-    run's nameservers (congestion/window.py). `sockets`: the most that may be open.
+    run's nameservers (congestion/window.py); `answered` says whether one has answered in another of them. `sockets`:
+    the most that may be open.
     """
 
     def __init__(
@@ -75,11 +76,13 @@ class Exchange:
         clock: Callable[[], float] | None = None,
         parties: int = 1,
         sockets: int = SOCKETS,
+        answered: Callable[[], bool] | None = None,
     ) -> None:
         self.policy = policy
         self.engine = engine
         self.results: list[Result] = []
         self.idled = 0.0  # seconds that the engine spent waiting for sockets
+        self._answered = answered
         self._timers = Timers(policy)
         self._flows = Flows(policy.in_flight, len(nameservers), entropy, sockets, self._timers.__contains__)
         self.dropped = self._flows.dropped
@@ -250,7 +253,7 @@ class Exchange:
         server = flow.server
         server.forget(flow)
         self._flows.drop(flow)
-        if server.answered and self._rotation.sole(server):
+        if self._has_answered(server) and self._rotation.sole(server):
             # It may restart: its queries run out as if they had gone out.
             flow.refused = reason
             server.refused_since = server.refused_since or now
@@ -264,7 +267,7 @@ class Exchange:
     def unreachable(self, flow: Flow, reason: str, now: float) -> None:
         """An error was reported about a datagram that went out earlier (ICMP); nobody says which."""
         server = flow.server
-        if not server.answered:
+        if not self._has_answered(server):
             self.failed(flow, reason, now)
             return
         flow.refused = reason
@@ -438,6 +441,10 @@ class Exchange:
             if query.when > answered:
                 latest = waited and query.when == lookup.sent
                 query.flow.server.window.withdrawn(query.round, int(latest))
+
+    def _has_answered(self, server: Server) -> bool:
+        """Say whether a nameserver has answered in this run, here or, where it is the only one, in another process."""
+        return server.answered or (len(self.servers) == 1 and self._answered is not None and self._answered())
 
     def _opened(self, server: Server, now: float) -> None:
         """A closed port is open again: what it had refused is asked at once, at no try's cost."""
