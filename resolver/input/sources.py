@@ -77,8 +77,8 @@ def descriptor(fd: int, *, owned: bool = False, name: str = "standard input") ->
     if stat.S_ISREG(status.st_mode):
         # Standard input may stand in the middle of its file: { read header; resolve; } < hosts.csv
         rest = max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))
-        return Lines(lambda: os.read(fd, BLOCK), total=rest, close=close, name=name)
-    return Lines(lambda: _read_ready(fd), once=True, waitable=fd, close=close, name=name)
+        return LineSource(lambda: os.read(fd, BLOCK), total=rest, close=close, name=name)
+    return LineSource(lambda: _read_ready(fd), once=True, waitable=fd, close=close, name=name)
 
 
 def elements(hosts: Iterable[object], *, whole: bool = False) -> Source:
@@ -100,7 +100,7 @@ def async_elements(hosts: AsyncIterable[object]) -> Source:
     return _Ahead(ReadAhead(InTask(hosts)))
 
 
-class Lines(Source):
+class LineSource(Source):
     """List: lines of octets from anywhere.
 
     `read` gives a block of octets, b"" at the end, None for nothing right now; in its place, `ahead` gives texts.

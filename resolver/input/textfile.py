@@ -10,7 +10,7 @@ from typing import Any
 
 from resolver.input.groups import octets_of
 from resolver.input.readahead import InThread, ReadAhead
-from resolver.input.sources import BLOCK, Lines, Source, descriptor
+from resolver.input.sources import BLOCK, LineSource, Source, descriptor
 
 
 def text_file(file: io.TextIOBase) -> Source:
@@ -23,12 +23,12 @@ def text_file(file: io.TextIOBase) -> Source:
     if not file.readable():
         raise io.UnsupportedOperation("the file is not open for reading")
     if isinstance(file, io.StringIO):
-        return Lines(lambda: octets_of(file.read(BLOCK)))
+        return LineSource(lambda: octets_of(file.read(BLOCK)))
     lines = iter(lambda: file.readline(BLOCK), "")
     try:
         fd = file.fileno()
     except OSError:
-        return Lines(ahead=ReadAhead(InThread(lines)))
+        return LineSource(ahead=ReadAhead(InThread(lines)))
     waits = not stat.S_ISREG(os.fstat(fd).st_mode)
     name = str(getattr(file, "name", fd))  # a file has one, which its type does not say
     if isinstance(file, io.TextIOWrapper) and _holds_nothing(file):
@@ -36,11 +36,11 @@ def text_file(file: io.TextIOBase) -> Source:
             if waits:
                 return descriptor(fd, name=name)
             buffer = file.buffer
-            return Lines(lambda: buffer.read(BLOCK), total=max(0, os.fstat(fd).st_size - buffer.tell()), name=name)
+            return LineSource(lambda: buffer.read(BLOCK), total=max(0, os.fstat(fd).st_size - buffer.tell()), name=name)
         file = _decoded_once_more(file)
     if waits:
-        return Lines(ahead=ReadAhead(InThread(lines)), name=name)
-    return Lines(lambda: octets_of(file.read(BLOCK)), name=name)
+        return LineSource(ahead=ReadAhead(InThread(lines)), name=name)
+    return LineSource(lambda: octets_of(file.read(BLOCK)), name=name)
 
 
 def _holds_nothing(file: io.TextIOWrapper) -> bool:
