@@ -41,13 +41,14 @@ RARELY = 16  # connections of which one tries to go beyond the limit
 class Connection(Flow):
     """One TCP or TLS connection. `most`: queries that it may carry in all; `quickest`: seconds of a reply."""
 
-    __slots__ = ("alone", "depth", "lost", "most", "quickest", "slowed")
+    __slots__ = ("alone", "depth", "lost", "most", "one_by_one", "quickest", "slowed")
 
     def __init__(self, server: Server, transport: str, depth: float, most: float, alone: bool) -> None:
         super().__init__(server, transport)
         self.depth = depth
         self.most = most
         self.alone = alone
+        self.one_by_one = depth == 1  # no query ever waits on it beside another
         self.lost = 0  # queries that ran out
         self.quickest = math.inf
         self.slowed = -math.inf
@@ -127,7 +128,7 @@ class Connections:
         self._silent = 0
         if connection.replies > self._limit:
             self._limit *= 2
-        if self._deepest == 1:
+        if connection.one_by_one:
             self._one_by_one += replies
         if connection in self._alone:
             self._alone.remove(connection)
@@ -158,15 +159,16 @@ class Connections:
                 self._learn(connection)
             self.forget(connection)
             return blamed
-        if self._deepest == 1:
+        if connection.one_by_one:
             self._one_by_one -= 1
             if self._one_by_one < -LOST:
                 self._deepest, self._by_name = self._most_in_flight, True
-        elif connection.lost >= LOST and 4 * connection.lost > connection.replies and not self._by_name:
+            return False
+        if self._deepest > 1 and connection.lost >= LOST and 4 * connection.lost > connection.replies and not self._by_name:
             self._deepest = 1
             for each in self.open:
                 each.depth = 1
-        return self._deepest == 1 and connection.lost > 1
+        return self._deepest == 1
 
     def closed(self, connection: Connection, stranded: int) -> None:
         """Forget a connection that ended, with so many queries unanswered."""
