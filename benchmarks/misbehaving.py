@@ -129,7 +129,9 @@ class Bench:
         self._directory, self._patience = directory, patience
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(directory / "authority.pem"))
-        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(directory / "both.pem"))
+        authority.issue_cert("127.0.0.1", "127.53.0.53").private_key_and_cert_chain_pem.write_to_path(
+            str(directory / "both.pem")
+        )
         try:
             self._library: Path | None = compile_into(directory)
         except OSError as error:

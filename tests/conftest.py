@@ -91,11 +91,13 @@ def skip_without(pair: Pair, *needed: str) -> None:
 
 @pytest.fixture(scope="session")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 with its key, and the authority to trust for it."""
+    """A certificate for loopback addresses with its key, and the authority to trust for it."""
     directory = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(directory / "authority.pem"))
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(directory / "both.pem"))
+    authority.issue_cert("127.0.0.1", "127.53.0.53").private_key_and_cert_chain_pem.write_to_path(
+        str(directory / "both.pem")
+    )
     return directory / "both.pem", directory / "authority.pem"
 
 

@@ -11,6 +11,7 @@ import os
 import select
 import socket
 import socketserver
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -544,7 +545,8 @@ def test_a_nameserver_that_falls_silent_for_a_while(ask: Ask) -> None:
 
 def test_a_nameserver_that_dies_and_comes_back(ask: Ask) -> None:
     """What is asked while the port is closed fails or is asked again; once it is back, lookups are answered."""
-    with Lab() as first:
+    # No client's port is of this address: the nameserver's is still free when it comes back.
+    with Lab(listen="127.53.0.53:0" if sys.platform == "linux" else "127.0.0.1:0") as first:
         address = first.nameserver
     lab = Lab(listen=address)
     back = threading.Timer(0.1, lab.start)

@@ -164,7 +164,8 @@ class Connections:
             if self._one_by_one < -LOST:
                 self._deepest, self._by_name = self._most_in_flight, True
             return False
-        if self._deepest > 1 and connection.lost >= LOST and 4 * connection.lost > connection.replies and not self._by_name:
+        many = connection.lost >= LOST and 4 * connection.lost > connection.replies
+        if many and self._deepest > 1 and not self._by_name:
             self._deepest = 1
             for each in self.open:
                 each.depth = 1
