@@ -1,7 +1,9 @@
 """The built-in stub resolver: the backend `wire`, of the poll style (RFC 1034 section 5.3.1).
 
-From the inside out: `codec` (question -> octets, octets -> records), `window` (how much a nameserver may be sent),
-`exchange` (what is in flight; no I/O), `datagram` and `stream` (one socket each), `channel` (all of it for an engine).
+From the inside out: `inflight` (what is in flight, and on which flow), `flows` and `connections` (which socket a query
+leaves on), `servers` (whose turn it is), `sender` (what goes out next), `exchange` (what each reply, silence or failure
+means; no I/O), `udp` and `tcp` (one socket each), `channel` (all of it for an engine). The package `congestion` decides
+how much a nameserver may be sent, `dns` what octets mean.
 """
 
 from __future__ import annotations
