@@ -103,13 +103,17 @@ def end_with_parent(pipe: int = 0, clean_up: Callable[[], object] | None = None)
         pipe: The descriptor of the pipe from the parent.
         clean_up: Called before the process ends.
     """
-    _thread.start_new_thread(wait_for_end, (pipe, clean_up))
+    # The parent is looked up here: by the time that the thread has its turn, it may be dead already.
+    _thread.start_new_thread(_wait, (Parent(pipe), clean_up))
 
 
 def wait_for_end(pipe: int = 0, clean_up: Callable[[], object] | None = None) -> NoReturn:
     """Wait for the parent's end here, and end the process with it; see `end_with_parent`."""
+    _wait(Parent(pipe), clean_up)
+
+
+def _wait(parent: Parent, clean_up: Callable[[], object] | None) -> NoReturn:
     try:
-        parent = Parent(pipe)
         while not parent.gone():
             pass
         if clean_up is not None:
