@@ -154,24 +154,25 @@ class LossAccount:
 
 class DeliveryRate:
     """Replies a second that get through, counted from one loss to the next: whatever bucket the path has was empty both
-    times, and a burst in between says nothing. `ceiling`: the latest count. `confirmed`: two agreed.
+    times, and a burst in between says nothing. `ceiling`: the latest count. `confirmed`: two agreed. `answered`: all
+    queries of judged rounds that were.
     """
 
     def __init__(self) -> None:
         self.ceiling = math.inf
         self.confirmed = False
-        self._answered = 0  # queries of judged rounds,
-        self._at_loss = 0  # and as of the loss before,
+        self.answered = 0
+        self._at_loss = 0  # those as of the loss before,
         self._loss = -math.inf  # which was then
         self._began = (0.0, 0)  # when it was first heard, or heard again, and what was answered by then
 
     def restart(self, now: float) -> None:
         """Count anew for `at_blackout`: a nameserver that was dead answers."""
-        self._began = now, self._answered
+        self._began = now, self.answered
 
     def record(self, answered: int) -> None:
         """Count the answers of a judged round."""
-        self._answered += answered
+        self.answered += answered
 
     def at_loss(self, round_: Round, since: int, rate: float, now: float) -> float:
         """Return the estimate when `round_` has suffered a loss, since which so many replies came.
@@ -181,10 +182,10 @@ class DeliveryRate:
         loss, at_loss = self._loss, self._at_loss
         if round_.closed - loss < 0.1:
             return min(rate, round_.answered / SHORTEST_ROUND)
-        self._loss, self._at_loss = round_.closed, self._answered
+        self._loss, self._at_loss = round_.closed, self.answered
         if loss == -math.inf:
             return since / max(now - round_.closed, SHORTEST_ROUND)
-        through = (self._answered - at_loss) / (round_.closed - loss)
+        through = (self.answered - at_loss) / (round_.closed - loss)
         self.confirmed = 0.7 < through / self.ceiling < 1.4
         self.ceiling = max(SLOWEST, through)
         return through
@@ -193,7 +194,7 @@ class DeliveryRate:
         """Return the ceiling after a first blackout: what came before it was the share of the time up to here."""
         if self.ceiling == math.inf:
             began, answered = self._began
-            self.ceiling = max(SLOWEST, (self._answered - answered) / (now - began))
+            self.ceiling = max(SLOWEST, (self.answered - answered) / (now - began))
         return self.ceiling
 
     def growth(self, rate: float, reaction: float) -> float:

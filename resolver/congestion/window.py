@@ -45,7 +45,7 @@ from collections import deque
 
 from resolver.congestion.blackout import Blackout
 from resolver.congestion.growth import LONG, Growth
-from resolver.congestion.loss import SHORTEST_ROUND, SLOWEST, TOLERATED, DeliveryRate, LossAccount, Round
+from resolver.congestion.loss import SHORTEST_ROUND, SLOWEST, TELLING, TOLERATED, DeliveryRate, LossAccount, Round
 from resolver.congestion.rtt import RttEstimator
 from resolver.congestion.token_bucket import TokenBucket
 
@@ -200,9 +200,10 @@ class Window:
         """Say whether a query of that round, sent at `since` and not answered, was likely lost by our own doing.
 
         It is where its round was as much as was allowed, and a rate holds us back that loss has set, at a nameserver
-        that has answered others since. Where some loss is accepted, for it is not our doing, only in a round with more.
+        that has answered others since, and enough in all for that loss to be no chance. Where some loss is accepted,
+        for it is not our doing, only in a round with more.
         """
-        ours = round_.congested and self.rate < ENOUGH and not self.dead
+        ours = round_.congested and self.rate < ENOUGH and not self.dead and self._delivery.answered >= TELLING
         return ours and self._heard is not None and self._heard > since
 
     @property
