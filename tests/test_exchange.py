@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from resolver import Policy, Query, Result, Status
 from resolver.nameserver import Nameserver
-from resolver.wire.exchange import FREE, REPEATS, Exchange
+from resolver.wire.exchange import Exchange
 from resolver.wire.inflight import Flow
+from resolver.wire.retries import FREE, REPEATS
 
 ANSWERED = {Status.NOERROR, Status.NODATA, Status.NXDOMAIN}
 
@@ -254,7 +255,7 @@ class Net:
         self._collect()
 
     def _collect(self) -> None:
-        results, self.exchange.results = self.exchange.results, []
+        results = self.exchange.take_results()
         self.results += results
         self.times += [self.now] * len(results)
 
@@ -605,7 +606,7 @@ def test_a_reply_in_the_turn_of_its_query() -> None:
     exchange.flush(1.0, lambda n: [Query(0, "h", "h.example.", "A")] if not exchange.outbox else [])
     ((flow, (query,)),) = exchange.outbox
     exchange.receive(flow, [reply(query)], 1.0)
-    assert [("NOERROR", 0.0)] == [(result.status, result.elapsed) for result in exchange.results]
+    assert [("NOERROR", 0.0)] == [(result.status, result.elapsed) for result in exchange.take_results()]
 
 
 def test_a_lookup_that_was_begun_after_the_end() -> None:

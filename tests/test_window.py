@@ -20,8 +20,9 @@ from resolver.congestion import TokenBucket
 from resolver.congestion.rtt import INITIAL, MARGIN, RttEstimator
 from resolver.congestion.window import FIRST, Window
 from resolver.nameserver import Nameserver
-from resolver.wire.exchange import REPEATS, Exchange
+from resolver.wire.exchange import Exchange
 from resolver.wire.inflight import Flow
+from resolver.wire.retries import REPEATS
 
 COST = 3e-6  # seconds that each datagram costs the engine, out or in
 TURN = 1e-6  # seconds that each turn of its loop costs
@@ -200,7 +201,7 @@ class Client:
         self._collect()
 
     def _collect(self) -> None:
-        results, self.exchange.results = self.exchange.results, []
+        results = self.exchange.take_results()
         self.results += results
         self.times += [self.now] * len(results)
 

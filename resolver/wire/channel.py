@@ -98,8 +98,7 @@ class Channel:
                 self._close_dropped()
                 self._send(flow, messages, now)
         self._close_dropped()
-        results, exchange.results = exchange.results, []
-        return results
+        return exchange.take_results()
 
     def drain(self, fd: int) -> None:
         """A socket is ready: take what came, and go on with what waited for it."""

@@ -2,10 +2,8 @@
 
 Theory of operation. A lookup that was taken is *in flight* until it has its result. It is sent on a *flow* (one socket
 with its message IDs), and stands in two places: with the flow, by ID, where replies find it, and with the timers
-(timers.py), where silence finds it. A try that fails goes to the next nameserver in turn, or leaves from another flow
-to the same one: what fails belongs to a flow, and the tries of a lookup must not. Earlier queries keep their place on
-the flow that they left from, so that a late reply still counts. When the last try has failed, the best of what was
-heard is the result.
+(timers.py), where silence finds it. What fails belongs to a flow, and the tries of a lookup must not: the next one goes
+to another nameserver, or leaves from another flow (retries.py).
 
 Repeats that are no fault of the lookup's use up no try, within bounds: over TCP after truncation, without EDNS, after
 the kernel refused to send, after a connection that was shared ended, and after our own sending lost a query, as the
@@ -17,9 +15,9 @@ else to ask, lookups then wait until a query that looks for it finds the port op
 would take.
 
 Nothing here touches a socket or a clock: `flush` fills `outbox` with what to send, `receive` takes what came, `failed`,
-`unreachable`, `closed`, `refused` and `unsent` tell of sockets. All rules that move a lookup stand in this file; how
-much may be sent is the window's (congestion/window.py) and the connections' (connections.py), whose turn it is the
-rotation's (servers.py), what octets mean the codec's (codec.py), how often is asked the policy's (policy.py).
+`unreachable`, `closed`, `refused` and `unsent` tell of sockets. Rules that move a lookup stand here and in retries.py;
+how much may be sent is the window's (congestion/window.py) and the connections' (connections.py), whose turn it is the
+rotation's (servers.py), what octets mean the codec's (dns/message.py), how often is asked the policy's (policy.py).
 """
 
 from __future__ import annotations
@@ -28,13 +26,13 @@ import math
 import os
 from typing import TYPE_CHECKING
 
-from resolver import policy as rule
 from resolver.congestion import Round
 from resolver.dns import message as codec
 from resolver.model import ANSWERED, Query, Record, Result, Status
 from resolver.wire.connections import Connection
 from resolver.wire.flows import Flows
 from resolver.wire.inflight import NOWHERE, Flow, InFlight
+from resolver.wire.retries import FREE, Retries
 from resolver.wire.sender import Sender
 from resolver.wire.servers import PROBE, Server, ServerRotation
 from resolver.wire.timers import Timers
@@ -46,11 +44,8 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
 
 RECEIVE = 1280  # octets read of a datagram: more than the 1,232 we ask for; one that fills it was cut off
-PAUSE = 0.25  # seconds before a nameserver that failed locally (port closed) is asked again
 REFUSED = 0.005  # seconds before a query that the kernel refused to send goes again, doubled each time
 BLOCKED = 0.01  # seconds until a socket that took no more is tried again, should nobody say that it is ready
-REPEATS = 3  # of a lookup, for tries that our own sending lost
-FREE = 6  # queries of one lookup that use up no try for other reasons
 SWEEP = 0.25  # seconds between looks for sockets that are no longer needed
 SOCKETS = 1 << 30  # no limit of sockets
 
@@ -61,7 +56,7 @@ _TRUNCATED: tuple[Status | None, list[Record], str | None] = (None, [], None)
 class Exchange:
     """Everything in flight over UDP, TCP and TLS, for one run.
 
-    `results`, `outbox` and `dropped` (sockets to close) are taken and emptied by the channel after each call. `clock`
+    `outbox` and `dropped` (sockets to close) are taken and emptied by the channel after each call. `clock`
     tells the time after queries were taken; None: it is still that of the call. `parties`: processes that share the
     run's nameservers (congestion/window.py); `answered` says whether one has answered in another of them. `sockets`:
     the most that may be open.
@@ -80,7 +75,6 @@ class Exchange:
     ) -> None:
         self.policy = policy
         self.engine = engine
-        self.results: list[Result] = []
         self.idled = 0.0  # seconds that the engine spent waiting for sockets
         self._answered = answered
         self._timers = Timers(policy)
@@ -90,6 +84,7 @@ class Exchange:
         self.servers = self._rotation.servers
         self._sender = Sender(policy, self._rotation, self._flows, self._timers, entropy, clock)
         self.outbox = self._sender.outbox
+        self._retries = Retries(policy, engine, self._rotation, self._flows, self._timers, self._sender)
         self._wake = 0.0
         self._swept = 0.0
         self._blocked = False  # a socket took no more
@@ -113,6 +108,11 @@ class Exchange:
         """Return what is in flight: those that wait for a reply, and those that wait to be sent."""
         return [lookup for lookup in (*self._timers, *self._sender) if not lookup.ended]
 
+    def take_results(self) -> list[Result]:
+        """Take the results since the last call."""
+        results, self._retries.results = self._retries.results, []
+        return results
+
     # --- Time passes.
 
     def flush(self, now: float, take: Callable[[int], list[Query] | None]) -> None:
@@ -120,7 +120,7 @@ class Exchange:
 
         `take(n)` gives up to n queries: an empty list when there is none just now, None when none will come.
         """
-        self._expire(now)
+        self._retries.expire(now)
         for server in self._rotation.in_use:
             if self._rotation.held(server):
                 self._end_held(server, now)
@@ -153,7 +153,7 @@ class Exchange:
         """Take what came in on a flow; what matches no lookup or cannot be parsed is dropped and waited past."""
         in_flight, server, timers = flow.in_flight, flow.server, self._timers.tries[0]
         window, text, transport, engine = server.window, server.text, flow.transport, self.engine
-        one_address, match, read, results = codec.one_address, codec.match, codec.read, self.results
+        one_address, match, read, results = codec.one_address, codec.match, codec.read, self._retries.results
         counted: Round = NOWHERE
         replies = in_round = 0
         sent = first = elapsed = -1.0
@@ -193,12 +193,12 @@ class Exchange:
                 sent = lookup.sent
                 late = False
             else:
-                sent = self._answered_late(lookup, flow, ident, now)
+                sent = self._retries.answered_late(lookup, flow, ident, now)
                 replies += 1
                 late = True
             if status is not _NOERROR and status not in ANSWERED:
                 del in_flight[ident]
-                self._unanswered(lookup, flow, status, error, now, late=late)
+                self._retries.unanswered(lookup, flow, status, error, now, late=late)
                 continue
             if lookup.earlier is None and lookup.tries == 1:
                 # The way of nearly every lookup; what _end does, without the call.
@@ -207,7 +207,7 @@ class Exchange:
                 lookup.ended = True
                 self._sender.in_flight -= 1
             else:
-                self._end(lookup, sent)
+                self._retries.end(lookup, sent)
             if not lookup.edns:
                 server.edns = False
             if lookup.first != first:
@@ -260,9 +260,9 @@ class Exchange:
             flow.in_flight.clear()
             return
         self._rotation.failure(server, now, silence=True)
-        for lookup in self._strand(flow):
+        for lookup in self._retries.take_off(flow):
             server.window.failed(lookup.round, now)
-            self._try_failed(lookup, Status.ERROR, reason, flow, now)
+            self._retries.failed(lookup, Status.ERROR, reason, flow, now)
 
     def unreachable(self, flow: Flow, reason: str, now: float) -> None:
         """An error was reported about a datagram that went out earlier (ICMP); nobody says which."""
@@ -280,18 +280,18 @@ class Exchange:
         That uses up no try of a lookup that shared it, for only one of them can have been the cause, or none: servers
         may limit the queries of one connection. One that may have been the cause is asked alone from then on.
         """
-        stranded = self._strand(flow)
+        stranded = self._retries.take_off(flow)
         assert isinstance(flow, Connection)
         self._rotation.connections(flow.server).closed(flow, len(stranded))
         self._flows.drop(flow)
         for lookup in stranded:
-            if flow.sent > 1 and self._repeated(lookup):
+            if flow.sent > 1 and self._retries.repeat(lookup):
                 lookup.alone = lookup.broke or not flow.replies
                 lookup.broke = True
                 self._sender.queue(lookup)
             else:
                 self._rotation.failure(flow.server, now, silence=False)
-                self._try_failed(lookup, Status.ERROR, reason, flow, now)
+                self._retries.failed(lookup, Status.ERROR, reason, flow, now)
 
     def refused(self, flow: Flow, messages: Iterable[bytes], reason: str, now: float) -> None:
         """The kernel refused to send these (a full table, a filter's rule): each goes again in a moment."""
@@ -302,7 +302,7 @@ class Exchange:
             else:
                 lookup.sends += 1  # of that try
                 self._sender.queries_sent += 1
-                self._try_failed(lookup, Status.ERROR, reason, flow, now)
+                self._retries.failed(lookup, Status.ERROR, reason, flow, now)
 
     def unsent(self, flow: Flow, messages: Iterable[bytes]) -> None:
         """The socket takes no more for now: these did not go out after all, and are the next to go."""
@@ -318,129 +318,7 @@ class Exchange:
         else:
             self.failed(flow, reason, now)
 
-    # --- How a lookup ends, or goes on.
-
-    def _answered_late(self, lookup: InFlight, flow: Flow, ident: bytes, now: float) -> float:
-        """Count a reply to an earlier query of a lookup; returns when that went out."""
-        query = next(each for each in lookup.earlier or () if each.flow is flow and each.ident == ident)
-        if query.round is not NOWHERE:
-            flow.server.window.answered_late(query.round, 1, now)
-            flow.server.window.record_rtt(now - query.when)
-            query.round = NOWHERE
-        return query.when
-
-    def _unanswered(
-        self, lookup: InFlight, flow: Flow, status: Status | None, error: str | None, now: float, *, late: bool
-    ) -> None:
-        """A reply that is not the end: truncated (None), or an rcode that tells of an error."""
-        server = flow.server
-        waits = lookup in self._timers
-        if (late or not waits) and status is not None:
-            # This lookup is being asked elsewhere by now. An rcode may still be the best that it hears.
-            self._hear(lookup, status, error, flow)
-        elif not waits:
-            pass  # its next query goes out in a moment
-        elif lookup.free < FREE and (status is None or (lookup.edns and rule.refuses_edns(status))):
-            if late:
-                lookup.flow.server.window.withdrawn(lookup.round, 1)
-                lookup.round = NOWHERE
-            self._timers.remove(lookup)
-            lookup.leave()
-            lookup.free += 1
-            if status is None:
-                lookup.stream = True
-            else:
-                lookup.edns = False
-            self._sender.queue(lookup, server)
-        else:
-            self._rotation.failure(server, now, silence=False)
-            self._try_failed(lookup, status or Status.ERROR, error, flow, now)
-
-    def _expire(self, now: float) -> None:
-        for lookup in self._timers.overdue(now):
-            flow = lookup.flow
-            server = flow.server
-            quiet = now - flow.last_reply > (now - lookup.sent) / 2
-            ours = False
-            if isinstance(flow, Connection):
-                blamed = self._rotation.connections(server).ran_out(flow, quiet)
-                if blamed and not flow.refused and flow.sent > 1 and self._repeated(lookup):
-                    lookup.alone = quiet and lookup.broke
-                    lookup.broke = True
-                    self._sender.queue(lookup)
-                    continue
-            else:
-                server.window.expired(lookup.round, now)
-                ours = lookup.congested < REPEATS and server.window.congested(lookup.round, lookup.sent)
-                if quiet:
-                    self._flows.silent(flow)
-            if ours:
-                lookup.congested += 1
-            else:
-                self._rotation.failure(server, now, silence=True)
-            status = Status.ERROR if flow.refused else Status.TIMEOUT
-            self._try_failed(lookup, status, flow.refused, flow, now, counts=not ours)
-
-    def _repeated(self, lookup: InFlight) -> bool:
-        """Have a lookup asked once more at no try's cost, if it may be; returns whether it may."""
-        if lookup.free >= FREE:
-            return False
-        lookup.free += 1
-        self._timers.remove(lookup)
-        lookup.leave()
-        return True
-
-    def _strand(self, flow: Flow) -> list[InFlight]:
-        """Take every lookup off a flow, and return those that wait for a reply there."""
-        stranded = []
-        for ident, lookup in flow.in_flight.items():
-            if lookup.flow is not flow or lookup.ident != ident:
-                others = [sent for sent in lookup.earlier or () if sent.flow is not flow or sent.ident != ident]
-                lookup.earlier = others or None
-            elif self._timers.remove(lookup):
-                stranded.append(lookup)
-        flow.in_flight.clear()
-        return stranded
-
-    def _hear(self, lookup: InFlight, status: Status, error: str | None, flow: Flow) -> None:
-        if rule.outranks(status, lookup.status):
-            lookup.status, lookup.error, lookup.teller = status, error, flow
-
-    def _try_failed(
-        self, lookup: InFlight, status: Status, error: str | None, flow: Flow, now: float, *, counts: bool = True
-    ) -> None:
-        """Go on with the next try, or end. `counts`: this try was one of the lookup's."""
-        self._timers.remove(lookup)
-        lookup.leave()
-        self._hear(lookup, status, error, flow)
-        if lookup.tries >= self.policy.tries and counts:
-            self._give_up(lookup, now)
-            return
-        lookup.tries += counts
-        server = self._rotation.after(flow.server)
-        if server is not flow.server:
-            lookup.stream, lookup.alone, lookup.edns = False, False, server.edns
-        elif status is Status.ERROR and not self._rotation.held(server):
-            self._sender.pause(lookup, now + min(PAUSE, self.policy.wait(1)))
-            return
-        self._sender.queue(lookup, server)
-
-    def _give_up(self, lookup: InFlight, now: float) -> None:
-        self._end(lookup)
-        self.results.append(lookup.verdict(self.engine, now))
-
-    def _end(self, lookup: InFlight, answered: float = math.inf) -> None:
-        """End a lookup. `answered`: when the query went out whose reply is the end; later ones say nothing of loss."""
-        lookup.ended = True
-        self._sender.in_flight -= 1
-        waited = self._timers.remove(lookup)
-        lookup.leave()
-        for query in lookup.earlier or ():
-            if query.flow.in_flight.get(query.ident) is lookup:
-                del query.flow.in_flight[query.ident]
-            if query.when > answered:
-                latest = waited and query.when == lookup.sent
-                query.flow.server.window.withdrawn(query.round, int(latest))
+    # --- A port that restarts.
 
     def _has_answered(self, server: Server) -> bool:
         """Say whether a nameserver has answered in this run, here or, where it is the only one, in another process."""
@@ -455,22 +333,22 @@ class Exchange:
             if lookup.free < FREE:
                 server.window.failed(lookup.round, now)
                 lookup.round = NOWHERE
-                self._repeated(lookup)
+                self._retries.repeat(lookup)
                 self._sender.queue(lookup)
 
     def _end_held(self, server: Server, now: float) -> None:
         """Give up on what has met or waited for a closed port for as long as all its tries would take."""
         since = now - self._rotation.all_tries
         for lookup in [each for each in self._timers if each.first <= since and each.flow.refused]:
-            self._hear(lookup, Status.ERROR, lookup.flow.refused, lookup.flow)
+            self._retries.hear(lookup, Status.ERROR, lookup.flow.refused, lookup.flow)
             server.window.failed(lookup.round, now)
-            self._give_up(lookup, now)
+            self._retries.give_up(lookup, now)
         for queue in server.queues():
             for _ in range(len(queue)):
                 lookup = queue.popleft()
                 if lookup.ended:
                     continue
                 if lookup.first <= since:
-                    self._give_up(lookup, now)
+                    self._retries.give_up(lookup, now)
                 else:
                     queue.append(lookup)

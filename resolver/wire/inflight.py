@@ -1,4 +1,4 @@
-"""State of what is in flight, and where; the rules that move it stand in exchange.py.
+"""State of what is in flight, and where; the rules that move it stand in exchange.py and retries.py.
 
 An `InFlight` is one lookup that has no result yet. Each of its queries left on a `Flow`, one socket's 5-tuple with a
 space of message IDs of its own: UDP, or a `Connection` (connections.py). Since each try leaves from another flow, the

@@ -2,7 +2,7 @@
 
 A lookup that has been taken is sent at once, or waits in a queue of the nameserver that is to be asked: for room in its
 window, for a connection, for a socket, or until a port is open again. Further tries go before new lookups. Which try
-comes next, and what a reply means, is decided in exchange.py; here it is only carried out.
+comes next, and what a reply means, is decided in exchange.py and retries.py; here it is only carried out.
 """
 
 from __future__ import annotations
