@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 
 
 def main() -> None:
     """Run the command, and end the process with its exit status."""
+    # What is imported stays: looking through it every 700 objects takes a twentieth of a command's start.
+    gc.set_threshold(50_000)
     from resolver.commands import cli
     from resolver.descriptors import raise_descriptors
 

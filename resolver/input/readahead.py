@@ -1,7 +1,7 @@
 """Reading ahead: an iterator that may wait is read beside the run, so that neither the engine nor the end waits for it.
 
 `InThread` reads on a daemon thread. In a program that gevent has patched that is a green thread of the same hub, where
-an iterator may wait as green threads do. `InTask` reads an asynchronous iterator in a task of the running loop.
+an iterator may wait as green threads do. An asynchronous iterator is read in a task of the running loop (task.py).
 
 Nobody can interrupt an iterator that waits. It is left where it stands; what it gives later is dropped, and as a daemon
 its thread does not keep the interpreter from exiting.
@@ -9,14 +9,13 @@ its thread does not keep the interpreter from exiting.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable
+    from collections.abc import Callable, Iterable
 
 MOST = 1024  # items that are read and not taken, and
 LOW = MOST // 2  # how many are left when reading goes on: waking a thread for each of them would cost more than reading
@@ -190,51 +189,3 @@ class InThread:
     def _tell(self) -> None:
         with self._changed:
             self._changed.notify_all()
-
-
-class InTask:
-    """Reads an asynchronous iterable in a task of the event loop that is running when it is begun."""
-
-    def __init__(self, items: AsyncIterable[object]) -> None:
-        self._items = items
-        self._room: asyncio.Event
-        self._task: asyncio.Task[None]
-        self._ahead: ReadAhead
-
-    def start(self, ahead: ReadAhead) -> None:
-        """Begin to read."""
-        self._ahead = ahead
-        self._room = asyncio.Event()
-        self._task = asyncio.get_running_loop().create_task(self._work())
-        _TASKS.add(self._task)
-        self._task.add_done_callback(_TASKS.discard)
-
-    def wake(self) -> None:
-        """Go on: there is room again, or nothing more is to be read; then cancel the task where it waits."""
-        if self._ahead.closed:
-            self._task.cancel()
-        self._room.set()
-
-    def wait(self, condition: Callable[[], bool], seconds: float) -> None:
-        """Return at once: the loop would stand still."""
-
-    async def _work(self) -> None:
-        ahead = self._ahead
-        try:
-            async for item in self._items:
-                room = ahead.put(item)
-                while not room:
-                    self._room.clear()
-                    ahead.reader_waits(True)
-                    await self._room.wait()
-                    ahead.reader_waits(False)
-                    room = not ahead.full
-        except BaseException as error:  # raised again where hosts are taken
-            ahead.end(error)
-            if isinstance(error, asyncio.CancelledError):
-                raise
-        else:
-            ahead.end()
-
-
-_TASKS: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from resolver.input.groups import GROUP, LONGEST, HostBlock, block_of, check_kind, groups_of, octets_of
-from resolver.input.readahead import InTask, InThread, ReadAhead
+from resolver.input.readahead import InThread, ReadAhead
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
@@ -97,6 +97,8 @@ def elements(hosts: Iterable[object], *, whole: bool = False) -> Source:
 
 def async_elements(hosts: AsyncIterable[object]) -> Source:
     """Return the same of an asynchronous iterable, read in the event loop that runs when the first is taken."""
+    from resolver.input.task import InTask
+
     return _Ahead(ReadAhead(InTask(hosts)))
 
 
