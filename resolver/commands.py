@@ -15,11 +15,8 @@ import click
 from resolver.bootstrap import prepare
 from resolver.compare.command import compare
 from resolver.distributed.command import worker
+from resolver.lab_command import lab
 from resolver.options import (
-    CAPACITY,
-    JITTER,
-    LATENCY,
-    LOSS,
     NAMESERVER,
     QUERY_TIMEOUT,
     RATE,
@@ -29,6 +26,8 @@ from resolver.options import (
     TYPE,
     Above,
     Default,
+    Group,
+    Grouped,
     is_input,
     option,
     rewound,
@@ -64,9 +63,9 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 @click.group(
     cls=Default,
-    context_settings={"help_option_names": ["--help"], "max_content_width": 110},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Every option can be set by environment: --query-timeout by RESOLVE_QUERY_TIMEOUT. "
-    "`resolve COMMAND --help` tells more of each command; a list that has a command's name is ./lab, or follows run.",
+    "`resolve COMMAND -h` tells more of each command; a list that has a command's name is ./lab, or follows run.",
     options_metavar=None,
     subcommand_metavar="[run] [OPTIONS] [HOSTS]... | COMMAND ...",
 )
@@ -78,39 +77,45 @@ def cli() -> None:
     """
 
 
-@cli.command()
+@cli.command(cls=Grouped)
 @click.argument("hosts", nargs=-1)
-@option("-e", "--engine", default="gevent", show_default=True, help="How to wait: see `resolve engines`.")
-@option("-b", "--backend", default="wire", show_default=True, help="Who speaks DNS: see `resolve engines`.")
-@option("--inner", metavar="ENGINE", help="The engine inside the children of engine processes, and of engine "
-         "redis with a worker of its own. [default: threads; gevent]")  # fmt: skip
 @TYPE
 @NAMESERVER
-@option("--timeout", type=Above(float), metavar="SECONDS", help="The whole run ends then: what is done is kept, "
-         "what is not is reported DEADLINE.")  # fmt: skip
+@option("--lab", group=Group.NAMESERVERS, is_flag=True, help="Start the embedded nameserver on loopback for this run, "
+        "and ask it.")  # fmt: skip
+@TLS_CA
+@option("--timeout", group=Group.EFFORT, type=Above(float), metavar="SECONDS", help="The whole run ends then: what is "
+        "done is kept, what is not is reported DEADLINE.")  # fmt: skip
 @QUERY_TIMEOUT
 @TRIES
-@option("--concurrency", type=Above(int), metavar="N", help="The most lookups in flight. [default: adapts, up to "
-         "1,000]")  # fmt: skip
 @RATE
-@option("-f", "--format", "format_", type=click.Choice(["text", "table", "jsonl", "csv"]), help="[default: table on a "
-         "terminal for up to 100 lookups, else text]")  # fmt: skip
-@option("-o", "--output", metavar="FILE", help="Write there; .jsonl and .csv choose the format.")
-@option("--order", type=click.Choice(["completion", "input"]), help="[default: completion; input for a table]")
-@option("--resume", is_flag=True, help="With -o FILE in JSON Lines: keep what that file already holds, and look up "
-         "only the rest.")  # fmt: skip
-@option("--redo", multiple=True, metavar="STATUS", help="With --resume: look these up again too, and replace them; "
-         "also unanswered. Repeatable.")  # fmt: skip
-@option("--summary", metavar="FILE", help="Write the run's figures there, as one JSON object.")
-@option("--strict", is_flag=True, help="NXDOMAIN and NODATA count as failures in the exit status.")
-@option("--no-wait", is_flag=True, help="Fire and forget: send every query once, wait for no reply, report how many "
-         "went out. Use --rate with it.")  # fmt: skip
-@option("--lab", is_flag=True, help="Start the embedded nameserver on loopback for this run, and ask it.")
-@TLS_CA
+@option("--concurrency", group=Group.EFFORT, type=Above(int), metavar="N", help="The most lookups in flight. [default: "
+        "adapts, up to 1,000]")  # fmt: skip
+@option("--no-wait", group=Group.EFFORT, is_flag=True, help="Fire and forget: send every query once, wait for no "
+        "reply, report how many went out. Use --rate with it.")  # fmt: skip
+@option("-f", "--format", "format_", group=Group.OUTPUT, type=click.Choice(["text", "table", "jsonl", "csv"]),
+        metavar="FORMAT", help="text, table, jsonl or csv. [default: table on a terminal for up to 100 lookups, else "
+        "text]")  # fmt: skip
+@option("-o", "--output", group=Group.OUTPUT, metavar="FILE", help="Write there; .jsonl and .csv choose the format.")
+@option("--order", group=Group.OUTPUT, type=click.Choice(["completion", "input"]), metavar="ORDER",
+        help="completion or input: as results come, or as the list has it. [default: completion; input for a "
+        "table]")  # fmt: skip
+@option("--resume", group=Group.OUTPUT, is_flag=True, help="With -o FILE in JSON Lines: keep what that file already "
+        "holds, and look up only the rest.")  # fmt: skip
+@option("--redo", group=Group.OUTPUT, multiple=True, metavar="STATUS", help="With --resume: look these up again too, "
+        "and replace them; also unanswered. Repeatable.")  # fmt: skip
+@option("--summary", group=Group.OUTPUT, metavar="FILE", help="Write the run's figures there, as one JSON object.")
+@option("--strict", group=Group.OUTPUT, is_flag=True, help="NXDOMAIN and NODATA count as failures in the exit status.")
+@option("-e", "--engine", group=Group.RUN, metavar="ENGINE", default="gevent", show_default=True, help="How to wait: "
+        "gevent, asyncio, threads, processes, twisted or redis; see `resolve engines`.")  # fmt: skip
+@option("-b", "--backend", group=Group.RUN, metavar="BACKEND", default="wire", show_default=True, help="Who speaks "
+        "DNS: wire, which is built in, system, dnspython, aiodns or twisted.")  # fmt: skip
+@option("--inner", group=Group.RUN, metavar="ENGINE", help="The engine inside the children of engine processes, and of "
+        "engine redis with a worker of its own. [default: threads; gevent]")  # fmt: skip
 @REDIS
-@option("--progress/--no-progress", default=None, help="Progress bar and summary on standard error. [default: where "
-         "it is a terminal]")  # fmt: skip
-@option("-q", "--quiet", is_flag=True, help="Neither of them.")
+@option("--progress/--no-progress", group=Group.RUN, default=None, help="Progress bar and summary on standard error. "
+        "[default: where it is a terminal]")  # fmt: skip
+@option("-q", "--quiet", group=Group.RUN, is_flag=True, help="No progress bar and no summary.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show versions.")
 @click.pass_context
 def run(
@@ -186,79 +191,23 @@ def run(
 
 cli.add_command(compare)
 cli.add_command(worker)
+cli.add_command(lab)
 
 
-@cli.command()
-@click.argument("hosts", nargs=-1)
-@option("--listen", default="127.0.0.1:5353", show_default=True, metavar="ADDR:PORT", help="Where to listen, UDP and "
-         "TCP; port 0 takes a free one.")  # fmt: skip
-@option("--public", is_flag=True, help="Allow an address to listen on that is not loopback: other machines can ask.")
-@LATENCY
-@JITTER
-@LOSS
-@CAPACITY
-@option("--zone", multiple=True, metavar="FILE", help="A zone file to answer from. Repeatable.")
-@option("--origin", metavar="NAME", help="The origin of zone files that do not say theirs.")
-@option("--seed", type=int, metavar="N", help="Makes loss and jitter repeatable.")
-@option("--tls-cert", metavar="FILE", help="Serve over TLS too, with this certificate ...")
-@option("--tls-key", metavar="FILE", help="... and its key.")
-@click.pass_context
-def lab(
-    ctx: click.Context,
-    /,
-    hosts: tuple[str, ...],
-    latency: str,
-    jitter: str,
-    loss: str,
-    zone: tuple[str, ...],
-    tls_cert: str | None,
-    tls_key: str | None,
-    **settings: Any,
-) -> None:
-    """A nameserver on loopback to practise and test against.
-
-    It serves every name of the HOSTS (as in `resolve run`), or any name where none are given, with addresses that
-    documentation may use, until Ctrl-C. The first label of a name can script how it behaves.
-    """
-    from resolver.lab import Settings, duration, serve, share
-
-    with usage(ctx):
-        if (tls_cert is None) != (tls_key is None):
-            raise ValueError("--tls-cert and --tls-key go together")
-        served = Settings(
-            hosts=_names(hosts) if hosts else None,
-            zone=list(zone),
-            latency=duration(latency),
-            jitter=duration(jitter),
-            loss=share(loss),
-            tls=(tls_cert, tls_key) if tls_cert and tls_key else None,
-            **settings,
-        )
-        what = f"{len(served.hosts):,} names" if served.hosts is not None else "every name"
-
-        def ready(address: Any) -> None:
-            reach = "any machine can ask it" if served.public else "on loopback only"
-            lines = [f"{address.nameserver} serves {what if not zone or hosts else 'its zones'} ({reach})"]
-            if address.tls_nameserver:
-                lines.append(f"tls://{address.tls_nameserver} serves the same")
-            lines.append(f"ask it: resolve hosts.txt -n {address.nameserver}     end it: Ctrl-C")
-            # In one write: who reads only the first line may be gone by the second.
-            click.echo("\n".join(lines))
-
-        serve(served, ready)
-
-
-@cli.command(name="engines")
+@cli.command(name="engines", cls=Grouped)
 @option(
     "-f",
     "--format",
     "format_",
+    group=None,
     type=click.Choice(["text", "table", "jsonl", "csv"]),
     default="table",
     show_default=True,
+    metavar="FORMAT",
+    help="text, table, jsonl or csv.",
 )
 def engines_(format_: str) -> None:
-    """Which engine runs which backend, how it waits, and what is installed."""
+    """Which engine runs which backend, and what is installed."""
     from resolver.engines import Pair, pairs
     from resolver.extras import cure
 
@@ -277,27 +226,6 @@ def engines_(format_: str) -> None:
         for pair in rows:
             installed = "yes" if pair.installed else f"no: {cure(pair.extra)}"
             click.echo(f"{pair.engine:10} {pair.backend:10} {pair.style:10} {installed}")
-
-
-def _lab_epilog(ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    from resolver.lab import SCRIPTS
-
-    with formatter.section("First labels that script a name, as in slow-300.example"):
-        formatter.write_dl(list(SCRIPTS.items()))
-
-
-lab.format_epilog = _lab_epilog  # type: ignore[method-assign]  # click's way would be a class for this one command
-
-
-def _names(hosts: Sequence[str]) -> list[str]:
-    """Return the names that a lab serves. A line that is no name is left out; an address stands for itself."""
-    from resolver.input.hosts import Hosts
-
-    reading = Hosts(sources_of(hosts), ("A",), "", "")
-    names = []
-    while (got := reading.take(1000)) is not None:
-        names += [query.name for query in got[0]]
-    return names
 
 
 def _check_resume(format_: str | None, output: str | None) -> None:

@@ -1,7 +1,12 @@
-"""Arguments that the commands share: options that the environment can set, words that name hosts, usage errors."""
+"""Arguments that the commands share: options in groups, that the environment can set; words that name hosts; errors.
+
+An option names its group, and the help shows the groups in the order of `Group`; in each, the options stand as the
+command lists them: the most used first.
+"""
 
 from __future__ import annotations
 
+import enum
 import math
 import os
 import stat
@@ -20,18 +25,61 @@ if TYPE_CHECKING:
     from resolver.input.sources import Source
 
 
-def option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
-    return click.option(*names, cls=Setting, **attributes)
+class Group(enum.StrEnum):
+    """Groups of the help, in its order; the last three are those of a lab."""
+
+    LIST = "The list"
+    QUESTION = "The question"
+    NAMESERVERS = "Who is asked"
+    EFFORT = "How often and how long"
+    OUTPUT = "What comes out"
+    RUN = "The run"
+    ZONES = "What it serves"
+    LISTENER = "Where it listens"
+    FAULTS = "How the lab answers"
+
+
+def command(**attributes: Any) -> Callable[[Any], click.Command]:
+    """Return a decorator that makes a command whose help has its options in groups."""
+    return click.command(cls=Grouped, **attributes)
+
+
+def option(*names: str, group: Group | None, **attributes: Any) -> Callable[[Any], Any]:
+    """Return a decorator that gives a command an option. No group: where a command has too few options for groups."""
+    return click.option(*names, cls=attributes.pop("cls", Setting), group=group, **attributes)
 
 
 class Setting(click.Option):
     """Option that can be set by environment: the same name for every command, RESOLVE_ and its own."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, group: Group | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.group = group
         if self.envvar is None and self.name not in ("help", "version"):
             longest = max(self.opts, key=len)
             self.envvar = "RESOLVE_" + longest.lstrip("-").replace("-", "_").upper()
+
+
+class Grouped(click.Command):
+    """Command whose help has its options in groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the groups, all with the same columns; what has no group (--help) stands with those of the run."""
+        sections: dict[str, list[tuple[str, str]]] = {head: [] for head in (*Group, "Options")}
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Option) and (row := param.get_help_record(ctx)):
+                sections[(isinstance(param, Setting) and param.group) or "Options"].append(row)
+        if sections[Group.RUN]:
+            sections[Group.RUN] += sections.pop("Options")
+        names = [name for rows in sections.values() for name, _ in rows]
+        width = max(len(name) for name in names if len(name) <= _LONGEST_NAME)
+        for head, rows in sections.items():
+            if rows:
+                with formatter.section(head):
+                    formatter.write_dl([(name.ljust(width), text) for name, text in rows], col_max=width)
+
+
+_LONGEST_NAME = 28  # columns; the text of a longer one begins on the line below
 
 
 class Above(click.ParamType[float]):
@@ -52,31 +100,39 @@ class Above(click.ParamType[float]):
 
 
 # What several commands take, and means the same in each.
-TYPE = option("-t", "--type", "types", multiple=True, default=("A",), show_default=True, metavar="TYPE",
-              help="Record type; repeat for several: each host and type is one lookup with one result.")  # fmt: skip
-NAMESERVER = option("-n", "--nameserver", "nameservers", multiple=True, metavar="ADDR", help="ADDR, ADDR:PORT or "
-                    "[V6]:PORT, with udp://, tcp:// or tls:// before it; tls://ADDR#NAME; https://... with backend "
-                    "dnspython; @FILE reads a list. Repeatable. [default: the system's]")  # fmt: skip
-QUERY_TIMEOUT = option("--query-timeout", type=Above(float), default=2.0, show_default=True, metavar="SECONDS",
-                       help="The longest one try waits.")  # fmt: skip
-TRIES = option("--tries", type=Above(int), default=3, show_default=True, metavar="N", help="Tries for one lookup, "
-               "over the nameservers in turn.")  # fmt: skip
-RATE = option("--rate", type=Above(float), metavar="N", help="The most queries sent in a second. [default: no limit]")
-TLS_CA = option("--tls-ca", metavar="FILE", help="Certificates that tls:// and https:// nameservers are checked "
-                "against. [default: the system's]")  # fmt: skip
-REDIS = option("--redis", metavar="URL", help="The broker of engine redis: redis://[USER:PASSWORD@]HOST[:PORT][/DB], "
-               "rediss:// for TLS. [default: one of this run's own, with a worker on this machine]")  # fmt: skip
-LATENCY = option("--latency", default="0", metavar="TIME", help="Between a query and its reply: 20ms, 0.02.")
-JITTER = option("--jitter", default="0", metavar="TIME", help="How much sooner or later a reply may come.")
-LOSS = option("--loss", default="0", metavar="SHARE", help="Share of queries that are lost: 1%, 0.01.")
-CAPACITY = option("--capacity", type=Above(float), metavar="N", help="Queries a second, above which they are dropped.")
+TYPE = option("-t", "--type", "types", group=Group.QUESTION, multiple=True, default=("A",), show_default=True,
+              metavar="TYPE", help="Record type; repeat for several: each host and type is one lookup with one "
+              "result.")  # fmt: skip
+NAMESERVER = option("-n", "--nameserver", "nameservers", group=Group.NAMESERVERS, multiple=True, metavar="ADDR",
+                    help="ADDR, ADDR:PORT or [V6]:PORT, with udp://, tcp:// or tls:// before it; tls://ADDR#NAME; "
+                    "https://... with backend dnspython; @FILE reads a list. Repeatable. [default: the "
+                    "system's]")  # fmt: skip
+QUERY_TIMEOUT = option("--query-timeout", group=Group.EFFORT, type=Above(float), default=2.0, show_default=True,
+                       metavar="SECONDS", help="The longest one try waits.")  # fmt: skip
+TRIES = option("--tries", group=Group.EFFORT, type=Above(int), default=3, show_default=True, metavar="N", help="Tries "
+               "for one lookup, over the nameservers in turn.")  # fmt: skip
+RATE = option("--rate", group=Group.EFFORT, type=Above(float), metavar="N", help="The most queries sent in a second. "
+              "[default: no limit]")  # fmt: skip
+TLS_CA = option("--tls-ca", group=Group.NAMESERVERS, metavar="FILE", help="Certificates that tls:// and https:// "
+                "nameservers are checked against. [default: the system's]")  # fmt: skip
+REDIS = option("--redis", group=Group.RUN, metavar="URL", help="The broker of engine redis: "
+               "redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS. [default: one of this run's own, with a "
+               "worker on this machine]")  # fmt: skip
+LATENCY = option("--latency", group=Group.FAULTS, default="0", metavar="TIME", help="Between a query and its reply: "
+                 "20ms, 0.02.")  # fmt: skip
+JITTER = option("--jitter", group=Group.FAULTS, default="0", metavar="TIME", help="How much sooner or later a reply "
+                "may come.")  # fmt: skip
+LOSS = option("--loss", group=Group.FAULTS, default="0", metavar="SHARE", help="Share of queries that are lost: 1%, "
+              "0.01.")  # fmt: skip
+CAPACITY = option("--capacity", group=Group.FAULTS, type=Above(float), metavar="N", help="Queries a second, above "
+                  "which they are dropped.")  # fmt: skip
 
 
 class Default(click.Group):
     """Group of commands, of which `run` is meant where none is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] != "--help"):
+        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 

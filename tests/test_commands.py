@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from command import HOME, Done, environment, in_order, run, second_look
 from resolver.commands import cli
 from resolver.engines import ENGINES
 from resolver.lab import Lab
+from resolver.options import Group, Setting
 
 KEYS = ["index", "input", "name", "type", "status", "answers", "nameserver", "transport", "attempts", "elapsed"]
 KEYS += ["engine", "backend", "error"]
@@ -316,6 +318,27 @@ def test_help_is_quick(word: list[str]) -> None:
     # The lab's help lists its scripts, which stand in the server's modules.
     unneeded = [name for name in done.err.split() if word != ["lab"]]
     assert [0, "Usage: resolve", []] == [done.status, done.out[:14], unneeded]
+
+
+@pytest.mark.parametrize("word", [[], *([name] for name in cli.commands)])
+def test_short_help(word: list[str]) -> None:
+    """-h is --help, for every command."""
+    expected = run(*word, "--help")
+    assert [0, "Usage: resolve", expected] == [expected.status, expected.out[:14], run(*word, "-h")]
+
+
+@pytest.mark.parametrize("word", ["run", "compare", "lab", "worker"])
+def test_help_in_groups(word: str) -> None:
+    """Each option stands in the group that it names; the groups stand in one order, and their texts in one column."""
+    text = run(word, "-h").out
+    heads = [head for head in re.findall(r"^(\S.*):$", text, re.M) if head in [*Group, "Options"]]
+    assert sorted(heads, key=[*Group, "Options"].index) == heads
+    for option in cli.commands[word].params:
+        if isinstance(option, Setting):
+            shown = text.partition(f"{option.group}:\n")[2].partition("\n\n")[0]
+            assert re.search(rf"^ .*{max(option.opts, key=len)}\b", shown, re.M), f"{option.opts} in {option.group}"
+    columns = {len(row[0]) for row in re.findall(r"^(  -\S.*?  +)\S", text, re.M)}
+    assert 1 == len(columns), f"the texts begin in columns {columns}"
 
 
 def test_environment_sets_every_option() -> None:

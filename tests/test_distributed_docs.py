@@ -201,7 +201,7 @@ def test_options_of_a_worker() -> None:
     rows = [each.split("|")[1:3] for each in table.splitlines() if each.startswith("| `")]
     listed = {name for first, _ in rows for name in re.findall(r"`([^`]+)`", first)}
     found = {name for each in cli.commands["worker"].params if isinstance(each, click.Option) for name in each.opts}
-    assert {*found, "--help"} == listed
+    assert {*found, "-h", "--help"} == listed
     (engines,) = [meaning for first, meaning in rows if "--engine" in first]
     assert [each for each in ENGINES if not carries(each)] == re.findall(r"`([^`]+)`", engines)
 

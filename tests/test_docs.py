@@ -84,7 +84,7 @@ def marked(name: str) -> str:
 def options(command: str) -> set[str]:
     """All names of a command's options."""
     found = [each for each in cli.commands[command].params if isinstance(each, click.Option)]
-    return {name for each in found for name in (*each.opts, *each.secondary_opts)} | {"--help"}
+    return {name for each in found for name in (*each.opts, *each.secondary_opts)} | {"-h", "--help"}
 
 
 def tour() -> list[str]:
@@ -106,7 +106,7 @@ def test_options_of_the_help() -> None:
     """`resolve --help` and `resolve run --help` show every option."""
     for words in (["--help"], ["run", "--help"]):
         assert options("run") == {
-            name for name in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", run(*words).out.partition("Options:")[2])
+            name for name in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", run(*words).out.partition("The question:")[2])
         } & options("run")
 
 

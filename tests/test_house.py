@@ -22,7 +22,7 @@ ROWS = [
     ["engines"],
     ["processes", "intake"],
     ["distributed", "lab", "batch"],
-    ["api", "job"],
+    ["api", "job", "lab_command"],
     ["compare"],
     ["commands"],
     ["__main__"],

@@ -13,7 +13,7 @@ import click
 
 from resolver import options
 from resolver.extras import NotInstalled, cure
-from resolver.options import Above, Setting, option
+from resolver.options import Above, Group, Setting, command, option
 
 FORMATS = ("table", "json", "csv")
 _OF_LAB = ("latency", "jitter", "loss", "capacity")
@@ -40,44 +40,46 @@ class OfReport(Setting):
         return value if value in FORMATS else None
 
 
-@click.command()
+@command()
 @click.argument("hosts", nargs=-1)
-@click.option("-e", "--engine", "named", cls=OfSeveral, multiple=True, metavar="ENGINE[:BACKEND]", help="What to "
-              "compare; repeat it. [default: every pair of `resolve engines` that is installed]")  # fmt: skip
-@click.option("-b", "--backend", "backends", cls=OfSeveral, multiple=True, metavar="BACKEND", help="The backend of "
-              "each ENGINE that names none, or the only ones to compare; repeat it. [default: wire of an ENGINE, else "
-              "all]")  # fmt: skip
 @options.TYPE
 @options.NAMESERVER
-@option("--timeout", "timeouts", multiple=True, type=Above(float), metavar="SECONDS", help="A run ends then; repeat it "
-         "to compare several. [default: no end]")  # fmt: skip
+@option("--lab", group=Group.NAMESERVERS, is_flag=True, help="Start the embedded nameserver on loopback for all runs, "
+        "and ask it.")  # fmt: skip
+@options.TLS_CA
+@option("--timeout", "timeouts", group=Group.EFFORT, multiple=True, type=Above(float), metavar="SECONDS", help="A run "
+        "ends then; repeat it to compare several. [default: no end]")  # fmt: skip
 @options.QUERY_TIMEOUT
 @options.TRIES
-@option("--concurrency", type=Above(int), metavar="N", help="The most lookups in flight, the same for all. [default: "
-         "128]")  # fmt: skip
 @options.RATE
-@option("--repeat", type=Above(int), default=2, show_default=True, metavar="N", help="Runs of each, in alternating "
-         "order.")  # fmt: skip
-@click.option("-f", "--format", "format", cls=OfReport, type=click.Choice(FORMATS), help="[default: by the name of "
-              "the output, else table]")  # fmt: skip
-@option("-o", "--output", metavar="FILE", help="Write there; .json and .csv choose the format.")
-@option("--plot", metavar="FILE", help="Draw there: .png or .svg. Needs the extra plot.")
-@option("--lab", is_flag=True, help="Start the embedded nameserver on loopback for all runs, and ask it.")
+@option("--concurrency", group=Group.EFFORT, type=Above(int), metavar="N", help="The most lookups in flight, the same "
+        "for all. [default: 128]")  # fmt: skip
+@option("-f", "--format", "format", group=Group.OUTPUT, cls=OfReport, type=click.Choice(FORMATS), metavar="FORMAT",
+        help="table, json or csv. [default: by the name of the output, else table]")  # fmt: skip
+@option("-o", "--output", group=Group.OUTPUT, metavar="FILE", help="Write there; .json and .csv choose the format.")
+@option("--plot", group=Group.OUTPUT, metavar="FILE", help="Draw there: .png or .svg. Needs the extra plot.")
+@option("-e", "--engine", "named", group=Group.RUN, cls=OfSeveral, multiple=True, metavar="ENGINE[:BACKEND]",
+        help="What to compare; repeat it. [default: every pair of `resolve engines` that is installed]")  # fmt: skip
+@option("-b", "--backend", "backends", group=Group.RUN, cls=OfSeveral, multiple=True, metavar="BACKEND", help="The "
+        "backend of each ENGINE that names none, or the only ones to compare; repeat it. [default: wire of an ENGINE, "
+        "else all]")  # fmt: skip
+@option("--repeat", group=Group.RUN, type=Above(int), default=2, show_default=True, metavar="N", help="Runs of each, "
+        "in alternating order.")  # fmt: skip
+@option("--progress/--no-progress", group=Group.RUN, default=None, help="Progress bar on standard error. [default: "
+        "where it is a terminal]")  # fmt: skip
+@option("-q", "--quiet", group=Group.RUN, is_flag=True, help="No progress bar.")
 @options.LATENCY
 @options.JITTER
 @options.LOSS
 @options.CAPACITY
-@options.TLS_CA
-@option("--progress/--no-progress", default=None, help="Progress bar on standard error. [default: where it is a "
-         "terminal]")  # fmt: skip
-@option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @click.pass_context
 def compare(ctx: click.Context, /, hosts: tuple[str, ...], **given: Any) -> None:
-    """The same hosts through several engines, backends and timeouts, side by side.
+    """The same hosts through several engines, side by side.
 
-    Each run is a process of its own, one after the other; all have the same list, policy and lookups in flight. The
-    whole list is read first. Exit status: 0 every run came to its end; 1 some engine failed; 2 usage, unreadable
-    input, unwritable output; 4 writing failed; 130 Ctrl-C, 143 SIGTERM: what is finished by then is reported.
+    Each engine, with each backend and timeout, is a run in a process of its own, one after the other; all have the same
+    list, policy and lookups in flight. The whole list is read first. Exit status: 0 every run came to its end; 1 some
+    engine failed; 2 usage, unreadable input, unwritable output; 4 writing failed; 130 Ctrl-C, 143 SIGTERM: what is
+    finished by then is reported.
     """
     if not hosts and not options.is_input(0):
         click.echo(ctx.get_help())

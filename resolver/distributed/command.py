@@ -7,21 +7,21 @@ import sys
 
 import click
 
-from resolver.options import NAMESERVER, RATE, TLS_CA, Above, option, usage
+from resolver.options import NAMESERVER, RATE, TLS_CA, Above, Group, command, option, usage
 
 
-@click.command()
-@option("--redis", metavar="URL", help="Where runs are found: redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// for "
-         "TLS.")  # fmt: skip
-@option("-e", "--engine", default="gevent", show_default=True, help="The engine that looks up; all but those that "
-         "start processes themselves.")  # fmt: skip
-@option("--slots", type=Above(int), metavar="N", help="Processes that look up. [default: one a core]")
+@command()
 @NAMESERVER
-@option("--concurrency", type=Above(int), metavar="N", help="The most lookups in flight from here. [default: what "
-         "each run says]")  # fmt: skip
-@RATE
 @TLS_CA
-@option("-q", "--quiet", is_flag=True, help="Only what goes wrong.")
+@RATE
+@option("--concurrency", group=Group.EFFORT, type=Above(int), metavar="N", help="The most lookups in flight from here. "
+        "[default: what each run says]")  # fmt: skip
+@option("--redis", group=Group.RUN, metavar="URL", help="Where runs are found: redis://[USER:PASSWORD@]HOST[:PORT]"
+        "[/DB], rediss:// for TLS.")  # fmt: skip
+@option("-e", "--engine", group=Group.RUN, metavar="ENGINE", default="gevent", show_default=True, help="The engine "
+        "that looks up; all but those that start processes themselves.")  # fmt: skip
+@option("--slots", group=Group.RUN, type=Above(int), metavar="N", help="Processes that look up. [default: one a core]")
+@option("-q", "--quiet", group=Group.RUN, is_flag=True, help="Only what goes wrong.")
 @click.pass_context
 def worker(
     ctx: click.Context,
