@@ -1,0 +1,112 @@
+"""Real authoritative servers: Debian's Knot DNS and NSD, on a free loopback port, with the zones of a test."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import dns.exception
+import dns.message
+import dns.query
+import pytest
+
+KNOT = """\
+server:
+    rundir: "{directory}"
+    listen: 127.0.0.1@{port}
+    udp-workers: 1
+    tcp-workers: 1
+    background-workers: 1
+log:
+  - target: stderr
+    any: warning
+database:
+    storage: "{directory}/db"
+control:
+    listen: "{directory}/control"
+template:
+  - id: default
+    storage: "{directory}"
+    zonefile-sync: -1
+    journal-content: none
+    semantic-checks: off
+zone:
+"""
+
+NSD = """\
+server:
+    ip-address: 127.0.0.1@{port}
+    username: ""
+    chroot: ""
+    zonesdir: "{directory}"
+    database: ""
+    pidfile: "{directory}/pid"
+    xfrdfile: "{directory}/xfrd"
+    xfrdir: "{directory}"
+    zonelistfile: "{directory}/zones"
+    verbosity: 0
+    rrl-ratelimit: 0
+remote-control:
+    control-enable: no
+"""
+
+
+@contextmanager
+def knot(directory: Path, zones: Mapping[str, str], more: str = "") -> Iterator[str]:
+    """Serve zones (master files by origin) with Knot DNS; yields its ADDR:PORT. `more`: lines before `zone:`."""
+    program = _installed("knotd", "knot")
+    lines = "".join(f'  - domain: {origin}\n    file: "{{directory}}/{origin}.zone"\n' for origin in zones)
+    yield from _served(directory, zones, KNOT.replace("zone:\n", f"{more}zone:\n") + lines, [program, "-c", "{conf}"])
+
+
+@contextmanager
+def nsd(directory: Path, zones: Mapping[str, str]) -> Iterator[str]:
+    """Serve zones with NSD; yields its ADDR:PORT."""
+    program = _installed("nsd", "nsd")
+    lines = "".join(f'zone:\n    name: "{origin}"\n    zonefile: "{{directory}}/{origin}.zone"\n' for origin in zones)
+    yield from _served(directory, zones, NSD + lines, [program, "-d", "-c", "{conf}"])
+
+
+def _installed(name: str, package: str) -> str:
+    program = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        pytest.skip(f"{name} is not installed (Debian: apt-get install {package})")
+    return program
+
+
+def _served(directory: Path, zones: Mapping[str, str], text: str, command: list[str]) -> Iterator[str]:
+    directory.mkdir(parents=True, exist_ok=True)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        port = udp.getsockname()[1]
+    for origin, records in zones.items():
+        (directory / f"{origin}.zone").write_text(f"$ORIGIN {origin}.\n$TTL 300\n{records}")
+    conf = directory / "conf"
+    conf.write_text(text.format(directory=directory, port=port))
+    with (directory / "log").open("w") as log:
+        process = subprocess.Popen(
+            [each.format(conf=conf) for each in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+    try:
+        _wait_until_it_answers(port, next(iter(zones)), process, directory / "log")
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+
+def _wait_until_it_answers(port: int, origin: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    query = dns.message.make_query(origin, "SOA")
+    for _ in range(100):
+        assert process.poll() is None, log.read_text()
+        try:
+            if dns.query.udp(query, "127.0.0.1", port=port, timeout=0.2).answer:
+                return
+        except (dns.exception.DNSException, OSError):
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"it does not answer: {log.read_text()}")
