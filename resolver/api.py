@@ -28,6 +28,7 @@ from resolver.input.textfile import text_file
 from resolver.model import Result
 from resolver.policy import Deadline, Policy, PolicyFields
 from resolver.seam import ConditionalEngine, LimitedBackend, Remote
+from resolver.stages.wildcards import Wildcards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +69,7 @@ class Keywords(PolicyFields, total=False):
     policy: Policy | None
     lab: bool
     redis: str | None
+    wildcards: bool
 
 
 def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
@@ -93,6 +95,7 @@ def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
         lab: Ask a nameserver that is started on loopback for this run.
         redis: The broker of the engine redis, as redis://… or rediss://…; None: one of the run's own, with a worker on
             this machine.
+        wildcards: Say of each result whether a wildcard made it, in its `wildcard`.
 
     Returns:
         The results in input order, a list; its `summary` has the figures of the run.
@@ -167,6 +170,7 @@ def _prepare(
     policy: Policy | None = None,
     lab: bool = False,
     redis: str | None = None,
+    wildcards: bool = False,
     **fields: Unpack[PolicyFields],
 ) -> Plan:
     """Plan a run with the keywords of `resolve`; the hosts are opened when the policy is right."""
@@ -180,7 +184,7 @@ def _prepare(
         raise ValueError(f"policy already says who is asked and how often; it does not go with {', '.join(given)}")
     elif not isinstance(policy, Policy):
         raise TypeError(f"policy is a Policy, not {type(policy).__name__}")
-    return plan([opened()], engine, backend, types, policy, inner=inner, lab=lab, redis=redis)
+    return plan([opened()], engine, backend, types, policy, inner=inner, lab=lab, redis=redis, wildcards=wildcards)
 
 
 def plan(
@@ -193,13 +197,14 @@ def plan(
     inner: str | None = None,
     lab: bool = False,
     redis: str | None = None,
+    wildcards: bool = False,
     one_way: SendOnly | None = None,
 ) -> Plan:
     """Check that all of this goes together, and make it ready.
 
     Args:
         sources: The hosts; they are closed with the plan.
-        engine, backend, types, inner, lab, redis: As `resolve` takes them.
+        engine, backend, types, inner, lab, redis, wildcards: As `resolve` takes them.
         policy: Which nameservers are asked, how often and how long.
         one_way: The backend that takes wire's place where no reply is awaited (wire/oneway.py).
 
@@ -233,7 +238,8 @@ def plan(
         if policy.nameservers or redis is None:
             policy = asker.prepare(policy)  # else the workers' own nameservers are asked
         hosts = Hosts(sources, asked, waiter.name, asker.name)
-        return Plan(waiter, asker, policy, hosts, Deadline(policy.timeout), opened.pop_all())
+        stages = [Wildcards] if wildcards else []
+        return Plan(waiter, asker, policy, hosts, Deadline(policy.timeout), opened.pop_all(), stages)
 
 
 def record_types(types: Sequence[str] | str) -> list[str]:

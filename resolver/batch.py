@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from resolver.intake import Intake
 from resolver.model import ANSWERED, Query, Result, Status
 from resolver.output.summary import Summary
+from resolver.stages import FurtherLookups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
 
     from resolver.input.hosts import LookupSource
     from resolver.policy import Deadline, Policy
     from resolver.seam import Backend, Engine
+    from resolver.stages import Stage, StageMaker
     from resolver.wire.oneway import SendCounts
 
     Sink = Callable[[list[Result]], None]
@@ -39,6 +41,7 @@ class Plan(NamedTuple):
     hosts: LookupSource
     deadline: Deadline
     opened: ExitStack
+    stages: Sequence[StageMaker] = ()  # in the order in which results pass them
 
     def __enter__(self) -> Plan:
         return self
@@ -86,7 +89,6 @@ class Batch:
         self._plan = plan
         self._hosts = hosts = plan.hosts
         self._deadline = plan.deadline
-        self._intake = Intake(hosts, plan.deadline, self._pass_on, tick)
         self._order = InOrder(sink, hosts.next_open) if ordered else None
         self._sink: Sink = self._order or sink
         self._open: dict[int, Query] = {}
@@ -96,6 +98,13 @@ class Batch:
         self._statuses: Counter[str] = Counter()
         self._engine_error: str | None = None
         self._sink_error: BaseException | None = None  # what the sink raised
+        self._further = FurtherLookups()
+        self._stages: list[Stage] = []
+        self._take_results: Sink = self._pass_on
+        for make in reversed(plan.stages):
+            self._take_results = stage = make(self._further, self._take_results)
+            self._stages.insert(0, stage)
+        self._intake = Intake(hosts, plan.deadline, self._take_results, tick)
 
     def run(self) -> Summary:
         """Let the engine ask everything; returns when every lookup has its result.
@@ -114,9 +123,15 @@ class Batch:
 
     def take(self, n: int) -> list[Query] | None:
         """Take up to `n` queries; an empty list: there is none just now; None: no more will come."""
+        if self._further.waiting and not self.ended:
+            return self._further.take(n)
         if self._order is not None:
             n = min(n, AHEAD - self._order.held - len(self._open))
-        queries = self._intake.take(n)
+        held = sum(stage.held for stage in self._stages)
+        queries = self._intake.take(min(n, AHEAD - held)) if held < AHEAD else []
+        if queries is None and (held or (self._stages and self._open)):
+            self._intake.rest()
+            return []
         if queries:
             self._open.update({query.index: query for query in queries})
         return queries
@@ -128,12 +143,17 @@ class Batch:
 
     def max_wait(self) -> float:
         """Seconds that an engine may wait at most before it asks again."""
-        return self._intake.max_wait()
+        for stage in self._stages:
+            stage.tick()
+        wait = self._intake.max_wait()
+        return 0.0 if self._further.waiting else wait
 
     def deliver(self, results: list[Result]) -> None:
         """Take these results; of a lookup that has one already, a further one is dropped."""
+        if self._stages:
+            results = self._further.deliver(results)
         opened = self._open
-        self._pass_on([result for result in results if opened.pop(result.index, None) is not None])
+        self._take_results([result for result in results if opened.pop(result.index, None) is not None])
 
     # --- What the engine left.
 
@@ -145,27 +165,31 @@ class Batch:
 
     def finish(self) -> Iterator[None]:
         """Give every lookup without a result its own, a pause after each few, in which the sink may be emptied."""
+        for stage in self._stages:
+            stage.finish()
         unfinished, self._open = sorted(self._open.values(), key=lambda query: query.index), {}
         now = time.monotonic()
         for at in range(0, len(unfinished), 1000):
-            self._pass_on([self._abandoned(query, now) for query in unfinished[at : at + 1000]])
+            self._take_results([self._abandoned(query, now) for query in unfinished[at : at + 1000]])
             yield
         self._hosts.stop()
         while (got := self._hosts.take(1000)) is not None:
             queries, invalid = got
-            self._pass_on(invalid + [self._abandoned(query, now) for query in queries])
+            self._take_results(invalid + [self._abandoned(query, now) for query in queries])
             yield
 
     def summary(self) -> Summary:
         """Return the figures so far."""
-        return self._plan.summary(
+        summary = self._plan.summary(
             self._intake.seconds(),
             self._statuses,
             self._results,
-            self._queries_sent,
+            self._queries_sent + self._further.queries_sent,
             self._ended(),
             self._engine_error or self._silence(),
         )
+        summary.probes = self._further.probes
+        return summary
 
     def _ended(self) -> str:
         if Status.CANCELLED in self._statuses or (self._deadline.cancelled and not self._hosts.complete):

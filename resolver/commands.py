@@ -80,6 +80,8 @@ def cli() -> None:
 @cli.command(cls=Grouped)
 @click.argument("hosts", nargs=-1)
 @TYPE
+@option("--wildcards", group=Group.QUESTION, is_flag=True, help="Say of each result whether a wildcard made it, by "
+        "probes with random labels.")  # fmt: skip
 @NAMESERVER
 @option("--lab", group=Group.NAMESERVERS, is_flag=True, help="Start the embedded nameserver on loopback for this run, "
         "and ask it.")  # fmt: skip
@@ -136,6 +138,7 @@ def run(
     no_wait: bool,
     lab: bool,
     redis: str | None,
+    wildcards: bool,
     progress: bool | None,
     quiet: bool,
     **fields: Any,
@@ -166,7 +169,7 @@ def run(
         sending = None
         if no_wait:
             _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict",
-                    "resume", "redo")  # fmt: skip
+                    "resume", "redo", "wildcards")  # fmt: skip
             sending = OneWayJob(summary, inputs=hosts or ("-",))
         elif resume:
             _check_resume(format_, output)
@@ -174,7 +177,16 @@ def run(
             raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
         one_way = None if sending is None else sending.backend
         prepared = plan(
-            sources_of(hosts), engine, backend, types, policy, inner=inner, lab=lab, redis=redis, one_way=one_way
+            sources_of(hosts),
+            engine,
+            backend,
+            types,
+            policy,
+            inner=inner,
+            lab=lab,
+            redis=redis,
+            wildcards=wildcards,
+            one_way=one_way,
         )
     with prepared:
         if sending is not None:

@@ -76,6 +76,10 @@ class Intake:
             self._tick()
         return min(self._wait, self.deadline.remaining())
 
+    def rest(self) -> None:
+        """Let an engine wait as long as it may: there is nothing to take until results come in."""
+        self._wait = MAX_WAIT
+
     def seconds(self) -> float:
         """Return the seconds since the engine was ready."""
         return 0.0 if self.started is None else time.monotonic() - self.started

@@ -164,7 +164,13 @@ class Record(msgspec.Struct, gc=False, frozen=True):
 
 
 class Result(msgspec.Struct, gc=False):
-    """The one result of one lookup. `elapsed` in seconds from the first query sent; `error` is one plain sentence."""
+    """The one result of one lookup. `elapsed` in seconds from the first query sent; `error` is one plain sentence.
+
+    What stands behind `error` is UNSET, and no key of JSON Lines, but where the run was asked for it.
+
+    Attributes:
+        wildcard: The owner of the wildcard that made it, False for none, None where that was not tested (`wildcards`).
+    """
 
     index: int
     input: str
@@ -179,6 +185,7 @@ class Result(msgspec.Struct, gc=False):
     engine: str
     backend: str
     error: str | None
+    wildcard: str | bool | msgspec.UnsetType | None = msgspec.UNSET
 
     @property
     def answered(self) -> bool:
@@ -190,3 +197,6 @@ class Result(msgspec.Struct, gc=False):
         """The addresses in the answer, in its order: the data of its A and AAAA records, as far as it can be read."""
         found = [record.data for record in self.answers if record.type in ("A", "AAAA")]
         return [data for data in found if not data.startswith("\\#")]  # of an rdata that cannot be read
+
+
+KEYS = Result.__struct_fields__[: Result.__struct_fields__.index("error") + 1]  # those that every result has

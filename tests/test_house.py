@@ -20,7 +20,7 @@ ROWS = [
     ["output", "options", "seam"],
     ["wire", "backends"],
     ["engines"],
-    ["processes", "intake"],
+    ["processes", "intake", "stages"],
     ["distributed", "lab", "batch"],
     ["api", "job", "lab_command"],
     ["compare"],

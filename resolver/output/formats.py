@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from resolver.model import Result, Status
+from resolver.model import KEYS, Result, Status
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -79,7 +79,7 @@ class Csv:
         self._stream = stream
         self._text = io.StringIO(newline="")
         self._writer = csv.writer(self._text)
-        self._header: tuple[str, ...] | None = Result.__struct_fields__
+        self._header: tuple[str, ...] | None = KEYS
 
     def write(self, results: list[Result]) -> None:
         self._write_header()
@@ -216,7 +216,7 @@ _LONGEST_HOST = 255
 
 def _cells(result: Result) -> list[object]:
     answers = "; ".join([f"{record.type} {record.data}" for record in result.answers])
-    return [answers if value is result.answers else value for value in msgspec.structs.astuple(result)]
+    return [answers if value is result.answers else value for value in msgspec.structs.astuple(result)[: len(KEYS)]]
 
 
 def _outcome(result: Result) -> str:

@@ -26,6 +26,7 @@ class Summary(msgspec.Struct):
         input_complete: The input was read to its end.
         ended: `complete`, `deadline` or `cancelled`.
         note: A sentence for people, where there is something to say.
+        probes: Lookups of the run's own that looked for wildcards; only where they were asked for.
     """
 
     engine: str
@@ -40,6 +41,7 @@ class Summary(msgspec.Struct):
     input_complete: bool
     ended: str
     note: str | None = None
+    probes: int | msgspec.UnsetType = msgspec.UNSET
 
 
 def summary_lines(summary: Summary) -> str:
@@ -54,7 +56,8 @@ def summary_lines(summary: Summary) -> str:
         lines.append(", ".join(f"{status} {count:,}" for status, count in ordered))
     if summary.lookups:
         each = summary.queries_sent / summary.lookups
-        lines.append(f"{_count(summary.queries_sent, 'query', 'queries')} sent, {each:.2f} a lookup")
+        probes = f", {_count(summary.probes, 'probe')} for wildcards among them" if summary.probes else ""
+        lines.append(f"{_count(summary.queries_sent, 'query', 'queries')} sent, {each:.2f} a lookup{probes}")
     if summary.ended in _ENDED:
         lines.append(_ENDED[summary.ended])
     if not summary.input_complete:

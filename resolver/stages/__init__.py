@@ -1,0 +1,81 @@
+"""Stages: what a run does with a result before it is handed over, by lookups of its own.
+
+A stage stands between the batch and its sink. It keeps a result until further lookups have told more about it (does a
+wildcard make it?), then passes it on. Its lookups go through the run's own engine, at its pace and with its tries; they
+have no line in the input and no result in the output, and only their queries are counted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from resolver.model import Query, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Sink = Callable[[list[Result]], None]
+    StageMaker = Callable[["FurtherLookups", Sink], "Stage"]
+
+FIRST = 1 << 40  # index of the first further lookup: no input has as many
+
+
+class Stage(Protocol):
+    """Sink of results that passes each on once, to the sink that it was made with."""
+
+    def __call__(self, results: list[Result]) -> None:
+        """Take results, and pass on those of which there is nothing more to be found out."""
+
+    @property
+    def held(self) -> int:
+        """Results that were taken and not passed on."""
+
+    def tick(self) -> None:
+        """Do what needs no result to come in; called at least every tenth of a second."""
+
+    def finish(self) -> None:
+        """Pass on all that is held, as it is: the run has ended, and no further lookup will be answered."""
+
+
+class FurtherLookups:
+    """Lookups that stages ask for, from `ask` to `deliver`. `probes`: of these, how many look for wildcards."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.probes: int | msgspec.UnsetType = msgspec.UNSET
+        self.queries_sent = 0
+        self._waiting: deque[Query] = deque()
+        self._open: dict[int, Callable[[Result], None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are some to be taken."""
+        return bool(self._waiting)
+
+    def ask(self, name: str, type_: str, answered: Callable[[Result], None]) -> None:
+        """Have `name` looked up; `answered` is called with the result, from within `deliver`."""
+        index = FIRST + self.asked
+        self.asked += 1
+        self._waiting.append(Query(index, "", name, type_))
+        self._open[index] = answered
+
+    def take(self, n: int) -> list[Query]:
+        """Take up to `n` of them to be asked."""
+        return [self._waiting.popleft() for _ in range(min(n, len(self._waiting)))]
+
+    def deliver(self, results: list[Result]) -> list[Result]:
+        """Give results of further lookups to who asked; returns the other results."""
+        others = []
+        for result in results:
+            if result.index < FIRST:
+                others.append(result)
+            elif (answered := self._open.pop(result.index, None)) is not None:
+                self.queries_sent += result.attempts or 0
+                answered(result)
+        return others

@@ -1,0 +1,291 @@
+"""The stage of `--wildcards`: says of each result whether a wildcard made it (RFC 4592).
+
+At each parent of a name that was answered, from the nearest one upwards, random labels are asked: where they are
+answered alike, a wildcard there or above makes both. What is learned about a parent and type is remembered, so a list
+of words before one domain costs a few probes. Answers are compared as sets of type and data: a pool of addresses of
+which each reply shows some is told by several probes, and data that holds the label that was asked by putting the other
+label in its place.
+
+A name is found out by its own parent; which wildcard it was takes the parents above: one that answers alike is the
+owner, unless the parent below it exists by itself, for a wildcard does not reach past a name that exists.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import OrderedDict
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from resolver.dns.name import LONGEST, from_text
+from resolver.model import ANSWERED, Result, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resolver.stages import FurtherLookups, Sink
+
+REMEMBERED = 100_000  # parents and types
+LABEL = 16  # characters of a random label: so many that no zone has it
+SHORTEST = 3  # where the parent leaves no room for more
+AGREE = 10  # probes that agree before an answer unlike theirs is taken for another name's
+SURE = 20  # the same in the end: each further name that differs adds a probe until then
+UNSEEN = 15  # probes in a row that bring nothing new, until a pool is taken to be known
+POOL = 60  # probes for a pool, at most
+FAILURES = 3  # probes of a parent that may fail
+
+_LABEL = re.compile(r"(?:[^.\\]|\\.)+\.")  # of a name in presentation format, with its dot
+_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+_HOLE = "\0"  # stands for the label in data that holds it; no presentation format has it
+
+Data = frozenset[tuple[str, str]]  # type and data of each record of an answer
+
+
+class Wildcards:
+    """The stage. All its further lookups are probes, those for the owner too."""
+
+    def __init__(self, further: FurtherLookups, sink: Sink, chance: random.Random | None = None) -> None:
+        self._further = further
+        self._sink = sink
+        self._chance = chance or random.SystemRandom()
+        self._known: OrderedDict[bytes, ProbedParent] = OrderedDict()
+        self._held: dict[int, Trial] = {}
+        further.probes = 0
+
+    @property
+    def held(self) -> int:
+        """Results that wait for the probes of their parents."""
+        return len(self._held)
+
+    def __call__(self, results: list[Result]) -> None:
+        """Take results; those that were answered with records wait until their parents are known."""
+        finished = []
+        for result in results:
+            if result.status is not Status.NOERROR:
+                result.wildcard = None
+                finished.append(result)
+                continue
+            trial = Trial(result)
+            if self._decided(trial):
+                finished.append(result)
+            else:
+                self._held[result.index] = trial
+        if finished:
+            self._sink(finished)
+
+    def tick(self) -> None:
+        """Do nothing: only replies bring it on."""
+
+    def finish(self) -> None:
+        """Pass on what is held, as not tested."""
+        results = [trial.result for trial in self._held.values()]
+        self._held.clear()
+        for result in results:
+            result.wildcard = None
+        if results:
+            self._sink(results)
+
+    def _decided(self, trial: Trial) -> bool:
+        """Go on with a trial as far as what is known leads; False: it waits for a probe."""
+        type_ = trial.result.type
+        trial.result.wildcard = None
+        while trial.level < len(trial.parents):
+            name = trial.parents[trial.level]
+            parent = self._parent(name, type_)
+            if _room(name) < SHORTEST:
+                trial.level += 1
+                continue
+            made = parent.makes(trial.data, trial.relative())
+            if made is False and not trial.doubted and parent.doubtful:
+                trial.doubted = True
+                parent.wanted += 1
+                made = None
+            if made is None:
+                self._probe(parent, trial)
+                return False
+            if not made:
+                if trial.level == 0 and not parent.failed:
+                    trial.result.wildcard = False
+                break
+            if trial.owner is not None:
+                below = self._parent(trial.owner, type_)
+                if below.exists is None:
+                    self._look(below, parent, trial)
+                    return False
+                if below.exists:
+                    break
+            trial.owner = name
+            trial.level += 1
+        if trial.owner is not None:
+            trial.result.wildcard = f"*.{trial.owner}"
+        return True
+
+    def _parent(self, name: str, type_: str) -> ProbedParent:
+        key = blake2b(f"{type_} {name}".encode(), digest_size=8).digest()
+        parent = self._known.get(key)
+        if parent is None:
+            parent = self._known[key] = ProbedParent(name, type_)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)  # trials that wait for it keep it
+        else:
+            self._known.move_to_end(key)
+        return parent
+
+    def _probe(self, parent: ProbedParent, trial: Trial) -> None:
+        """Have a trial wait for the probes that its parent wants."""
+        parent.waiting = [*(parent.waiting or ()), trial]
+        length = min(LABEL, _room(parent.name))
+        while parent.asked < parent.wanted:
+            label = "".join(self._chance.choices(_LETTERS, k=length))
+            parent.asked += 1
+
+            def answered(result: Result, label: str = label) -> None:
+                parent.learn(result, label)
+                if parent.asked == parent.probed:
+                    self._go_on(parent)
+
+            self._ask(f"{label}.{parent.name}", parent.type, answered)
+
+    def _look(self, below: ProbedParent, above: ProbedParent, trial: Trial) -> None:
+        """Have a trial wait for a parent itself: what the wildcard above it makes is no name of its own."""
+        below.waiting = [*(below.waiting or ()), trial]
+        if below.looking:
+            return
+        below.looking = True
+
+        def answered(result: Result) -> None:
+            made = result.status is Status.NOERROR and above.makes(data_of(result), _relative(below.name, above.name))
+            below.exists = not made
+            self._go_on(below)
+
+        self._ask(below.name, below.type, answered)
+
+    def _ask(self, name: str, type_: str, answered: Callable[[Result], None]) -> None:
+        self._further.probes = (self._further.probes or 0) + 1
+        self._further.ask(name, type_, answered)
+
+    def _go_on(self, parent: ProbedParent) -> None:
+        waiting, parent.waiting = parent.waiting or (), None
+        finished = []
+        for trial in waiting:
+            # One that is not held was passed on at the end of the run.
+            if trial.result.index in self._held and self._decided(trial):
+                del self._held[trial.result.index]
+                finished.append(trial.result)
+        if finished:
+            self._sink(finished)
+
+
+class Trial:
+    """A result that is being tested.
+
+    level: which of its parents is tested. owner: the highest one whose wildcard makes it so far. doubted: it differed
+    from what a wildcard was seen to make, and has had one more probe sent for that.
+    """
+
+    __slots__ = ("data", "doubted", "level", "owner", "parents", "result")
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+        self.data = data_of(result)
+        self.level = 0
+        self.owner: str | None = None
+        self.doubted = False
+        name = result.name or "."
+        starts = [match.end() for match in _LABEL.finditer(name)]
+        self.parents = [name[start:] for start in starts if start < len(name)]
+
+    def relative(self) -> str:
+        """Return the labels of the name before the present parent."""
+        return _relative(self.result.name or ".", self.parents[self.level])
+
+
+class ProbedParent:
+    """A parent and type, and what probes have told of it.
+
+    wanted, asked, probed: probes that are needed, were sent, and came back. none: no wildcard answers there.
+    failed: too many probes were answered by an error, which proves nothing. exists: the parent is a name of its own;
+    None: that was not looked up.
+    """
+
+    __slots__ = (
+        "asked", "exists", "failures", "first", "looking", "name", "none", "probed", "seen", "type", "unseen", "varies",
+        "waiting", "wanted",
+    )  # fmt: skip
+
+    def __init__(self, name: str, type_: str) -> None:
+        self.name = name
+        self.type = type_
+        self.wanted, self.asked, self.probed, self.failures = 1, 0, 0, 0
+        self.none = self.varies = False
+        self.first: Data | None = None  # with _HOLE where the label was
+        self.seen: Data | None = None  # by any probe
+        self.unseen = 0  # probes in a row that saw nothing new
+        self.exists: bool | None = None
+        self.looking = False
+        self.waiting: list[Trial] | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.failures >= FAILURES
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether its wildcard may yet turn out to give more than one answer."""
+        return self.first is not None and not self.varies and self.wanted < SURE
+
+    def learn(self, result: Result, label: str) -> None:
+        """Take the result of a probe."""
+        self.probed += 1
+        if result.status not in ANSWERED:
+            self.failures += 1
+        elif result.status is not Status.NOERROR:
+            self.none = self.first is None
+        else:
+            data = frozenset((kind, text.replace(label, _HOLE)) for kind, text in data_of(result))
+            if self.first is None or self.seen is None:
+                self.first = self.seen = data
+                return
+            self.unseen = self.unseen + 1 if data <= self.seen else 0
+            self.seen |= data
+            self.varies |= data != self.first
+
+    def makes(self, data: Data, relative: str) -> bool | None:
+        """Tell whether the wildcard answers so for these labels; None: that takes the probes that are `wanted` now."""
+        if self.failed or self.none:
+            return False
+        if self.asked > self.probed:
+            return None
+        agreed = self.probed - self.failures
+        if self.first is None or self.seen is None:
+            self.wanted = self.probed + 1
+        elif not self.varies:
+            if data == _filled(self.first, relative):
+                return True
+            if agreed >= AGREE:
+                return False
+            self.wanted = self.probed + AGREE - agreed
+        elif self.unseen < UNSEEN and self.probed < POOL:
+            self.wanted = self.probed + UNSEEN - self.unseen
+        else:
+            return not data.isdisjoint(_filled(self.seen, relative))
+        return None
+
+
+def data_of(result: Result) -> Data:
+    """Return what answers are compared by: type and data of each record, without owners, TTLs and letter case."""
+    return frozenset((record.type, record.data.lower()) for record in result.answers)
+
+
+def _room(parent: str) -> int:
+    """Return how many octets a label before this parent may have."""
+    return min(63, LONGEST - 1 - len(from_text(parent)))
+
+
+def _filled(data: Data, relative: str) -> Data:
+    return frozenset((kind, text.replace(_HOLE, relative)) for kind, text in data)
+
+
+def _relative(name: str, parent: str) -> str:
+    return name[: len(name) - len(parent) - 1]

@@ -1,0 +1,227 @@
+"""`--wildcards`: which results a wildcard made, on a real authoritative server and on the lab."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from authoritative import knot
+from conftest import Ask
+
+from resolver import Run, resolve
+from resolver.model import Query, Record, Result, Status
+from resolver.stages import FurtherLookups, wildcards
+from resolver.stages.wildcards import Wildcards
+
+ZONE = """\
+@ SOA ns hostmaster 1 3600 600 86400 300
+@ NS ns
+ns A 192.0.2.1
+www A 192.0.2.2
+plain.sub A 192.0.2.3
+; a wildcard with a real name beside it, and one of the same data
+*.shop A 192.0.2.10
+real.shop A 192.0.2.11
+; wildcards below wildcards, alike and unlike
+*.deep A 192.0.2.20
+*.alike.deep A 192.0.2.20
+*.other.deep A 192.0.2.21
+; only for some types
+*.text TXT "made"
+own.text TXT "own"
+own.text A 192.0.2.31
+; an empty non-terminal below a wildcard: no wildcard reaches past it
+*.empty A 192.0.2.40
+leaf.non-terminal.empty A 192.0.2.41
+; a chain
+*.alias CNAME www
+own.alias CNAME ns
+"""
+LONG = ".".join(["l" * 60] * 4)[:-1]  # before `.example`, it leaves room for two octets
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    zone = f"{ZONE}*.{LONG} A 192.0.2.50\n"
+    with knot(tmp_path_factory.mktemp("knot"), {"example": zone}) as address:
+        yield address
+
+
+def made(run: Run) -> dict[str, str | bool | None]:
+    return {result.input: result.wildcard for result in run}  # type: ignore[misc]  # set: the run has --wildcards
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        ("www.example", False),
+        ("plain.sub.example", False),
+        ("a.shop.example", "*.shop.example."),
+        ("a.b.c.shop.example", "*.shop.example."),
+        ("real.shop.example", False),
+        ("a.deep.example", "*.deep.example."),
+        ("a.alike.deep.example", "*.alike.deep.example."),
+        ("a.b.alike.deep.example", "*.alike.deep.example."),
+        ("a.other.deep.example", "*.other.deep.example."),
+        ("own.text.example", False),
+        ("a.empty.example", "*.empty.example."),
+        ("leaf.non-terminal.empty.example", False),
+        ("a.alias.example", "*.alias.example."),
+        ("own.alias.example", False),
+        ("missing.example", None),
+        ("a.text.example", None),
+        ("two words", None),
+    ],
+)
+def test_zone(server: str, name: str, owner: str | bool | None) -> None:
+    """Each result says which wildcard made it, or that none did; what has no answer is not tested."""
+    assert {name: owner} == made(resolve([name], nameservers=[server], wildcards=True))
+
+
+def test_on_every_engine_and_backend(ask: Ask, server: str) -> None:
+    """The stage knows no engine, and needs nothing that a backend might not tell."""
+    run = ask(["a.shop.example", "real.shop.example", "missing.example"], nameservers=server, wildcards=True)
+    assert ["*.shop.example.", False, None] == [result.wildcard for result in run]
+
+
+def test_types(server: str) -> None:
+    """A wildcard for one type says nothing of another."""
+    run = resolve(["own.text.example", "a.text.example"], types=["A", "TXT"], nameservers=[server], wildcards=True)
+    assert [
+        ("A", "NOERROR", False),
+        ("TXT", "NOERROR", False),
+        ("A", "NODATA", None),
+        ("TXT", "NOERROR", "*.text.example."),
+    ] == [(result.type, result.status, result.wildcard) for result in run]
+
+
+def test_no_room_for_a_random_label(server: str) -> None:
+    """The parent is so long that nothing longer than the name itself fits before it: no proof, and no claim."""
+    run = resolve([f"a.{LONG}.example"], nameservers=[server], wildcards=True)
+    assert [("NOERROR", None)] == [(result.status, result.wildcard) for result in run]
+
+
+def test_many_words(server: str) -> None:
+    """Each parent is probed once: a thousand words cost a few probes, and lookups are the input's alone."""
+    run = resolve([f"w{number}.shop.example" for number in range(1000)], nameservers=[server], wildcards=True)
+    assert {"*.shop.example."} == set(made(run).values())
+    assert (1000, 1000) == (run.summary.lookups, run.summary.results_written)
+    assert 1000 + int(run.summary.probes or 0) == run.summary.queries_sent <= 1010
+
+
+def test_without_the_option(server: str) -> None:
+    """Nothing is tested, and the key is not there."""
+    (result,) = resolve(["a.shop.example"], nameservers=[server])
+    assert b"wildcard" not in msgspec.json.encode(result)
+
+
+class Play:
+    """The stage by itself, with a function in place of the nameserver."""
+
+    def __init__(self, answer, seed: int = 1) -> None:  # type: ignore[no-untyped-def]
+        self.further = FurtherLookups()
+        self.passed: list[Result] = []
+        self.stage = Wildcards(self.further, self.passed.extend, random.Random(seed))
+        self._answer = answer
+        self._index = 0
+
+    def look_up(self, *names: str) -> list[str | bool | None]:
+        results = []
+        for name in names:
+            results.append(self.result(self._index, f"{name}."))
+            self._index += 1
+        self.stage(results)
+        while queries := self.further.take(100):
+            assert [] == self.further.deliver([self.result(query.index, query.name) for query in queries])
+        assert 0 == self.stage.held
+        return [result.wildcard for result in sorted(results, key=lambda each: each.index)]  # type: ignore[misc]
+
+    def result(self, index: int, name: str) -> Result:
+        status, *data = self._answer(name)
+        records = [Record(name, kind, 300, text) for kind, text in data]
+        return Query(index, name, name, "A").result(
+            Status(status), engine="", backend="", answers=records, attempts=1, elapsed=0.0, error=None
+        )
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(("size", "shown"), [(2, 1), (3, 1), (8, 2), (20, 4)])
+def test_pool(seed: int, size: int, shown: int) -> None:
+    """A wildcard whose replies show some addresses of a pool is told from real names beside it."""
+    chance = random.Random(seed)
+    pool = [("A", f"192.0.2.{number}") for number in range(size)]
+
+    def answer(name: str) -> tuple[object, ...]:
+        if name.startswith("real"):
+            return "NOERROR", ("A", f"198.51.100.{chance.randrange(200)}")
+        return ("NOERROR", *chance.sample(pool, shown)) if name.endswith("pool.example.") else ("NXDOMAIN",)
+
+    play = Play(answer, seed)
+    names = [f"{kind}{number}.pool.example" for number in range(30) for kind in ("real", "made")]
+    assert [False, "*.pool.example."] * 30 == play.look_up(*names)
+    assert int(play.further.probes or 0) <= 80
+
+
+def test_cname_that_holds_the_label() -> None:
+    """The target of each name differs by the label that was asked, and is still the wildcard's."""
+
+    def answer(name: str) -> tuple[object, ...]:
+        label = name.removesuffix(".cdn.example.")
+        if label == name:
+            return ("NXDOMAIN",)
+        if label == "own":
+            return "NOERROR", ("CNAME", "elsewhere.example.net."), ("A", "192.0.2.9")
+        return "NOERROR", ("CNAME", f"e-{label}-x.example.net."), ("A", "192.0.2.8")
+
+    assert ["*.cdn.example.", "*.cdn.example.", False] == Play(answer).look_up(
+        "a.cdn.example", "b.c.cdn.example", "own.cdn.example"
+    )
+
+
+def test_an_error_proves_nothing() -> None:
+    """Where probes are answered by errors, the result is not tested; where some are, the others decide."""
+
+    def failing(name: str) -> tuple[object, ...]:
+        return ("NOERROR", ("A", "192.0.2.1")) if name.startswith("own") else ("SERVFAIL",)
+
+    turns = iter(["SERVFAIL", "NOERROR"] * 100)
+
+    def shaky(name: str) -> tuple[object, ...]:
+        if not name.endswith(".w.example."):
+            return ("NXDOMAIN",)
+        status = "NOERROR" if name.startswith("a.") else next(turns)
+        return (status, ("A", "192.0.2.1")) if status == "NOERROR" else (status,)
+
+    assert [None] == Play(failing).look_up("own.example")
+    assert ["*.w.example."] == Play(shaky).look_up("a.w.example")
+
+
+def test_every_name_exists() -> None:
+    """A resolver that answers whatever it is asked stands above all zones: its lie is marked like a wildcard."""
+    assert ["*.example."] == Play(lambda name: ("NOERROR", ("A", "192.0.2.66"))).look_up("no.such.example")
+
+
+def test_end_of_the_run() -> None:
+    """Results that still wait when the run ends are passed on, not tested."""
+    play = Play(lambda name: ("NOERROR", ("A", "192.0.2.1")))
+    play.stage([play.result(0, "a.b.example."), play.result(1, "c.b.example.")])
+    assert (2, []) == (play.stage.held, play.passed)
+    play.stage.finish()
+    assert [(0, None), (1, None)] == [(each.index, each.wildcard) for each in play.passed]
+    for query in play.further.take(10):
+        play.further.deliver([play.result(query.index, query.name)])
+    assert 2 == len(play.passed)
+
+
+def test_many_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded by what is remembered, and a parent that was forgotten is probed again."""
+    monkeypatch.setattr(wildcards, "REMEMBERED", 1000)
+    play = Play(lambda name: ("NOERROR", ("A", "192.0.2.1")) if name.startswith("own.") else ("NXDOMAIN",))
+    names = [f"own.p{number}.example" for number in range(1200)]
+    for name in names:
+        play.look_up(name)
+    assert 1200 == play.further.probes
+    assert [False, False] == play.look_up("own.p1199.example", "own.p0.example")
+    assert 1201 == play.further.probes
