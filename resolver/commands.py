@@ -28,6 +28,7 @@ from resolver.options import (
     Default,
     Group,
     Grouped,
+    chosen_format,
     is_input,
     option,
     rewound,
@@ -95,10 +96,16 @@ def cli() -> None:
         "adapts, up to 1,000]")  # fmt: skip
 @option("--no-wait", group=Group.EFFORT, is_flag=True, help="Fire and forget: send every query once, wait for no "
         "reply, report how many went out. Use --rate with it.")  # fmt: skip
-@option("-f", "--format", "format_", group=Group.OUTPUT, type=click.Choice(["text", "table", "jsonl", "csv"]),
-        metavar="FORMAT", help="text, table, jsonl or csv. [default: table on a terminal for up to 100 lookups, else "
-        "text]")  # fmt: skip
-@option("-o", "--output", group=Group.OUTPUT, metavar="FILE", help="Write there; .jsonl and .csv choose the format.")
+@option("-f", "--format", "format_", group=Group.OUTPUT, metavar="FORMAT",
+        type=click.Choice(["text", "table", "jsonl", "csv", "hosts", "answers"]), help="text, table, jsonl (JSON "
+        "Lines), csv; hosts: the host of each result; answers: the data found. [default: table on a terminal for up to "
+        "100 lookups, else text]")  # fmt: skip
+@option("--json", "json_", group=Group.OUTPUT, is_flag=True, help="Short for -f jsonl.")
+@option("-o", "--output", group=Group.OUTPUT, metavar="FILE", help="Write there; .jsonl and .csv choose the format; - "
+        "is standard output.")  # fmt: skip
+@option("--only", group=Group.OUTPUT, multiple=True, metavar="STATUS", help="Write only the results with this status; "
+        "also answered, unanswered. Repeatable. Counts and exit status stay those of all.")  # fmt: skip
+@option("--group", group=Group.OUTPUT, is_flag=True, help="A row a host, a column a type, as a table or as CSV.")
 @option("--order", group=Group.OUTPUT, type=click.Choice(["completion", "input"]), metavar="ORDER",
         help="completion or input: as results come, or as the list has it. [default: completion; input for a "
         "table]")  # fmt: skip
@@ -129,7 +136,10 @@ def run(
     inner: str | None,
     types: tuple[str, ...],
     format_: str | None,
+    json_: bool,
     output: str | None,
+    only: tuple[str, ...],
+    group: bool,
     order: str | None,
     resume: bool,
     redo: tuple[str, ...],
@@ -152,9 +162,10 @@ def run(
         click.echo((ctx.parent or ctx).get_help())
         ctx.exit()
     prepare(engine)
-    from resolver.api import plan
+    from resolver.api import plan, record_types
     from resolver.engines import carries
     from resolver.job import Job, OneWayJob
+    from resolver.output.selection import Selection
     from resolver.policy import Policy
 
     if progress is None:
@@ -164,15 +175,19 @@ def run(
         inner = None
     if _of_environment(ctx, "redis") and engine != "redis":
         redis = None
+    if output == "-":
+        output = None
     with usage(ctx):
+        format_ = chosen_format(ctx, format_, "jsonl", given=json_)
+        grouped = _group_format(ctx, format_, output) if group else None
         policy = Policy(**fields)
         sending = None
         if no_wait:
             _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict",
-                    "resume", "redo", "wildcards")  # fmt: skip
+                    "resume", "redo", "json_", "only", "group", "wildcards")  # fmt: skip
             sending = OneWayJob(summary, inputs=hosts or ("-",))
         elif resume:
-            _check_resume(format_, output)
+            _check_resume(format_, output, only)
         elif redo and not _of_environment(ctx, "redo"):
             raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
         one_way = None if sending is None else sending.backend
@@ -197,7 +212,17 @@ def run(
                 assert output is not None
                 resumed = _resumed(output, redo, hosts, types, ordered=order == "input")
                 prepared.opened.enter_context(resumed)
-            job = Job(prepared, format_, output, summary, hosts or ("-",), resumed)
+            job = Job(
+                prepared,
+                grouped or format_,
+                output,
+                summary,
+                hosts or ("-",),
+                resumed,
+                selection=Selection(only) if only else None,
+                group=record_types(types) if grouped else (),
+                more=["wildcard"] if wildcards else (),
+            )
         ctx.exit(job.run(order=order, strict=strict, progress=progress and not quiet, quiet=quiet))
 
 
@@ -218,11 +243,15 @@ cli.add_command(lab)
     metavar="FORMAT",
     help="text, table, jsonl or csv.",
 )
-def engines_(format_: str) -> None:
+@option("--json", "json_", group=None, is_flag=True, help="Short for -f jsonl.")
+@click.pass_context
+def engines_(ctx: click.Context, format_: str, json_: bool) -> None:
     """Which engine runs which backend, and what is installed."""
     from resolver.engines import Pair, pairs
     from resolver.extras import cure
 
+    with usage(ctx):
+        format_ = chosen_format(ctx, format_, "jsonl", given=json_) or "table"
     rows = list(pairs())
     if format_ == "jsonl":
         import json
@@ -240,11 +269,29 @@ def engines_(format_: str) -> None:
             click.echo(f"{pair.engine:10} {pair.backend:10} {pair.style:10} {installed}")
 
 
-def _check_resume(format_: str | None, output: str | None) -> None:
+def _group_format(ctx: click.Context, format_: str | None, output: str | None) -> str | None:
+    """Return the format of --group; None: the environment has it, and it is not meant here.
+
+    Raises ValueError for a format that has no row a host.
+    """
+    from resolver.output.files import format_of
+    from resolver.output.formats import GROUPED
+
+    chosen = format_of(format_, output) or "table"
+    if chosen in GROUPED:
+        return chosen
+    if _of_environment(ctx, "group"):
+        return None
+    raise ValueError(f"--group makes one row of a host; it goes with -f table and -f csv, not with {chosen}")
+
+
+def _check_resume(format_: str | None, output: str | None, only: Sequence[str]) -> None:
     """Raise ValueError for what --resume does not go with, naming the cure."""
     from resolver.output.files import format_of
 
-    if output is None or output == "-":
+    if only:
+        raise ValueError("--resume goes on with a file that holds every result; --only leaves some out")
+    if output is None:
         raise ValueError("--resume goes on with a file of results: name it with -o FILE.jsonl")
     chosen = format_of(format_, output)
     if chosen != "jsonl":
@@ -258,8 +305,8 @@ def _resumed(output: str, redo: Sequence[str], hosts: Sequence[str], types: Sequ
     from resolver.api import record_types
     from resolver.input.hosts import Hosts
     from resolver.output.files import check_other_file
-    from resolver.output.kept import statuses_of
     from resolver.output.resume import Resumed
+    from resolver.output.selection import statuses_of
 
     check_other_file(output, hosts or ("-",))
     resumed = Resumed(output, statuses_of(redo), ordered=ordered)

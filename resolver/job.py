@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from resolver.batch import Plan
     from resolver.model import Result
     from resolver.output.resume import Resumed
+    from resolver.output.selection import Selection
 
 
 class Job:
@@ -40,6 +41,9 @@ class Job:
         summary: str | None,
         inputs: Sequence[str],
         resumed: Resumed | None = None,
+        selection: Selection | None = None,
+        group: Sequence[str] = (),
+        more: Sequence[str] = (),
     ) -> None:
         self._plan = plan
         self._resumed = resumed
@@ -57,7 +61,8 @@ class Job:
         if format is None:
             format = "auto" if self._stream.isatty() else "text"
         self._ordered = format == "table"
-        self._writer = open_writer(format, self._stream)
+        self._selection = selection
+        self._writer = open_writer(format, self._stream, selection=selection, group=group, more=more)
         self._unwritten: OSError | None = None
 
     def run(self, *, order: str | None, strict: bool, progress: bool, quiet: bool) -> int:
@@ -92,6 +97,8 @@ class Job:
             if display is not None:
                 display.close()
             figures = batch.summary()
+            if self._selection is not None:
+                figures.results_shown = self._selection.shown
             if resumed is not None:
                 figures = resumed.whole(figures)
                 # A file that could not be written is put in order by the next run that resumes it.

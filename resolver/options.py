@@ -165,6 +165,26 @@ def usage(ctx: click.Context) -> Iterator[None]:
         raise click.UsageError(str(error), ctx) from None
 
 
+def chosen_format(ctx: click.Context, format: str | None, short: str, *, given: bool) -> str | None:
+    """Return the format that --format and --json choose: the command line outranks the environment.
+
+    Args:
+        ctx: The command's.
+        format: That of --format.
+        short: The one that --json stands for.
+        given: --json is there.
+
+    Raises:
+        ValueError: Both are on the command line, and differ.
+    """
+    if not given or format == short:
+        return format
+    sources = [ctx.get_parameter_source(name) for name in ("json_", "format_")]
+    if sources == [click.core.ParameterSource.COMMANDLINE] * 2:
+        raise ValueError(f"--json is short for -f {short}; it does not go with -f {format}")
+    return format if sources[1] is click.core.ParameterSource.COMMANDLINE else short
+
+
 def is_input(fd: int) -> bool:
     """Tell whether this is a pipe, a file or a socket, as opposed to a terminal, /dev/null or nothing at all."""
     try:

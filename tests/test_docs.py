@@ -4,6 +4,7 @@ Its examples name hosts and nameservers of the world outside. Here they are aske
 stands in `SERVERS` and in the environment of each test, everything else is run as it stands on the page.
 """
 
+import ipaddress
 import json
 import os
 import re
@@ -243,7 +244,24 @@ def test_tour(at: str, checkout: Path, example: str) -> None:
     assert [1 if lookups else 0, ""] == [done.returncode, done.stderr]
     shown = (checkout / "results.jsonl").read_text() if "results.jsonl" in example else done.stdout
     written = [each for each in shown.splitlines() if re.search("NOERROR|NXDOMAIN|INVALID", each)]
-    assert lookups == len(written) or (not lookups and shown)
+    assert lookups == len(written) or ((not lookups or "--group" in example or "--only" in example) and shown)
+
+
+def test_thinned(at: str, checkout: Path) -> None:
+    """What was not answered is written as a list and looked up again, by the commands that README shows."""
+    (block,) = blocks("sh", README.partition("<!-- thinned -->")[2].partition("<!-- end -->")[0])
+    env = environment(PATH=os.pathsep.join([str(checkout / "bin"), os.environ["PATH"]]), RESOLVE_NAMESERVER=at)
+    invalid = ["two words"]
+    shown = []
+    for command in block.splitlines():
+        done = subprocess.run(["sh", "-c", command], cwd=checkout, env=env, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=30, check=False)  # fmt: skip
+        assert [1 if "sort" not in command else 0, ""] == [done.returncode, done.stderr]
+        shown.append(done.stdout.splitlines())
+    assert invalid == (checkout / "again.txt").read_text().splitlines()
+    assert [[], invalid] == [shown[0], [each.split("\t")[0] for each in shown[1]]]
+    assert {4, 6} == {ipaddress.ip_address(each).version for each in shown[2] if not each.endswith(".")}
+    assert len(LISTED) + 1 == len((checkout / "hosts.csv").read_text().splitlines())
 
 
 def test_try_command(checkout: Path) -> None:

@@ -23,9 +23,11 @@ import pytest
 
 from resolver.model import Record, Result, Status
 from resolver.output import progress
-from resolver.output.formats import FORMATS, Table, open_writer, visible
+from resolver.output.formats import FORMATS, open_writer
+from resolver.output.lines import visible
 from resolver.output.progress import ProgressLine
 from resolver.output.summary import Summary, print_summary, summary_json, summary_lines
+from resolver.output.table import Table, results_table
 
 KEYS = ["index", "input", "name", "type", "status", "answers", "nameserver", "transport", "attempts", "elapsed"]
 KEYS += ["engine", "backend", "error"]
@@ -236,7 +238,7 @@ def test_table_on_a_terminal(terminal: tuple[int, BinaryIO], monkeypatch: pytest
 def test_table_keeps_a_bounded_number_of_rows(tmp_path: Path) -> None:
     """Of a long run each thousand rows is shown when it is full; none is lost, and none is held longer."""
     with (tmp_path / "table").open("wb") as stream:
-        report = Table(stream)
+        report = Table(stream, results_table)
         for start in range(0, 2500, 250):
             report.write([answered(index, f"h{index}") for index in range(start, start + 250)])
             assert len(report._rows) < Table.PAGE

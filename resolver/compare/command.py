@@ -54,9 +54,11 @@ class OfReport(Setting):
 @options.RATE
 @option("--concurrency", group=Group.EFFORT, type=Above(int), metavar="N", help="The most lookups in flight, the same "
         "for all. [default: 128]")  # fmt: skip
-@option("-f", "--format", "format", group=Group.OUTPUT, cls=OfReport, type=click.Choice(FORMATS), metavar="FORMAT",
+@option("-f", "--format", "format_", group=Group.OUTPUT, cls=OfReport, type=click.Choice(FORMATS), metavar="FORMAT",
         help="table, json or csv. [default: by the name of the output, else table]")  # fmt: skip
-@option("-o", "--output", group=Group.OUTPUT, metavar="FILE", help="Write there; .json and .csv choose the format.")
+@option("--json", "json_", group=Group.OUTPUT, is_flag=True, help="Short for -f json.")
+@option("-o", "--output", group=Group.OUTPUT, metavar="FILE", help="Write there; .json and .csv choose the format; - "
+        "is standard output.")  # fmt: skip
 @option("--plot", group=Group.OUTPUT, metavar="FILE", help="Draw there: .png or .svg. Needs the extra plot.")
 @option("-e", "--engine", "named", group=Group.RUN, cls=OfSeveral, multiple=True, metavar="ENGINE[:BACKEND]",
         help="What to compare; repeat it. [default: every pair of `resolve engines` that is installed]")  # fmt: skip
@@ -91,6 +93,9 @@ def compare(ctx: click.Context, /, hosts: tuple[str, ...], **given: Any) -> None
         from resolver.lab import duration, share
         from resolver.policy import Policy
 
+        given["format"] = options.chosen_format(ctx, given.pop("format_"), "json", given=given.pop("json_"))
+        if given["output"] == "-":
+            given["output"] = None
         latency, jitter, loss, capacity = (given.pop(name) for name in _OF_LAB)
         if given["lab"]:
             given["lab"] = LabSettings(duration(latency), duration(jitter), share(loss), capacity)

@@ -15,7 +15,7 @@ from rich.console import Console
 from resolver.compare.curves import curves
 from resolver.compare.figures import Spread
 from resolver.compare.report import ComparisonReport, LabSettings, RowReport
-from resolver.output.formats import visible
+from resolver.output.lines import visible
 
 _NAMED = 10  # hosts that are named where answers differ
 _NONE = "-"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from resolver.model import ANSWERED, Status
+from resolver.output.selection import UNANSWERED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from resolver.input.hosts import LookupSource
     from resolver.model import Query, Result
 
-UNANSWERED = "unanswered"  # every status but those of ANSWERED
 UNDONE = frozenset({Status.DEADLINE, Status.CANCELLED})  # results of the run, and not of the lookup
 
 OPEN, KEPT, REPLACED = 0, 1, 2  # what becomes of a lookup: it is asked; its line stays; another took the line's place
@@ -325,20 +325,6 @@ class Remaining:
         if len(left) < len(lookups):
             self.statuses.update([kept.status(one.index) or "" for one in lookups if kept.holds(one.index)])
         return left
-
-
-def statuses_of(words: Iterable[str]) -> set[str]:
-    """Return the statuses that these words name, in any case. Raises ValueError for a word that names none."""
-    return {_status_of(word) for word in words}
-
-
-def _status_of(word: str) -> str:
-    if word.lower() == UNANSWERED:
-        return UNANSWERED
-    try:
-        return Status(word.upper())
-    except ValueError:
-        raise ValueError(f"{word!r} is no status; valid: {', '.join([UNANSWERED, *Status])}, RCODE12 ...") from None
 
 
 def _foreign(path: str, why: str) -> ValueError:

@@ -179,9 +179,11 @@ class Resumed:
         for (status, before), count in self._dropped.items():
             statuses[status] -= count
             statuses[before] += count
+        written = figures.results_written + self._remaining.passed_over
         return msgspec.structs.replace(
             figures,
-            results_written=figures.results_written + self._remaining.passed_over,
+            results_written=written,
+            results_shown=written,
             statuses={str(status): count for status, count in sorted(statuses.items()) if count},
         )
 

@@ -26,6 +26,7 @@ class Summary(msgspec.Struct):
         input_complete: The input was read to its end.
         ended: `complete`, `deadline` or `cancelled`.
         note: A sentence for people, where there is something to say.
+        results_shown: Results that were written, where `--only` thins them; else all. None is replaced by that.
         probes: Lookups of the run's own that looked for wildcards; only where they were asked for.
     """
 
@@ -41,7 +42,12 @@ class Summary(msgspec.Struct):
     input_complete: bool
     ended: str
     note: str | None = None
+    results_shown: int | None = None
     probes: int | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        if self.results_shown is None:
+            self.results_shown = self.results_written
 
 
 def summary_lines(summary: Summary) -> str:
@@ -54,6 +60,8 @@ def summary_lines(summary: Summary) -> str:
     if summary.statuses:
         ordered = sorted(summary.statuses.items(), key=lambda item: (-item[1], item[0]))
         lines.append(", ".join(f"{status} {count:,}" for status, count in ordered))
+    if summary.results_shown != summary.results_written:
+        lines.append(f"{_count(summary.results_shown or 0, 'result')} shown (--only)")
     if summary.lookups:
         each = summary.queries_sent / summary.lookups
         probes = f", {_count(summary.probes, 'probe')} for wildcards among them" if summary.probes else ""

@@ -1,0 +1,100 @@
+"""Rows of hosts (`--group`): a row a host, a column a type, for people and for spreadsheets.
+
+A row is held until each of its types has its result, so what is held are the hosts in flight.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from resolver.output.lines import LineWriter, asked_for, csv_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import BinaryIO
+
+    from resolver.model import Result
+    from resolver.output.selection import Selection
+
+    # The results of a host by their types, in the order of the types.
+    HostRow = dict[str, Result]
+
+
+class RowWriter(Protocol):
+    """Writer of rows, as ResultWriter is one of results."""
+
+    def write(self, rows: list[HostRow]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def host_rows(format: str, stream: BinaryIO, types: Sequence[str], selection: Selection | None) -> HostRows:
+    """Return the writer for `table` or `csv`, with its arguments as `open_writer` has them.
+
+    An address is asked for PTR, whatever the types: that is the last column, where it is none of them.
+    """
+    columns = (*types, *(["PTR"] if "PTR" not in types else []))
+    if format == "table":
+        from resolver.output.table import Table, hosts_table
+
+        return HostRows(Table(stream, partial(hosts_table, types=columns)), types, selection)
+    lines = LineWriter(stream, partial(_csv, columns=columns), csv_rows([("input", *columns)]))
+    return HostRows(lines, types, selection)
+
+
+class HostRows:
+    """Writer of results that gathers those of a host, and passes on the rows that are whole.
+
+    A result that is not selected leaves its cell empty; a row without a selected one is left out.
+    """
+
+    def __init__(self, rows: RowWriter, types: Sequence[str], selection: Selection | None) -> None:
+        self._rows = rows
+        self._types = types
+        self._places = {type_: place for place, type_ in enumerate(types)}
+        self._selection = selection
+        self._open: dict[int, list[Result]] = {}  # by the index of the host's first lookup
+
+    def write(self, results: list[Result]) -> None:
+        whole = []
+        for result in results:
+            if len(self._types) == 1 or self._stands_alone(result):
+                whole.append([result])
+                continue
+            first = result.index - self._places[result.type]
+            row = self._open.setdefault(first, [])
+            row.append(result)
+            if len(row) == len(self._types):
+                whole.append(self._open.pop(first))
+        self._pass_on(whole)
+
+    def close(self) -> None:
+        # Of a run whose results could not all be made, what there is.
+        rows, self._open = list(self._open.values()), {}
+        self._pass_on(rows)
+        self._rows.close()
+
+    def _stands_alone(self, result: Result) -> bool:
+        """Tell whether this is the one lookup of an address: PTR, of a name that does not stand in the input."""
+        if result.type != "PTR" or result.name is None:
+            return False
+        return "PTR" not in self._places or result.name.rstrip(".") not in result.input.lower()
+
+    def _pass_on(self, rows: list[list[Result]]) -> None:
+        if self._selection is not None:
+            rows = [chosen for row in rows if (chosen := self._selection.of(row))]
+        if rows:
+            ordered = [sorted(row, key=lambda result: result.index) for row in rows]
+            self._rows.write([{result.type: result for result in row} for row in ordered])
+
+
+def _csv(rows: list[HostRow], columns: Sequence[str]) -> bytes:
+    return csv_rows(
+        [next(iter(row.values())).input, *[_found(row[type_]) if type_ in row else None for type_ in columns]]
+        for row in rows
+    )
+
+
+def _found(result: Result) -> str:
+    return "; ".join(asked_for(result)) or result.status
