@@ -96,6 +96,16 @@ def second_look(attempt: Callable[[], T], good: Callable[[T], bool]) -> T:
     return attempt()
 
 
+def run_delay(*pids: int) -> float:
+    """Seconds that these processes, by their main threads, were ready to run and waited for a core.
+
+    For bounds on real time: what passed less what was waited is a program's own doing, however busy the machine is. 0
+    where the kernel does not tell (it does on Linux; of a process that has ended too, until it is waited for).
+    """
+    told = [Path(f"/proc/{pid}/schedstat") for pid in pids]
+    return sum(int(each.read_text().split()[1]) for each in told if each.exists()) / 1e9
+
+
 def line(stream: IO[bytes] | None) -> str:
     """One line of a pipe, without its end."""
     assert stream is not None

@@ -163,6 +163,11 @@ class Ask:
             patch.setattr(processes, "engine", processes.Processes(idle=self._idle))
             return self._resolve(hosts, engine=self.pair.engine, backend=self.pair.backend, **options)
 
+    @property
+    def pid(self) -> int:
+        """The process in which runs take place."""
+        return os.getpid() if self._patched is None else self._patched.pid
+
     def close(self) -> None:
         """End what it started."""
         self._idle.close()
@@ -195,6 +200,7 @@ while True:
         self._child = subprocess.Popen(
             [sys.executable, "-c", self.PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
         )
+        self.pid = self._child.pid
 
     def __call__(self, hosts: Iterable[str], **options: Any) -> Run:
         assert self._child.stdin is not None

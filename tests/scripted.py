@@ -104,6 +104,7 @@ class Scripted:
         self._child = subprocess.Popen(
             [sys.executable, "-E", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
+        self.pid = self._child.pid
         self.port = self._tell(self._settings)["port"]
         return self
 

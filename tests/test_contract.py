@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 import pytest
 import trustme
-from command import second_look
+from command import run_delay, second_look
 from conftest import Ask, fresh, lacking
 
 from resolver import Policy, Result, Run, Status, api, stream
@@ -99,7 +99,7 @@ OUTCOMES = [
     ("ttl-7", "NOERROR", 1),
     ("ttl-4294967295", "NOERROR", 1),
 ]
-TRIES = 1.2  # seconds: the longest try where a script must run out; the others wait 0.3 and 0.6
+TRIES = 1.0  # seconds: the longest try where a script must run out; the others wait 0.25 and 0.5
 
 
 @pytest.fixture(scope="session")
@@ -110,10 +110,11 @@ def replies(ask: Ask) -> dict[str, Result]:
     def look_up() -> dict[str, Result]:
         return dict(zip(labels, ask(map(fresh, labels), query_timeout=TRIES), strict=True))
 
-    # A program that does not get the processor when its first try is over finds the reply of the second one's time.
+    # A program that does not get the processor when its first try is over finds the reply of the second one's time, and
+    # may take what the lab is late to answer for lost by its own doing, which costs no try.
     lenient = bool(lacking(ask.pair, "matching"))
     return second_look(
-        look_up, lambda found: lenient or [found[each].attempts for each in ("slow-100", "slow-500")] == [1, 2]
+        look_up, lambda found: lenient or all(found[label].attempts == number for label, _, number in OUTCOMES)
     )
 
 
@@ -426,21 +427,21 @@ def closed_port() -> Iterator[str]:
 
 
 def test_waits_double(ask: Ask) -> None:
-    """Each try waits half of the next, and the last one the whole query timeout: here 0.15, 0.3 and 0.6 s."""
+    """Each try waits half of the next, and the last one the whole query timeout: here 0.1, 0.2 and 0.4 s."""
 
     def look_up() -> tuple[list[float], float]:
         with Udp(silent) as server:
-            [result] = ask([fresh("www")], nameservers=server.nameserver, query_timeout=0.6)
+            [result] = ask([fresh("www")], nameservers=server.nameserver, query_timeout=0.4)
         times = [when for when, _, _ in server.seen]
         assert 3 == len(times)
         assert result.elapsed is not None
-        assert 1.05 <= result.elapsed + 1e-6
-        late = [later - earlier - wait for (earlier, later), wait in zip(pairwise(times), (0.15, 0.3), strict=True)]
+        assert 0.7 <= result.elapsed + 1e-6
+        late = [later - earlier - wait for (earlier, later), wait in zip(pairwise(times), (0.1, 0.2), strict=True)]
         return late, result.elapsed
 
     def close(found: tuple[list[float], float]) -> bool:
         # The server may be late to note a time, either one.
-        return -0.1 < min(found[0]) <= max(found[0]) < 0.1 and found[1] < 1.3
+        return -0.08 < min(found[0]) <= max(found[0]) < 0.08 and found[1] < 0.9
 
     found = second_look(look_up, close)
     assert close(found), found
@@ -513,7 +514,7 @@ def test_a_dead_nameserver_beside_a_live_one(ask: Ask, closed_port: str, dead: s
     """A nameserver that is down costs some lookups a try, and none its answer."""
     with Udp(silent) as mute:
         down = mute.nameserver if dead == "silent" else closed_port
-        run = ask([fresh("www") for _ in range(500)], nameservers=[down, ask.lab.nameserver], query_timeout=1.6)
+        run = ask([fresh("www") for _ in range(500)], nameservers=[down, ask.lab.nameserver], query_timeout=1.2)
     assert {"NOERROR": 500} == run.summary.statuses
     assert {ask.lab.nameserver} == {result.nameserver for result in run}
     assert max(result.attempts or 0 for result in run) <= 3
@@ -536,11 +537,11 @@ def test_a_nameserver_that_falls_silent_for_a_while(ask: Ask) -> None:
     began = time.monotonic()
 
     def absent(query: bytes, now: float) -> list[tuple[float, bytes]]:
-        return [] if 0.2 < now - began < 0.45 else [(0.0, positive(query))]
+        return [] if 0.1 < now - began < 0.25 else [(0.0, positive(query))]
 
     with Udp(absent) as server:
-        run = ask([fresh("www") for _ in range(300)], nameservers=server.nameserver, rate=500, query_timeout=0.8)
-    assert {"NOERROR": 300} == run.summary.statuses
+        run = ask([fresh("www") for _ in range(200)], nameservers=server.nameserver, rate=500, query_timeout=0.6)
+    assert {"NOERROR": 200} == run.summary.statuses
 
 
 def test_a_nameserver_that_dies_and_comes_back(ask: Ask) -> None:
@@ -552,11 +553,11 @@ def test_a_nameserver_that_dies_and_comes_back(ask: Ask) -> None:
     back = threading.Timer(0.1, lab.start)
     back.start()
     try:
-        run = ask([fresh("www") for _ in range(400)], nameservers=address, rate=500, query_timeout=0.8)
+        run = ask([fresh("www") for _ in range(250)], nameservers=address, rate=500, query_timeout=0.8)
     finally:
         back.join()
         lab.stop()
-    assert 400 == len(run)
+    assert 250 == len(run)
     assert {"NOERROR"} == {result.status for result in run[-30:]}
     # A server that is there and does not listen yet is silent.
     assert {"NOERROR", "ERROR", "TIMEOUT"} >= run.summary.statuses.keys()
@@ -786,32 +787,42 @@ def test_ipv6_nameserver(ask: Ask) -> None:
 # --- How a run ends early.
 
 
+def timed(ask: Ask, hosts: Iterable[str], **options: Any) -> tuple[Run, float]:
+    """A run, and its seconds less those that it waited for a core."""
+    waited = run_delay(ask.pid)
+    run = ask(hosts, **options)
+    return run, run.summary.seconds - (run_delay(ask.pid) - waited)
+
+
 def test_deadline(ask: Ask) -> None:
     """Against a nameserver that never answers, `timeout` ends the run within 0.2 s, with a result for each lookup."""
     with Udp(silent) as server:
-        run = second_look(
-            lambda: ask([fresh("www") for _ in range(3000)], nameservers=server.nameserver, timeout=1, query_timeout=4),
-            lambda run: run.summary.seconds < 1.2,
-        )
+        run, seconds = second_look(
+            lambda: timed(ask, [fresh("www") for _ in range(3000)], nameservers=server.nameserver, timeout=0.8,
+                          query_timeout=4),
+            lambda timed: timed[1] < 1.0,
+        )  # fmt: skip
     assert {"DEADLINE": 3000} == run.summary.statuses
-    assert 1 <= run.summary.seconds < 1.2
+    assert 0.8 <= run.summary.seconds
+    assert seconds < 1.0
     assert [*range(3000)] == [result.index for result in run]
     asked = [result for result in run if result.attempts]
     assert 100 < len(asked) <= 1000
     assert [] == [r for r in run if (r.elapsed is None) is bool(r.attempts) or not r.error or r.nameserver]
-    assert [] == [result for result in asked if not 0 < (result.elapsed or 0) < 1.2]
+    assert [] == [result for result in asked if not 0 < (result.elapsed or 0) <= run.summary.seconds]
     assert "deadline" == run.summary.ended
 
 
 def test_deadline_keeps_what_is_done(ask: Ask) -> None:
-    """Of 10,000 hosts of which some answer, each has one result when the run ends, and the answers are kept."""
-    labels = [("www", "hang", "nx", "www")[index % 4] for index in range(10_000)]
-    run = second_look(
-        lambda: ask(map(fresh, labels), timeout=1.5, query_timeout=20),
-        lambda run: run.summary.seconds < 1.7,
+    """Of 6,000 hosts of which some answer, each has one result when the run ends, and the answers are kept."""
+    labels = [("www", "hang", "nx", "www")[index % 4] for index in range(6000)]
+    run, seconds = second_look(
+        lambda: timed(ask, map(fresh, labels), timeout=0.8, query_timeout=20),
+        lambda timed: timed[1] < 1.0,
     )
-    assert [*range(10_000)] == [result.index for result in run]
-    assert 1.5 <= run.summary.seconds < 1.7
+    assert [*range(6000)] == [result.index for result in run]
+    assert 0.8 <= run.summary.seconds
+    assert seconds < 1.0
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for label, result in zip(labels, run, strict=True):
         found[label][result.status] += 1
@@ -843,13 +854,19 @@ def test_cancel(ask: Ask) -> None:
     """A cancelled run ends soon: what is done is kept, what is not is CANCELLED, and nothing is left out."""
     policy = Policy(nameservers=(ask.lab.nameserver,), query_timeout=20)
 
-    def seconds() -> float:
-        """What it takes to end."""
+    def ending() -> float:
+        """Seconds from then to its end, less those that it waited for a core."""
         hosts = [fresh(("www", "hang")[index % 2]) for index in range(100)]
         results: list[Result] = []
         source = elements(hosts, whole=True)
         with api.plan([source], ask.pair.engine, ask.pair.backend, "A", policy) as plan:
-            timer = threading.Timer(0.3, plan.deadline.cancel)
+            cancelled: list[float] = []
+
+            def cancel() -> None:
+                cancelled.append(time.monotonic() - run_delay(ask.pid))
+                plan.deadline.cancel()
+
+            timer = threading.Timer(0.3, cancel)
 
             def take(batch: list[Result]) -> None:
                 # An engine may have to start processes first.
@@ -858,13 +875,13 @@ def test_cancel(ask: Ask) -> None:
                     timer.start()
 
             summary = plan.batch(take).run()
-            timer.join()
+            seconds = time.monotonic() - run_delay(ask.pid) - cancelled[0]
         assert {"NOERROR": 50, "CANCELLED": 50} == summary.statuses
         assert [*range(100)] == sorted(result.index for result in results)
         assert {1} == {result.attempts for result in results if result.status == Status.CANCELLED}
-        return summary.seconds
+        return seconds
 
-    assert second_look(seconds, lambda taken: taken < 1.5) < 1.5
+    assert second_look(ending, lambda taken: taken < 1) < 1
 
 
 def test_summary_adds_up(ask: Ask) -> None:
@@ -901,48 +918,55 @@ def test_concurrency_of_one(ask: Ask) -> None:
 
 def test_rate_is_a_bound(ask: Ask) -> None:
     """No more queries are sent in a second than `rate` says, tries again and TCP included."""
-    hosts = [fresh(("hang", "www", "truncated")[index % 3]) for index in range(150)]
-    seen = [(time.monotonic(), ask.lab.counts().received)]
+    hosts = [fresh(("hang", "www", "truncated")[index % 3]) for index in range(75)]
     done = threading.Event()
+    seen: list[tuple[float, int, float]] = []
+
+    def look() -> None:
+        """Note the count, which is newer than the time before it and older than the time after it."""
+        before = time.monotonic()
+        count = ask.lab.counts().received
+        seen.append((before, count, time.monotonic()))
 
     def watch() -> None:
         while not done.wait(0.05):
-            # The count may be newer than the time before it, and older than the time after it.
-            before = time.monotonic()
-            seen.append((before, ask.lab.counts().received))
+            look()
+
+    look()
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        run = ask(hosts, rate=600, query_timeout=0.4)
+        run = ask(hosts, rate=300, query_timeout=0.2)
     finally:
         done.set()
         watcher.join()
-    total = ask.lab.counts().received - seen[0][1]
+    look()
+    total = seen[-1][1] - seen[0][1]
     # A reply that a busy machine brings late costs a query more; and where it comes to a connection too late, the query
     # that was meant for it is counted and never arrives.
-    assert run.summary.queries_sent >= total >= 50 * 3 + 50 + 50 * 2
+    assert run.summary.queries_sent >= total >= 25 * 3 + 25 + 25 * 2
     worst = max(
-        later_count - count - 600 * (later - when)
-        for index, (when, count) in enumerate(seen)
-        for later, later_count in seen[index + 1 :]
+        later_count - count - 300 * (after - before)
+        for index, (before, count, _) in enumerate(seen)
+        for _, later_count, after in seen[index + 1 :]
     )
-    # A fiftieth of a second's worth may go out at once; the rest is what a busy machine delays our looks by.
-    assert worst < 600 / 50 + 600 * 0.25
-    assert run.summary.seconds > (total - 13) / 600 - 0.01
+    # A fiftieth of a second's worth may go out at once; the rest is what a busy machine has the lab read late.
+    assert worst < 300 / 50 + 300 * 0.25
+    assert run.summary.seconds > (total - 7) / 300 - 0.01
 
 
 def test_a_slow_nameserver_loses_nothing(ask: Ask) -> None:
     """With the default settings, a nameserver that takes 2,000 queries a second and drops the rest answers all."""
     with Lab(capacity=2000) as slow:
-        run = ask([fresh("www") for _ in range(700)], nameservers=slow.nameserver)
-    assert {"NOERROR": 700} == run.summary.statuses
+        run = ask([fresh("www") for _ in range(500)], nameservers=slow.nameserver)
+    assert {"NOERROR": 500} == run.summary.statuses
 
 
 def test_a_lossy_path(ask: Ask) -> None:
     """Lost datagrams cost tries: of those that lose one in ten, all but about one in a thousand are answered."""
     with Lab(loss=0.1, seed=1) as lossy:
-        run = ask([fresh("www") for _ in range(600)], nameservers=lossy.nameserver, query_timeout=0.6)
+        run = ask([fresh("www") for _ in range(600)], nameservers=lossy.nameserver, query_timeout=0.4)
     assert {Status.NOERROR, Status.TIMEOUT} >= run.summary.statuses.keys()
     assert run.summary.statuses["NOERROR"] > 590
 

@@ -48,12 +48,12 @@ def test_worker_killed(server: Server, lab: Lab, caplog: pytest.LogCaptureFixtur
     """What a worker had in hand when it was killed is done by another."""
     caplog.set_level("INFO", "resolver.distributed")
     with working(server, 1) as (victim,):
-        run = Running(slow(300), server.url, nameservers=lab.nameserver)
+        run = Running(slow(200), server.url, nameservers=lab.nameserver)
         wait_until_busy(server, 1)
         with working(server, 1):
             victim.kill()
             killed = time.monotonic()
-            assert {Status.NOERROR: 300} == statuses(run.end(killed))
+            assert {Status.NOERROR: 200} == statuses(run.end(killed))
     assert "lost its worker" in caplog.text
 
 
@@ -61,14 +61,14 @@ def test_all_workers_killed(server: Server, lab: Lab, caplog: pytest.LogCaptureF
     """New workers go on where the old ones were killed; that nobody was there was said."""
     caplog.set_level("INFO", "resolver.distributed")
     with working(server, 2) as workers:
-        run = Running(slow(300), server.url, nameservers=lab.nameserver)
+        run = Running(slow(200), server.url, nameservers=lab.nameserver)
         wait_until_busy(server, 1)
         for worker in workers:
             worker.kill()
         killed = time.monotonic()
         wait_for(lambda: f"no worker is at redis://127.0.0.1:{server.port}/0;" in caplog.text, "the sentence")
         with working(server, 2):
-            assert {Status.NOERROR: 300} == statuses(run.end(killed))
+            assert {Status.NOERROR: 200} == statuses(run.end(killed))
     assert "lost its worker" in caplog.text
 
 
@@ -76,13 +76,13 @@ def test_all_workers_killed(server: Server, lab: Lab, caplog: pytest.LogCaptureF
 def test_redis_restarted(server: Server, lab: Lab, how: str) -> None:
     """Whether it ends in order, is killed, or loses all it held: what is lost is sent again."""
     with working(server, 2):
-        run = Running(slow(500), server.url, nameservers=lab.nameserver)
+        run = Running(slow(300), server.url, nameservers=lab.nameserver)
         run.wait(20)
         stopped = time.monotonic()
         getattr(server, how)()
         server.start()
         print(f"Redis was away for {time.monotonic() - stopped:.1f} s")
-        assert {Status.NOERROR: 500} == statuses(run.end(stopped))
+        assert {Status.NOERROR: 300} == statuses(run.end(stopped))
 
 
 @pytest.mark.parametrize("bounds", [[], ["--concurrency", "100"]], ids=["free", "bounded"])

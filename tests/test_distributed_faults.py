@@ -273,7 +273,7 @@ def test_poison_for_children(server: Server, lab: Lab) -> None:
 def test_worker_interrupted(server: Server, lab: Lab, again: float | None, status: int) -> None:
     """Ctrl-C: it hands back what it has in hand, exit status 0; later again: at once. Others do what is left."""
     with working(server, 1, "--concurrency", "4") as (leaving,):
-        run = Running(slow(200), server.url, nameservers=lab.nameserver)
+        run = Running(slow(120), server.url, nameservers=lab.nameserver)
         wait_until_busy(server, 1)
         with working(server, 1):
             sent = time.monotonic()
@@ -283,7 +283,7 @@ def test_worker_interrupted(server: Server, lab: Lab, again: float | None, statu
                 leaving.process.send_signal(signal.SIGINT)
             assert status == leaving.process.wait(15)
             print(f"left after {time.monotonic() - sent:.1f} s")
-            assert {Status.NOERROR: 200} == statuses(run.end(sent))
+            assert {Status.NOERROR: 120} == statuses(run.end(sent))
 
 
 def test_worker_interrupted_while_celery_hangs(server: Server) -> None:

@@ -3,6 +3,8 @@
 import ast
 import configparser
 import email
+import fcntl
+import os
 import re
 import shutil
 import subprocess
@@ -23,8 +25,19 @@ LEFT_OUT = shutil.ignore_patterns(
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory that holds the sdist, and the wheel that was built from that sdist."""
-    directory = tmp_path_factory.mktemp("packaging")
+    """The directory that holds the sdist, and the wheel that was built from that sdist: once for all tests."""
+    # The processes of pytest-xdist have a directory each, in one that they share.
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "packaging"
+    with open(directory.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not directory.exists():
+            build(directory)
+    return directory
+
+
+def build(directory: Path) -> None:
+    """Build both into this directory."""
     # In a copy: setuptools leaves build/ and *.egg-info behind, and takes files from those that it finds.
     shutil.copytree(ROOT, directory / "checkout", ignore=LEFT_OUT)
     run = subprocess.run(
@@ -34,7 +47,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     assert 0 == run.returncode, run.stdout + run.stderr
-    return directory
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from resolver.output.kept import Kept, KeptRow
 HOSTS = 300
 IN_FLIGHT = "20"
 LOCAL = [engine for engine in ENGINES if engine != "redis"]
-KILLS = 6  # for each local engine: 30 moments
+KILLS = 4  # for each local engine: 20 moments
 
 
 @pytest.fixture(scope="module")
@@ -169,14 +169,16 @@ def test_a_result_is_there_at_once(lab: Lab, tmp_path: Path, engine: str) -> Non
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_results_are_there_within_a_second(tmp_path: Path, many: Path, engine: str) -> None:
-    """After kill -9 at full speed the file has all that was answered a second before."""
+    """After kill -9 at 20,000 lookups a second the file has all that was answered a second before."""
     output = tmp_path / "r.jsonl"
     with (
         Lab() as lab,
-        start("-e", engine, "-n", lab.nameserver, "-o", output, many, stdin=subprocess.DEVNULL) as process,
+        start(
+            "-e", engine, "-n", lab.nameserver, "--rate", "20000", "-o", output, many, stdin=subprocess.DEVNULL
+        ) as process,
     ):
         answered = wait_for(lambda: lab.counts().answered, "an answer")
-        time.sleep(0.5)
+        time.sleep(0.2)
         answered = lab.counts().answered
         time.sleep(1.0)
         process.kill()
@@ -186,8 +188,8 @@ def test_results_are_there_within_a_second(tmp_path: Path, many: Path, engine: s
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A list that takes some seconds at any speed."""
-    return listed(tmp_path_factory.mktemp("many") / "hosts", [f"n{number}.example" for number in range(1_000_000)])
+    """A list that takes some seconds at that rate."""
+    return listed(tmp_path_factory.mktemp("many") / "hosts", [f"n{number}.example" for number in range(100_000)])
 
 
 # --- What the file may look like.
@@ -366,7 +368,7 @@ def test_interrupted_and_resumed(lab: Lab, tmp_path: Path, engine: str, request:
     names = [f"{'flaky-1.' * (number % 2)}n{number}.{engine}.example" for number in range(20)]
     words: list[str | Path] = [listed(tmp_path / "hosts", names), "-e", engine, "-n", lab.nameserver, "-q"]
     words += ["--query-timeout", "30", "--tries", "1", "-o", output, "--summary", summary]
-    assert 3 == run(*words, "--timeout", "1", env=env).status
+    assert 3 == run(*words, "--timeout", "0.6", env=env).status
     kept = [line for line in lines(output) if b'"NOERROR"' in line]
     assert Counter(NOERROR=10, DEADLINE=10) == Counter(statuses(output))
     assert Done(0, "", "") == run(*words, "--resume", env=env)

@@ -11,7 +11,7 @@ from subprocess import DEVNULL
 from typing import Any, NamedTuple
 
 import pytest
-from command import environment, second_look, start
+from command import environment, run_delay, second_look, start
 from conftest import Ask, row
 from plain_client import plain_client
 from scripted import FATES, Counts, Scripted, Stream, Udp, names
@@ -31,6 +31,7 @@ class Seen(NamedTuple):
 
     run: Run
     counts: Counts
+    seconds: float  # less those that asking and answering waited for a core
 
 
 class Way:
@@ -55,7 +56,11 @@ class Way:
         """Ask such a nameserver for these hosts; `options` are fields of the policy or faults."""
         fields = {name: options.pop(name) for name in ("query_timeout", "tries", "timeout") if name in options}
         with self.server(udp, **options) as server:
-            return Seen(look_up(hosts, policy=self.policy(server, **fields)), server.counts())
+            processes = (os.getpid(), server.pid)
+            waited = run_delay(*processes)
+            run = look_up(hosts, policy=self.policy(server, **fields))
+            waited = run_delay(*processes) - waited
+            return Seen(run, server.counts(), run.summary.seconds - waited)
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -88,9 +93,9 @@ def test_connections_that_fall_silent(way: Way, answers: tuple[int, ...]) -> Non
     def look() -> Seen:
         return way.ask(names(300), answers=answers, query_timeout=SHORT)
 
-    seen = second_look(look, lambda seen: seen.run.summary.seconds < TRIES)
+    seen = second_look(look, lambda seen: seen.seconds < TRIES)
     assert {"NOERROR": 300} == seen.run.summary.statuses
-    assert seen.run.summary.seconds < TRIES
+    assert seen.seconds < TRIES
 
 
 @pytest.mark.parametrize("pair", WIRE, ids=row, indirect=True)
@@ -124,21 +129,19 @@ def test_a_connection_that_is_silent_is_given_no_more(tcp: Way) -> None:
 )
 def test_connections_that_are_closed(way: Way, number: int, faults: dict[str, Any], seconds: float) -> None:
     """A connection that is closed after some answers is opened anew and costs next to nothing."""
-    seen = second_look(
-        lambda: way.ask(names(number), timeout=20, **faults), lambda seen: seen.run.summary.seconds < seconds
-    )
+    seen = second_look(lambda: way.ask(names(number), timeout=20, **faults), lambda seen: seen.seconds < seconds)
     assert {"NOERROR": number} == seen.run.summary.statuses
-    assert seen.run.summary.seconds < seconds
+    assert seen.seconds < seconds
 
 
 def test_connections_that_are_closed_after_100_queries(tcp: Way) -> None:
     """With 20 ms to the nameserver, 3,000 lookups over connections of 100 queries take less than 2 s."""
     seen = second_look(
         lambda: tcp.ask(names(3000), queries=(100,), latency=0.02, timeout=20),
-        lambda seen: seen.run.summary.seconds < 2,
+        lambda seen: seen.seconds < 2,
     )
     assert {"NOERROR": 3000} == seen.run.summary.statuses
-    assert seen.run.summary.seconds < 2
+    assert seen.seconds < 2
 
 
 def test_what_a_connection_takes_is_learnt(tcp: Way) -> None:
@@ -201,9 +204,9 @@ def test_connections_that_say_nothing(way: Way, faults: dict[str, Any]) -> None:
     def look() -> Seen:
         return way.ask(names(300), query_timeout=0.4, timeout=20, **faults)
 
-    seen = second_look(look, lambda seen: seen.run.summary.seconds < 0.7 + 1)
+    seen = second_look(look, lambda seen: seen.seconds < 0.7 + 1)
     assert {"TIMEOUT": 300} == seen.run.summary.statuses
-    assert seen.run.summary.seconds < 0.7 + 1
+    assert seen.seconds < 0.7 + 1
     assert [] == [each.elapsed for each in seen.run if not 0 < (each.elapsed or 0) < 0.7 + 1]
 
 
@@ -250,9 +253,10 @@ def test_one_bad_name_among_many(way: Way, fate: str) -> None:
     """A single name that ends or silences its connection, whenever it comes, has its fate alone, and soon."""
     hosts = names(300)
     hosts[150] = f"{fate}-150.example"
-    run = way.ask(hosts, by_name=True, query_timeout=SHORT, timeout=20).run
+    seen = way.ask(hosts, by_name=True, query_timeout=SHORT / 2, timeout=20)
+    run = seen.run
     assert {hosts[150]} == {each.input for each in run if each.status != Status.NOERROR}
-    assert run.summary.seconds < TRIES * 2
+    assert seen.seconds < TRIES * 2
 
 
 def compare_with_a_plain_client(way: Way, hosts: list[str], **faults: Any) -> None:
@@ -263,18 +267,18 @@ def compare_with_a_plain_client(way: Way, hosts: list[str], **faults: Any) -> No
     def look() -> Seen:
         return way.ask(hosts, query_timeout=0.5, tries=1, timeout=15, **faults)
 
-    seen = second_look(look, lambda seen: seen.run.summary.seconds < 1.2 * plainly + 0.5)
+    seen = second_look(look, lambda seen: seen.seconds < 1.2 * plainly + 0.5)
     assert seen.run.summary.statuses.get("NOERROR", 0) > 0.9 * answered["NOERROR"]
-    assert seen.run.summary.seconds < 1.2 * plainly + 0.5
+    assert seen.seconds < 1.2 * plainly + 0.5
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_chance_at_the_pace_of_a_plain_client(transport: str, secure: tuple[Path, Path]) -> None:
     """A mix of closes, silence and broken messages by chance is met as fast as with a connection for each question."""
-    compare_with_a_plain_client(Way(transport, secure), names(500), mixed=True)
+    compare_with_a_plain_client(Way(transport, secure), names(300), mixed=True)
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_fates_at_the_pace_of_a_plain_client(transport: str, secure: tuple[Path, Path]) -> None:
     """The same where it is the name that decides."""
-    compare_with_a_plain_client(Way(transport, secure), names(500, *FATES), by_name=True)
+    compare_with_a_plain_client(Way(transport, secure), names(300, *FATES), by_name=True)
