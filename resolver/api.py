@@ -15,7 +15,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
 
@@ -28,6 +28,7 @@ from resolver.input.textfile import text_file
 from resolver.model import Result
 from resolver.policy import Deadline, Policy, PolicyFields
 from resolver.seam import ConditionalEngine, LimitedBackend, Remote
+from resolver.stages.trusted import Trusted
 from resolver.stages.wildcards import Wildcards
 
 if TYPE_CHECKING:
@@ -35,7 +36,11 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from resolver.input.sources import Source
+    from resolver.nameserver import Nameserver
     from resolver.output.summary import Summary
+    from resolver.seam import Backend, Engine
+    from resolver.stages import Sink, StageMaker
+    from resolver.stages.trusted import Confirmations
     from resolver.wire.oneway import SendOnly
 
     Host = str | ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -59,7 +64,15 @@ EngineName = Literal["gevent", "asyncio", "threads", "processes", "twisted", "re
 BackendName = Literal["wire", "system", "dnspython", "aiodns", "twisted"] | str
 
 
-class Keywords(PolicyFields, total=False):
+class StageFields(TypedDict, total=False):
+    """Keywords that have more found out about each result (resolver/stages)."""
+
+    wildcards: bool
+    trusted: Iterable[str | Nameserver] | str | None
+    trusted_rate: float | None
+
+
+class Keywords(PolicyFields, StageFields, total=False):
     """Keywords of `resolve`, `stream` and `astream`; the first one's docstring says what they mean."""
 
     engine: EngineName
@@ -69,7 +82,6 @@ class Keywords(PolicyFields, total=False):
     policy: Policy | None
     lab: bool
     redis: str | None
-    wildcards: bool
 
 
 def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
@@ -96,6 +108,8 @@ def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
         redis: The broker of the engine redis, as redis://… or rediss://…; None: one of the run's own, with a worker on
             this machine.
         wildcards: Say of each result whether a wildcard made it, in its `wildcard`.
+        trusted: Nameservers whose verdict counts: what was answered with records is asked once more of them.
+        trusted_rate: The most queries sent to them in a second; None: no limit.
 
     Returns:
         The results in input order, a list; its `summary` has the figures of the run.
@@ -171,6 +185,8 @@ def _prepare(
     lab: bool = False,
     redis: str | None = None,
     wildcards: bool = False,
+    trusted: Iterable[str | Nameserver] | str | None = None,
+    trusted_rate: float | None = None,
     **fields: Unpack[PolicyFields],
 ) -> Plan:
     """Plan a run with the keywords of `resolve`; the hosts are opened when the policy is right."""
@@ -184,7 +200,19 @@ def _prepare(
         raise ValueError(f"policy already says who is asked and how often; it does not go with {', '.join(given)}")
     elif not isinstance(policy, Policy):
         raise TypeError(f"policy is a Policy, not {type(policy).__name__}")
-    return plan([opened()], engine, backend, types, policy, inner=inner, lab=lab, redis=redis, wildcards=wildcards)
+    return plan(
+        [opened()],
+        engine,
+        backend,
+        types,
+        policy,
+        inner=inner,
+        lab=lab,
+        redis=redis,
+        wildcards=wildcards,
+        trusted=trusted,
+        trusted_rate=trusted_rate,
+    )
 
 
 def plan(
@@ -197,14 +225,14 @@ def plan(
     inner: str | None = None,
     lab: bool = False,
     redis: str | None = None,
-    wildcards: bool = False,
     one_way: SendOnly | None = None,
+    **further: Unpack[StageFields],
 ) -> Plan:
     """Check that all of this goes together, and make it ready.
 
     Args:
         sources: The hosts; they are closed with the plan.
-        engine, backend, types, inner, lab, redis, wildcards: As `resolve` takes them.
+        engine, backend, types, inner, lab, redis, **further: As `resolve` takes them.
         policy: Which nameservers are asked, how often and how long.
         one_way: The backend that takes wire's place where no reply is awaited (wire/oneway.py).
 
@@ -238,8 +266,37 @@ def plan(
         if policy.nameservers or redis is None:
             policy = asker.prepare(policy)  # else the workers' own nameservers are asked
         hosts = Hosts(sources, asked, waiter.name, asker.name)
-        stages = [Wildcards] if wildcards else []
-        return Plan(waiter, asker, policy, hosts, Deadline(policy.timeout), opened.pop_all(), stages)
+        deadline = Deadline(policy.timeout)
+        stages = _stages(waiter, asker, policy, deadline, **further)
+        return Plan(waiter, asker, policy, hosts, deadline, opened.pop_all(), stages)
+
+
+def _stages(
+    engine: Engine,
+    backend: Backend,
+    policy: Policy,
+    deadline: Deadline,
+    *,
+    wildcards: bool = False,
+    trusted: Iterable[str | Nameserver] | str | None = None,
+    trusted_rate: float | None = None,
+) -> list[StageMaker]:
+    """Return what makes the stages of a run, in the order in which results pass them."""
+    testing: list[StageMaker] = [Wildcards] if wildcards else []
+    if not trusted:
+        if trusted_rate is not None:
+            raise ValueError("trusted_rate is the pace of trusted nameservers, and none is named")
+        return testing
+    others = backend.prepare(
+        Policy(**{**msgspec.structs.asdict(policy), "nameservers": trusted, "rate": trusted_rate, "timeout": None})
+    )
+
+    def second_run(asked: Confirmations, sink: Sink) -> tuple[int, int]:
+        batch = Plan(engine, backend, others, asked, deadline, contextlib.ExitStack(), testing).batch(sink)
+        summary = batch.run()
+        return batch.further_queries, summary.probes or 0
+
+    return [lambda further, sink: Trusted(further, sink, second_run, wildcards=wildcards)]
 
 
 def record_types(types: Sequence[str] | str) -> list[str]:

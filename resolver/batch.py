@@ -130,7 +130,7 @@ class Batch:
         held = sum(stage.held for stage in self._stages)
         queries = self._intake.take(min(n, AHEAD - held)) if held < AHEAD else []
         if queries is None and (held or (self._stages and self._open)):
-            self._intake.rest()
+            self._intake.look_again()
             return []
         if queries:
             self._open.update({query.index: query for query in queries})
@@ -154,6 +154,11 @@ class Batch:
             results = self._further.deliver(results)
         opened = self._open
         self._take_results([result for result in results if opened.pop(result.index, None) is not None])
+
+    @property
+    def further_queries(self) -> int:
+        """Queries of the stages, which are no result's."""
+        return self._further.queries_sent
 
     # --- What the engine left.
 

@@ -84,6 +84,10 @@ def cli() -> None:
 @option("--wildcards", group=Group.QUESTION, is_flag=True, help="Say of each result whether a wildcard made it, by "
         "probes with random labels.")  # fmt: skip
 @NAMESERVER
+@option("--trusted", group=Group.NAMESERVERS, multiple=True, metavar="ADDR", help="Ask what was answered with records "
+        "once more of these, whose verdict counts; as -n. Repeatable.")  # fmt: skip
+@option("--trusted-rate", group=Group.NAMESERVERS, type=Above(float), metavar="N", help="The most queries sent to "
+        "them in a second. [default: no limit]")  # fmt: skip
 @option("--lab", group=Group.NAMESERVERS, is_flag=True, help="Start the embedded nameserver on loopback for this run, "
         "and ask it.")  # fmt: skip
 @TLS_CA
@@ -149,6 +153,8 @@ def run(
     lab: bool,
     redis: str | None,
     wildcards: bool,
+    trusted: tuple[str, ...],
+    trusted_rate: float | None,
     progress: bool | None,
     quiet: bool,
     **fields: Any,
@@ -184,7 +190,7 @@ def run(
         sending = None
         if no_wait:
             _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict",
-                    "resume", "redo", "json_", "only", "group", "wildcards")  # fmt: skip
+                    "resume", "redo", "json_", "only", "group", "wildcards", "trusted", "trusted_rate")  # fmt: skip
             sending = OneWayJob(summary, inputs=hosts or ("-",))
         elif resume:
             _check_resume(format_, output, only)
@@ -201,6 +207,8 @@ def run(
             lab=lab,
             redis=redis,
             wildcards=wildcards,
+            trusted=trusted,
+            trusted_rate=trusted_rate,
             one_way=one_way,
         )
     with prepared:

@@ -76,9 +76,9 @@ class Intake:
             self._tick()
         return min(self._wait, self.deadline.remaining())
 
-    def rest(self) -> None:
-        """Let an engine wait as long as it may: there is nothing to take until results come in."""
-        self._wait = MAX_WAIT
+    def look_again(self) -> None:
+        """Have the engine ask again before long: nothing of the input is left, and results may still bring more."""
+        self._wait = INPUT_INTERVAL
 
     def seconds(self) -> float:
         """Return the seconds since the engine was ready."""

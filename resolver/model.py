@@ -163,6 +163,14 @@ class Record(msgspec.Struct, gc=False, frozen=True):
     data: str
 
 
+class First(msgspec.Struct, gc=False):
+    """The first reply of a lookup of which a trusted nameserver said something else."""
+
+    nameserver: str | None
+    status: Status
+    answers: list[Record]
+
+
 class Result(msgspec.Struct, gc=False):
     """The one result of one lookup. `elapsed` in seconds from the first query sent; `error` is one plain sentence.
 
@@ -170,6 +178,7 @@ class Result(msgspec.Struct, gc=False):
 
     Attributes:
         wildcard: The owner of the wildcard that made it, False for none, None where that was not tested (`wildcards`).
+        first: The first reply, where a trusted nameserver said something else; else None (`trusted`).
     """
 
     index: int
@@ -186,6 +195,7 @@ class Result(msgspec.Struct, gc=False):
     backend: str
     error: str | None
     wildcard: str | bool | msgspec.UnsetType | None = msgspec.UNSET
+    first: First | msgspec.UnsetType | None = msgspec.UNSET
 
     @property
     def answered(self) -> bool:

@@ -1,0 +1,168 @@
+"""The stage of `--trusted`: what was answered with records is asked once more, of nameservers that are trusted.
+
+Their verdict is the result's; `first` shows what was said before, where it was something else. They are few and are
+asked at a pace of their own, so they have a run of their own on the same engine, in a thread beside the first, which
+ends with it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from resolver.model import First, Query, Result, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resolver.stages import FurtherLookups, Sink
+
+
+class Trusted:
+    """The stage.
+
+    Args:
+        further: Counts the probes of the second run.
+        sink: Gets the results.
+        run: Runs the second run to its end: (its queries, where its results go) -> (queries that are no result's,
+            probes).
+        wildcards: The second run tests for wildcards.
+    """
+
+    def __init__(
+        self,
+        further: FurtherLookups,
+        sink: Sink,
+        run: Callable[[Confirmations, Sink], tuple[int, int]],
+        wildcards: bool,
+    ) -> None:
+        self._further = further
+        self._sink = sink
+        self._run = run
+        self._wildcards = wildcards
+        self._asked = Confirmations()
+        self._came: deque[Result] = deque()  # from the thread
+        self._held: dict[int, tuple[Result, float]] = {}  # first replies by index, and when they were put here
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        if wildcards:
+            further.probes = 0
+
+    @property
+    def held(self) -> int:
+        """Results that wait for the trusted nameservers."""
+        return len(self._held)
+
+    def __call__(self, results: list[Result]) -> None:
+        """Have what was answered with records asked once more; pass on the rest."""
+        others = []
+        now = time.monotonic()
+        for result in results:
+            result.first = None
+            if self._wildcards:
+                result.wildcard = None
+            if result.status is Status.NOERROR and result.name is not None:
+                self._held[result.index] = result, now
+                self._asked.put(Query(result.index, result.input, result.name, result.type))
+            else:
+                others.append(result)
+        if others:
+            self._sink(others)
+        if self._held and self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="resolve-trusted", daemon=True)
+            self._thread.start()
+
+    def tick(self) -> None:
+        """Pass on what has been confirmed or corrected meanwhile."""
+        finished = []
+        while self._came:
+            second = self._came.popleft()
+            if (held := self._held.pop(second.index, None)) is not None:
+                finished.append(verdict(*held, second))
+        if finished:
+            self._sink(finished)
+
+    def finish(self) -> None:
+        """End the second run, and pass on what it did not come to."""
+        self._asked.stop()
+        if self._thread is not None:
+            self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        self.tick()
+        left = [result for result, _ in self._held.values()]
+        self._held.clear()
+        for result in left:
+            result.error = "the run ended before a trusted nameserver was asked"
+        if left:
+            self._sink(left)
+
+    def _work(self) -> None:
+        try:
+            queries, probes = self._run(self._asked, self._came.extend)
+        except BaseException as error:  # raised again on the engine's thread
+            self._failure = error
+            return
+        self._further.queries_sent += queries
+        if self._wildcards:
+            self._further.probes = probes
+
+
+class Confirmations:
+    """Lookups for the second run, as they come: a LookupSource."""
+
+    passed_over = 0
+    complete = True
+
+    def __init__(self) -> None:
+        self._queries: deque[Query] = deque()
+        self._ended = False
+        self.silent = False
+        self.hosts_read = self.lookups = 0
+
+    def put(self, query: Query) -> None:
+        """Add a lookup."""
+        self._queries.append(query)
+
+    def take(self, n: int) -> tuple[list[Query], list[Result]] | None:
+        """Take the next lookups; none: there are none just now. None: no more will come."""
+        ended = self._ended  # looked at first: all that was put before stands there then
+        queries = [self._queries.popleft() for _ in range(min(n, len(self._queries)))]
+        self.silent = not queries
+        self.hosts_read = self.lookups = self.lookups + len(queries)
+        return None if ended and not queries else (queries, [])
+
+    def stop(self) -> None:
+        """Let no more come."""
+        self._ended = True
+
+    def next_open(self, index: int) -> int:
+        """Return the first lookup from this index on that a result will come of."""
+        return index
+
+    def position(self) -> None:
+        """Return how far the input is read: not known."""
+
+
+def verdict(first: Result, came: float, second: Result) -> Result:
+    """Return the one result of two replies. `came`: when the first was put here, on the monotonic clock."""
+    if first.attempts is not None:
+        first.attempts = None if second.attempts is None else first.attempts + second.attempts
+    first.wildcard = second.wildcard
+    if not second.answered:
+        said = second.error or f"it said {second.status}"
+        first.error = f"no trusted nameserver answered: {said}"
+        return first
+    if (first.status, _data(first)) != (second.status, _data(second)):
+        first.first = First(nameserver=first.nameserver, status=first.status, answers=first.answers)
+    first.status, first.answers, first.error = second.status, second.answers, second.error
+    first.nameserver, first.transport = second.nameserver, second.transport
+    if first.elapsed is not None:
+        first.elapsed = round(first.elapsed + time.monotonic() - came, 6)
+    return first
+
+
+def _data(result: Result) -> frozenset[tuple[str, str, str]]:
+    return frozenset((record.name.lower(), record.type, record.data) for record in result.answers)
