@@ -13,11 +13,12 @@ import dns.exception
 import dns.message
 import dns.query
 import pytest
+from scripted import HOST
 
 KNOT = """\
 server:
     rundir: "{directory}"
-    listen: 127.0.0.1@{port}
+    listen: 127.53.0.53@{port}
     udp-workers: 1
     tcp-workers: 1
     background-workers: 1
@@ -39,7 +40,7 @@ zone:
 
 NSD = """\
 server:
-    ip-address: 127.0.0.1@{port}
+    ip-address: 127.53.0.53@{port}
     username: ""
     chroot: ""
     zonesdir: "{directory}"
@@ -80,9 +81,7 @@ def _installed(name: str, package: str) -> str:
 
 def _served(directory: Path, zones: Mapping[str, str], text: str, command: list[str]) -> Iterator[str]:
     directory.mkdir(parents=True, exist_ok=True)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind(("127.0.0.1", 0))
-        port = udp.getsockname()[1]
+    port = _free_port()
     for origin, records in zones.items():
         (directory / f"{origin}.zone").write_text(f"$ORIGIN {origin}.\n$TTL 300\n{records}")
     conf = directory / "conf"
@@ -93,10 +92,26 @@ def _served(directory: Path, zones: Mapping[str, str], text: str, command: list[
         )
     try:
         _wait_until_it_answers(port, next(iter(zones)), process, directory / "log")
-        yield f"127.0.0.1:{port}"
+        yield f"{HOST}:{port}"
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(10)
+
+
+def _free_port() -> int:
+    """Return a port that is free for UDP and TCP. No client has one at this address, so it stays free."""
+    while True:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+        ):
+            udp.bind((HOST, 0))
+            port: int = udp.getsockname()[1]
+            try:
+                tcp.bind((HOST, port))
+            except OSError:
+                continue
+            return port
 
 
 def _wait_until_it_answers(port: int, origin: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -104,7 +119,7 @@ def _wait_until_it_answers(port: int, origin: str, process: subprocess.Popen[byt
     for _ in range(100):
         assert process.poll() is None, log.read_text()
         try:
-            if dns.query.udp(query, "127.0.0.1", port=port, timeout=0.2).answer:
+            if dns.query.udp(query, HOST, port=port, timeout=0.2).answer:
                 return
         except (dns.exception.DNSException, OSError):
             pass

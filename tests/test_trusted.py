@@ -16,7 +16,7 @@ from resolver.model import First, Status
 SOA = "@ SOA ns hostmaster 1 3600 600 86400 300\n@ NS ns\nns A 192.0.2.1\n"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """A nameserver that lies, and one that knows."""
     lies = f"{SOA}same A 192.0.2.7\nchanged A 192.0.2.66\n*.ghost A 192.0.2.66\nhidden TXT x\n"

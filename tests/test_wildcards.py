@@ -42,7 +42,7 @@ own.alias CNAME ns
 LONG = ".".join(["l" * 60] * 4)[:-1]  # before `.example`, it leaves room for two octets
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     zone = f"{ZONE}*.{LONG} A 192.0.2.50\n"
     with knot(tmp_path_factory.mktemp("knot"), {"example": zone}) as address:
