@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.intake import Intake
 from resolver.model import ANSWERED, Query, Result, Status
+from resolver.output.status import RunStatus, running
 from resolver.output.summary import Summary
 from resolver.stages import FurtherLookups
 
@@ -195,6 +196,17 @@ class Batch:
         )
         summary.probes = self._further.probes
         return summary
+
+    def status(self) -> RunStatus:
+        """Return how far the run has come."""
+        return running(
+            self._hosts,
+            all_read=self._intake.all_read,
+            results=self._results,
+            in_flight=len(self._open) + sum(stage.held for stage in self._stages),
+            statuses={str(status): count for status, count in sorted(self._statuses.items())},
+            seconds=self._intake.seconds(),
+        )
 
     def _ended(self) -> str:
         if Status.CANCELLED in self._statuses or (self._deadline.cancelled and not self._hosts.complete):

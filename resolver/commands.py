@@ -118,6 +118,8 @@ def cli() -> None:
 @option("--redo", group=Group.OUTPUT, multiple=True, metavar="STATUS", help="With --resume: look these up again too, "
         "and replace them; also unanswered. Repeatable.")  # fmt: skip
 @option("--summary", group=Group.OUTPUT, metavar="FILE", help="Write the run's figures there, as one JSON object.")
+@option("--status", group=Group.OUTPUT, metavar="FILE|FD", help="Write progress for programs there, a JSON object a "
+        "second and at the end.")  # fmt: skip
 @option("--strict", group=Group.OUTPUT, is_flag=True, help="NXDOMAIN and NODATA count as failures in the exit status.")
 @option("-e", "--engine", group=Group.RUN, metavar="ENGINE", default="gevent", show_default=True, help="How to wait: "
         "gevent, asyncio, threads, processes, twisted or redis; see `resolve engines`.")  # fmt: skip
@@ -148,6 +150,7 @@ def run(
     resume: bool,
     redo: tuple[str, ...],
     summary: str | None,
+    status: str | None,
     strict: bool,
     no_wait: bool,
     lab: bool,
@@ -191,7 +194,7 @@ def run(
         if no_wait:
             _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict",
                     "resume", "redo", "json_", "only", "group", "wildcards", "trusted", "trusted_rate")  # fmt: skip
-            sending = OneWayJob(summary, inputs=hosts or ("-",))
+            sending = OneWayJob(summary, status, inputs=hosts or ("-",))
         elif resume:
             _check_resume(format_, output, only)
         elif redo and not _of_environment(ctx, "redo"):
@@ -230,6 +233,7 @@ def run(
                 selection=Selection(only) if only else None,
                 group=record_types(types) if grouped else (),
                 more=["wildcard"] if wildcards else (),
+                status=status,
             )
         ctx.exit(job.run(order=order, strict=strict, progress=progress and not quiet, quiet=quiet))
 

@@ -36,6 +36,7 @@ class Intake:
         self.hosts = hosts
         self.deadline = deadline
         self.failure: BaseException | None = None
+        self.all_read = False  # the hosts came to their end
         self.started: float | None = None  # when the engine was ready, on the monotonic clock
         self._invalid = invalid
         self._tick = tick
@@ -50,6 +51,7 @@ class Intake:
             try:
                 got = self.hosts.take(n)
                 if got is None:
+                    self.all_read = True
                     return None
                 queries, invalid = got
                 if invalid:

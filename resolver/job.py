@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
 
 from resolver.batch import failed, send_all
 from resolver.console import ANSWERED, DEADLINE, UNANSWERED, UNREADABLE, UNWRITABLE, reason, say, signals
@@ -17,12 +20,13 @@ from resolver.output.files import format_of, open_output
 from resolver.output.formats import open_writer
 from resolver.output.kept import OtherInput
 from resolver.output.progress import ProgressLine
+from resolver.output.status import RunStatus, StatusFeed, ended, running
 from resolver.output.summary import Summary, print_summary, summary_json
 from resolver.seam import Remote
 from resolver.wire.oneway import SendCounts, SendOnly
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from resolver.batch import Plan
     from resolver.model import Result
@@ -44,6 +48,7 @@ class Job:
         selection: Selection | None = None,
         group: Sequence[str] = (),
         more: Sequence[str] = (),
+        status: str | None = None,
     ) -> None:
         self._plan = plan
         self._resumed = resumed
@@ -54,6 +59,7 @@ class Job:
             self._stream = open_output(1 if output is None else output, inputs, locked=output is not None)
         if summary is not None:
             self._summary = open_output(summary, (*inputs, output or 1))
+        self._feed = None if status is None else StatusFeed(status, (*inputs, output or 1, summary or ""))
         if resumed is not None:
             self._plan = plan._replace(hosts=resumed.begin(plan.hosts))
             self._stream = resumed.stream
@@ -67,7 +73,7 @@ class Job:
 
     def run(self, *, order: str | None, strict: bool, progress: bool, quiet: bool) -> int:
         """Look everything up, and return the exit status."""
-        writer, resumed = self._writer, self._resumed
+        writer, resumed, feed = self._writer, self._resumed, self._feed
         terminal = self._stream.isatty()
         unread: OSError | OtherInput | None = None
 
@@ -84,7 +90,9 @@ class Job:
             _display(self._plan, shown=progress, awaited=True) as display,
         ):
             ordered = order == "input" or (order is None and self._ordered)
-            batch = self._plan.batch(sink, ordered=ordered, tick=None if display is None else display.tick)
+            batch = self._plan.batch(
+                sink, ordered=ordered, tick=_tick(self._plan, display, feed, lambda: batch.status())
+            )
             try:
                 batch.run()
                 with self._writing():
@@ -107,6 +115,8 @@ class Job:
                         resumed.put_back()
                     elif self._unwritten is None:
                         resumed.finish()
+        if feed is not None:
+            feed.close(ended(figures))
         return self._conclude(figures, caught, unread, strict=strict, told=progress, quiet=quiet)
 
     @contextmanager
@@ -154,18 +164,28 @@ class Job:
 class OneWayJob:
     """Run that waits for no reply. Raises OSError where the file for the summary cannot be opened."""
 
-    def __init__(self, summary: str | None, inputs: Sequence[str]) -> None:
+    def __init__(self, summary: str | None, status: str | None, inputs: Sequence[str]) -> None:
         self.backend = SendOnly(SendCounts())
+        self._feed = None if status is None else StatusFeed(status, (*inputs, 1, summary or ""))
         self._summary = None if summary is None else open_output(summary, inputs)
 
     def run(self, plan: Plan, *, progress: bool, quiet: bool) -> int:
         """Send everything once, and return the exit status."""
+        counts, feed = self.backend.counts, self._feed
+        began = time.monotonic()
+
+        def so_far() -> RunStatus:
+            seconds = time.monotonic() - began
+            return running(plan.hosts, all_read=False, results=counts.sent, in_flight=0, statuses={}, seconds=seconds)
+
         try:
             with signals(plan.deadline.cancel) as caught, _display(plan, shown=progress, awaited=False) as display:
-                figures = send_all(plan, self.backend.counts, None if display is None else display.tick)
+                figures = send_all(plan, counts, _tick(plan, display, feed, so_far))
         except OSError as error:
             say(f"reading the hosts failed: {reason(error)}")
             return UNREADABLE
+        if feed is not None:
+            feed.close(msgspec.structs.replace(ended(figures), done=figures.queries_sent))
         asked = ", ".join(map(str, plan.policy.nameservers)) or "the workers' own nameservers"
         invalid = figures.statuses.get("INVALID", 0)
         try:
@@ -187,6 +207,24 @@ class OneWayJob:
         if figures.ended == "deadline":
             return DEADLINE
         return ANSWERED if figures.queries_sent == figures.lookups else UNANSWERED
+
+
+def _tick(
+    plan: Plan, display: ProgressLine | None, feed: StatusFeed | None, status: Callable[[], RunStatus]
+) -> Callable[[], None] | None:
+    """Return what is to be called again and again while the run goes on; None: nothing is."""
+    if feed is None:
+        return None if display is None else display.tick
+    if isinstance(plan.engine, Remote):
+        seen = plan.engine.worker_count
+        feed.workers = lambda: seen.workers
+
+    def tick() -> None:
+        if display is not None:
+            display.tick()
+        feed.tick(status)
+
+    return tick
 
 
 def _tell(figures: Summary, *, told: bool, quiet: bool) -> None:

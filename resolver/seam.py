@@ -128,13 +128,22 @@ class ConditionalEngine(Engine, Protocol):
         """Raises ValueError where this program cannot run it with this backend, as it is."""
 
 
+class WorkersSeen(Protocol):
+    """Number of workers, None until it is known; as text, a few words for a display."""
+
+    @property
+    def workers(self) -> int | None: ...
+
+    def __str__(self) -> str: ...
+
+
 @runtime_checkable
 class Remote(Protocol):
     """An engine whose work is done by workers elsewhere, whom it meets at a broker."""
 
     @property
-    def worker_count(self) -> object:
-        """How many workers there are; as text, a few words for a display."""
+    def worker_count(self) -> WorkersSeen:
+        """How many workers there are."""
 
     def at(self, url: str | None) -> Engine:
         """Return the engine for one run, at the broker of this address. Raises ValueError, LookupError or OSError."""
