@@ -25,9 +25,10 @@ from resolver.dns.message import rdtype
 from resolver.input.hosts import Hosts
 from resolver.input.sources import async_elements, elements, path
 from resolver.input.textfile import text_file
+from resolver.input.variants import Variants
 from resolver.model import Result
 from resolver.policy import Deadline, Policy, PolicyFields
-from resolver.seam import ConditionalEngine, LimitedBackend, Remote
+from resolver.seam import ConditionalEngine, LimitedBackend, PollBackend, Remote
 from resolver.stages.trusted import Trusted
 from resolver.stages.wildcards import Wildcards
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TextIO
 
+    from resolver.input.hosts import LookupSource
     from resolver.input.sources import Source
     from resolver.nameserver import Nameserver
     from resolver.output.summary import Summary
@@ -103,7 +105,14 @@ def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
         concurrency: The most lookups in flight; None: adapts, up to 1,000.
         rate: The most queries sent in a second; None: no limit.
         tls_ca: A file of certificates that tls:// and https:// nameservers are checked against; None: the system's.
-        policy: A Policy, in place of the seven before.
+        detail: Tell of each result how the reply looked, in its `detail`: flags, sections, extended errors, NSID.
+        dnssec: Ask for DNSSEC records (the bit DO); `detail` shows AD and the other sections.
+        cd: Ask the nameserver not to validate (the bit CD).
+        no_recurse: Ask only for what the nameserver knows itself (the bit RD is off).
+        nsid: Ask which of its instances a nameserver is (RFC 5001); `detail` shows it.
+        subnet: Networks to ask for (EDNS client subnet, RFC 7871), in one lookup each; `detail` shows which.
+        each_nameserver: Ask every nameserver every question, in one lookup each, and no other one in its place.
+        policy: A Policy, in place of the fields before.
         lab: Ask a nameserver that is started on loopback for this run.
         redis: The broker of the engine redis, as redis://… or rediss://…; None: one of the run's own, with a worker on
             this machine.
@@ -265,7 +274,13 @@ def plan(
             policy = msgspec.structs.replace(policy, nameservers=(served.nameserver,))
         if policy.nameservers or redis is None:
             policy = asker.prepare(policy)  # else the workers' own nameservers are asked
-        hosts = Hosts(sources, asked, waiter.name, asker.name)
+        if policy.unusual and not isinstance(asker, PollBackend):
+            raise ValueError(f"backend {backend} cannot honour {', '.join(policy.unusual)}; the backend that can: wire")
+        if policy.each_nameserver and not policy.nameservers:
+            raise ValueError("each-nameserver asks those that the run names, and it names none")
+        hosts: LookupSource = Hosts(sources, asked, waiter.name, asker.name)
+        if policy.each_nameserver or policy.subnet:
+            hosts = Variants(hosts, len(policy.nameservers) if policy.each_nameserver else 0, len(policy.subnet))
         deadline = Deadline(policy.timeout)
         stages = _stages(waiter, asker, policy, deadline, **further)
         return Plan(waiter, asker, policy, hosts, deadline, opened.pop_all(), stages)
@@ -282,6 +297,8 @@ def _stages(
     trusted_rate: float | None = None,
 ) -> list[StageMaker]:
     """Return what makes the stages of a run, in the order in which results pass them."""
+    if (wildcards or trusted) and (policy.each_nameserver or policy.subnet):
+        raise ValueError("wildcards and trusted do not go with each-nameserver and subnet")
     testing: list[StageMaker] = [Wildcards] if wildcards else []
     if not trusted:
         if trusted_rate is not None:

@@ -12,6 +12,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from resolver.intake import Intake
 from resolver.model import ANSWERED, Query, Result, Status
 from resolver.output.status import RunStatus, running
@@ -238,11 +240,18 @@ class Batch:
         self._uncounted |= query.attempts is None
         if query.attempts == 0:
             error += " before this was asked"
-        return query.unanswered(status, error, self._plan.engine.name, self._plan.backend.name, now)
+        result = query.unanswered(status, error, self._plan.engine.name, self._plan.backend.name, now)
+        if query.nameserver is not None:
+            result.nameserver = str(self._plan.policy.nameservers[query.nameserver])
+        return result
 
     def _pass_on(self, results: list[Result]) -> None:
         if not results:
             return
+        if self._plan.policy.detail:
+            for result in results:
+                if result.detail is msgspec.UNSET:  # nobody answered
+                    result.detail = None
         self._results += len(results)
         self._queries_sent += sum([result.attempts or 0 for result in results])
         statuses = [result.status for result in results]

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from resolver.output.resume import Resumed
+    from resolver.output.selection import Differing, Selection
+    from resolver.policy import Policy
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -83,7 +85,19 @@ def cli() -> None:
 @TYPE
 @option("--wildcards", group=Group.QUESTION, is_flag=True, help="Say of each result whether a wildcard made it, by "
         "probes with random labels.")  # fmt: skip
+@option("--detail", group=Group.OUTPUT, is_flag=True, help="How each reply looked: flags, sections, extended errors, "
+        "in the key detail.")  # fmt: skip
+@option("--dnssec", group=Group.QUESTION, is_flag=True, help="Ask for DNSSEC records (DO); --detail shows AD.")
+@option("--cd", group=Group.QUESTION, is_flag=True, help="Ask the nameserver not to validate (CD).")
+@option("--no-recurse", group=Group.QUESTION, is_flag=True, help="Ask only for what the nameserver knows itself (RD "
+        "off).")  # fmt: skip
+@option("--nsid", group=Group.QUESTION, is_flag=True, help="Ask which of its instances a nameserver is; --detail shows "
+        "it.")  # fmt: skip
+@option("--subnet", group=Group.QUESTION, multiple=True, metavar="PREFIX", help="Ask for this network (EDNS client "
+        "subnet); repeat for several: each is one lookup.")  # fmt: skip
 @NAMESERVER
+@option("--each-nameserver", group=Group.NAMESERVERS, is_flag=True, help="Ask each nameserver each question: one "
+        "result for each host, type and nameserver.")  # fmt: skip
 @option("--trusted", group=Group.NAMESERVERS, multiple=True, metavar="ADDR", help="Ask what was answered with records "
         "once more of these, whose verdict counts; as -n. Repeatable.")  # fmt: skip
 @option("--trusted-rate", group=Group.NAMESERVERS, type=Above(float), metavar="N", help="The most queries sent to "
@@ -174,7 +188,6 @@ def run(
     from resolver.api import plan, record_types
     from resolver.engines import carries
     from resolver.job import Job, OneWayJob
-    from resolver.output.selection import Selection
     from resolver.policy import Policy
 
     if progress is None:
@@ -190,12 +203,17 @@ def run(
         format_ = chosen_format(ctx, format_, "jsonl", given=json_)
         grouped = _group_format(ctx, format_, output) if group else None
         policy = Policy(**fields)
+        if group and (policy.each_nameserver or policy.subnet):
+            raise ValueError("--group does not go with --each-nameserver and --subnet")
         sending = None
         if no_wait:
             _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict",
-                    "resume", "redo", "json_", "only", "group", "wildcards", "trusted", "trusted_rate")  # fmt: skip
+                    "resume", "redo", "json_", "only", "group", "wildcards", "trusted", "trusted_rate",
+                    "detail", "each_nameserver", "subnet")  # fmt: skip
             sending = OneWayJob(summary, status, inputs=hosts or ("-",))
         elif resume:
+            if policy.each_nameserver or policy.subnet:
+                raise ValueError("--resume does not go with --each-nameserver and --subnet")
             _check_resume(format_, output, only)
         elif redo and not _of_environment(ctx, "redo"):
             raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
@@ -230,9 +248,9 @@ def run(
                 summary,
                 hosts or ("-",),
                 resumed,
-                selection=Selection(only) if only else None,
+                selection=_selection(only, prepared.policy),
                 group=record_types(types) if grouped else (),
-                more=["wildcard"] if wildcards else (),
+                more=_more(wildcards=wildcards, first=bool(trusted), detail=policy.detail),
                 status=status,
             )
         ctx.exit(job.run(order=order, strict=strict, progress=progress and not quiet, quiet=quiet))
@@ -295,6 +313,21 @@ def _group_format(ctx: click.Context, format_: str | None, output: str | None) -
     if _of_environment(ctx, "group"):
         return None
     raise ValueError(f"--group makes one row of a host; it goes with -f table and -f csv, not with {chosen}")
+
+
+def _selection(only: Sequence[str], policy: Policy) -> Selection | Differing | None:
+    """Return what chooses the results that are written. Raises ValueError for words that choose none."""
+    from resolver.output.selection import DIFFERING, Differing, Selection
+
+    if DIFFERING not in map(str.lower, only):
+        return Selection(only) if only else None
+    if len(only) > 1 or not policy.each_nameserver:
+        raise ValueError("--only differing stands alone, and needs --each-nameserver")
+    return Differing(len(policy.nameservers), len(policy.subnet))
+
+
+def _more(**fields: bool) -> list[str]:
+    return [name for name, asked in fields.items() if asked]
 
 
 def _check_resume(format_: str | None, output: str | None, only: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from resolver.batch import Plan
     from resolver.model import Result
     from resolver.output.resume import Resumed
-    from resolver.output.selection import Selection
+    from resolver.output.selection import Differing, Selection
 
 
 class Job:
@@ -45,7 +45,7 @@ class Job:
         summary: str | None,
         inputs: Sequence[str],
         resumed: Resumed | None = None,
-        selection: Selection | None = None,
+        selection: Selection | Differing | None = None,
         group: Sequence[str] = (),
         more: Sequence[str] = (),
         status: str | None = None,

@@ -101,6 +101,9 @@ class Query(msgspec.Struct, gc=False, array_like=True):
     clock of this process; None: never).
 
     `question` is its question section (RFC 1035 section 4.1.2), where it has been encoded already.
+
+    `nameserver` is the number of the only nameserver that may be asked; None: any. `subnet` is the number of the subnet
+    that is asked for, among the policy's.
     """
 
     index: int
@@ -110,6 +113,8 @@ class Query(msgspec.Struct, gc=False, array_like=True):
     attempts: int | None = 0
     asked: float | None = None
     question: bytes | None = None
+    nameserver: int | None = None
+    subnet: int = 0
 
     def result(
         self,
@@ -163,6 +168,46 @@ class Record(msgspec.Struct, gc=False, frozen=True):
     data: str
 
 
+class ExtendedError(msgspec.Struct, gc=False):
+    """An extended DNS error (RFC 8914): its info-code, and what the nameserver adds to it."""
+
+    code: int
+    text: str
+
+
+class Subnet(msgspec.Struct, gc=False):
+    """The network that was asked for, and the prefix length that the answer is good for (RFC 7871; None: not told)."""
+
+    address: str
+    scope: int | None
+
+
+class Detail(msgspec.Struct, gc=False):
+    """The look of the reply that gave a result (`detail`).
+
+    Attributes:
+        time: When it came, UTC (RFC 3339).
+        rcode: The whole rcode, of 12 bits (RFC 6891 section 6.1.3).
+        flags: In the order of the header: qr aa tc rd ra ad cd.
+        authority: The records of the authority section.
+        additional: Those of the additional section, without the OPT record.
+        nsid: The identifier of the nameserver's instance (RFC 5001), in hexadecimal where it is no text.
+        subnet: What was asked for with `subnet`, and what came back.
+        ede: Extended errors.
+        octets: The size of the message.
+    """
+
+    time: str
+    rcode: int
+    flags: list[str]
+    authority: list[Record]
+    additional: list[Record]
+    nsid: str | None
+    subnet: Subnet | None
+    ede: list[ExtendedError]
+    octets: int
+
+
 class First(msgspec.Struct, gc=False):
     """The first reply of a lookup of which a trusted nameserver said something else."""
 
@@ -179,6 +224,7 @@ class Result(msgspec.Struct, gc=False):
     Attributes:
         wildcard: The owner of the wildcard that made it, False for none, None where that was not tested (`wildcards`).
         first: The first reply, where a trusted nameserver said something else; else None (`trusted`).
+        detail: The look of the reply; None where nobody answered (`detail`).
     """
 
     index: int
@@ -196,6 +242,7 @@ class Result(msgspec.Struct, gc=False):
     error: str | None
     wildcard: str | bool | msgspec.UnsetType | None = msgspec.UNSET
     first: First | msgspec.UnsetType | None = msgspec.UNSET
+    detail: Detail | msgspec.UnsetType | None = msgspec.UNSET
 
     @property
     def answered(self) -> bool:

@@ -7,6 +7,7 @@ comes in from outside.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import time
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
 
+from resolver.dns.form import QueryForm, query_form
 from resolver.model import ANSWERED, Status
 from resolver.nameserver import Nameserver, parse_all
 
@@ -34,6 +36,13 @@ class PolicyFields(TypedDict, total=False):
     concurrency: int | None
     rate: float | None
     tls_ca: str | None
+    detail: bool
+    dnssec: bool
+    cd: bool
+    no_recurse: bool
+    nsid: bool
+    subnet: Iterable[str] | str | None
+    each_nameserver: bool
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +56,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         concurrency: The most lookups in flight; None: adapts, up to 1,000.
         rate: The most queries sent in a second; None: no limit.
         tls_ca: A file of certificates that tls:// and https:// nameservers are checked against; None: the system's.
+        detail: Each result tells how its reply looked.
+        dnssec, cd, no_recurse, nsid: Bits and options of every query (dns/form.py).
+        subnet: Networks that are asked for (RFC 7871), in a lookup each; empty: none.
+        each_nameserver: Every nameserver is asked every question, and no other one in its place.
 
     Raises:
         ValueError: A number is out of range, or a text names no nameserver.
@@ -61,6 +74,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int | None = None
     rate: float | None = None
     tls_ca: str | None = None
+    detail: bool = False
+    dnssec: bool = False
+    cd: bool = False
+    no_recurse: bool = False
+    nsid: bool = False
+    subnet: tuple[str, ...] = ()
+    each_nameserver: bool = False
 
     if TYPE_CHECKING:
         # For callers: texts become nameservers. The types above say what the fields hold afterwards.
@@ -71,12 +91,44 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             _check_number(name, getattr(self, name), (int, float), optional=name != "query_timeout")
         for name in ("tries", "concurrency"):
             _check_number(name, getattr(self, name), (int,), optional=name != "tries")
+        for name in ("detail", "dnssec", "cd", "no_recurse", "nsid", "each_nameserver"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if self.tries > MOST_TRIES:
             raise ValueError(f"tries must be at most {MOST_TRIES}, not {self.tries}")
         given: Any = self.nameservers
         texts = (given,) if isinstance(given, str | Nameserver) else given
         # The one place where a frozen Policy is completed: users give texts, the rooms behind want nameservers.
         msgspec.structs.force_setattr(self, "nameservers", parse_all(texts or ()))
+        msgspec.structs.force_setattr(self, "subnet", _networks(self.subnet))
+
+    @property
+    def forms(self) -> tuple[QueryForm, ...]:
+        """The forms of its queries: one, or one for each subnet."""
+        return tuple(
+            query_form(
+                dnssec=self.dnssec,
+                checking_disabled=self.cd,
+                recursion=not self.no_recurse,
+                nsid=self.nsid,
+                subnet=subnet,
+            )
+            for subnet in self.subnet or (None,)
+        )
+
+    @property
+    def unusual(self) -> list[str]:
+        """Options in force, of queries and replies, that not every backend can honour."""
+        values = {
+            "detail": self.detail,
+            "dnssec": self.dnssec,
+            "cd": self.cd,
+            "no-recurse": self.no_recurse,
+            "nsid": self.nsid,
+            "subnet": self.subnet,
+            "each-nameserver": self.each_nameserver,
+        }
+        return [name for name, value in values.items() if value]
 
     @property
     def in_flight(self) -> int:
@@ -116,6 +168,15 @@ def _rank(status: Status) -> int:
     if status is Status.ERROR:
         return 0
     return 1 if status is Status.TIMEOUT else 2
+
+
+def _networks(given: Any) -> tuple[str, ...]:
+    """Return networks as ipaddress writes them, each once. Raises ValueError for a text that is none."""
+    texts = (given,) if isinstance(given, str) else given or ()
+    try:
+        return tuple(dict.fromkeys(str(ipaddress.ip_network(text, strict=False)) for text in texts))
+    except ValueError as error:
+        raise ValueError(f"subnet: {error}") from None
 
 
 class Deadline:

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from resolver.dns import message as codec
 from resolver.dns import name as names
+from resolver.dns.form import query_form
 from resolver.model import Query, Record, Status
 
 Answer = tuple[Status, list[Record], str | None]
@@ -284,7 +285,7 @@ def test_fast_path_is_the_walk(case: tuple[bytes, Query], seed: int) -> None:
             continue
         try:
             fast = codec._fast(message, start, query)
-        except codec._UNPARSABLE:
+        except codec.UNPARSABLE:
             continue
         if fast is not None:
             assert codec._walk(message, start, query) == fast, message.hex()
@@ -728,8 +729,8 @@ def test_whole_queries() -> None:
     edns = dns.message.make_query(NAME, "MX", use_edns=0, payload=1232, id=258).to_wire()
     plain = dns.message.make_query(NAME, "MX", id=258).to_wire()
     question = codec.question(NAME, "MX")
-    assert edns == b"\1\2" + codec.HEADER + question + codec.OPT
-    assert plain == b"\1\2" + codec.PLAIN_HEADER + question
+    assert edns == b"\1\2" + query_form().head + question + query_form().opt
+    assert plain == b"\1\2" + query_form().plain_head + question
 
 
 # --- Matching.

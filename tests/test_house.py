@@ -14,9 +14,9 @@ HOUSE = Path(resolver.__file__).parent
 # From the ground up. A room may import those of earlier rows, and its own; rooms of one row stand apart.
 ROWS = [
     ["model", "console", "bootstrap", "descriptors", "extras", "subprocesses", "daemons"],
-    ["nameserver"],
+    ["nameserver", "dns"],
     ["policy"],
-    ["attempts", "input", "dns", "congestion"],
+    ["attempts", "input", "congestion"],
     ["output", "options", "seam"],
     ["wire", "backends"],
     ["engines"],

@@ -213,7 +213,10 @@ class _RedisRun:
             alone=order.parties is not None,
             oneway=self._tally is not None,
             parties=order.parties or max(1, self._coordinator.slots),
-            queries=[ChunkQuery(query.index, query.name, query.type) for query in order.queries],
+            queries=[
+                ChunkQuery(query.index, query.name, query.type, query.nameserver, query.subnet)
+                for query in order.queries
+            ],
         )
         self._connection.send(encode_chunk(chunk), f"chunk {order.number} of run {self._connection.run}")
 

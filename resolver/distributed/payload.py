@@ -42,6 +42,8 @@ class ChunkQuery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     index: _Count
     name: Annotated[str, msgspec.Meta(max_length=1024)]  # each of 255 octets may be escaped as \\DDD
     type: _Text
+    nameserver: _Count | None = None
+    subnet: _Count = 0
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -161,7 +163,14 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query]]:
         for text in {asked.type for asked in chunk.queries}:
             if codec.rdtype(text) != text:
                 raise ValueError(f"{text!r} is not how {codec.rdtype(text)} is written")
-        queries = [Query(asked.index, "", asked.name, asked.type) for asked in chunk.queries]
+        queries = [
+            Query(asked.index, "", asked.name, asked.type, nameserver=asked.nameserver, subnet=asked.subnet)
+            for asked in chunk.queries
+        ]
+        if max(query.subnet for query in queries) >= len(chunk.policy.forms) or any(
+            query.nameserver is not None and query.nameserver >= len(chunk.policy.nameservers) for query in queries
+        ):
+            raise ValueError("a nameserver or subnet that the policy has not")
         questions = codec.questions(queries)
         if chunk.backend == "wire":
             # The questions that show that it can be asked are those that will be sent: no child encodes them again.

@@ -54,15 +54,19 @@ def options(message: bytes, at: int) -> list[tuple[int, bytes]]:
         kind, size = message[at] << 8 | message[at + 1], message[at + 8] << 8 | message[at + 9]
         at += 10
         if kind == rdata.OPT:
-            return _options(message[at : at + size])
+            return read_options(message[at : at + size])
         at += size
     return []
 
 
 def errors(message: bytes, at: int) -> list[tuple[int, str]]:
     """Info-code and text of each extended error, as in `options`. The text has no control characters."""
-    found = [(data[0] << 8 | data[1], data[2:]) for code, data in options(message, at) if code == EDE and len(data) > 1]
-    return [(code, _plain(text)) for code, text in found]
+    return [error(data) for code, data in options(message, at) if code == EDE and len(data) > 1]
+
+
+def error(data: bytes) -> tuple[int, str]:
+    """Return the info-code and text of an extended error, an option's data of at least two octets."""
+    return data[0] << 8 | data[1], _plain(data[2:])
 
 
 def sentence(message: bytes, at: int) -> str | None:
@@ -76,7 +80,8 @@ def sentence(message: bytes, at: int) -> str | None:
     return "; ".join(dict.fromkeys(said)) or None
 
 
-def _options(octets: bytes) -> list[tuple[int, bytes]]:
+def read_options(octets: bytes) -> list[tuple[int, bytes]]:
+    """Return code and data of each option in an OPT record's rdata; one that is cut short is left out."""
     found, at = [], 0
     while len(octets) - at >= 4:
         code, size = octets[at] << 8 | octets[at + 1], octets[at + 2] << 8 | octets[at + 3]

@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "HEADER",
-    "OPT",
-    "PLAIN_HEADER",
+    "LONGEST_TTL",
+    "UNPARSABLE",
     "Malformed",
     "match",
     "mismatch",
@@ -37,15 +36,10 @@ __all__ = [
     "questions",
     "rdtype",
     "read",
+    "record_at",
     "truncated",
     "unreadable",
 ]
-
-# RFC 1035 section 4.1.1. After the ID: RD set, one question; with one additional record, or none.
-HEADER = bytes.fromhex("0100 0001 0000 0000 0001")
-PLAIN_HEADER = bytes.fromhex("0100 0001 0000 0000 0000")
-# RFC 6891 section 6.1.2: root, type 41, payload 1232 octets (DNS flag day 2020), version 0, no flags, no options.
-OPT = bytes.fromhex("00 0029 04d0 00000000 0000")
 
 Answer = tuple[Status, list[Record], str | None]
 
@@ -59,18 +53,18 @@ def read(message: bytes, start: int, query: Query) -> Answer:
     """
     try:
         answer = _fast(message, start, query)
-    except _UNPARSABLE:
+    except UNPARSABLE:
         answer = None
     if answer:
         return answer
     try:
         return _walk(message, start, query)
-    except _UNPARSABLE as error:
+    except UNPARSABLE as error:
         raise Malformed(str(error) if isinstance(error, Malformed) else TOO_EARLY) from error
 
 
 TOO_EARLY = "the message ends too early"
-_UNPARSABLE = (Malformed, IndexError, struct.error)  # the latter two where the message ends too early
+UNPARSABLE = (Malformed, IndexError, struct.error)  # the latter two where the message ends too early
 
 
 def one_address(message: bytes, question: bytes, query: Query) -> list[Record] | None:
@@ -94,7 +88,7 @@ def one_address(message: bytes, question: bytes, query: Query) -> list[Record] |
         or query.type != "A"
     ):
         return None
-    return [Record(query.name, "A", ttl if ttl <= _LONGEST_TTL else 0, inet_ntoa(octets))]
+    return [Record(query.name, "A", ttl if ttl <= LONGEST_TTL else 0, inet_ntoa(octets))]
 
 
 def _one_a(size: int) -> Callable[[bytes], tuple[Any, ...]] | None:
@@ -211,14 +205,14 @@ def rdtype(text: str) -> str:
 
 
 def _fast(message: bytes, start: int, query: Query) -> Answer | None:
-    """The answer, or None or an exception of `_UNPARSABLE` where the message is not of the simple kind."""
+    """The answer, or None or an exception of `UNPARSABLE` where the message is not of the simple kind."""
     if message[6:8] == b"\0\0":
         return _empty(message, start)
     return _in_order(message, start, query)
 
 
 _OPT_HEAD = b"\0\0\x29"
-_LONGEST_TTL = 0x7FFFFFFF  # RFC 2181 section 8: with the top bit set it counts as 0
+LONGEST_TTL = 0x7FFFFFFF  # RFC 2181 section 8: with the top bit set it counts as 0
 _NOERROR, _NODATA, _NXDOMAIN = Status.NOERROR, Status.NODATA, Status.NXDOMAIN
 
 
@@ -243,7 +237,7 @@ def _in_order(message: bytes, at: int, query: Query) -> Answer | None:
                 return None
             seen.add(key)
             alias = names.to_text(target)
-            answers.append(Record(name, "CNAME", ttl if ttl <= _LONGEST_TTL else 0, alias))
+            answers.append(Record(name, "CNAME", ttl if ttl <= LONGEST_TTL else 0, alias))
             name, pointer = alias, (0xC000 | start).to_bytes(2, "big")
             left -= 1
         head = pointer + type_and_class
@@ -253,7 +247,7 @@ def _in_order(message: bytes, at: int, query: Query) -> Answer | None:
             return None
         ttl, size = _ttl_and_size(message, at + 6)
         data = reader(message, at + 12, size, known)
-        answers.append(Record(name, type, ttl if ttl <= _LONGEST_TTL else 0, data))
+        answers.append(Record(name, type, ttl if ttl <= LONGEST_TTL else 0, data))
         unique.add(data)
         at += 12 + size
     rcode = message[3] & 15 | _rest(message, at)
@@ -330,12 +324,12 @@ def _chain(
     for key, (owner, number, ttl, at, size) in followed:
         try:
             data = rdata.reader(number)(message, at, size, known)
-        except _UNPARSABLE:
+        except UNPARSABLE:
             if number == rdata.CNAME and wanted not in (rdata.CNAME, rdata.ANY):
                 raise  # of a CNAME that is to be followed
             data = rdata.generic(number, message[at : at + size])
         name = query.name if key == asked else names.to_text(owner)
-        record = Record(name, rdata.mnemonic(number), ttl if ttl <= _LONGEST_TTL else 0, data)
+        record = Record(name, rdata.mnemonic(number), ttl if ttl <= LONGEST_TTL else 0, data)
         answers.setdefault((key, number, data), record)
     return list(answers.values()), found
 
@@ -381,6 +375,14 @@ def _rest(message: bytes, at: int) -> int:
 
 # Type, class, TTL, octets of rdata: what follows each owner.
 _fixed = struct.Struct("!HHIH").unpack_from
+
+
+def record_at(message: bytes, at: int) -> tuple[int, int, int, int]:
+    """Return the type and TTL of the record whose owner ends at `at`, where its rdata begins, and its octets."""
+    number, _, ttl, size = _fixed(message, at)
+    return number, ttl, at + 10, size
+
+
 _IN = 1
 
 

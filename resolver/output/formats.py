@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from resolver.model import Result
-    from resolver.output.selection import Selection
+    from resolver.output.selection import Differing, Selection
 
 FORMATS = ("text", "table", "jsonl", "csv", "hosts", "answers")
 GROUPED = ("table", "csv")  # formats that can have a row a host
@@ -36,7 +36,7 @@ def open_writer(
     format: str,
     stream: BinaryIO,
     *,
-    selection: Selection | None = None,
+    selection: Selection | Differing | None = None,
     group: Sequence[str] = (),
     more: Sequence[str] = (),
 ) -> ResultWriter:
@@ -81,7 +81,7 @@ def _writer(format: str, stream: BinaryIO, more: Sequence[str]) -> ResultWriter:
 class SelectingWriter:
     """Writer of those results that are selected."""
 
-    def __init__(self, writer: ResultWriter, selection: Selection) -> None:
+    def __init__(self, writer: ResultWriter, selection: Selection | Differing) -> None:
         self._writer = writer
         self._selection = selection
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from resolver.model import Result
-    from resolver.output.selection import Selection
+    from resolver.output.selection import Differing, Selection
 
     # The results of a host by their types, in the order of the types.
     HostRow = dict[str, Result]
@@ -29,7 +29,7 @@ class RowWriter(Protocol):
     def close(self) -> None: ...
 
 
-def host_rows(format: str, stream: BinaryIO, types: Sequence[str], selection: Selection | None) -> HostRows:
+def host_rows(format: str, stream: BinaryIO, types: Sequence[str], selection: Selection | Differing | None) -> HostRows:
     """Return the writer for `table` or `csv`, with its arguments as `open_writer` has them.
 
     An address is asked for PTR, whatever the types: that is the last column, where it is none of them.
@@ -49,7 +49,7 @@ class HostRows:
     A result that is not selected leaves its cell empty; a row without a selected one is left out.
     """
 
-    def __init__(self, rows: RowWriter, types: Sequence[str], selection: Selection | None) -> None:
+    def __init__(self, rows: RowWriter, types: Sequence[str], selection: Selection | Differing | None) -> None:
         self._rows = rows
         self._types = types
         self._places = {type_: place for place, type_ in enumerate(types)}

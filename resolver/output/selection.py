@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # Words for several statuses: those of ANSWERED, and every other.
 ANSWERED_WORD, UNANSWERED = "answered", "unanswered"
+DIFFERING = "differing"
 
 
 class Selection:
@@ -41,6 +42,43 @@ class Selection:
             chosen = [result for result in results if result.status in self._statuses]
         self.shown += len(chosen)
         return chosen
+
+
+class Differing:
+    """Results of the questions on which the nameservers do not agree, where each is asked (`--only differing`).
+
+    Statuses and answers are compared, as sets and without TTLs. Results are held until each nameserver's is in, so
+    memory is bounded by the hosts in flight.
+
+    Args:
+        nameservers: How many nameservers are asked each question.
+        subnets: How many subnets are asked for; 0: none.
+    """
+
+    def __init__(self, nameservers: int, subnets: int = 0) -> None:
+        self._nameservers = nameservers
+        self._subnets = subnets or 1
+        self._held: dict[tuple[int, int], list[Result]] = {}
+        self.shown = 0
+
+    def of(self, results: list[Result]) -> list[Result]:
+        """Return the results of the questions that are complete by now and differ, and count them."""
+        chosen = []
+        for result in results:
+            # The lookups of a host and type: for each nameserver, each subnet (input/variants.py).
+            question = result.index // (self._nameservers * self._subnets), result.index % self._subnets
+            same = self._held.setdefault(question, [])
+            same.append(result)
+            if len(same) == self._nameservers:
+                del self._held[question]
+                if len({_said(each) for each in same}) > 1:
+                    chosen += sorted(same, key=lambda each: each.index)
+        self.shown += len(chosen)
+        return chosen
+
+
+def _said(result: Result) -> tuple[str, frozenset[tuple[str, str, str]]]:
+    return result.status, frozenset((each.name.lower(), each.type, each.data) for each in result.answers)
 
 
 def statuses_of(words: Iterable[str], also: Sequence[str] = (UNANSWERED,)) -> set[str]:

@@ -158,6 +158,7 @@ def verdict(first: Result, came: float, second: Result) -> Result:
     if (first.status, _data(first)) != (second.status, _data(second)):
         first.first = First(nameserver=first.nameserver, status=first.status, answers=first.answers)
     first.status, first.answers, first.error = second.status, second.answers, second.error
+    first.detail = second.detail
     first.nameserver, first.transport = second.nameserver, second.transport
     if first.elapsed is not None:
         first.elapsed = round(first.elapsed + time.monotonic() - came, 6)

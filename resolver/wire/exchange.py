@@ -24,11 +24,13 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from typing import TYPE_CHECKING
 
 from resolver.congestion import Round
 from resolver.dns import message as codec
-from resolver.model import ANSWERED, Query, Record, Result, Status
+from resolver.dns.detail import detail
+from resolver.model import ANSWERED, Detail, Query, Record, Result, Status
 from resolver.wire.connections import Connection
 from resolver.wire.flows import Flows
 from resolver.wire.inflight import NOWHERE, Flow, InFlight
@@ -59,7 +61,7 @@ class Exchange:
     `outbox` and `dropped` (sockets to close) are taken and emptied by the channel after each call. `clock`
     tells the time after queries were taken; None: it is still that of the call. `parties`: processes that share the
     run's nameservers (congestion/window.py); `answered` says whether one has answered in another of them. `sockets`:
-    the most that may be open.
+    the most that may be open. `wall`: the time of day, in seconds since the epoch, for `detail`.
     """
 
     def __init__(
@@ -72,9 +74,11 @@ class Exchange:
         parties: int = 1,
         sockets: int = SOCKETS,
         answered: Callable[[], bool] | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.policy = policy
         self.engine = engine
+        self._wall = wall
         self.idled = 0.0  # seconds that the engine spent waiting for sockets
         self._answered = answered
         self._timers = Timers(policy)
@@ -158,6 +162,7 @@ class Exchange:
         replies = in_round = 0
         sent = first = elapsed = -1.0
         late = False
+        details = self.policy.detail
         before = len(results)
         status: Status | None
         answers: list[Record] | None
@@ -196,8 +201,12 @@ class Exchange:
                 sent = self._retries.answered_late(lookup, flow, ident, now)
                 replies += 1
                 late = True
+            if details and status is not None:
+                told = self._detail(message, lookup)
             if status is not _NOERROR and status not in ANSWERED:
                 del in_flight[ident]
+                if details and status is not None:
+                    lookup.detail = told
                 self._retries.unanswered(lookup, flow, status, error, now, late=late)
                 continue
             if lookup.earlier is None and lookup.tries == 1:
@@ -232,6 +241,8 @@ class Exchange:
                     error,
                 )
             )
+            if details:
+                results[-1].detail = told
         window.answered(counted, in_round, now)
         replies += in_round
         if not replies:
@@ -247,6 +258,12 @@ class Exchange:
             self._rotation.connections(server).replied(flow, replies, now - sent, now)
         elif not late:
             window.record_rtt(now - sent)
+
+    def _detail(self, message: bytes, lookup: InFlight) -> Detail:
+        start = codec.match(message, lookup.question)
+        assert start is not None  # the message was taken for a reply
+        subnets = self.policy.subnet
+        return detail(message, start, self._wall(), subnets[lookup.query.subnet] if subnets else None)
 
     def failed(self, flow: Flow, reason: str, now: float) -> None:
         """The local side of a flow failed (port closed, no route, no socket): so did what was on its way there."""

@@ -14,7 +14,7 @@ import msgspec
 
 from resolver import policy as rule
 from resolver.congestion import Round
-from resolver.model import Query, Result, Status
+from resolver.model import Detail, Query, Result, Status
 
 if TYPE_CHECKING:
     from resolver.wire.servers import Server
@@ -78,6 +78,7 @@ class InFlight(msgspec.Struct):
     error: str | None = None
     teller: Flow | None = None
     unread: str | None = None  # what is to be said of the last reply that was none
+    detail: Detail | None = None  # of what was heard
 
     def leave(self) -> None:
         """End the try: its query becomes an earlier one, if a reply to it could still come in."""
@@ -89,13 +90,14 @@ class InFlight(msgspec.Struct):
         """The result when every try has failed: the best of what was heard."""
         query, status, error = self.query, self.status or Status.TIMEOUT, self.error
         teller = self.teller if status not in (Status.TIMEOUT, Status.ERROR) else None
+        pinned = query.nameserver is not None
         if status is Status.TIMEOUT:
             error = rule.silence(self.tries, self.unread)
         return query.result(
             status,
             engine=engine,
             backend="wire",
-            nameserver=teller.server.text if teller else None,
+            nameserver=teller.server.text if teller else self.flow.server.text if pinned else None,
             transport=teller.transport if teller else None,
             attempts=self.sends,
             elapsed=round(max(0.0, now - self.first), 6),

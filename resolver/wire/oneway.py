@@ -78,6 +78,7 @@ class OneWayChannel:
             for number, nameserver in enumerate(policy.nameservers)
         ]
         self._bucket = TokenBucket(policy.rate) if policy.rate else None
+        self._form = policy.forms[0]
         self._links: dict[Server, Datagram] = {}
         self._blocked: tuple[Server, Datagram, list[bytes]] | None = None  # what the kernel did not take yet
         self._turn = 0
@@ -115,7 +116,7 @@ class OneWayChannel:
         self._send(
             self._servers[self._turn % len(self._servers)],
             [
-                idents[2 * at : 2 * at + 2] + codec.HEADER + asked + codec.OPT
+                idents[2 * at : 2 * at + 2] + self._form.head + asked + self._form.opt
                 for at, asked in enumerate(codec.questions(queries))
             ],
         )

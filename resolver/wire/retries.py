@@ -151,7 +151,10 @@ class Retries:
     def give_up(self, lookup: InFlight, now: float) -> None:
         """End a lookup without an answer: the best of what was heard is its result."""
         self.end(lookup)
-        self.results.append(lookup.verdict(self._engine, now))
+        result = lookup.verdict(self._engine, now)
+        if self._policy.detail:
+            result.detail = lookup.detail
+        self.results.append(result)
 
     def end(self, lookup: InFlight, answered: float = math.inf) -> None:
         """End a lookup. `answered`: when the query went out whose reply is the end; later ones say nothing of loss."""

@@ -50,6 +50,8 @@ class Sender:
         self.queries_sent = 0
         self.exhausted = False
         self._most_in_flight = policy.in_flight
+        self._forms = policy.forms
+        self._pinned = policy.each_nameserver
         self._rotation = rotation
         self._flows = flows
         self._timers = timers
@@ -133,6 +135,10 @@ class Sender:
     def _take(self, grant: int, now: float, take: Callable[[int], list[Query] | None]) -> None:
         """Launch new queries as far as windows, pace and concurrency allow."""
         room = min(grant, self._most_in_flight - self.in_flight)
+        if self._pinned:
+            while room > 0 and (drawn := self._draw([(room, self._rotation.servers[0])], room, now, take)):
+                room -= drawn
+            return
         for _ in range(-(-room // PROBES)):
             server = self._rotation.to_probe(now)
             if server is None:
@@ -157,9 +163,20 @@ class Sender:
         if self._clock is not None:
             # Reading hosts takes its time, a hundredth of a second where a name is the first to need a library.
             now = self._clock()
+        if self._pinned:
+            self._queue_pinned(queries, now)
+            return len(queries)
         for server, share in self._rotation.shares(queries, rooms):
             self._launch(server, share, now)
         return len(queries)
+
+    def _queue_pinned(self, queries: list[Query], now: float) -> None:
+        """Have each query wait for the room of the one nameserver that it asks."""
+        self.in_flight += len(queries)
+        for query, question in zip(queries, codec.questions(queries), strict=True):
+            server = self._rotation.servers[query.nameserver or 0]
+            flow = Flow(server, server.nameserver.transport)
+            self.queue(InFlight(query, question, b"", flow, NOWHERE, now, now, server.edns, sends=0))
 
     def _launch(self, server: Server, queries: list[Query], now: float) -> None:
         questions = codec.questions(queries)
@@ -185,7 +202,9 @@ class Sender:
         in_flight, timers, server = flow.in_flight, self._timers.tries[0], flow.server
         round_ = NOWHERE if flow.stream else server.window.sent(len(queries), now)
         edns = server.edns
-        head, tail = (codec.HEADER, codec.OPT) if edns else (codec.PLAIN_HEADER, b"")
+        around = [form.around(edns=edns) for form in self._forms]
+        head, tail = around[0]
+        several = len(around) > 1
         idents, at = self._entropy(2 * len(queries)), 0
         messages = []
         for query, question in zip(queries, questions, strict=True):
@@ -194,6 +213,8 @@ class Sender:
             if ident in in_flight:
                 ident = self._flows.unused(flow)
             in_flight[ident] = timers[query.index] = InFlight(query, question, ident, flow, round_, now, now, edns)
+            if several:
+                head, tail = around[query.subnet]
             messages.append(ident + head + question + tail)
         flow.sent += len(messages)
         server.probe_at = now + PROBE
@@ -243,7 +264,7 @@ class Sender:
         lookup.sent = now
         lookup.round = NOWHERE if flow.stream else flow.server.window.sent(1, now)
         self._timers.add(lookup)
-        head, tail = (codec.HEADER, codec.OPT) if lookup.edns else (codec.PLAIN_HEADER, b"")
+        head, tail = self._forms[lookup.query.subnet].around(edns=lookup.edns)
         return lookup.ident + head + lookup.question + tail
 
     def _post(self, flow: Flow, messages: list[bytes]) -> None:

@@ -151,6 +151,8 @@ class ServerRotation:
 
     def failure(self, server: Server, now: float, *, silence: bool) -> None:
         """Count a try that failed at a nameserver; `silence`: nothing came."""
+        if self._policy.each_nameserver:
+            return  # nobody else is asked in its place
         if not server.answered:
             server.failures += USELESS if silence else 1
             useless = server.failures >= USELESS
@@ -172,7 +174,7 @@ class ServerRotation:
 
     def sole(self, server: Server) -> bool:
         """Say whether there is no other that could be asked in its place."""
-        return self._awake - (not server.rest) <= 0
+        return self._policy.each_nameserver or self._awake - (not server.rest) <= 0
 
     def held(self, server: Server) -> bool:
         """Say whether lookups that it refused wait until its port is open again, with nobody else to ask."""
@@ -229,6 +231,8 @@ class ServerRotation:
 
     def after(self, server: Server) -> Server:
         """Choose whom to ask next: one that has answered and does not rest, or one that does not rest."""
+        if self._policy.each_nameserver:
+            return server
         servers = self.servers
         count = len(servers)
         others = [servers[(server.number + step) % count] for step in range(1, min(count, LOOK + 1))]

@@ -1,0 +1,91 @@
+"""Variants of each lookup: the same question to each nameserver (`--each-nameserver`), or for each subnet (`--subnet`).
+
+They follow one another in the input's order, so each has an index of its own and its own result.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from resolver.input.hosts import LookupSource
+    from resolver.model import Query, Result
+
+
+class Variants:
+    """Lookups of another source, each once for every nameserver and every subnet: a LookupSource.
+
+    Args:
+        source: The lookups.
+        nameservers: How many nameservers are each asked; 0: they share the lookups.
+        subnets: How many subnets are asked for; 0: none.
+    """
+
+    def __init__(self, source: LookupSource, nameservers: int, subnets: int) -> None:
+        self._source = source
+        self._kinds = [
+            (nameserver if nameservers else None, subnet)
+            for nameserver in range(nameservers or 1)
+            for subnet in range(subnets or 1)
+        ]
+        self._queries: deque[Query] = deque()
+        self._invalid: deque[Result] = deque()
+
+    def take(self, n: int) -> tuple[list[Query], list[Result]] | None:
+        """Take the next lookups, `n` at most, as LookupSource has it."""
+        if not (self._queries or self._invalid):
+            got = self._source.take(-(-n // len(self._kinds)))
+            if got is None:
+                return None
+            self._add(*got)
+        invalid = [self._invalid.popleft() for _ in range(min(n, len(self._invalid)))]
+        return [self._queries.popleft() for _ in range(min(n - len(invalid), len(self._queries)))], invalid
+
+    def _add(self, queries: list[Query], invalid: list[Result]) -> None:
+        replace, many = msgspec.structs.replace, len(self._kinds)
+        for query in queries:
+            for number, (nameserver, subnet) in enumerate(self._kinds):
+                index = query.index * many + number
+                self._queries.append(replace(query, index=index, nameserver=nameserver, subnet=subnet))
+        for result in invalid:
+            self._invalid.extend(replace(result, index=result.index * many + number) for number in range(many))
+
+    def stop(self) -> None:
+        """End the run early."""
+        self._source.stop()
+
+    def next_open(self, index: int) -> int:
+        """Return the first lookup from this index on that a result will come of: this one."""
+        return index
+
+    def position(self) -> tuple[int, int] | None:
+        """Return how much was given out, and the whole."""
+        return self._source.position()
+
+    @property
+    def silent(self) -> bool:
+        """The last take found a source that has nothing right now."""
+        return self._source.silent
+
+    @property
+    def passed_over(self) -> int:
+        """Lookups that were passed over."""
+        return self._source.passed_over
+
+    @property
+    def complete(self) -> bool:
+        """The input was read to its end."""
+        return self._source.complete
+
+    @property
+    def hosts_read(self) -> int:
+        """Hosts given out so far."""
+        return self._source.hosts_read
+
+    @property
+    def lookups(self) -> int:
+        """Lookups given out so far."""
+        return self._source.lookups * len(self._kinds)

@@ -1,0 +1,177 @@
+"""`--detail`, the bits and options of queries, and `--each-nameserver`: against dnspython, and on real servers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.rdata
+import dns.rrset
+import msgspec
+import pytest
+from authoritative import knot, nsd
+from command import run as command
+
+from resolver import resolve
+from resolver.dns.detail import detail
+from resolver.dns.form import query_form
+from resolver.dns.message import match, question
+from resolver.model import Detail, Status, Subnet
+
+SOA = "@ SOA ns hostmaster 1 3600 600 86400 300\n@ NS ns\nns A 192.0.2.1\nwww A 192.0.2.2\n"
+ENGINES = ["gevent", "asyncio", "threads", "processes", "twisted", "redis"]
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Two servers of different makes, whose zones differ in one record."""
+    directory = tmp_path_factory.mktemp("detail")
+    with (
+        knot(directory / "knot", {"example": f"{SOA}moved A 192.0.2.3\n"}) as old,
+        nsd(directory / "nsd", {"example": f"{SOA}moved A 192.0.2.4\n"}) as new,
+    ):
+        yield old, new
+
+
+RDATA = {
+    "A": "192.0.2.1", "AAAA": "2001:db8::1", "NS": "ns.example.", "MX": "10 mail.example.", "TXT": '"a" "b c"',
+    "SOA": "ns.example. host.example. 1 2 3 4 5", "SRV": "1 2 3 srv.example.", "CAA": '0 issue "ca.example"',
+    "TYPE65280": r"\# 3 010203",
+}  # fmt: skip
+FLAGS = [dns.flags.AA, dns.flags.RD, dns.flags.RA, dns.flags.AD, dns.flags.CD]
+
+
+def generated(chance: random.Random) -> dns.message.Message:
+    """A reply to www.example A with any flags, sections and options."""
+    message = dns.message.make_query("www.example.", "A")
+    message.flags = dns.flags.QR | sum(flag for flag in FLAGS if chance.random() < 0.5)
+    for section in (message.answer, message.authority, message.additional):
+        for kind in chance.sample(sorted(RDATA), chance.randrange(4)):
+            owner = chance.choice(["www.example.", "example.", "a.b.example.net."])
+            section.append(dns.rrset.from_text(owner, chance.randrange(1 << 31), "IN", kind, RDATA[kind]))
+    options: list[dns.edns.Option] = []
+    for _ in range(chance.randrange(3)):
+        text = chance.choice([None, "why", "warum nicht"])
+        options.append(dns.edns.EDEOption(dns.edns.EDECode.make(chance.randrange(30)), text))
+    if chance.random() < 0.3:
+        options.append(dns.edns.GenericOption(dns.edns.OptionType.NSID, chance.choice([b"gw-1", b"\0\1\xff"])))
+    if chance.random() < 0.3:
+        options.append(dns.edns.GenericOption(dns.edns.OptionType.make(65001), b"unknown"))
+    if chance.random() < 0.8:
+        message.use_edns(0, ednsflags=chance.choice([0, dns.flags.DO]), payload=1232, options=options)
+    message.set_rcode(chance.choice([0, 2, 3, 5, 23] if message.edns >= 0 else [0, 2, 3, 5]))  # type: ignore[arg-type]
+    return message
+
+
+def expected(message: dns.message.Message, octets: bytes) -> tuple[object, ...]:
+    def records(section: list[dns.rrset.RRset]) -> list[tuple[str, int, str]]:
+        return sorted((str(each.name), each.ttl, str(rdata)) for each in section for rdata in each)
+
+    flags = [flag for flag in ("qr", "aa", "tc", "rd", "ra", "ad", "cd") if message.flags & dns.flags.from_text(flag)]
+    nsid = [each.to_wire() for each in message.options if each.otype == dns.edns.OptionType.NSID]
+    errors = [(int(each.code), each.text or "") for each in message.options if isinstance(each, dns.edns.EDEOption)]
+    shown = {b"gw-1": "gw-1", b"\0\1\xff": "0001ff"}
+    identity = shown[nsid[0]] if nsid else None
+    return (
+        message.rcode(),
+        flags,
+        records(message.authority),
+        records(message.additional),
+        identity,
+        errors,
+        len(octets),
+    )
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_reads_what_dnspython_reads(seed: int) -> None:
+    """Flags, whole rcode, sections, NSID and extended errors are those that dnspython finds; 500 replies a seed."""
+    chance = random.Random(seed)
+    for _ in range(500):
+        octets = generated(chance).to_wire(max_size=65535)
+        read = dns.message.from_wire(octets, one_rr_per_rrset=True)
+        start = match(octets, question("www.example.", "A"))
+        assert start is not None
+        found = detail(octets, start, 0.0)
+
+        def records(section: list[object]) -> list[tuple[str, int, str]]:
+            return sorted((each.name, each.ttl, each.data) for each in section)  # type: ignore[attr-defined]
+
+        ours = (
+            found.rcode, found.flags, records(list(found.authority)), records(list(found.additional)), found.nsid,
+            [(each.code, each.text) for each in found.ede], found.octets,
+        )  # fmt: skip
+        assert expected(read, octets) == ours
+        assert "1970-01-01T00:00:00.000Z" == found.time
+
+
+def test_form_of_queries() -> None:
+    """Octet for octet, a query is dnspython's with the same bits and options."""
+    form = query_form(dnssec=True, checking_disabled=True, recursion=False, nsid=True, subnet="192.0.2.0/23")
+    options = [dns.edns.GenericOption(dns.edns.OptionType.NSID, b""), dns.edns.ECSOption("192.0.2.0", 23)]
+    theirs = dns.message.make_query("a.example.", "A", id=1, flags=dns.flags.CD)
+    theirs.use_edns(0, ednsflags=dns.flags.DO, payload=1232, options=options)
+    assert theirs.to_wire() == b"\0\1" + form.head + question("a.example.", "A") + form.opt
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_on_every_engine(engine: str, servers: tuple[str, str]) -> None:
+    """Each nameserver is asked each question, in order, and each result tells how the reply looked."""
+    run = resolve(
+        ["www.example", "no.example"], engine=engine, types=["A", "MX"], nameservers=servers, each_nameserver=True,
+        detail=True, no_recurse=True,
+    )  # fmt: skip
+    assert [
+        (index, host, kind, server)
+        for index, (host, kind, server) in enumerate(
+            (host, kind, server) for host in ("www.example", "no.example") for kind in ("A", "MX") for server in servers
+        )
+    ] == [(each.index, each.input, each.type, each.nameserver) for each in run]
+    assert [["qr", "aa"]] * 8 == [each.detail.flags for each in run if isinstance(each.detail, Detail)]
+    assert (2, 8, 8) == (run.summary.hosts_read, run.summary.lookups, run.summary.results_written)
+
+
+def test_no_try_goes_elsewhere(servers: tuple[str, str]) -> None:
+    """One that is dead has its own result, which names it, and nobody answers in its place."""
+    run = resolve(
+        ["www.example"], nameservers=["127.0.0.1:9", servers[0]], each_nameserver=True, tries=2, query_timeout=0.2
+    )
+    assert [("ERROR", "127.0.0.1:9"), ("NOERROR", servers[0])] == [(each.status, each.nameserver) for each in run]
+
+
+def test_subnets(servers: tuple[str, str]) -> None:
+    """Each subnet is one lookup; a nameserver that says nothing of it is seen."""
+    run = resolve(["www.example"], nameservers=servers[0], subnet=["192.0.2.7/24", "2001:db8::/32"], detail=True)
+    assert [Subnet("192.0.2.0/24", None), Subnet("2001:db8::/32", None)] == [
+        each.detail.subnet for each in run if isinstance(each.detail, Detail)
+    ]
+    assert [Status.NOERROR] * 2 == [each.status for each in run]
+
+
+def test_nobody_answered() -> None:
+    """Without a reply there is nothing to tell: null."""
+    run = resolve(["a.example", "two words"], nameservers="127.0.0.1:9", tries=1, detail=True)
+    assert [None, None] == [each.detail for each in run]
+
+
+def test_before_a_migration(servers: tuple[str, str], tmp_path: Path) -> None:
+    """The check of the documentation: of three names on two servers, the one that differs comes out, twice."""
+    names = tmp_path / "names.txt"
+    names.write_text("www.example\nmoved.example\nns.example\n")
+    asked = [part for server in servers for part in ("-n", server)]
+    done = command(str(names), *asked, "--no-recurse", "--each-nameserver", "--only", "differing", "-f", "jsonl")
+    shown = [msgspec.json.decode(line) for line in done.out.splitlines()]
+    assert (0, [("moved.example", server) for server in servers]) == (
+        done.status, [(each["input"], each["nameserver"]) for each in shown],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", ["dnspython", "aiodns"])
+def test_who_cannot(backend: str) -> None:
+    """A backend that cannot honour an option says who can, and asks nothing."""
+    with pytest.raises(ValueError, match="cannot honour detail; the backend that can: wire"):
+        resolve(["a.example"], engine="asyncio", backend=backend, nameservers="127.0.0.1:9", detail=True)
