@@ -14,9 +14,12 @@ import click
 
 from resolver.bootstrap import prepare
 from resolver.compare.command import compare
+from resolver.completion import WORDS, completion
 from resolver.distributed.command import worker
+from resolver.engines.command import engines_command
 from resolver.lab_command import lab
 from resolver.options import (
+    HOSTS,
     NAMESERVER,
     QUERY_TIMEOUT,
     RATE,
@@ -71,6 +74,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     "`resolve COMMAND -h` tells more of each command; a list that has a command's name is ./lab, or follows run.",
     options_metavar=None,
     subcommand_metavar="[run] [OPTIONS] [HOSTS]... | COMMAND ...",
+    words=WORDS,
 )
 def cli() -> None:
     """Look many hosts up at once; exactly one result for each.
@@ -81,7 +85,7 @@ def cli() -> None:
 
 
 @cli.command(cls=Grouped)
-@click.argument("hosts", nargs=-1)
+@HOSTS
 @TYPE
 @option("--wildcards", group=Group.QUESTION, is_flag=True, help="Say of each result whether a wildcard made it, by "
         "probes with random labels.")  # fmt: skip
@@ -259,44 +263,8 @@ def run(
 cli.add_command(compare)
 cli.add_command(worker)
 cli.add_command(lab)
-
-
-@cli.command(name="engines", cls=Grouped)
-@option(
-    "-f",
-    "--format",
-    "format_",
-    group=None,
-    type=click.Choice(["text", "table", "jsonl", "csv"]),
-    default="table",
-    show_default=True,
-    metavar="FORMAT",
-    help="text, table, jsonl or csv.",
-)
-@option("--json", "json_", group=None, is_flag=True, help="Short for -f jsonl.")
-@click.pass_context
-def engines_(ctx: click.Context, format_: str, json_: bool) -> None:
-    """Which engine runs which backend, and what is installed."""
-    from resolver.engines import Pair, pairs
-    from resolver.extras import cure
-
-    with usage(ctx):
-        format_ = chosen_format(ctx, format_, "jsonl", given=json_) or "table"
-    rows = list(pairs())
-    if format_ == "jsonl":
-        import json
-
-        for pair in rows:
-            click.echo(json.dumps(pair._asdict()))
-    elif format_ == "csv":
-        import csv
-
-        csv.writer(sys.stdout).writerows([Pair._fields, *rows])
-    else:
-        click.echo(f"{'engine':10} {'backend':10} {'waits by':10} installed")
-        for pair in rows:
-            installed = "yes" if pair.installed else f"no: {cure(pair.extra)}"
-            click.echo(f"{pair.engine:10} {pair.backend:10} {pair.style:10} {installed}")
+cli.add_command(completion)
+cli.add_command(engines_command)
 
 
 def _group_format(ctx: click.Context, format_: str | None, output: str | None) -> str | None:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resolver.options import CAPACITY, JITTER, LATENCY, LOSS, Group, command, option, sources_of, usage
+from resolver.options import CAPACITY, HOSTS, JITTER, LATENCY, LOSS, Group, command, option, sources_of, usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 @command()
-@click.argument("hosts", nargs=-1)
+@HOSTS
 @option("--zone", group=Group.ZONES, multiple=True, metavar="FILE", help="A zone file to answer from. Repeatable.")
 @option("--origin", group=Group.ZONES, metavar="NAME", help="The origin of zone files that do not say theirs.")
 @option("--listen", group=Group.LISTENER, default="127.0.0.1:5353", show_default=True, metavar="ADDR:PORT",

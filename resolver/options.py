@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resolver.console import UNWRITABLE, default_interrupts, reason, say
+from resolver.spelling import meant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from click.shell_completion import CompletionItem
 
     from resolver.input.sources import Source
 
@@ -58,6 +61,23 @@ class Setting(click.Option):
         if self.envvar is None and self.name not in ("help", "version"):
             longest = max(self.opts, key=len)
             self.envvar = "RESOLVE_" + longest.lstrip("-").replace("-", "_").upper()
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Return what a shell may offer: files for a FILE, and what the group knows of the other metavars."""
+        from click.shell_completion import CompletionItem
+
+        metavar = self.metavar or ""
+        if metavar == "ADDR" and incomplete.startswith("@"):
+            return [CompletionItem(f"@{path}") for path in paths(incomplete[1:])]
+        if "FILE" in metavar or (metavar == "ADDR" and incomplete):
+            return [CompletionItem(incomplete, type="file")]
+        group = ctx.find_root().command
+        words = group.words.get(metavar.partition("[")[0]) if isinstance(group, Default) else None
+        if words is None:
+            return super().shell_complete(ctx, incomplete)
+        # As it was begun: a shell passes over what does not begin so.
+        cased = [word.lower() if incomplete.islower() else word for word in words()]
+        return [CompletionItem(word) for word in cased if word.startswith(incomplete)]
 
 
 class Grouped(click.Command):
@@ -128,11 +148,48 @@ CAPACITY = option("--capacity", group=Group.FAULTS, type=Above(float), metavar="
                   "which they are dropped.")  # fmt: skip
 
 
+def complete_hosts(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Return what a shell may offer for HOSTS: files, and commands where the first word may be one."""
+    from click.shell_completion import CompletionItem
+
+    files = [CompletionItem(incomplete, type="file")]
+    group = ctx.find_root().command
+    if not ctx.meta.get(_FIRST) or not isinstance(group, click.Group):
+        return files
+    commands = {name: command.get_short_help_str() for name, command in sorted(group.commands.items())}
+    return [CompletionItem(name, help=text) for name, text in commands.items() if name.startswith(incomplete)] + files
+
+
+HOSTS = click.argument("hosts", nargs=-1, shell_complete=complete_hosts)
+_FIRST = "resolver.first"  # in a context's meta: no word stands before the one that a shell completes
+
+
+def paths(incomplete: str) -> list[str]:
+    """Return the paths that begin so; those of directories end in a slash."""
+    from glob import escape, glob
+
+    return sorted(f"{path}/" if os.path.isdir(path) else path for path in glob(f"{escape(incomplete)}*"))
+
+
 class Default(click.Group):
-    """Group of commands, of which `run` is meant where none is named."""
+    """Group of commands, of which `run` is meant where none is named.
+
+    Args:
+        words: For each metavar of an option what can stand there, for a shell to offer.
+    """
+
+    def __init__(
+        self, *args: Any, words: Mapping[str, Callable[[], Iterable[str]]] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.words = words or {}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
+            if ctx.resilient_parsing:
+                ctx.meta[_FIRST] = not args
+            elif args and _is_host(args[0]):
+                _ask_for_command(args[0], self.commands)
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -152,6 +209,16 @@ class Default(click.Group):
         run = self.commands["run"]
         run.format_options(click.Context(run, ctx, "run"), formatter)
         self.format_commands(ctx, formatter)
+
+
+def _is_host(word: str) -> bool:
+    return word.isalpha() and not os.path.exists(word)
+
+
+def _ask_for_command(word: str, commands: Iterable[str]) -> None:
+    """Say that a word which is nearly a command is taken for a host."""
+    if asked := meant(word, commands):
+        say(f"{word} is taken for a host{asked}")
 
 
 @contextmanager

@@ -392,3 +392,37 @@ def test_from_a_checkout(at: list[str]) -> None:
     """`python cli.py` is the same command."""
     words = [sys.executable, str(HOME / "cli.py")]
     assert run(*at, "a.example") == run(*at, "a.example", command=words)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["-e", "asynci", "a.example"], "did you mean asyncio?"),
+        (["-e", "processes", "--inner", "thread", "a.example"], "did you mean threads?"),
+        (["-b", "dnspyton", "a.example"], "did you mean dnspython?"),
+        (["-t", "cnmae", "a.example"], "did you mean CNAME?"),
+        (["--only", "NXDOMIAN", "a.example"], "did you mean NXDOMAIN?"),
+        (["--redo", "unaswered", "--resume", "-o", "r.jsonl", "a.example"], "did you mean unanswered?"),
+        (["--enigne", "gevent", "a.example"], "Did you mean one of: '--engine', '--inner'?)"),
+        (["compare", "-e", "threds", "--lab", "a.example"], "did you mean threads?"),
+        (["compare", "-b", "wir", "--lab", "a.example"], "did you mean wire?"),
+    ],
+)
+def test_mistyped(words: list[str], expected: str, tmp_path: Path) -> None:
+    """What was mistyped is asked back for, at the end of the sentence."""
+    assert expected == complaint(run(*words, cwd=tmp_path))[-len(expected) :]
+
+
+def test_nothing_was_meant() -> None:
+    """A word that is near to none is not guessed at."""
+    assert "did you mean" not in complaint(run("-e", "zzzzzz", "a.example"))
+
+
+def test_mistyped_command(at: list[str], tmp_path: Path) -> None:
+    """A first word that is nearly a command is looked up, for it may be a host, and asked back for; a file is not."""
+    done = run("engins", *at, cwd=tmp_path)
+    assert ["engins", "resolve: engins is taken for a host; did you mean engines?\n"] == [*inputs(done), done.err]
+    (tmp_path / "engins").write_text("a.example\n")
+    assert [["a.example"], ""] == [inputs(done := run("engins", *at, cwd=tmp_path)), done.err]
+    for host in ("localhost", "compare.example", "engines1"):
+        assert "" == run(host, *at, cwd=tmp_path).err

@@ -13,7 +13,7 @@ HOUSE = Path(resolver.__file__).parent
 
 # From the ground up. A room may import those of earlier rows, and its own; rooms of one row stand apart.
 ROWS = [
-    ["model", "console", "bootstrap", "descriptors", "extras", "subprocesses", "daemons"],
+    ["model", "console", "bootstrap", "descriptors", "extras", "spelling", "subprocesses", "daemons"],
     ["nameserver", "dns"],
     ["policy"],
     ["attempts", "input", "congestion"],
@@ -22,7 +22,7 @@ ROWS = [
     ["engines"],
     ["processes", "intake", "stages"],
     ["distributed", "lab", "batch"],
-    ["api", "job", "lab_command"],
+    ["api", "job", "lab_command", "completion"],
     ["compare"],
     ["commands"],
     ["__main__"],

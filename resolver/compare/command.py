@@ -41,7 +41,7 @@ class OfReport(Setting):
 
 
 @command()
-@click.argument("hosts", nargs=-1)
+@options.HOSTS
 @options.TYPE
 @options.NAMESERVER
 @option("--lab", group=Group.NAMESERVERS, is_flag=True, help="Start the embedded nameserver on loopback for all runs, "

@@ -28,6 +28,7 @@ from resolver.input.hosts import Hosts
 from resolver.input.sources import Source
 from resolver.policy import Policy
 from resolver.seam import LimitedBackend
+from resolver.spelling import meant
 
 # The most lookups in flight where the user names no number. Engines that need a thread or a green thread for each
 # give themselves as many; the built-in backend would go up to 1,000, and dnspython's threads would not.
@@ -69,7 +70,10 @@ def field(named: Sequence[str], backends: Sequence[str], types: Sequence[str], p
     """
     for backend in backends:
         if backend not in engines.BACKENDS:
-            raise ValueError(f"there is no backend {backend!r}; valid: {', '.join(engines.BACKENDS)}")
+            raise ValueError(
+                f"there is no backend {backend!r}; valid: {', '.join(engines.BACKENDS)}"
+                + meant(backend, engines.BACKENDS)
+            )
     pairs = {Contestant(pair.engine, pair.backend): pair for pair in engines.pairs()}
     chosen = [each for each in pairs if not backends or each.backend in backends]
     if named:

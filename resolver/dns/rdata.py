@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from resolver.dns import name as names
 from resolver.dns.name import Malformed
+from resolver.spelling import meant
 
 A, NS, CNAME, SOA, AAAA, OPT, ANY = 1, 2, 5, 6, 28, 41, 255
 
@@ -178,10 +179,19 @@ def number(mnemonic: str) -> int:
     return _NUMBERS[mnemonic]
 
 
+def mnemonics() -> list[str]:
+    """Return the mnemonics of the types that are known and can be asked, in the order of their numbers."""
+    import dns.rdatatype
+
+    numbers = sorted(set(map(int, dns.rdatatype.RdataType)) - {0, OPT})
+    return [mnemonic(each) for each in numbers if not 128 <= each < ANY]
+
+
 def no_type(text: str) -> str:
     """Sentence for somebody who asks for a record type that there is not."""
     usual = "A, AAAA, CAA, CNAME, DS, HTTPS, MX, NS, PTR, SOA, SRV, TXT"
-    return f"{text!r} is not a record type; valid: {usual}, any other of IANA's list, or TYPE and a number"
+    said = f"{text!r} is not a record type; valid: {usual}, any other of IANA's list, or TYPE and a number"
+    return said + meant(text, usual.split(", "))
 
 
 def mnemonic(number: int) -> str:

@@ -10,6 +10,7 @@ import importlib.util
 from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.extras import NotInstalled, cure
+from resolver.spelling import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,9 +84,9 @@ def find(engine: str, backend: str, inner: str | None = None) -> tuple[Engine, B
         NotInstalled: a library that is not installed; the sentence says how to install it.
     """
     if engine not in ENGINES:
-        raise ValueError(f"there is no engine {engine!r}; valid: {', '.join(ENGINES)}")
+        raise ValueError(f"there is no engine {engine!r}; valid: {', '.join(ENGINES)}{meant(engine, ENGINES)}")
     if backend not in BACKENDS:
-        raise ValueError(f"there is no backend {backend!r}; valid: {', '.join(BACKENDS)}")
+        raise ValueError(f"there is no backend {backend!r}; valid: {', '.join(BACKENDS)}{meant(backend, BACKENDS)}")
     if backend not in ENGINES[engine].styles:
         raise ValueError(
             f"engine {engine} cannot wait on backend {backend}; "
@@ -102,7 +103,10 @@ def find(engine: str, backend: str, inner: str | None = None) -> tuple[Engine, B
             raise ValueError(f"engine {engine} has no inner engine; those that have one: {carriers}")
         local = [name for name in ENGINES if not carries(name) and backend in ENGINES[name].styles]
         if inner not in local:
-            raise ValueError(f"{inner!r} cannot be the inner engine; valid with backend {backend}: {', '.join(local)}")
+            raise ValueError(
+                f"{inner!r} cannot be the inner engine; valid with backend {backend}: {', '.join(local)}"
+                + meant(inner, local)
+            )
         find(inner, backend)
         found = found.around(inner)
     return found, importlib.import_module(BACKENDS[backend].module).backend

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resolver.model import ANSWERED, Status
+from resolver.spelling import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -95,4 +96,5 @@ def _status_of(word: str, also: Sequence[str]) -> str:
     try:
         return Status(word.upper())
     except ValueError:
-        raise ValueError(f"{word!r} is no status; valid: {', '.join([*also, *Status])}, RCODE12 ...") from None
+        valid = [*also, *Status]
+        raise ValueError(f"{word!r} is no status; valid: {', '.join(valid)}, RCODE12 ...{meant(word, valid)}") from None

@@ -1,0 +1,47 @@
+"""The command `resolve engines`. Like commands.py it imports click and little else before it runs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from resolver.options import chosen_format, command, option, usage
+
+
+@command(name="engines")
+@option(
+    "-f",
+    "--format",
+    "format_",
+    group=None,
+    type=click.Choice(["text", "table", "jsonl", "csv"]),
+    default="table",
+    show_default=True,
+    metavar="FORMAT",
+    help="text, table, jsonl or csv.",
+)
+@option("--json", "json_", group=None, is_flag=True, help="Short for -f jsonl.")
+@click.pass_context
+def engines_command(ctx: click.Context, /, format_: str, json_: bool) -> None:
+    """Which engine runs which backend, and what is installed."""
+    from resolver.engines import Pair, pairs
+    from resolver.extras import cure
+
+    with usage(ctx):
+        format_ = chosen_format(ctx, format_, "jsonl", given=json_) or "table"
+    rows = list(pairs())
+    if format_ == "jsonl":
+        import json
+
+        for pair in rows:
+            click.echo(json.dumps(pair._asdict()))
+    elif format_ == "csv":
+        import csv
+
+        csv.writer(sys.stdout).writerows([Pair._fields, *rows])
+    else:
+        click.echo(f"{'engine':10} {'backend':10} {'waits by':10} installed")
+        for pair in rows:
+            installed = "yes" if pair.installed else f"no: {cure(pair.extra)}"
+            click.echo(f"{pair.engine:10} {pair.backend:10} {pair.style:10} {installed}")

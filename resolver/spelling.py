@@ -1,0 +1,17 @@
+"""Guess what was meant by a word that is none of the valid ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def meant(word: str, valid: Iterable[str]) -> str:
+    """Return the end of a sentence that asks for the nearest valid word, in whatever case; empty: none is near."""
+    import difflib  # here: only a mistake needs it
+
+    by_case = {each.lower(): each for each in valid}
+    near = difflib.get_close_matches(word.lower(), by_case, n=1, cutoff=0.65)
+    return f"; did you mean {by_case[near[0]]}?" if near else ""
