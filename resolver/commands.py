@@ -38,6 +38,7 @@ from resolver.options import (
     sources_of,
     usage,
 )
+from resolver.vetting.command import nameservers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -263,6 +264,7 @@ def run(
 cli.add_command(compare)
 cli.add_command(worker)
 cli.add_command(lab)
+cli.add_command(nameservers)
 cli.add_command(completion)
 cli.add_command(engines_command)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @JITTER
 @LOSS
 @CAPACITY
+@option("--lies", group=Group.FAULTS, is_flag=True, help="Names that cannot exist (below invalid.) have addresses too.")
 @option("--seed", group=Group.FAULTS, type=int, metavar="N", help="Makes loss and jitter repeatable.")
 @click.pass_context
 def lab(

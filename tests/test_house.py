@@ -23,7 +23,7 @@ ROWS = [
     ["processes", "intake", "stages"],
     ["distributed", "lab", "batch"],
     ["api", "job", "lab_command", "completion"],
-    ["compare"],
+    ["compare", "vetting"],
     ["commands"],
     ["__main__"],
 ]

@@ -35,7 +35,8 @@ class Lab:
 
     `hosts`: the names that exist; None: all. `zone`: a master file, or several; `origin` for those that do not say
     theirs. `latency`, `jitter`: seconds. `loss`: 0 to 1. `capacity`: queries a second. `seed` makes loss and jitter
-    repeatable. `listen`: ADDR:PORT, of loopback unless `public`. `tls`: certificate chain and key, PEM files.
+    repeatable. `lies`: names that cannot exist have addresses too. `listen`: ADDR:PORT, of loopback unless `public`.
+    `tls`: certificate chain and key, PEM files.
 
     Raises `ValueError` for settings that make no sense; `start` raises it for a zone file or certificate that cannot be
     used, and `OSError` where the address cannot be had.
@@ -52,6 +53,7 @@ class Lab:
         loss: float = 0.0,
         capacity: float | None = None,
         seed: int | None = None,
+        lies: bool = False,
         listen: str = "127.0.0.1:0",
         public: bool = False,
         tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
@@ -66,6 +68,7 @@ class Lab:
             loss=loss,
             capacity=capacity,
             seed=seed,
+            lies=lies,
             listen=listen,
             public=public,
             tls=(os.fspath(tls[0]), os.fspath(tls[1])) if tls else None,

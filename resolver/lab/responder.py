@@ -28,7 +28,7 @@ class Responder:
     """The knowledge of a lab. `quick` and `replies` each take one message and return what to send."""
 
     def __init__(self, settings: Settings) -> None:
-        self._hosts = ServedNames(settings.hosts)
+        self._hosts = ServedNames(settings.hosts, lies=settings.lies)
         self._masters = _masters(settings)
         self._only_masters = self._masters is not None and settings.hosts is None
         self._seen: dict[tuple[bytes, int], int] = {}

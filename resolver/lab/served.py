@@ -23,12 +23,13 @@ class ServedNames:
     (RFC 6761 section 6.4).
     """
 
-    def __init__(self, hosts: Iterable[str] | None) -> None:
+    def __init__(self, hosts: Iterable[str] | None, *, lies: bool = False) -> None:
+        self._lies = lies
         self.keys = None if hosts is None else dict.fromkeys(_wire_names(hosts))
 
     def exists(self, key: bytes) -> bool:
         """Return whether the name, in lower case, has any records."""
-        if key.endswith(_INVALID) and labels(key)[-1] == b"invalid":
+        if not self._lies and key.endswith(_INVALID) and labels(key)[-1] == b"invalid":
             return False
         if self.keys is None or key in self.keys:
             return True

@@ -36,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Makes loss and jitter repeatable."""
     listen: str = "127.0.0.1:0"
     """ADDR:PORT or [V6]:PORT; port 0 takes a free one."""
+    lies: bool = False
+    """Names that cannot exist (RFC 6761 section 6.4) have addresses too."""
     public: bool = False
     """An address outside loopback may be listened on."""
     tls: tuple[str, str] | None = None
