@@ -90,9 +90,10 @@ def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
     """Look every host up and return when each has its result: the joinall.
 
     Args:
-        hosts: A path or an open text file is a list, one host a line; of any other iterable each element is one host.
-            One that has no length, such as a generator, may wait: a thread reads it, a little ahead of the run, and
-            what it gave is looked up meanwhile. When the run ends early it is read on to its end, unless it waits.
+        hosts: A path or an open text file is a list, one host a line; of any other iterable each element is one host,
+            URL or network. One that has no length, such as a generator, may wait: a thread reads it, a little ahead of
+            the run, and what it gave is looked up meanwhile. When the run ends early it is read on to its end, unless
+            it waits.
         engine: The way of waiting: "gevent" (the default), "asyncio", "threads", "processes", "twisted" or "redis".
         backend: The stub resolver: "wire" (built in, the default), "system" (getaddrinfo), "dnspython", "aiodns" or
             "twisted"; `resolve engines` prints which goes with which engine.

@@ -80,8 +80,8 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 def cli() -> None:
     """Look many hosts up at once; exactly one result for each.
 
-    HOSTS: an existing file is a list (one host a line), - is standard input, anything else is one host name. Without
-    any, standard input is read where it is a pipe or a file.
+    HOSTS: an existing file is a list (one host a line), - is standard input, anything else is one host, URL or
+    network. Without any, standard input is read where it is a pipe or a file.
     """
 
 

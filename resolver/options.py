@@ -278,8 +278,10 @@ def rewound(fd: int) -> Iterator[None]:
 def sources_of(hosts: Sequence[str]) -> list[Source]:
     """Return the sources that words name: an existing file is a list, - is standard input, anything else is one host.
 
-    Raises OSError for what cannot be read, and ValueError for a word with a path separator that is no file.
+    Raises OSError for what cannot be read, and ValueError for a word with a path separator that is no file, URL or
+    network.
     """
+    from resolver.input.forms import is_literal
     from resolver.input.sources import descriptor, elements, path
 
     sources: list[Source] = []
@@ -289,8 +291,8 @@ def sources_of(hosts: Sequence[str]) -> list[Source]:
             continue
         names = list(words)
         for name in names:
-            if os.sep in name:
-                raise ValueError(f"{name}: there is no such file, and no host name has a {os.sep} here")
+            if os.sep in name and not is_literal(name):
+                raise ValueError(f"{name}: there is no such file, and it is no host, URL or network")
         sources.append(elements(names))
     return sources
 

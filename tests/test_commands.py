@@ -88,6 +88,15 @@ def test_word_that_looks_like_a_path() -> None:
     assert "Error: lists/hosts.txt: there is no such file" in complaint(run("lists/hosts.txt", "-e", "threads"))
 
 
+def test_words_that_are_no_files(at: list[str]) -> None:
+    """A URL, HOST:PORT or network is taken as such; what looks like a network and is none is an error."""
+    done = run(*at, "--json", "https://a.example/x", "b.example:443", "192.0.2.6/31", "0/25.2.0.192.in-addr.arpa")
+    names = ["a.example.", "b.example.", "6.2.0.192.in-addr.arpa.", "7.2.0.192.in-addr.arpa.",
+             "0/25.2.0.192.in-addr.arpa."]  # fmt: skip
+    assert names == [result["name"] for result in done.results]
+    assert "looks like a network and is none" in complaint(run(*at, "192.0.2.0/33"))
+
+
 def test_directory_as_list(tmp_path: Path) -> None:
     """A directory cannot be read as a list."""
     assert f"Error: {tmp_path}: " in complaint(run(tmp_path, "-e", "threads"))

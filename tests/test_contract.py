@@ -650,7 +650,26 @@ def test_names_as_they_are_asked(ask: Ask) -> None:
     assert {"NOERROR", "NODATA"} >= {result.status for result in run}
 
 
-@pytest.mark.parametrize("bad", ["", "a..b", "x" * 64 + ".example", ".".join(["abcdefg"] * 32), "two words", "nul\0.x"])
+def test_what_can_only_be_meant_as_a_host(ask: Ask) -> None:
+    """Of URLs and of hosts with a port or path the host is asked; a network is a lookup for each of its addresses."""
+    hosts = ["https://www.example/a,b", "www.example:443", "[2001:db8::7]:53", "www.example/x", "192.0.2.6/31"]
+    run = ask(hosts, types=["A"])
+    assert [*hosts[:4], "192.0.2.6", "192.0.2.7"] == [result.input for result in run]
+    nibbles = ".".join("7" + "0" * 23 + "8bd01002") + ".ip6.arpa."
+    names = [
+        "www.example.",
+        "www.example.",
+        nibbles,
+        "www.example.",
+        "6.2.0.192.in-addr.arpa.",
+        "7.2.0.192.in-addr.arpa.",
+    ]
+    assert names == [result.name for result in run]
+    assert {"NOERROR": 6} == run.summary.statuses
+
+
+@pytest.mark.parametrize("bad", ["", "a..b", "x" * 64 + ".example", ".".join(["abcdefg"] * 32), "two words", "nul\0.x",
+                                 "1,www.example", "a;b", "a@b.example", "192.0.2.0/33"])  # fmt: skip
 def test_what_cannot_be_asked(look_up: Ask, bad: str) -> None:
     """What is no name is INVALID in its place, with a sentence, and nothing is sent for it; the run goes on."""
     before, result, after = look_up(["localhost", bad, "localhost"])

@@ -48,6 +48,8 @@ def checkout(tmp_path: Path) -> Path:
     """A directory to try the examples in: the list, a log, and the command on its `bin`."""
     shutil.copy(ROOT / "hosts.txt", tmp_path)
     (tmp_path / "access.log").write_text("python.org\tGET /\n")
+    urls = ["GET https://python.org/a,b?c@d", "CONNECT pypi.org:443"]
+    (tmp_path / "squid.log").write_text("".join(f"1.2 95 192.0.2.9 TCP_MISS/200 512 {url} - -\n" for url in urls))
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin" / "resolve"
     command.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')

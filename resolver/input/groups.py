@@ -11,9 +11,13 @@ from itertools import chain, cycle, islice, repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.input.names import Stretch, name_of, stretches
+from resolver.input.networks import NetworkGroup, further_of, network_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+
+    # A row of CSV: by the names of its header, or a list where there is none; None where it cannot be read.
+    Row = dict[str, str | None] | list[str] | None
 
 LONGEST = 1024 * 1024  # octets of a line that are kept
 GROUP = 64  # hosts after which a group is given out
@@ -23,32 +27,47 @@ class HostBlock(NamedTuple):
     """Hosts that one read gave. Groups are made as they are taken: a name can cost 50 microseconds."""
 
     size: int  # octets or hosts, as the source's total
-    lines: int  # blank ones and comments too
-    groups: Iterator[HostGroup]
+    lines: int  # blank ones and comments too; of a network, each of its addresses
+    groups: Iterator[HostGroup | NetworkGroup]
 
 
 class HostGroup:
-    """Neighbours in the input that are asked the same types, or (error) one that cannot be asked."""
+    """Neighbours in the input that are asked the same types, or (error) one that cannot be asked.
 
-    __slots__ = ("_given", "error", "names", "texts", "types")
+    Attributes:
+        given: Lookups given so far.
+        rows: The row that each of them stood in; empty where none are kept.
+    """
+
+    __slots__ = ("error", "given", "names", "rows", "texts", "types")
 
     def __init__(self, texts: list[str], names: list[str], types: tuple[str, ...], error: str | None = None) -> None:
         self.texts = texts
         self.names = names
         self.types = types
         self.error = error
-        self._given = 0
+        self.given = 0
+        self.rows: Sequence[Row] = ()
 
     @property
     def left(self) -> int:
         """Lookups not given yet."""
-        return len(self.texts) * len(self.types) - self._given
+        return len(self.texts) * len(self.types) - self.given
+
+    @property
+    def lines(self) -> int:
+        """Lines of the input that it is made of."""
+        return len(self.texts)
+
+    def line_of(self, lookup: int) -> int:
+        """Return which of its lines this lookup is of, both counted from 0."""
+        return lookup // len(self.types)
 
     def take(self, n: int) -> tuple[list[str], list[str], Iterator[str], int]:
         """Take the next lookups, `n` at most: inputs, names, types; and how many hosts begin with them."""
         many = len(self.types)
-        start = self._given
-        end = self._given = start + min(n, self.left)
+        start = self.given
+        end = self.given = start + min(n, self.left)
         first, last = start // many, -(-end // many)
         texts, names = self.texts[first:last], self.names[first:last]
         if many == 1:
@@ -65,46 +84,68 @@ def block_of(hosts: list[object], types: tuple[str, ...]) -> HostBlock:
     lines = "\n".join([*texts, ""])
     # An element that holds a line feed is no two hosts.
     whole = lines.count("\n") == len(texts)
-    return HostBlock(len(texts), len(texts), _groups(map(_stripped, stretches(lines) if whole else texts), types))
+    size = len(texts)
+    if "/" in lines:
+        size += sum(map(further_of, map(str.strip, texts)))
+    return HostBlock(size, size, groups_of(map(_stripped, stretches(lines) if whole else texts), types))
 
 
 _COMMENT = re.compile(r"(?:^|\s)#.*", re.DOTALL)
 # How Python writes octets that are not UTF-8 into arguments and file names; JSON has no such characters.
+_MARK = re.compile(r"(?m)^\ufeff+|\ufeff+$")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CUT = "the line is longer than 1 MiB, of which the first is kept"
 
 
-def groups_of(lines: bytes, types: tuple[str, ...]) -> Iterator[HostGroup]:
+def groups_of_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[HostGroup | NetworkGroup]:
     """Return the hosts of these lines, of which the first may be longer than is kept."""
     if len(lines) <= LONGEST:
-        return _groups_of_lines(lines, types)
+        return _groups_of_short_lines(lines, types)
     line, _, others = lines.partition(b"\n")
-    return chain(_groups_of_long_line(line, types), _groups_of_lines(others, types))
+    return chain(_groups_of_long_line(line, types), _groups_of_short_lines(others, types))
 
 
-def _groups_of_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[HostGroup]:
+def _groups_of_short_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[HostGroup | NetworkGroup]:
     # A line that is not UTF-8 spoils no other: no octet of a longer character is a line's end.
+    return groups_of(filter(None, map(_without_comment, stretches(text_of(lines)))), types)
+
+
+def text_of(lines: bytes) -> str:
+    """Decode whole lines. A byte order mark at the ends of one is no letter: Windows files that were joined have it."""
     text = lines.replace(b"\r\n", b"\n").decode("utf-8", "replace")
-    return _groups(filter(None, map(_without_comment, stretches(text))), types)
+    return _MARK.sub("", text) if "\ufeff" in text else text
 
 
-def _groups_of_long_line(line: bytes, types: tuple[str, ...]) -> Iterator[HostGroup]:
+def _groups_of_long_line(line: bytes, types: tuple[str, ...]) -> Iterator[HostGroup | NetworkGroup]:
     line = line.lstrip()
     if len(line) <= LONGEST:
-        return _groups_of_lines(line + b"\n", types)
+        return _groups_of_short_lines(line + b"\n", types)
     # Not final: a character that the cut divides is left out.
     text = codecs.utf_8_decode(line[:LONGEST], "replace", False)[0]
     if _COMMENT.search(text):
-        return _groups_of_lines(line[:LONGEST] + b"\n", types)
+        return _groups_of_short_lines(line[:LONGEST] + b"\n", types)
     return iter([HostGroup([text.strip()], [""], types, _CUT)])
 
 
-def _groups(parts: Iterable[Stretch | str], types: tuple[str, ...]) -> Iterator[HostGroup]:
+def groups_of(parts: Iterable[Stretch | str | HostGroup], types: tuple[str, ...]) -> Iterator[HostGroup | NetworkGroup]:
+    """Return the groups of parts: stretches of ordinary hosts, other texts, and what cannot be asked as it is."""
     group = HostGroup([], [], types)
     for part in parts:
         error = None
+        if isinstance(part, HostGroup):
+            if group.texts:
+                yield group
+            yield part
+            group = HostGroup([], [], types)
+            continue
         if isinstance(part, str):
             try:
+                if "/" in part and (network := network_of(part)) is not None:
+                    if group.texts:
+                        yield group
+                    yield NetworkGroup(network)
+                    group = HostGroup([], [], types)
+                    continue
                 name, only = name_of(part)
             except ValueError as invalid:
                 name, only, error = "", None, str(invalid)
@@ -129,7 +170,7 @@ def _without_comment(part: Stretch | str) -> Stretch | str:
 
 
 def _stripped(part: Stretch | str) -> Stretch | str:
-    return _SURROGATE.sub("\ufffd", part).strip() if isinstance(part, str) else part
+    return _SURROGATE.sub("\ufffd", part).strip().strip("\ufeff") if isinstance(part, str) else part
 
 
 def _text(host: object) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from resolver.input.groups import HostGroup
+    from resolver.input.networks import NetworkGroup
     from resolver.input.sources import Source
 
 _EMPTY_BLOCKS = 8  # blocks without a host that one take reads at most
@@ -61,7 +62,7 @@ class Hosts:
         self._at = 0  # the source that is read now
         self._types = tuple(types)
         self._block = HostBlock(0, 0, iter(()))  # what it gave last
-        self._group: HostGroup | None = None  # what of that is given out now
+        self._group: HostGroup | NetworkGroup | None = None  # what of that is given out now
         self._begun = 0  # hosts given out before the block
         self._done = 0  # octets and hosts read
         self._engine = engine
@@ -163,7 +164,7 @@ class Hosts:
         self._done += block.size
         return True
 
-    def _give(self, group: HostGroup, n: int, queries: list[Query], invalid: list[Result]) -> int:
+    def _give(self, group: HostGroup | NetworkGroup, n: int, queries: list[Query], invalid: list[Result]) -> int:
         inputs, names, types, hosts = group.take(n)
         indices = range(self.lookups, self.lookups + len(inputs))
         if group.error is None:

@@ -8,8 +8,10 @@ dnspython are imported when the first text needs them.
 from __future__ import annotations
 
 import re
-import socket
 from typing import TYPE_CHECKING, NamedTuple
+
+from resolver.input.forms import check_letters, host_of
+from resolver.input.networks import reverse_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,18 +33,26 @@ _BAD_ESCAPE = "a backslash is followed neither by three digits up to 255 nor by 
 def name_of(text: str) -> tuple[str, str | None]:
     r"""Return the absolute name to ask, and the only type to ask it for: PTR for an IP address, else None.
 
-    `text` is one host, stripped of white space; octets that were no UTF-8 stand in it as U+FFFD. The name is in lower
-    case and in presentation format with A-labels, as dnspython prints it. U-labels are mapped by UTS 46
-    (non-transitional) and encoded by RFC 3492 without asking what registries accept; `\.` and `\032` are the escapes
-    of RFC 1035 section 5.1; an address is asked by its reverse name (RFC 1035 section 3.5, RFC 3596 section 2.5).
+    `text` is one host, stripped of white space, in any of the forms of forms.py; octets that were no UTF-8 stand in it
+    as U+FFFD. The name is in lower case and in presentation format with A-labels, as dnspython prints it. U-labels are
+    mapped by UTS 46 (non-transitional) and encoded by RFC 3492 without asking what registries accept; `\.` and `\032`
+    are the escapes of RFC 1035 section 5.1; an address is asked by its reverse name (RFC 1035 section 3.5, RFC 3596
+    section 2.5).
 
     Raises ValueError, one plain sentence, for what DNS cannot be asked.
     """
     if not _is_ordinary(text):
         _check(text)
+        host = host_of(text)
+        if host != text:
+            text = host
+            _check(text)
+        if len(text) > _ESCAPED:
+            raise ValueError("the name is longer than 255 octets")
         if not text.isascii():
             text = _with_a_labels(text)
-    reverse = _reverse_name(text) if text[-1].isdigit() or ":" in text else None
+            check_letters(text)
+    reverse = reverse_name(text) if text[-1].isdigit() or ":" in text else None
     return (_canonical(text), None) if reverse is None else (reverse, "PTR")
 
 
@@ -86,8 +96,7 @@ def _canonical(text: str) -> str:
     import dns.name
 
     try:
-        # A lone @ is the origin of a zone file to dnspython; here it is a label.
-        return dns.name.from_text(r"\@" if text == "@" else text).canonicalize().to_text()
+        return dns.name.from_text(text).canonicalize().to_text()
     except dns.name.LabelTooLong:
         raise ValueError("a label is longer than 63 octets") from None
     except dns.name.EmptyLabel:
@@ -106,32 +115,14 @@ def _check(text: str) -> None:
         raise ValueError("the host is empty")
     if "\ufffd" in text:
         raise ValueError("the line is not UTF-8")
+    if "\ufeff" in text:
+        raise ValueError("a byte order mark is in the line, as where two files are joined without a line's end between")
     control = _CONTROL.search(text)
     if control:
         raise ValueError(f"a control character (U+{ord(control[0]):04X}) is in the line")
     if len(text.split(None, 1)) > 1:
         raise ValueError(r"two words are on one line (a space inside a name is written \032)")
-    if len(text) > _ESCAPED:
-        raise ValueError("the name is longer than 255 octets")
 
-
-def _reverse_name(text: str) -> str | None:
-    """Return the reverse name of an IPv4 or IPv6 address, None for any other text."""
-    try:
-        if ":" in text:
-            # A scope (fe80::1%eth0, RFC 4007 section 11) means something to one machine only.
-            octets = socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
-            if octets[:12] != _MAPPED:
-                return ".".join(octets.hex()[::-1]) + ".ip6.arpa."
-            text = socket.inet_ntop(socket.AF_INET, octets[12:])
-        else:
-            socket.inet_pton(socket.AF_INET, text)
-    except OSError:
-        return None
-    return ".".join(text.split(".")[::-1]) + ".in-addr.arpa."
-
-
-_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
 
 # A label in presentation format: characters and escapes up to the next dot that is not escaped.
 _LABEL = re.compile(r"(?:[^.\\]|\\.)+")

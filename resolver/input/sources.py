@@ -14,12 +14,14 @@ from collections.abc import Sized
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from resolver.input.groups import GROUP, LONGEST, HostBlock, block_of, check_kind, groups_of, octets_of
+from resolver.input.groups import GROUP, LONGEST, HostBlock, block_of, check_kind, groups_of_lines, octets_of
+from resolver.input.networks import further_addresses, further_of
 from resolver.input.readahead import InThread, ReadAhead
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
 
+_AN_ADDRESS = 16  # octets that each address of a network counts as in a list's total, as if it had its own line
 BLOCK = 16 * 1024  # octets read at once: about 700 names, less than a millisecond of work
 
 
@@ -128,6 +130,7 @@ class LineSource(Source):
         self._name = name
         self._rest = b""  # a line without its end
         self._begun = False
+        self._utf16: codecs.IncrementalDecoder | None = None
 
     def read(self, types: tuple[str, ...], hosts: int) -> HostBlock | None:
         try:
@@ -137,16 +140,21 @@ class LineSource(Source):
         if octets is None:
             return None
         self.ended = not octets
-        head, newline, rest = (octets or b"\n").rpartition(b"\n")
+        size = len(octets)
+        if not self._begun or self._utf16 is not None:
+            octets = self._decoded(octets)
+        if self.ended:
+            octets += b"\n"
+        head, newline, rest = octets.rpartition(b"\n")
         if not newline:
             self._keep(octets)
-            return HostBlock(len(octets), 0, iter(()))
+            return HostBlock(size, 0, iter(()))
         lines = self._rest + head + newline
         self._rest = rest
-        if not self._begun:
-            self._begun = True
-            lines = lines.removeprefix(codecs.BOM_UTF8)
-        return HostBlock(len(octets), lines.count(b"\n"), groups_of(lines, types))
+        further = further_addresses(lines)
+        if further and self.total is not None:
+            self.total += further * _AN_ADDRESS
+        return HostBlock(size + further * _AN_ADDRESS, lines.count(b"\n") + further, groups_of_lines(lines, types))
 
     def stop(self) -> None:
         if self._ahead is not None:
@@ -168,6 +176,21 @@ class LineSource(Source):
         self.cut = self._ahead.cut
         return None if taken is None else octets_of("".join(map(str, taken)))
 
+    def _decoded(self, octets: bytes) -> bytes:
+        """Return octets of UTF-8; the list is UTF-16 where its first two octets are the mark of that."""
+        if not self._begun:
+            octets = self._rest + octets
+            if len(octets) < 2 and not self.ended:
+                self._rest = octets
+                return b""
+            self._begun = True
+            self._rest = b""
+            if octets[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                self._utf16 = codecs.getincrementaldecoder("utf-16")("replace")
+        if self._utf16 is None:
+            return octets
+        return octets_of(self._utf16.decode(octets, final=self.ended))
+
     def _keep(self, block: bytes) -> None:
         # One octet more than is kept tells that the line is too long; the rest of it is let go.
         if len(self._rest) <= LONGEST:
@@ -182,6 +205,9 @@ class _Elements(Source):
 
     def __init__(self, hosts: Iterable[object], size: int) -> None:
         self.total = size
+        # Only a text with a slash can be a network.
+        texts = [host for host in hosts if isinstance(host, str) and "/" in host]
+        self.total += sum(further_of(text.strip()) for text in texts)
         for kind in set(map(type, hosts)):
             check_kind(kind)
         self._hosts = iter(hosts)
