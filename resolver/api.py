@@ -7,7 +7,6 @@ raises at the call, before anything is asked; after that nothing does, whatever 
 from __future__ import annotations
 
 import contextlib
-import io
 import ipaddress
 import os
 import queue
@@ -22,9 +21,11 @@ import msgspec
 from resolver import engines
 from resolver.batch import Plan
 from resolver.dns.message import rdtype
+from resolver.input.columns import HostColumn
+from resolver.input.given import source
 from resolver.input.hosts import Hosts
-from resolver.input.sources import async_elements, elements, path
-from resolver.input.textfile import text_file
+from resolver.input.prefix import Prefix
+from resolver.input.sources import async_elements
 from resolver.input.variants import Variants
 from resolver.model import Result
 from resolver.policy import Deadline, Policy, PolicyFields
@@ -74,7 +75,15 @@ class StageFields(TypedDict, total=False):
     trusted_rate: float | None
 
 
-class Keywords(PolicyFields, StageFields, total=False):
+class InputFields(TypedDict, total=False):
+    """Keywords that say how lists are read (resolver/input)."""
+
+    column: int | str | None
+    keep: bool
+    prefix: str | None
+
+
+class Keywords(PolicyFields, StageFields, InputFields, total=False):
     """Keywords of `resolve`, `stream` and `astream`; the first one's docstring says what they mean."""
 
     engine: EngineName
@@ -117,6 +126,9 @@ def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
         lab: Ask a nameserver that is started on loopback for this run.
         redis: The broker of the engine redis, as redis://… or rediss://…; None: one of the run's own, with a worker on
             this machine.
+        column: The lists are CSV, and the host stands in this column: a number from 1, or a name of the header.
+        keep: With a column: each result has its row, in `row`: by the header's names, or a list without a header.
+        prefix: Labels that are put before each name, such as "_dmarc".
         wildcards: Say of each result whether a wildcard made it, in its `wildcard`.
         trusted: Nameservers whose verdict counts: what was answered with records is asked once more of them.
         trusted_rate: The most queries sent to them in a second; None: no limit.
@@ -133,7 +145,7 @@ def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
     Nothing is raised for a host, whatever becomes of it.
     """
     results: list[Result] = []
-    with _prepare(lambda: source(hosts, whole=True), **keywords) as prepared:
+    with _prepare(lambda column: source(hosts, whole=True, column=column), **keywords) as prepared:
         summary = prepared.batch(results.extend).run()
     results.sort(key=lambda result: result.index)
     return Run(results, summary)
@@ -156,7 +168,7 @@ def stream(hosts: Input, **keywords: Unpack[Keywords]) -> Generator[Result, None
     Raises:
         ValueError, TypeError, LookupError, OSError: At the call, as `resolve` raises them.
     """
-    prepared = _prepare(lambda: source(hosts), **keywords)
+    prepared = _prepare(lambda column: source(hosts, column=column), **keywords)
     return _closed_with(_pull(prepared), prepared)
 
 
@@ -179,13 +191,18 @@ def astream(hosts: Input | AsyncIterable[Host], **keywords: Unpack[Keywords]) ->
     if engine != "asyncio":
         raise ValueError(f"astream runs in the caller's asyncio loop; engine {engine!r} cannot, valid: asyncio")
     prepared = _prepare(
-        lambda: async_elements(hosts) if isinstance(hosts, AsyncIterable) else source(hosts), **keywords
+        lambda column: (
+            async_elements(hosts)
+            if isinstance(hosts, AsyncIterable) and column is None
+            else source(hosts, column=column)
+        ),
+        **keywords,
     )
     return _closed_with(_apull(prepared), prepared)
 
 
 def _prepare(
-    opened: Callable[[], Source],
+    opened: Callable[[HostColumn | None], Source],
     *,
     engine: EngineName = "gevent",
     backend: BackendName = "wire",
@@ -197,6 +214,9 @@ def _prepare(
     wildcards: bool = False,
     trusted: Iterable[str | Nameserver] | str | None = None,
     trusted_rate: float | None = None,
+    column: int | str | None = None,
+    keep: bool = False,
+    prefix: str | None = None,
     **fields: Unpack[PolicyFields],
 ) -> Plan:
     """Plan a run with the keywords of `resolve`; the hosts are opened when the policy is right."""
@@ -211,7 +231,7 @@ def _prepare(
     elif not isinstance(policy, Policy):
         raise TypeError(f"policy is a Policy, not {type(policy).__name__}")
     return plan(
-        [opened()],
+        [opened(HostColumn.of(column, keep=keep))],
         engine,
         backend,
         types,
@@ -222,6 +242,8 @@ def _prepare(
         wildcards=wildcards,
         trusted=trusted,
         trusted_rate=trusted_rate,
+        prefix=prefix,
+        keep=keep,
     )
 
 
@@ -236,13 +258,15 @@ def plan(
     lab: bool = False,
     redis: str | None = None,
     one_way: SendOnly | None = None,
+    prefix: str | None = None,
+    keep: bool = False,
     **further: Unpack[StageFields],
 ) -> Plan:
     """Check that all of this goes together, and make it ready.
 
     Args:
         sources: The hosts; they are closed with the plan.
-        engine, backend, types, inner, lab, redis, **further: As `resolve` takes them.
+        engine, backend, types, inner, lab, redis, prefix, keep, **further: As `resolve` takes them.
         policy: Which nameservers are asked, how often and how long.
         one_way: The backend that takes wire's place where no reply is awaited (wire/oneway.py).
 
@@ -279,7 +303,8 @@ def plan(
             raise ValueError(f"backend {backend} cannot honour {', '.join(policy.unusual)}; the backend that can: wire")
         if policy.each_nameserver and not policy.nameservers:
             raise ValueError("each-nameserver asks those that the run names, and it names none")
-        hosts: LookupSource = Hosts(sources, asked, waiter.name, asker.name)
+        before = None if prefix is None else Prefix(prefix)
+        hosts: LookupSource = Hosts(sources, asked, waiter.name, asker.name, prefix=before, keep=keep)
         if policy.each_nameserver or policy.subnet:
             hosts = Variants(hosts, len(policy.nameservers) if policy.each_nameserver else 0, len(policy.subnet))
         deadline = Deadline(policy.timeout)
@@ -323,31 +348,6 @@ def record_types(types: Sequence[str] | str) -> list[str]:
     if not asked:
         raise ValueError("no record type was given")
     return asked
-
-
-def source(hosts: Any, *, whole: bool = False) -> Source:
-    """Return the source that reads what a caller gave as hosts.
-
-    Args:
-        hosts: As `resolve` takes them.
-        whole: An iterator is read to its end even where the run ends early, unless it waits.
-
-    Raises:
-        TypeError: It is neither a list nor hosts.
-        OSError: It cannot be opened.
-    """
-    if isinstance(hosts, os.PathLike):
-        return path(hosts)
-    if isinstance(hosts, io.TextIOBase):
-        return text_file(hosts)
-    if isinstance(hosts, str):
-        # Its letters would be hosts else.
-        return elements([hosts])
-    if isinstance(hosts, AsyncIterable):
-        raise TypeError(f"{type(hosts).__name__} is an asynchronous iterable, which only astream reads")
-    if isinstance(hosts, bytes | bytearray) or not isinstance(hosts, Iterable):
-        raise TypeError(f"hosts is a path, an open text file or an iterable of names, not {type(hosts).__name__}")
-    return elements(hosts, whole=whole)
 
 
 def _closed_with(results: G, prepared: Plan) -> G:

@@ -252,6 +252,9 @@ class Batch:
             for result in results:
                 if result.detail is msgspec.UNSET:  # nobody answered
                     result.detail = None
+        if (rows := self._hosts.rows) is not None:
+            for result in results:
+                result.row = rows.pop(result.index, None)
         self._results += len(results)
         self._queries_sent += sum([result.attempts or 0 for result in results])
         statuses = [result.status for result in results]

@@ -43,6 +43,7 @@ from resolver.vetting.command import nameservers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from resolver.input.columns import HostColumn
     from resolver.output.resume import Resumed
     from resolver.output.selection import Differing, Selection
     from resolver.policy import Policy
@@ -87,7 +88,11 @@ def cli() -> None:
 
 @cli.command(cls=Grouped)
 @HOSTS
+@option("--column", group=Group.LIST, metavar="N|NAME", help="The lists are CSV: the host stands in this column, "
+        "from 1, or by the header's name.")  # fmt: skip
+@option("--keep", group=Group.LIST, is_flag=True, help="With --column: the whole row comes out with each result.")
 @TYPE
+@option("--prefix", group=Group.QUESTION, metavar="LABELS", help="Put these before each name: --prefix _dmarc.")
 @option("--wildcards", group=Group.QUESTION, is_flag=True, help="Say of each result whether a wildcard made it, by "
         "probes with random labels.")  # fmt: skip
 @option("--detail", group=Group.OUTPUT, is_flag=True, help="How each reply looked: flags, sections, extended errors, "
@@ -177,6 +182,9 @@ def run(
     wildcards: bool,
     trusted: tuple[str, ...],
     trusted_rate: float | None,
+    column: str | None,
+    keep: bool,
+    prefix: str | None,
     progress: bool | None,
     quiet: bool,
     **fields: Any,
@@ -192,6 +200,7 @@ def run(
     prepare(engine)
     from resolver.api import plan, record_types
     from resolver.engines import carries
+    from resolver.input.columns import HostColumn
     from resolver.job import Job, OneWayJob
     from resolver.policy import Policy
 
@@ -202,6 +211,8 @@ def run(
         inner = None
     if _of_environment(ctx, "redis") and engine != "redis":
         redis = None
+    if _of_environment(ctx, "keep") and (column is None or no_wait):
+        keep = False
     if output == "-":
         output = None
     with usage(ctx):
@@ -213,7 +224,7 @@ def run(
         sending = None
         if no_wait:
             _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict",
-                    "resume", "redo", "json_", "only", "group", "wildcards", "trusted", "trusted_rate",
+                    "resume", "redo", "json_", "only", "group", "keep", "wildcards", "trusted", "trusted_rate",
                     "detail", "each_nameserver", "subnet")  # fmt: skip
             sending = OneWayJob(summary, status, inputs=hosts or ("-",))
         elif resume:
@@ -222,9 +233,10 @@ def run(
             _check_resume(format_, output, only)
         elif redo and not _of_environment(ctx, "redo"):
             raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
+        place = HostColumn.of(column, keep=keep)
         one_way = None if sending is None else sending.backend
         prepared = plan(
-            sources_of(hosts),
+            sources_of(hosts, place),
             engine,
             backend,
             types,
@@ -235,6 +247,8 @@ def run(
             wildcards=wildcards,
             trusted=trusted,
             trusted_rate=trusted_rate,
+            prefix=prefix,
+            keep=keep,
             one_way=one_way,
         )
     with prepared:
@@ -244,7 +258,7 @@ def run(
             resumed = None
             if resume:
                 assert output is not None
-                resumed = _resumed(output, redo, hosts, types, ordered=order == "input")
+                resumed = _resumed(output, redo, hosts, place, types, ordered=order == "input")
                 prepared.opened.enter_context(resumed)
             job = Job(
                 prepared,
@@ -256,6 +270,7 @@ def run(
                 selection=_selection(only, prepared.policy),
                 group=record_types(types) if grouped else (),
                 more=_more(wildcards=wildcards, first=bool(trusted), detail=policy.detail),
+                keep=keep,
                 status=status,
             )
         ctx.exit(job.run(order=order, strict=strict, progress=progress and not quiet, quiet=quiet))
@@ -315,7 +330,15 @@ def _check_resume(format_: str | None, output: str | None, only: Sequence[str]) 
         )
 
 
-def _resumed(output: str, redo: Sequence[str], hosts: Sequence[str], types: Sequence[str], *, ordered: bool) -> Resumed:
+def _resumed(
+    output: str,
+    redo: Sequence[str],
+    hosts: Sequence[str],
+    column: HostColumn | None,
+    types: Sequence[str],
+    *,
+    ordered: bool,
+) -> Resumed:
     """Open the file to go on with, once it is sure that it is one of these hosts and types. Raises as Resumed does."""
     from resolver.api import record_types
     from resolver.input.hosts import Hosts
@@ -327,7 +350,7 @@ def _resumed(output: str, redo: Sequence[str], hosts: Sequence[str], types: Sequ
     resumed = Resumed(output, statuses_of(redo), ordered=ordered)
     try:
         with rewound(0), ExitStack() as opened:
-            sources = sources_of(hosts)
+            sources = sources_of(hosts, column)
             for each in sources:
                 opened.callback(each.close)
             resumed.check(sources, lambda lists: Hosts(lists, record_types(types), "", ""))

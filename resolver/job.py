@@ -48,6 +48,7 @@ class Job:
         selection: Selection | Differing | None = None,
         group: Sequence[str] = (),
         more: Sequence[str] = (),
+        keep: bool = False,
         status: str | None = None,
     ) -> None:
         self._plan = plan
@@ -68,7 +69,7 @@ class Job:
             format = "auto" if self._stream.isatty() else "text"
         self._ordered = format == "table"
         self._selection = selection
-        self._writer = open_writer(format, self._stream, selection=selection, group=group, more=more)
+        self._writer = open_writer(format, self._stream, selection=selection, group=group, more=more, keep=keep)
         self._unwritten: OSError | None = None
 
     def run(self, *, order: str | None, strict: bool, progress: bool, quiet: bool) -> int:

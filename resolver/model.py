@@ -225,6 +225,7 @@ class Result(msgspec.Struct, gc=False):
         wildcard: The owner of the wildcard that made it, False for none, None where that was not tested (`wildcards`).
         first: The first reply, where a trusted nameserver said something else; else None (`trusted`).
         detail: The look of the reply; None where nobody answered (`detail`).
+        row: The row of CSV that the host stood in, by the names of the header, or a list without one (`keep`).
     """
 
     index: int
@@ -243,6 +244,7 @@ class Result(msgspec.Struct, gc=False):
     wildcard: str | bool | msgspec.UnsetType | None = msgspec.UNSET
     first: First | msgspec.UnsetType | None = msgspec.UNSET
     detail: Detail | msgspec.UnsetType | None = msgspec.UNSET
+    row: dict[str, str | None] | list[str] | msgspec.UnsetType | None = msgspec.UNSET
 
     @property
     def answered(self) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
+    from resolver.input.columns import HostColumn
     from resolver.input.sources import Source
 
 
@@ -275,11 +276,11 @@ def rewound(fd: int) -> Iterator[None]:
         os.lseek(fd, where, os.SEEK_SET)
 
 
-def sources_of(hosts: Sequence[str]) -> list[Source]:
+def sources_of(hosts: Sequence[str], column: HostColumn | None = None) -> list[Source]:
     """Return the sources that words name: an existing file is a list, - is standard input, anything else is one host.
 
-    Raises OSError for what cannot be read, and ValueError for a word with a path separator that is no file, URL or
-    network.
+    With a column the lists are CSV. Raises OSError for what cannot be read, and ValueError for a word with a path
+    separator that is no file, URL or network.
     """
     from resolver.input.forms import is_literal
     from resolver.input.sources import descriptor, elements, path
@@ -287,7 +288,7 @@ def sources_of(hosts: Sequence[str]) -> list[Source]:
     sources: list[Source] = []
     for listed, words in groupby(hosts or ["-"], _is_list):
         if listed:
-            sources += [descriptor(0) if word == "-" else path(word) for word in words]
+            sources += [descriptor(0, column=column) if word == "-" else path(word, column) for word in words]
             continue
         names = list(words)
         for name in names:

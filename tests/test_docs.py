@@ -110,7 +110,7 @@ def test_options_of_the_help() -> None:
     """`resolve --help` and `resolve run --help` show every option."""
     for words in (["--help"], ["run", "--help"]):
         assert options("run") == {
-            name for name in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", run(*words).out.partition("The question:")[2])
+            name for name in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", run(*words).out.partition("The list:")[2])
         } & options("run")
 
 
@@ -264,6 +264,25 @@ def test_thinned(at: str, checkout: Path) -> None:
     assert [[], invalid] == [shown[0], [each.split("\t")[0] for each in shown[1]]]
     assert {4, 6} == {ipaddress.ip_address(each).version for each in shown[2] if not each.endswith(".")}
     assert len(LISTED) + 1 == len((checkout / "hosts.csv").read_text().splitlines())
+
+
+def test_spreadsheet(at: str, checkout: Path) -> None:
+    """A spreadsheet is looked up, its rows come out, and what was not answered is looked up again, as README shows."""
+    (checkout / "assets.csv").write_text('owner,host,asset\nAnn,a.example,1\nBob,"b c",2\n')
+    env = environment(PATH=os.pathsep.join([str(checkout / "bin"), os.environ["PATH"]]), RESOLVE_NAMESERVER=at)
+    (block,) = blocks("sh", README.partition("<!-- spreadsheet -->")[2].partition("<!-- end -->")[0])
+    shown = []
+    for command in block.splitlines():
+        done = subprocess.run(["sh", "-c", command], cwd=checkout, env=env, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=30, check=False)  # fmt: skip
+        assert [1, ""] == [done.returncode, done.stderr]
+        shown.append(done.stdout.splitlines())
+    found = (checkout / "found.csv").read_text().splitlines()
+    assert ["Ann,a.example,1", "Ann,a.example,1", "Bob,b c,2", "Bob,b c,2", "owner,host,asset"] == sorted(
+        ",".join(each.split(",")[:3]) for each in found
+    )
+    assert ["owner,host,asset,input,A,AAAA,PTR", 3] == [shown[1][0], len(shown[1])]
+    assert [["b c"], "b c"] == [(checkout / "again.txt").read_text().splitlines(), shown[3][0].split("\t")[0]]
 
 
 def test_try_command(checkout: Path) -> None:

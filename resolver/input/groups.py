@@ -29,6 +29,7 @@ class HostBlock(NamedTuple):
     size: int  # octets or hosts, as the source's total
     lines: int  # blank ones and comments too; of a network, each of its addresses
     groups: Iterator[HostGroup | NetworkGroup]
+    further: int = 0  # hosts that are no line of their own: of a network, all addresses but one
 
 
 class HostGroup:
@@ -94,7 +95,7 @@ _COMMENT = re.compile(r"(?:^|\s)#.*", re.DOTALL)
 # How Python writes octets that are not UTF-8 into arguments and file names; JSON has no such characters.
 _MARK = re.compile(r"(?m)^\ufeff+|\ufeff+$")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_CUT = "the line is longer than 1 MiB, of which the first is kept"
+CUT = "the line is longer than 1 MiB, of which the first is kept"
 
 
 def groups_of_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[HostGroup | NetworkGroup]:
@@ -124,7 +125,7 @@ def _groups_of_long_line(line: bytes, types: tuple[str, ...]) -> Iterator[HostGr
     text = codecs.utf_8_decode(line[:LONGEST], "replace", False)[0]
     if _COMMENT.search(text):
         return _groups_of_short_lines(line[:LONGEST] + b"\n", types)
-    return iter([HostGroup([text.strip()], [""], types, _CUT)])
+    return iter([HostGroup([text.strip()], [""], types, CUT)])
 
 
 def groups_of(parts: Iterable[Stretch | str | HostGroup], types: tuple[str, ...]) -> Iterator[HostGroup | NetworkGroup]:

@@ -19,8 +19,9 @@ from resolver.model import Query, Result, Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from resolver.input.groups import HostGroup
+    from resolver.input.groups import HostGroup, Row
     from resolver.input.networks import NetworkGroup
+    from resolver.input.prefix import Prefix
     from resolver.input.sources import Source
 
 _EMPTY_BLOCKS = 8  # blocks without a host that one take reads at most
@@ -33,6 +34,8 @@ class LookupSource(Protocol):
     def stop(self) -> None: ...
     def next_open(self, index: int) -> int: ...
     def position(self) -> tuple[int, int] | None: ...
+    @property
+    def rows(self) -> dict[int, Row] | None: ...
     @property
     def silent(self) -> bool: ...
     @property
@@ -51,13 +54,25 @@ class Hosts:
     hosts_read: hosts given out so far: lines and elements that were neither blank nor a comment.
     lookups: indices given out so far, of queries and INVALID results alike.
     silent: the last take found a source that has nothing right now.
+    rows: the rows of lookups given out, by index, where they are kept; to be taken out with each result.
 
     `engine` and `backend` only go into the INVALID results.
     """
 
     passed_over = 0  # lookups that were, as a LookupSource counts them
 
-    def __init__(self, sources: Sequence[Source], types: Sequence[str], engine: str, backend: str) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        types: Sequence[str],
+        engine: str,
+        backend: str,
+        *,
+        prefix: Prefix | None = None,
+        keep: bool = False,
+    ) -> None:
+        self._prefix = prefix
+        self.rows: dict[int, Row] | None = {} if keep else None
         self._sources = list(sources)
         self._at = 0  # the source that is read now
         self._types = tuple(types)
@@ -165,9 +180,18 @@ class Hosts:
         return True
 
     def _give(self, group: HostGroup | NetworkGroup, n: int, queries: list[Query], invalid: list[Result]) -> int:
+        given = group.given
         inputs, names, types, hosts = group.take(n)
         indices = range(self.lookups, self.lookups + len(inputs))
-        if group.error is None:
+        if self.rows is not None and group.rows:
+            self.rows.update((index, group.rows[group.line_of(given + at)]) for at, index in enumerate(indices))
+        if group.error is None and self._prefix is not None:
+            for index, text, name, type_ in zip(indices, inputs, names, types, strict=False):
+                try:
+                    queries.append(Query(index, text, self._prefix.before(name), type_))
+                except ValueError as error:
+                    invalid.append(self._invalid(index, text, type_, str(error)))
+        elif group.error is None:
             queries += map(Query, indices, inputs, names, types)
         else:
             invalid += map(self._invalid, indices, inputs, types, repeat(group.error))

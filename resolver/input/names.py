@@ -47,11 +47,7 @@ def name_of(text: str) -> tuple[str, str | None]:
         if host != text:
             text = host
             _check(text)
-        if len(text) > _ESCAPED:
-            raise ValueError("the name is longer than 255 octets")
-        if not text.isascii():
-            text = _with_a_labels(text)
-            check_letters(text)
+        text = _ascii(text)
     reverse = reverse_name(text) if text[-1].isdigit() or ":" in text else None
     return (_canonical(text), None) if reverse is None else (reverse, "PTR")
 
@@ -83,6 +79,32 @@ def stretches(lines: str) -> Iterator[Stretch | str]:
             yield Stretch(texts, [".".join(text.split(".")[::-1]) + ".in-addr.arpa." for text in texts], "PTR")
         else:
             yield other
+
+
+def canonical(labels: str) -> str:
+    """Return the absolute name of labels as they are written, in none of the other forms. Raises as `name_of` does."""
+    _check(labels)
+    check_letters(labels)
+    return _canonical(_ascii(labels))
+
+
+def octets_of_name(name: str) -> int:
+    """Return how many octets an absolute name has in a message (RFC 1035 section 3.1)."""
+    if "\\" not in name:
+        return len(name) + (name != ".")
+    import dns.name
+
+    return len(dns.name.from_text(name).to_wire() or b"")
+
+
+def _ascii(text: str) -> str:
+    if len(text) > _ESCAPED:
+        raise ValueError("the name is longer than 255 octets")
+    if text.isascii():
+        return text
+    text = _with_a_labels(text)
+    check_letters(text)
+    return text
 
 
 def _is_ordinary(text: str) -> bool:

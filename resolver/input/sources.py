@@ -21,6 +21,8 @@ from resolver.input.readahead import InThread, ReadAhead
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
 
+    from resolver.input.columns import HostColumn, RowReader
+
 _AN_ADDRESS = 16  # octets that each address of a network counts as in a list's total, as if it had its own line
 BLOCK = 16 * 1024  # octets read at once: about 700 names, less than a millisecond of work
 
@@ -55,22 +57,30 @@ class Source(Protocol):
         self.ended = True
 
 
-def path(name: str | os.PathLike[str]) -> Source:
-    """Open a list in a file, a FIFO, a device. Raises OSError where it cannot be; never waits for a FIFO's writer."""
+def path(name: str | os.PathLike[str], column: HostColumn | None = None) -> Source:
+    """Open a list in a file, a FIFO, a device; with a column, one that is CSV. Never waits for a FIFO's writer.
+
+    Raises OSError where it cannot be opened, and ValueError where a file's header does not name the column.
+    """
     # O_NONBLOCK is for a FIFO without a writer yet; O_NOCTTY for a terminal.
     fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
-        return descriptor(fd, owned=True, name=os.fspath(name))
+        return descriptor(fd, owned=True, name=os.fspath(name), column=column)
     except OSError as error:
         os.close(fd)
         raise OSError(error.errno, error.strerror, os.fspath(name)) from None
+    except ValueError:
+        os.close(fd)
+        raise
 
 
-def descriptor(fd: int, *, owned: bool = False, name: str = "standard input") -> Source:
+def descriptor(
+    fd: int, *, owned: bool = False, name: str = "standard input", column: HostColumn | None = None
+) -> Source:
     """Return a list on an open descriptor, such as standard input's 0; closed by `close()` where it is owned.
 
     name: what an error calls it.
-    Raises OSError where it is not open, or a directory.
+    Raises OSError where it is not open, or a directory; ValueError as `path` does.
     """
     status = os.fstat(fd)
     if stat.S_ISDIR(status.st_mode):
@@ -79,8 +89,9 @@ def descriptor(fd: int, *, owned: bool = False, name: str = "standard input") ->
     if stat.S_ISREG(status.st_mode):
         # Standard input may stand in the middle of its file: { read header; resolve; } < hosts.csv
         rest = max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))
-        return LineSource(lambda: os.read(fd, BLOCK), total=rest, close=close, name=name)
-    return LineSource(lambda: _read_ready(fd), once=True, waitable=fd, close=close, name=name)
+        lines = LineSource(lambda: os.read(fd, BLOCK), total=rest, close=close, name=name, column=column)
+        return lines.looked_at()
+    return LineSource(lambda: _read_ready(fd), once=True, waitable=fd, close=close, name=name, column=column)
 
 
 def elements(hosts: Iterable[object], *, whole: bool = False) -> Source:
@@ -120,7 +131,9 @@ class LineSource(Source):
         total: int | None = None,
         close: Callable[[], None] | None = None,
         name: str | None = None,
+        column: HostColumn | None = None,
     ) -> None:
+        self._rows = None if column is None else _row_reader(column)
         self.waitable = waitable
         self.total = total
         self.once = once or ahead is not None
@@ -151,10 +164,42 @@ class LineSource(Source):
             return HostBlock(size, 0, iter(()))
         lines = self._rest + head + newline
         self._rest = rest
-        further = further_addresses(lines)
-        if further and self.total is not None:
-            self.total += further * _AN_ADDRESS
-        return HostBlock(size + further * _AN_ADDRESS, lines.count(b"\n") + further, groups_of_lines(lines, types))
+        if self._rows is None:
+            further = further_addresses(lines)
+            block = HostBlock(size, lines.count(b"\n") + further, groups_of_lines(lines, types), further)
+        else:
+            try:
+                block = self._rows.block(size, lines, types)
+            except ValueError as error:
+                raise OSError(errno.EINVAL, str(error), self._name) from None
+        if not block.further:
+            return block
+        more = block.further * _AN_ADDRESS
+        if self.total is not None:
+            self.total += more
+        return block._replace(size=size + more)
+
+    def looked_at(self) -> LineSource:
+        """Return this list, which can be read at once, if its first row names the column that is asked for.
+
+        Raises ValueError where it does not, before anything is asked or written.
+        """
+        if self._rows is None:
+            return self
+        read = self._octets
+        first = read()
+
+        def once() -> bytes | None:
+            self._octets = read
+            return first
+
+        self._octets = once
+        if first and first[:2] not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            try:
+                self._rows.check(first)
+            except ValueError as error:
+                raise ValueError(f"{self._name}: {error}" if self._name else str(error)) from None
+        return self
 
     def stop(self) -> None:
         if self._ahead is not None:
@@ -242,6 +287,12 @@ class _Ahead(Source):
     def close(self) -> None:
         self.ended = True
         self._ahead.close()
+
+
+def _row_reader(column: HostColumn) -> RowReader:
+    from resolver.input.columns import RowReader  # here: most lists are no CSV
+
+    return RowReader(column)
 
 
 def _read_ready(fd: int) -> bytes | None:

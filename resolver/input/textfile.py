@@ -6,41 +6,45 @@ import codecs
 import io
 import os
 import stat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resolver.input.groups import octets_of
 from resolver.input.readahead import InThread, ReadAhead
 from resolver.input.sources import BLOCK, LineSource, Source, descriptor
 
+if TYPE_CHECKING:
+    from resolver.input.columns import HostColumn
 
-def text_file(file: io.TextIOBase) -> Source:
-    """Return a list in an open text file, from where it stands; the caller closes it.
+
+def text_file(file: io.TextIOBase, column: HostColumn | None = None) -> Source:
+    """Return a list in an open text file, from where it stands; the caller closes it. With a column it is CSV.
 
     Where the file's text layer holds nothing back and is UTF-8, the octets below it are read. Else the text is read by
     the block or, where that may wait, line by line and ahead. Raises ValueError for a file that is closed or not
-    readable.
+    readable, or whose header does not name the column.
     """
     if not file.readable():
         raise io.UnsupportedOperation("the file is not open for reading")
     if isinstance(file, io.StringIO):
-        return LineSource(lambda: octets_of(file.read(BLOCK)))
+        return LineSource(lambda: octets_of(file.read(BLOCK)), column=column).looked_at()
     lines = iter(lambda: file.readline(BLOCK), "")
     try:
         fd = file.fileno()
     except OSError:
-        return LineSource(ahead=ReadAhead(InThread(lines)))
+        return LineSource(ahead=ReadAhead(InThread(lines)), column=column)
     waits = not stat.S_ISREG(os.fstat(fd).st_mode)
     name = str(getattr(file, "name", fd))  # a file has one, which its type does not say
     if isinstance(file, io.TextIOWrapper) and _holds_nothing(file):
         if _is_utf8(file.encoding):
             if waits:
-                return descriptor(fd, name=name)
+                return descriptor(fd, name=name, column=column)
             buffer = file.buffer
-            return LineSource(lambda: buffer.read(BLOCK), total=max(0, os.fstat(fd).st_size - buffer.tell()), name=name)
+            total = max(0, os.fstat(fd).st_size - buffer.tell())
+            return LineSource(lambda: buffer.read(BLOCK), total=total, name=name, column=column).looked_at()
         file = _decoded_once_more(file)
     if waits:
-        return LineSource(ahead=ReadAhead(InThread(lines)), name=name)
-    return LineSource(lambda: octets_of(file.read(BLOCK)), name=name)
+        return LineSource(ahead=ReadAhead(InThread(lines)), name=name, column=column)
+    return LineSource(lambda: octets_of(file.read(BLOCK)), name=name, column=column).looked_at()
 
 
 def _holds_nothing(file: io.TextIOWrapper) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
+    from resolver.input.groups import Row
     from resolver.input.hosts import LookupSource
     from resolver.model import Query, Result
 
@@ -31,6 +32,7 @@ class Variants:
             for nameserver in range(nameservers or 1)
             for subnet in range(subnets or 1)
         ]
+        self.rows: dict[int, Row] | None = None if source.rows is None else {}
         self._queries: deque[Query] = deque()
         self._invalid: deque[Result] = deque()
 
@@ -50,6 +52,10 @@ class Variants:
             for number, (nameserver, subnet) in enumerate(self._kinds):
                 index = query.index * many + number
                 self._queries.append(replace(query, index=index, nameserver=nameserver, subnet=subnet))
+        if self.rows is not None and (rows := self._source.rows) is not None:
+            for index in [*(query.index for query in queries), *(result.index for result in invalid)]:
+                row = rows.pop(index, None)
+                self.rows.update((index * many + number, row) for number in range(many))
         for result in invalid:
             self._invalid.extend(replace(result, index=result.index * many + number) for number in range(many))
 

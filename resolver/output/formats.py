@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from resolver.output.lines import ENCODERS, LineWriter, csv_encoder, csv_header
+from resolver.model import KEYS
+from resolver.output.lines import ENCODERS, LineWriter, csv_cells, csv_encoder, csv_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +40,7 @@ def open_writer(
     selection: Selection | Differing | None = None,
     group: Sequence[str] = (),
     more: Sequence[str] = (),
+    keep: bool = False,
 ) -> ResultWriter:
     """Return a writer of results.
 
@@ -49,6 +51,7 @@ def open_writer(
         group: The record types that are asked, for a row a host where the format is one of `GROUPED`; empty: a row or
             line a result.
         more: The fields behind `error` that the results of this run have, for columns of CSV.
+        keep: They have the rows of their lists, whose columns come first in CSV.
 
     Raises:
         ValueError: There is no such format.
@@ -56,7 +59,7 @@ def open_writer(
     """
 
     def selected(format: str) -> ResultWriter:
-        writer = _writer(format, stream, more)
+        writer = _writer(format, stream, more, keep=keep)
         return writer if selection is None else SelectingWriter(writer, selection)
 
     if format not in (*FORMATS, "auto"):
@@ -64,15 +67,19 @@ def open_writer(
     if group and format in GROUPED:
         from resolver.output.grouped import host_rows
 
-        return host_rows(format, stream, group, selection)
+        return host_rows(format, stream, group, selection, keep=keep)
     return Auto(selected) if format == "auto" else selected(format)
 
 
-def _writer(format: str, stream: BinaryIO, more: Sequence[str]) -> ResultWriter:
+def _writer(format: str, stream: BinaryIO, more: Sequence[str], *, keep: bool) -> ResultWriter:
     if format == "table":
         from resolver.output.table import Table, results_table
 
         return Table(stream, results_table)
+    if format == "csv" and keep:
+        from resolver.output.kept_columns import KeptColumns
+
+        return KeptColumns(stream, (*KEYS, *more), csv_cells(more), lambda result: result)
     if format == "csv":
         return LineWriter(stream, csv_encoder(more), csv_header(more))
     return LineWriter(stream, ENCODERS[format])

@@ -29,7 +29,14 @@ class RowWriter(Protocol):
     def close(self) -> None: ...
 
 
-def host_rows(format: str, stream: BinaryIO, types: Sequence[str], selection: Selection | Differing | None) -> HostRows:
+def host_rows(
+    format: str,
+    stream: BinaryIO,
+    types: Sequence[str],
+    selection: Selection | Differing | None,
+    *,
+    keep: bool = False,
+) -> HostRows:
     """Return the writer for `table` or `csv`, with its arguments as `open_writer` has them.
 
     An address is asked for PTR, whatever the types: that is the last column, where it is none of them.
@@ -39,7 +46,14 @@ def host_rows(format: str, stream: BinaryIO, types: Sequence[str], selection: Se
         from resolver.output.table import Table, hosts_table
 
         return HostRows(Table(stream, partial(hosts_table, types=columns)), types, selection)
-    lines = LineWriter(stream, partial(_csv, columns=columns), csv_rows([("input", *columns)]))
+    cells = partial(_cells, columns=columns)
+    if keep:
+        from resolver.output.kept_columns import KeptColumns
+
+        return HostRows(KeptColumns(stream, ("input", *columns), cells, _first), types, selection)
+    lines: LineWriter[HostRow] = LineWriter(
+        stream, lambda rows: csv_rows(map(cells, rows)), csv_rows([("input", *columns)])
+    )
     return HostRows(lines, types, selection)
 
 
@@ -79,7 +93,10 @@ class HostRows:
         """Tell whether this is the one lookup of an address: PTR, of a name that does not stand in the input."""
         if result.type != "PTR" or result.name is None:
             return False
-        return "PTR" not in self._places or result.name.rstrip(".") not in result.input.lower()
+        if "PTR" not in self._places:
+            return True
+        name = result.name.rstrip(".")
+        return name.endswith((".in-addr.arpa", ".ip6.arpa")) and name not in result.input.lower()
 
     def _pass_on(self, rows: list[list[Result]]) -> None:
         if self._selection is not None:
@@ -89,11 +106,12 @@ class HostRows:
             self._rows.write([{result.type: result for result in row} for row in ordered])
 
 
-def _csv(rows: list[HostRow], columns: Sequence[str]) -> bytes:
-    return csv_rows(
-        [next(iter(row.values())).input, *[_found(row[type_]) if type_ in row else None for type_ in columns]]
-        for row in rows
-    )
+def _cells(row: HostRow, columns: Sequence[str]) -> list[object]:
+    return [_first(row).input, *[_found(row[type_]) if type_ in row else None for type_ in columns]]
+
+
+def _first(row: HostRow) -> Result:
+    return next(iter(row.values()))
 
 
 def _found(result: Result) -> str:

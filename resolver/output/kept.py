@@ -23,6 +23,7 @@ from resolver.output.selection import UNANSWERED
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
+    from resolver.input.groups import Row
     from resolver.input.hosts import LookupSource
     from resolver.model import Query, Result
 
@@ -298,6 +299,11 @@ class Remaining:
         return self.statuses.total()
 
     @property
+    def rows(self) -> dict[int, Row] | None:
+        """The rows of lookups given out, where they are kept."""
+        return self._hosts.rows
+
+    @property
     def silent(self) -> bool:
         """The last take found a source that has nothing right now."""
         return self._hosts.silent
@@ -323,7 +329,11 @@ class Remaining:
         kept.check(lookups)
         left = [one for one in lookups if not kept.holds(one.index)]
         if len(left) < len(lookups):
-            self.statuses.update([kept.status(one.index) or "" for one in lookups if kept.holds(one.index)])
+            held = [one.index for one in lookups if kept.holds(one.index)]
+            self.statuses.update([kept.status(index) or "" for index in held])
+            if (rows := self._hosts.rows) is not None:
+                for index in held:
+                    rows.pop(index, None)
         return left
 
 

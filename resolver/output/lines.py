@@ -48,7 +48,13 @@ def csv_header(more: Sequence[str] = ()) -> bytes:
 
 
 def csv_encoder(more: Sequence[str] = ()) -> Encoder:
-    """Return what encodes results as CSV: a row a result, in the columns of `csv_header`.
+    """Return what encodes results as CSV: a row a result, in the columns of `csv_header`."""
+    cells = csv_cells(more)
+    return lambda results: csv_rows(map(cells, results))
+
+
+def csv_cells(more: Sequence[str] = ()) -> Callable[[Result], list[object]]:
+    """Return what makes the cells of a result.
 
     `answers` is one cell: TYPE DATA of each record, joined by `; `; what is no text or number otherwise is JSON.
     """
@@ -58,7 +64,7 @@ def csv_encoder(more: Sequence[str] = ()) -> Encoder:
         row = [answers if value is result.answers else value for value in msgspec.structs.astuple(result)[: len(KEYS)]]
         return row + [_cell(getattr(result, name)) for name in more]
 
-    return lambda results: csv_rows(map(cells, results))
+    return cells
 
 
 def csv_rows(rows: Iterable[Iterable[object]]) -> bytes:

@@ -115,6 +115,7 @@ class Confirmations:
 
     passed_over = 0
     complete = True
+    rows = None
 
     def __init__(self) -> None:
         self._queries: deque[Query] = deque()
