@@ -78,7 +78,7 @@ def child_environment() -> dict[str, str]:
     Byte code is kept, as pip keeps it when it installs: the runs that do not count compile what the others load.
     """
     dropped = "RESOLVE_", "PYTHONDONTWRITEBYTECODE"
-    return {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+    return {key: value for key, value in os.environ.items() if key == "RESOLVE_PURE" or not key.startswith(dropped)}
 
 
 def timed(command: Sequence[str | Path], hosts: int = 1, output: Path | None = None) -> Timing:

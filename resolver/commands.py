@@ -66,6 +66,9 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     click.echo(f"Python {sys.version.split()[0]}")
     for name in ("gevent", "dnspython", "aiodns", "msgspec", "click", "rich"):
         click.echo(f"{name} {version(name)}")
+    from resolver.wire.accelerator import ACCELERATED
+
+    click.echo(f"accelerator {'in use' if ACCELERATED else 'not in use'}")
     ctx.exit()
 
 

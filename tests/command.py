@@ -38,7 +38,7 @@ def environment(**settings: str) -> dict[str, str]:
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("RESOLVE_") and name not in ("COLUMNS", "LINES")
+        if name == "RESOLVE_PURE" or not (name.startswith("RESOLVE_") or name in ("COLUMNS", "LINES"))
     }
     path = os.pathsep.join(filter(None, [settings.pop("PYTHONPATH", ""), str(HOME), os.environ.get("PYTHONPATH", "")]))
     return {**inherited, "PYTHONPATH": path, **settings}

@@ -17,6 +17,7 @@ from resolver.commands import cli
 from resolver.engines import ENGINES
 from resolver.lab import Lab
 from resolver.options import Group, Setting
+from resolver.wire.accelerator import ACCELERATED
 
 KEYS = ["index", "input", "name", "type", "status", "answers", "nameserver", "transport", "attempts", "elapsed"]
 KEYS += ["engine", "backend", "error"]
@@ -297,10 +298,11 @@ def test_version() -> None:
     """--version names ours, and those of what it stands on; after other arguments too."""
     done = run("--version")
     names = [line.split()[0] for line in done.out.splitlines()]
-    assert [0, ["resolve", "Python", "gevent", "dnspython", "aiodns", "msgspec", "click", "rich"]] == [
+    assert [0, ["resolve", "Python", "gevent", "dnspython", "aiodns", "msgspec", "click", "rich", "accelerator"]] == [
         done.status,
         names,
     ]
+    assert f"accelerator {'in use' if ACCELERATED else 'not in use'}" == done.out.splitlines()[-1]
     assert done == run("a.example", "--version") == run("run", "--version")
 
 

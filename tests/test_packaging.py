@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from email.message import Message
@@ -19,7 +20,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # What no sdist is made from: history, environments, caches, and what another build left.
 LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist"
+    ".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist", "*.so"
 )
 
 
@@ -36,12 +37,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def build(directory: Path) -> None:
-    """Build both into this directory."""
+def build(directory: Path, *options: str, **settings: str) -> None:
+    """Build both into this directory, or what the options say, with these in the environment."""
     # In a copy: setuptools leaves build/ and *.egg-info behind, and takes files from those that it finds.
     shutil.copytree(ROOT, directory / "checkout", ignore=LEFT_OUT)
     run = subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", directory, directory / "checkout"],
+        [sys.executable, "-m", "build", "--no-isolation", *options, "--outdir", directory, directory / "checkout"],
+        env={**os.environ, "RESOLVE_PURE": "", **settings},
         capture_output=True,
         text=True,
         check=False,
@@ -80,8 +82,26 @@ def test_wheel_holds_the_package_alone(wheel: zipfile.ZipFile) -> None:
 def test_wheel_holds_every_module(wheel: zipfile.ZipFile) -> None:
     """Every module of the checkout is in it (a room without __init__.py would be missing), and the mark of typing."""
     expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "resolver").rglob("*.py")}
-    expected.add("resolver/py.typed")
-    assert expected == {name for name in wheel.namelist() if name.startswith("resolver/")}
+    expected |= {"resolver/py.typed", "resolver/wire/_accelerate.pyi"}
+    found = {name for name in wheel.namelist() if name.startswith("resolver/")}
+    assert expected == {name for name in found if not name.endswith(".so")}
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_wheel_holds_the_accelerator(wheel: zipfile.ZipFile) -> None:
+    """Where there is a compiler, a wheel is for this Python, and has what it built."""
+    built = [name for name in wheel.namelist() if name.endswith(".so")]
+    assert [f"resolver/wire/_accelerate{sysconfig.get_config_var('EXT_SUFFIX')}"] == built
+    assert "-none-any" not in str(wheel.filename)
+
+
+@pytest.mark.parametrize("settings", [{"RESOLVE_PURE": "1"}, {"CC": "no-such-compiler"}], ids=["switch", "no compiler"])
+def test_pure_wheel(settings: dict[str, str], tmp_path: Path) -> None:
+    """RESOLVE_PURE=1 makes a wheel for every platform; one that is made without a compiler has no accelerator."""
+    build(tmp_path, "--wheel", **settings)
+    (path,) = tmp_path.glob("*.whl")
+    assert ("RESOLVE_PURE" in settings) is path.name.endswith("-py3-none-any.whl")
+    assert [] == [name for name in zipfile.ZipFile(path).namelist() if name.endswith(".so")]
 
 
 def test_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
@@ -136,6 +156,15 @@ def test_sdist_is_a_whole_checkout(built: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     expected = {f"tests/{path.name}" for path in (ROOT / "tests").glob("*.py")}
     expected |= {"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "hosts.txt", "cli.py", "setup.cfg"}
-    expected |= {"pyproject.toml", ".ci/run", "resolver/py.typed", "benchmarks/__init__.py", "docs/comparing.md"}
+    expected |= {
+        "setup.py",
+        "resolver/wire/_accelerate.c",
+        "resolver/wire/_accelerate.pyi",
+        "pyproject.toml",
+        ".ci/run",
+        "resolver/py.typed",
+        "benchmarks/__init__.py",
+        "docs/comparing.md",
+    }
     expected |= {"docs/distributed.md", "docs/examples/redis.conf", "docs/examples/resolve-worker.service"}
     assert set() == expected - names

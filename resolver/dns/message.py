@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LONGEST_TTL",
+    "TYPE_AND_CLASS",
     "UNPARSABLE",
     "Malformed",
     "match",
@@ -142,7 +143,7 @@ def question(name: str, type: str) -> bytes:
 
     Raises `ValueError` where there is no such name or type.
     """
-    return names.from_text(name) + (_TYPE_AND_CLASS.get(type) or _type_and_class(type))
+    return names.from_text(name) + (TYPE_AND_CLASS.get(type) or _type_and_class(type))
 
 
 def questions(queries: list[Query]) -> list[bytes]:
@@ -387,8 +388,8 @@ _IN = 1
 
 
 def _type_and_class(type: str) -> bytes:
-    return _TYPE_AND_CLASS.get(type) or _TYPE_AND_CLASS.setdefault(type, struct.pack("!HH", rdata.number(type), _IN))
+    return TYPE_AND_CLASS.get(type) or TYPE_AND_CLASS.setdefault(type, struct.pack("!HH", rdata.number(type), _IN))
 
 
-_TYPE_AND_CLASS: dict[str, bytes] = {}
+TYPE_AND_CLASS: dict[str, bytes] = {}  # by mnemonic; grows with what is asked
 _ttl_and_size = struct.Struct("!IH").unpack_from

@@ -25,12 +25,15 @@ from __future__ import annotations
 import math
 import os
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from resolver.congestion import Round
 from resolver.dns import message as codec
 from resolver.dns.detail import detail
 from resolver.model import ANSWERED, Detail, Query, Record, Result, Status
+from resolver.wire import accelerator
+from resolver.wire.accelerator import RECEIVE
 from resolver.wire.connections import Connection
 from resolver.wire.flows import Flows
 from resolver.wire.inflight import NOWHERE, Flow, InFlight
@@ -45,7 +48,6 @@ if TYPE_CHECKING:
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 
-RECEIVE = 1280  # octets read of a datagram: more than the 1,232 we ask for; one that fills it was cut off
 REFUSED = 0.005  # seconds before a query that the kernel refused to send goes again, doubled each time
 BLOCKED = 0.01  # seconds until a socket that took no more is tried again, should nobody say that it is ready
 SWEEP = 0.25  # seconds between looks for sockets that are no longer needed
@@ -155,15 +157,16 @@ class Exchange:
 
     def receive(self, flow: Flow, messages: list[bytes], now: float) -> None:
         """Take what came in on a flow; what matches no lookup or cannot be parsed is dropped and waited past."""
+        before = len(self._retries.results)
+        messages, replies, sent = self._settle(flow, messages, now)
         in_flight, server, timers = flow.in_flight, flow.server, self._timers.tries[0]
         window, text, transport, engine = server.window, server.text, flow.transport, self.engine
         one_address, match, read, results = codec.one_address, codec.match, codec.read, self._retries.results
         counted: Round = NOWHERE
-        replies = in_round = 0
-        sent = first = elapsed = -1.0
+        in_round = 0
+        first = elapsed = -1.0
         late = False
         details = self.policy.detail
-        before = len(results)
         status: Status | None
         answers: list[Record] | None
         error: str | None
@@ -264,6 +267,20 @@ class Exchange:
         assert start is not None  # the message was taken for a reply
         subnets = self.policy.subnet
         return detail(message, start, self._wall(), subnets[lookup.query.subnet] if subnets else None)
+
+    def _settle(self, flow: Flow, messages: list[bytes], now: float) -> tuple[list[bytes], int, float]:
+        """End the lookups of plain replies; returns the other messages, how many were plain, when the last left."""
+        if self.policy.detail:
+            return messages, 0, -1.0
+        results, server = self._retries.results, flow.server
+        before = len(results)
+        others, rounds, sent = accelerator.settle(
+            messages, flow.in_flight, self._timers.tries[0], results, now, server.text, flow.transport, self.engine
+        )
+        for (round_, begin), (_, end) in pairwise([*rounds, (NOWHERE, len(results))]):
+            server.window.answered(round_, end - begin, now)
+        self._sender.in_flight -= len(results) - before
+        return others, len(results) - before, sent
 
     def failed(self, flow: Flow, reason: str, now: float) -> None:
         """The local side of a flow failed (port closed, no route, no socket): so did what was on its way there."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from resolver.congestion import TokenBucket
 from resolver.dns import message as codec
+from resolver.wire import accelerator
 from resolver.wire.inflight import NOWHERE, Flow, InFlight
 from resolver.wire.servers import PROBE, Server, ServerRotation
 
@@ -179,7 +180,6 @@ class Sender:
             self.queue(InFlight(query, question, b"", flow, NOWHERE, now, now, server.edns, sends=0))
 
     def _launch(self, server: Server, queries: list[Query], now: float) -> None:
-        questions = codec.questions(queries)
         self.in_flight += len(queries)
         at = 0
         while at < len(queries):
@@ -192,13 +192,13 @@ class Sender:
                 flow = self._flows.next(server)
             if flow is None:
                 flow = Flow(server, "udp")  # there is none to be had; these go as soon as there is
-                for query, question in zip(queries[at:], questions[at:], strict=True):
+                for query, question in zip(queries[at:], codec.questions(queries[at:]), strict=True):
                     self.queue(InFlight(query, question, b"", flow, NOWHERE, now, now, server.edns, sends=0))
                 return
-            self._launch_on(flow, queries[at:most], questions[at:most], now)
+            self._launch_on(flow, queries[at:most], now)
             at = most
 
-    def _launch_on(self, flow: Flow, queries: list[Query], questions: list[bytes], now: float) -> None:
+    def _launch_on(self, flow: Flow, queries: list[Query], now: float) -> None:
         in_flight, timers, server = flow.in_flight, self._timers.tries[0], flow.server
         round_ = NOWHERE if flow.stream else server.window.sent(len(queries), now)
         edns = server.edns
@@ -206,8 +206,14 @@ class Sender:
         head, tail = around[0]
         several = len(around) > 1
         idents, at = self._entropy(2 * len(queries)), 0
-        messages = []
-        for query, question in zip(queries, questions, strict=True):
+        messages: list[bytes] = []
+        if not several:
+            messages, queries = accelerator.launch(
+                queries, idents, flow, in_flight, timers, round_, now, edns, head, tail, codec.TYPE_AND_CLASS
+            )
+        if queries and messages:
+            idents = self._entropy(2 * len(queries))  # theirs may be those of others by now
+        for query, question in zip(queries, codec.questions(queries), strict=True):
             ident = idents[at : at + 2]
             at += 2
             if ident in in_flight:

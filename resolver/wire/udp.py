@@ -14,7 +14,7 @@ import sys
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from resolver.wire.exchange import RECEIVE
+from resolver.wire import accelerator
 
 if TYPE_CHECKING:
     from resolver.wire.inflight import Flow
@@ -120,19 +120,14 @@ class Datagram:
 
     def receive(self) -> tuple[list[bytes], OSError | None]:
         """Take all datagrams that are there, up to a bound, and the last error that was reported among them."""
-        fd, read = self.fd, os.read
         messages: list[bytes] = []
-        append = messages.append
         error = None
         for _ in range(ERRORS):
-            try:
-                for _ in range(MOST):
-                    append(read(fd, RECEIVE))
+            came, number = accelerator.receive(self.fd, MOST)
+            messages += came
+            if number in (0, errno.EAGAIN, errno.EWOULDBLOCK):
                 break
-            except BlockingIOError:
-                break
-            except OSError as failure:
-                error = failure
+            error = OSError(number, os.strerror(number))
         return messages, error
 
     def close(self) -> None:
