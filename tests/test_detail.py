@@ -19,8 +19,8 @@ from command import run as command
 from resolver import resolve
 from resolver.dns.detail import detail
 from resolver.dns.form import query_form
-from resolver.dns.message import match, question
-from resolver.model import Detail, Status, Subnet
+from resolver.dns.message import Malformed, match, question, read
+from resolver.model import Detail, Query, Status, Subnet
 
 SOA = "@ SOA ns hostmaster 1 3600 600 86400 300\n@ NS ns\nns A 192.0.2.1\nwww A 192.0.2.2\n"
 ENGINES = ["gevent", "asyncio", "threads", "processes", "twisted", "redis"]
@@ -107,6 +107,40 @@ def test_reads_what_dnspython_reads(seed: int) -> None:
         )  # fmt: skip
         assert expected(read, octets) == ours
         assert "1970-01-01T00:00:00.000Z" == found.time
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_a_stranger_sends(seed: int) -> None:
+    """A reply that is taken for one is told of, however broken the sections are that hold no answers."""
+    chance = random.Random(seed)
+    asked, query, told = question("www.example.", "A"), Query(0, "", "www.example.", "A"), 0
+    for _ in range(3000):
+        octets = bytearray(generated(chance).to_wire(max_size=65535))
+        for _ in range(chance.randrange(1, 6)):
+            octets[chance.randrange(12 + len(asked), len(octets) + 1) - 1] = chance.choice([0, 0x3F, 0xC0, 0xFF, 1])
+        start = match(bytes(octets), asked)
+        if start is None:
+            continue
+        try:
+            read(bytes(octets), start, query)
+        except Malformed:
+            continue
+        assert len(octets) == detail(bytes(octets), start, 0.0).octets
+        told += 1
+    assert told > 1000
+
+
+def test_an_owner_that_cannot_be_read() -> None:
+    """Its record is left out; those around it are told."""
+    message = dns.message.make_response(dns.message.make_query("www.example.", "A"))
+    for octet in (1, 2, 3):
+        message.additional.append(dns.rrset.from_text("www.example.", 300, "IN", "A", f"192.0.2.{octet}"))
+    octets = bytearray(message.to_wire())
+    at = octets.index(bytes((192, 0, 2, 2))) - 12
+    octets[at : at + 2] = b"\xc0\x0d"  # into the middle of a label
+    start = match(bytes(octets), question("www.example.", "A"))
+    assert start is not None
+    assert ["192.0.2.1", "192.0.2.3"] == [each.data for each in detail(bytes(octets), start, 0.0).additional]
 
 
 def test_form_of_queries() -> None:
