@@ -14,37 +14,22 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-import msgspec
-
-from resolver import engines
-from resolver.batch import Plan
-from resolver.dns.message import rdtype
 from resolver.input.columns import HostColumn
 from resolver.input.given import source
-from resolver.input.hosts import Hosts
-from resolver.input.prefix import Prefix
 from resolver.input.sources import async_elements
-from resolver.input.variants import Variants
 from resolver.model import Result
-from resolver.policy import Deadline, Policy, PolicyFields
-from resolver.seam import ConditionalEngine, LimitedBackend, PollBackend, Remote
-from resolver.stages.trusted import Trusted
-from resolver.stages.wildcards import Wildcards
+from resolver.planning import BackendName, EngineName, RunFields, plan
+from resolver.policy import Policy, PolicyFields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TextIO
 
-    from resolver.input.hosts import LookupSource
+    from resolver.batch import Plan
     from resolver.input.sources import Source
-    from resolver.nameserver import Nameserver
     from resolver.output.summary import Summary
-    from resolver.seam import Backend, Engine
-    from resolver.stages import Sink, StageMaker
-    from resolver.stages.trusted import Confirmations
-    from resolver.wire.oneway import SendOnly
 
     Host = str | ipaddress.IPv4Address | ipaddress.IPv6Address
     Input = os.PathLike[str] | TextIO | Iterable[Host]
@@ -62,37 +47,14 @@ class Run(list[Result]):
         self.summary = summary
 
 
-# Editors offer the names; a name that comes from a setting is a str, and is checked when the run is planned.
-EngineName = Literal["gevent", "asyncio", "threads", "processes", "twisted", "redis"] | str
-BackendName = Literal["wire", "system", "dnspython", "aiodns", "twisted"] | str
-
-
-class StageFields(TypedDict, total=False):
-    """Keywords that have more found out about each result (resolver/stages)."""
-
-    wildcards: bool
-    trusted: Iterable[str | Nameserver] | str | None
-    trusted_rate: float | None
-
-
-class InputFields(TypedDict, total=False):
-    """Keywords that say how lists are read (resolver/input)."""
-
-    column: int | str | None
-    keep: bool
-    prefix: str | None
-
-
-class Keywords(PolicyFields, StageFields, InputFields, total=False):
+class Keywords(PolicyFields, RunFields, total=False):
     """Keywords of `resolve`, `stream` and `astream`; the first one's docstring says what they mean."""
 
     engine: EngineName
     backend: BackendName
-    inner: EngineName | None
     types: Sequence[str] | str
     policy: Policy | None
-    lab: bool
-    redis: str | None
+    column: int | str | None
 
 
 def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
@@ -206,148 +168,25 @@ def _prepare(
     *,
     engine: EngineName = "gevent",
     backend: BackendName = "wire",
-    inner: EngineName | None = None,
     types: Sequence[str] | str = ("A",),
     policy: Policy | None = None,
-    lab: bool = False,
-    redis: str | None = None,
-    wildcards: bool = False,
-    trusted: Iterable[str | Nameserver] | str | None = None,
-    trusted_rate: float | None = None,
     column: int | str | None = None,
-    keep: bool = False,
-    prefix: str | None = None,
-    **fields: Unpack[PolicyFields],
+    **keywords: Any,
 ) -> Plan:
     """Plan a run with the keywords of `resolve`; the hosts are opened when the policy is right."""
-    if unknown := fields.keys() - Policy.__struct_fields__:
+    if unknown := keywords.keys() - Keywords.__optional_keys__:
         valid = ", ".join(sorted(Keywords.__optional_keys__))
         raise TypeError(f"there is no keyword {', '.join(sorted(unknown))}; valid: {valid}")
-    given: Any = {name: value for name, value in fields.items() if value is not None}
+    fields = {name: keywords.pop(name) for name in PolicyFields.__optional_keys__ & keywords.keys()}
+    given = {name: value for name, value in fields.items() if value is not None}
     if policy is None:
         policy = Policy(**given)
     elif given:
         raise ValueError(f"policy already says who is asked and how often; it does not go with {', '.join(given)}")
     elif not isinstance(policy, Policy):
         raise TypeError(f"policy is a Policy, not {type(policy).__name__}")
-    return plan(
-        [opened(HostColumn.of(column, keep=keep))],
-        engine,
-        backend,
-        types,
-        policy,
-        inner=inner,
-        lab=lab,
-        redis=redis,
-        wildcards=wildcards,
-        trusted=trusted,
-        trusted_rate=trusted_rate,
-        prefix=prefix,
-        keep=keep,
-    )
-
-
-def plan(
-    sources: Sequence[Source],
-    engine: str,
-    backend: str,
-    types: Sequence[str] | str,
-    policy: Policy,
-    *,
-    inner: str | None = None,
-    lab: bool = False,
-    redis: str | None = None,
-    one_way: SendOnly | None = None,
-    prefix: str | None = None,
-    keep: bool = False,
-    **further: Unpack[StageFields],
-) -> Plan:
-    """Check that all of this goes together, and make it ready.
-
-    Args:
-        sources: The hosts; they are closed with the plan.
-        engine, backend, types, inner, lab, redis, prefix, keep, **further: As `resolve` takes them.
-        policy: Which nameservers are asked, how often and how long.
-        one_way: The backend that takes wire's place where no reply is awaited (wire/oneway.py).
-
-    Raises:
-        ValueError, TypeError, LookupError, OSError: As `resolve` raises them.
-    """
-    with contextlib.ExitStack() as opened:
-        for each in sources:
-            opened.callback(each.close)
-        waiter, asker = engines.find(engine, backend, inner)
-        if isinstance(waiter, Remote):
-            waiter = waiter.at(redis)
-        elif redis is not None:
-            raise ValueError(f"redis is the broker of engine redis; it means nothing with engine {engine}")
-        if one_way is not None:
-            if backend != one_way.name:
-                raise ValueError(f"no-wait needs backend {one_way.name}, not {backend}")
-            asker = one_way
-        asked = record_types(types)
-        if isinstance(waiter, ConditionalEngine):
-            waiter.check(asker)
-        if isinstance(asker, LimitedBackend):
-            asker.check_types(asked)
-        if lab:
-            if policy.nameservers:
-                raise ValueError("lab is a nameserver of this run's own; it does not go with nameservers")
-            from resolver.lab import Lab
-
-            served = opened.enter_context(Lab())
-            policy = msgspec.structs.replace(policy, nameservers=(served.nameserver,))
-        if policy.nameservers or redis is None:
-            policy = asker.prepare(policy)  # else the workers' own nameservers are asked
-        if policy.unusual and not isinstance(asker, PollBackend):
-            raise ValueError(f"backend {backend} cannot honour {', '.join(policy.unusual)}; the backend that can: wire")
-        if policy.each_nameserver and not policy.nameservers:
-            raise ValueError("each-nameserver asks those that the run names, and it names none")
-        before = None if prefix is None else Prefix(prefix)
-        hosts: LookupSource = Hosts(sources, asked, waiter.name, asker.name, prefix=before, keep=keep)
-        if policy.each_nameserver or policy.subnet:
-            hosts = Variants(hosts, len(policy.nameservers) if policy.each_nameserver else 0, len(policy.subnet))
-        deadline = Deadline(policy.timeout)
-        stages = _stages(waiter, asker, policy, deadline, **further)
-        return Plan(waiter, asker, policy, hosts, deadline, opened.pop_all(), stages)
-
-
-def _stages(
-    engine: Engine,
-    backend: Backend,
-    policy: Policy,
-    deadline: Deadline,
-    *,
-    wildcards: bool = False,
-    trusted: Iterable[str | Nameserver] | str | None = None,
-    trusted_rate: float | None = None,
-) -> list[StageMaker]:
-    """Return what makes the stages of a run, in the order in which results pass them."""
-    if (wildcards or trusted) and (policy.each_nameserver or policy.subnet):
-        raise ValueError("wildcards and trusted do not go with each-nameserver and subnet")
-    testing: list[StageMaker] = [Wildcards] if wildcards else []
-    if not trusted:
-        if trusted_rate is not None:
-            raise ValueError("trusted_rate is the pace of trusted nameservers, and none is named")
-        return testing
-    others = backend.prepare(
-        Policy(**{**msgspec.structs.asdict(policy), "nameservers": trusted, "rate": trusted_rate, "timeout": None})
-    )
-
-    def second_run(asked: Confirmations, sink: Sink) -> tuple[int, int]:
-        batch = Plan(engine, backend, others, asked, deadline, contextlib.ExitStack(), testing).batch(sink)
-        summary = batch.run()
-        return batch.further_queries, summary.probes or 0
-
-    return [lambda further, sink: Trusted(further, sink, second_run, wildcards=wildcards)]
-
-
-def record_types(types: Sequence[str] | str) -> list[str]:
-    """Return the types that are asked, each once. Raises ValueError for what is none, and where there is none."""
-    asked = list(dict.fromkeys(rdtype(each) for each in ([types] if isinstance(types, str) else types)))
-    if not asked:
-        raise ValueError("no record type was given")
-    return asked
+    where = HostColumn.of(column, keep=keywords.get("keep", False))
+    return plan([opened(where)], engine, backend, types, policy, **keywords)
 
 
 def _closed_with(results: G, prepared: Plan) -> G:

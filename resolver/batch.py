@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
 
-    from resolver.input.hosts import LookupSource
+    from resolver.input.lookups import LookupSource
     from resolver.policy import Deadline, Policy
     from resolver.seam import Backend, Engine
     from resolver.stages import Stage, StageMaker
@@ -36,7 +36,7 @@ AHEAD = 50_000  # results that wait for an earlier one, where they are wanted in
 
 
 class Plan(NamedTuple):
-    """Run that is ready to begin; as a context it closes what was opened for it."""
+    """Run that is ready to begin; as a context it ends what still runs of it, and closes what was opened for it."""
 
     engine: Engine
     backend: Backend
@@ -50,6 +50,7 @@ class Plan(NamedTuple):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.deadline.cancel()  # of a run that broke off, a second one may still go on (stages/trusted.py)
         self.opened.close()
 
     def batch(self, sink: Sink, *, ordered: bool = False, tick: Callable[[], None] | None = None) -> Batch:

@@ -201,10 +201,10 @@ def run(
         click.echo((ctx.parent or ctx).get_help())
         ctx.exit()
     prepare(engine)
-    from resolver.api import plan, record_types
     from resolver.engines import carries
     from resolver.input.columns import HostColumn
     from resolver.job import Job, OneWayJob
+    from resolver.planning import plan, record_types
     from resolver.policy import Policy
 
     if progress is None:
@@ -214,6 +214,8 @@ def run(
         inner = None
     if _of_environment(ctx, "redis") and engine != "redis":
         redis = None
+    if _of_environment(ctx, "trusted_rate") and not trusted:
+        trusted_rate = None
     if _of_environment(ctx, "keep") and (column is None or no_wait):
         keep = False
     if output == "-":
@@ -343,11 +345,11 @@ def _resumed(
     ordered: bool,
 ) -> Resumed:
     """Open the file to go on with, once it is sure that it is one of these hosts and types. Raises as Resumed does."""
-    from resolver.api import record_types
     from resolver.input.hosts import Hosts
     from resolver.output.files import check_other_file
     from resolver.output.resume import Resumed
     from resolver.output.selection import statuses_of
+    from resolver.planning import record_types
 
     check_other_file(output, hosts or ("-",))
     resumed = Resumed(output, statuses_of(redo), ordered=ordered)

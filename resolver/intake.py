@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.input.hosts import LookupSource
+    from resolver.input.lookups import LookupSource
     from resolver.model import Query, Result
     from resolver.policy import Deadline
 

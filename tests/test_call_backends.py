@@ -237,19 +237,20 @@ class TestWaiting:
 
     def test_what_an_earlier_call_brings_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A call that comes back in the time of a later try ends the lookup."""
-        second = threading.Event()
+        second, over = threading.Event(), threading.Event()
         calls: list[int] = []
 
         def slow(*_: object) -> list[Any]:
             calls.append(1)
             if len(calls) > 1:
                 second.set()
-                time.sleep(10)
-            second.wait(10)
+                over.wait(20)
+            second.wait(20)
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.7", 0))]
 
         monkeypatch.setattr(socket, "getaddrinfo", slow)
         result = only(resolve(["h.example"], engine="threads", backend="system", query_timeout=8, tries=5))
+        over.set()
         assert ("NOERROR", ["192.0.2.7"], 2) == (result.status, result.addresses, result.attempts)
 
     def test_threads_that_are_left_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ import trustme
 from command import run_delay, second_look
 from conftest import Ask, fresh, lacking
 
-from resolver import Policy, Result, Run, Status, api, stream
+from resolver import Policy, Result, Run, Status, planning, stream
 from resolver.engines import Pair
 from resolver.input.sources import elements
 from resolver.lab import Lab
@@ -878,7 +878,7 @@ def test_cancel(ask: Ask) -> None:
         hosts = [fresh(("www", "hang")[index % 2]) for index in range(100)]
         results: list[Result] = []
         source = elements(hosts, whole=True)
-        with api.plan([source], ask.pair.engine, ask.pair.backend, "A", policy) as plan:
+        with planning.plan([source], ask.pair.engine, ask.pair.backend, "A", policy) as plan:
             cancelled: list[float] = []
 
             def cancel() -> None:

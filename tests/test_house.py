@@ -22,6 +22,7 @@ ROWS = [
     ["engines"],
     ["processes", "intake", "stages"],
     ["distributed", "lab", "batch"],
+    ["planning"],
     ["api", "job", "lab_command", "completion"],
     ["compare", "vetting"],
     ["commands"],

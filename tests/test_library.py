@@ -20,7 +20,21 @@ import pytest
 from command import environment, wait_for
 
 import resolver
-from resolver import Nameserver, Policy, Query, Record, Result, Run, Status, Summary, api, astream, resolve, stream
+from resolver import (
+    Nameserver,
+    Policy,
+    Query,
+    Record,
+    Result,
+    Run,
+    Status,
+    Summary,
+    api,
+    astream,
+    planning,
+    resolve,
+    stream,
+)
 from resolver.engines import BACKENDS, ENGINES
 from resolver.lab import Lab
 
@@ -156,7 +170,7 @@ def test_public_names() -> None:
 
 def test_keywords_have_their_place(at: str) -> None:
     """Editors offer the names of the table; each keyword is explained; one that is unknown is refused."""
-    offered = [get_args(get_args(kind)[0]) for kind in (api.EngineName, api.BackendName)]
+    offered = [get_args(get_args(kind)[0]) for kind in (planning.EngineName, planning.BackendName)]
     assert [tuple(ENGINES), tuple(BACKENDS)] == offered
     explained = re.findall(r"^    ([a-z_]+): ", inspect.getdoc(resolve) or "", re.M)
     assert sorted({"hosts", *api.Keywords.__optional_keys__}) == sorted(explained)

@@ -24,11 +24,11 @@ import pytest
 from command import second_look
 
 from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
-from resolver.api import plan
 from resolver.batch import Plan, send_all
 from resolver.congestion import window
 from resolver.input.given import source
 from resolver.lab import Lab
+from resolver.planning import plan
 from resolver.processes import child as child_process
 from resolver.processes.child import MESSAGE_OCTETS, ChildQueries, Pipe
 from resolver.processes.engine import Processes

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 from authoritative import knot
+from command import environment, wait_for
+from command import run as command
 from conftest import Ask
 from msgspec import UnsetType
 
@@ -97,7 +101,27 @@ def test_their_own_pace(servers: tuple[str, str]) -> None:
     assert ({"NOERROR": 40}, True) == (run.summary.statuses, 0.3 < run.summary.seconds < 3)
 
 
+def test_a_pace_for_nobody_in_the_environment() -> None:
+    """The environment speaks to every run; that this one trusts nobody is no mistake."""
+    done = command("a.example", "--lab", "-q", env=environment(RESOLVE_TRUSTED_RATE="5"))
+    assert (0, "") == (done.status, done.err)
+
+
 def test_a_pace_for_nobody() -> None:
     """A pace of trusted nameservers without any is a mistake that is told."""
     with pytest.raises(ValueError, match="none is named"):
         resolve(["a.example"], nameservers="127.0.0.1:9", trusted_rate=5)
+
+
+def test_a_run_that_breaks_off(servers: tuple[str, str], silent: str) -> None:
+    """Where the input cannot be read on, the second run ends with the first, and leaves no thread."""
+
+    def hosts() -> Iterator[str]:
+        yield from ["same.example"] * 20
+        while not any(thread.name == "resolve-trusted" for thread in threading.enumerate()):
+            time.sleep(0.01)
+        raise OSError(5, "the list is gone")
+
+    with pytest.raises(OSError, match="the list is gone"):
+        resolve(hosts(), nameservers=servers[0], trusted=silent)
+    wait_for(lambda: not any(each.name == "resolve-trusted" for each in threading.enumerate()), "its end")

@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from resolver.api import plan
 from resolver.compare.spec import Began, Event, Finished, Spec
 from resolver.input.sources import path
 from resolver.model import Result
+from resolver.planning import plan
 from resolver.policy import Deadline, Policy
 from resolver.seam import Backend, Engine, Queries
 from resolver.subprocesses import encode_frame

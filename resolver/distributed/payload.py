@@ -167,7 +167,7 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query]]:
             Query(asked.index, "", asked.name, asked.type, nameserver=asked.nameserver, subnet=asked.subnet)
             for asked in chunk.queries
         ]
-        if max(query.subnet for query in queries) >= len(chunk.policy.forms) or any(
+        if max(query.subnet for query in queries) >= (len(chunk.policy.subnet) or 1) or any(
             query.nameserver is not None and query.nameserver >= len(chunk.policy.nameservers) for query in queries
         ):
             raise ValueError("a nameserver or subnet that the policy has not")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from itertools import islice, repeat
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from resolver.input.groups import HostBlock
 from resolver.model import Query, Result, Status
@@ -25,27 +25,6 @@ if TYPE_CHECKING:
     from resolver.input.sources import Source
 
 _EMPTY_BLOCKS = 8  # blocks without a host that one take reads at most
-
-
-class LookupSource(Protocol):
-    """Source of the lookups that a batch reads: Hosts, or Remaining, which passes over some of them (kept.py)."""
-
-    def take(self, n: int) -> tuple[list[Query], list[Result]] | None: ...
-    def stop(self) -> None: ...
-    def next_open(self, index: int) -> int: ...
-    def position(self) -> tuple[int, int] | None: ...
-    @property
-    def rows(self) -> dict[int, Row] | None: ...
-    @property
-    def silent(self) -> bool: ...
-    @property
-    def passed_over(self) -> int: ...
-    @property
-    def complete(self) -> bool: ...
-    @property
-    def hosts_read(self) -> int: ...
-    @property
-    def lookups(self) -> int: ...
 
 
 class Hosts:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from resolver.input.lookups import WrappedLookups
+
 if TYPE_CHECKING:
     from resolver.input.groups import Row
-    from resolver.input.hosts import LookupSource
+    from resolver.input.lookups import LookupSource
     from resolver.model import Query, Result
 
 
-class Variants:
+class Variants(WrappedLookups):
     """Lookups of another source, each once for every nameserver and every subnet: a LookupSource.
 
     Args:
@@ -26,13 +28,13 @@ class Variants:
     """
 
     def __init__(self, source: LookupSource, nameservers: int, subnets: int) -> None:
-        self._source = source
+        super().__init__(source)
         self._kinds = [
             (nameserver if nameservers else None, subnet)
             for nameserver in range(nameservers or 1)
             for subnet in range(subnets or 1)
         ]
-        self.rows: dict[int, Row] | None = None if source.rows is None else {}
+        self._rows: dict[int, Row] | None = None if source.rows is None else {}
         self._queries: deque[Query] = deque()
         self._invalid: deque[Result] = deque()
 
@@ -52,44 +54,17 @@ class Variants:
             for number, (nameserver, subnet) in enumerate(self._kinds):
                 index = query.index * many + number
                 self._queries.append(replace(query, index=index, nameserver=nameserver, subnet=subnet))
-        if self.rows is not None and (rows := self._source.rows) is not None:
+        if self._rows is not None and (rows := self._source.rows) is not None:
             for index in [*(query.index for query in queries), *(result.index for result in invalid)]:
                 row = rows.pop(index, None)
-                self.rows.update((index * many + number, row) for number in range(many))
+                self._rows.update((index * many + number, row) for number in range(many))
         for result in invalid:
             self._invalid.extend(replace(result, index=result.index * many + number) for number in range(many))
 
-    def stop(self) -> None:
-        """End the run early."""
-        self._source.stop()
-
-    def next_open(self, index: int) -> int:
-        """Return the first lookup from this index on that a result will come of: this one."""
-        return index
-
-    def position(self) -> tuple[int, int] | None:
-        """Return how much was given out, and the whole."""
-        return self._source.position()
-
     @property
-    def silent(self) -> bool:
-        """The last take found a source that has nothing right now."""
-        return self._source.silent
-
-    @property
-    def passed_over(self) -> int:
-        """Lookups that were passed over."""
-        return self._source.passed_over
-
-    @property
-    def complete(self) -> bool:
-        """The input was read to its end."""
-        return self._source.complete
-
-    @property
-    def hosts_read(self) -> int:
-        """Hosts given out so far."""
-        return self._source.hosts_read
+    def rows(self) -> dict[int, Row] | None:
+        """The rows of lookups given out, by index, where they are kept."""
+        return self._rows
 
     @property
     def lookups(self) -> int:

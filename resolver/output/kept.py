@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from resolver.input.lookups import WrappedLookups
 from resolver.model import ANSWERED, Status
 from resolver.output.selection import UNANSWERED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from resolver.input.groups import Row
-    from resolver.input.hosts import LookupSource
+    from resolver.input.lookups import LookupSource
     from resolver.model import Query, Result
 
 UNDONE = frozenset({Status.DEADLINE, Status.CANCELLED})  # results of the run, and not of the lookup
@@ -251,14 +251,14 @@ class Kept:
         self._codes[status] = len(self._statuses)
 
 
-class Remaining:
+class Remaining(WrappedLookups):
     """Lookups of a run without those that a file holds: the LookupSource that a batch reads (hosts.py).
 
     statuses: of the lookups that were passed over so far.
     """
 
     def __init__(self, hosts: LookupSource, kept: Kept) -> None:
-        self._hosts = hosts
+        super().__init__(hosts)
         self._kept = kept
         self._queries: deque[Query] = deque()
         self._invalid: list[Result] = []
@@ -271,10 +271,10 @@ class Remaining:
             if self._queries or self._invalid:
                 break
             # A long list is read as a long list, however few lookups the engine has room for.
-            got = self._hosts.take(max(n, _AHEAD) if self._hosts.lookups < self._kept.end else n)
+            got = self._source.take(max(n, _AHEAD) if self._source.lookups < self._kept.end else n)
             if got is None:
                 if not self._stopped:
-                    self._kept.check_length(self._hosts.lookups)
+                    self._kept.check_length(self._source.lookups)
                 return None
             queries, invalid = got
             if not queries and not invalid:
@@ -287,7 +287,7 @@ class Remaining:
     def stop(self) -> None:
         """End the run early."""
         self._stopped = True
-        self._hosts.stop()
+        self._source.stop()
 
     def next_open(self, index: int) -> int:
         """Return the first lookup from this index on that a result will come of."""
@@ -298,32 +298,6 @@ class Remaining:
         """Lookups that were passed over so far."""
         return self.statuses.total()
 
-    @property
-    def rows(self) -> dict[int, Row] | None:
-        """The rows of lookups given out, where they are kept."""
-        return self._hosts.rows
-
-    @property
-    def silent(self) -> bool:
-        """The last take found a source that has nothing right now."""
-        return self._hosts.silent
-
-    @property
-    def complete(self) -> bool:
-        return self._hosts.complete
-
-    @property
-    def hosts_read(self) -> int:
-        return self._hosts.hosts_read
-
-    @property
-    def lookups(self) -> int:
-        return self._hosts.lookups
-
-    def position(self) -> tuple[int, int] | None:
-        """Return how much was read, and the whole."""
-        return self._hosts.position()
-
     def _left(self, lookups: list[Query] | list[Result]) -> list:  # type: ignore[type-arg]  # of the same kind
         kept = self._kept
         kept.check(lookups)
@@ -331,7 +305,7 @@ class Remaining:
         if len(left) < len(lookups):
             held = [one.index for one in lookups if kept.holds(one.index)]
             self.statuses.update([kept.status(index) or "" for index in held])
-            if (rows := self._hosts.rows) is not None:
+            if (rows := self._source.rows) is not None:
                 for index in held:
                     rows.pop(index, None)
         return left

@@ -29,7 +29,7 @@ from resolver.output.kept import UNDONE, Kept, Lines, Remaining, rows_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from resolver.input.hosts import LookupSource
+    from resolver.input.lookups import LookupSource
     from resolver.input.sources import Source
     from resolver.model import Result
     from resolver.output.summary import Summary

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
-    from resolver.input.hosts import LookupSource
+    from resolver.input.lookups import LookupSource
     from resolver.output.summary import Summary
 
 INTERVAL = 1.0  # seconds

@@ -50,9 +50,6 @@ class FurtherLookups:
         self._waiting: deque[Query] = deque()
         self._open: dict[int, Callable[[Result], None]] = {}
 
-    def __len__(self) -> int:
-        return len(self._open)
-
     @property
     def waiting(self) -> bool:
         """Whether there are some to be taken."""

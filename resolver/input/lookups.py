@@ -1,0 +1,73 @@
+"""Lookups of a run as a batch reads them, and the way to wrap a source of them: to pass over some, or to ask more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from resolver.input.groups import Row
+    from resolver.model import Query, Result
+
+
+class LookupSource(Protocol):
+    """Source of the lookups that a batch reads: Hosts, or what wraps it. Hosts says what each of these is."""
+
+    def take(self, n: int) -> tuple[list[Query], list[Result]] | None: ...
+    def stop(self) -> None: ...
+    def next_open(self, index: int) -> int: ...
+    def position(self) -> tuple[int, int] | None: ...
+    @property
+    def rows(self) -> dict[int, Row] | None: ...
+    @property
+    def silent(self) -> bool: ...
+    @property
+    def passed_over(self) -> int: ...
+    @property
+    def complete(self) -> bool: ...
+    @property
+    def hosts_read(self) -> int: ...
+    @property
+    def lookups(self) -> int: ...
+
+
+class WrappedLookups:
+    """Lookups of another source as they are: a LookupSource, of which a wrapper says only what it changes."""
+
+    def __init__(self, source: LookupSource) -> None:
+        self._source = source
+
+    def take(self, n: int) -> tuple[list[Query], list[Result]] | None:
+        return self._source.take(n)
+
+    def stop(self) -> None:
+        self._source.stop()
+
+    def next_open(self, index: int) -> int:
+        return self._source.next_open(index)
+
+    def position(self) -> tuple[int, int] | None:
+        return self._source.position()
+
+    @property
+    def rows(self) -> dict[int, Row] | None:
+        return self._source.rows
+
+    @property
+    def silent(self) -> bool:
+        return self._source.silent
+
+    @property
+    def passed_over(self) -> int:
+        return self._source.passed_over
+
+    @property
+    def complete(self) -> bool:
+        return self._source.complete
+
+    @property
+    def hosts_read(self) -> int:
+        return self._source.hosts_read
+
+    @property
+    def lookups(self) -> int:
+        return self._source.lookups
