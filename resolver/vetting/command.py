@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resolver.bootstrap import prepare
-from resolver.console import default_interrupts
 from resolver.options import QUERY_TIMEOUT, RATE, TLS_CA, TRIES, Group, command, option, usage
 
 if TYPE_CHECKING:
@@ -52,7 +51,6 @@ def nameservers(
     dead. Exit status: 0 where each of them has its line.
     """
     prepare("gevent")
-    default_interrupts()
     from resolver.vetting.survey import survey
 
     with ExitStack() as opened, usage(ctx):
