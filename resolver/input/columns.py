@@ -17,7 +17,7 @@ from resolver.input.networks import further_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from resolver.input.groups import Row
+    from resolver.input.lookups import Row
     from resolver.input.names import Stretch
     from resolver.input.networks import NetworkGroup
 

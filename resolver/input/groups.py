@@ -16,8 +16,7 @@ from resolver.input.networks import NetworkGroup, further_of, network_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    # A row of CSV: by the names of its header, or a list where there is none; None where it cannot be read.
-    Row = dict[str, str | None] | list[str] | None
+    from resolver.input.lookups import Row
 
 LONGEST = 1024 * 1024  # octets of a line that are kept
 GROUP = 64  # hosts after which a group is given out

@@ -19,7 +19,8 @@ from resolver.model import Query, Result, Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from resolver.input.groups import HostGroup, Row
+    from resolver.input.groups import HostGroup
+    from resolver.input.lookups import Row
     from resolver.input.networks import NetworkGroup
     from resolver.input.prefix import Prefix
     from resolver.input.sources import Source

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from resolver.input.groups import Row
     from resolver.model import Query, Result
+
+    # A row of CSV: by the names of its header, or a list where there is none; None where it cannot be read.
+    Row = dict[str, str | None] | list[str] | None
 
 
 class LookupSource(Protocol):

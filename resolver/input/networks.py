@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import ipaddress
     from collections.abc import Iterator, Sequence
 
-    from resolver.input.groups import Row
+    from resolver.input.lookups import Row
 
 MOST = 1 << 24  # addresses of a network
 _NETWORK = re.compile(r"([0-9.]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)/([0-9]+|(?:[0-9]+\.){3}[0-9]+)")

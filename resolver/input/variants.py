@@ -13,8 +13,7 @@ import msgspec
 from resolver.input.lookups import WrappedLookups
 
 if TYPE_CHECKING:
-    from resolver.input.groups import Row
-    from resolver.input.lookups import LookupSource
+    from resolver.input.lookups import LookupSource, Row
     from resolver.model import Query, Result
 
 
