@@ -177,7 +177,7 @@ def _prepare(
     if unknown := keywords.keys() - Keywords.__optional_keys__:
         valid = ", ".join(sorted(Keywords.__optional_keys__))
         raise TypeError(f"there is no keyword {', '.join(sorted(unknown))}; valid: {valid}")
-    fields = {name: keywords.pop(name) for name in PolicyFields.__optional_keys__ & keywords.keys()}
+    fields = {name: keywords.pop(name) for name in list(keywords) if name in PolicyFields.__optional_keys__}
     given = {name: value for name, value in fields.items() if value is not None}
     if policy is None:
         policy = Policy(**given)

@@ -114,7 +114,7 @@ def test_whatever_a_stranger_sends(seed: int) -> None:
     """A reply that is taken for one is told of, however broken the sections are that hold no answers."""
     chance = random.Random(seed)
     asked, query, told = question("www.example.", "A"), Query(0, "", "www.example.", "A"), 0
-    for _ in range(3000):
+    for _ in range(1000):
         octets = bytearray(generated(chance).to_wire(max_size=65535))
         for _ in range(chance.randrange(1, 6)):
             octets[chance.randrange(12 + len(asked), len(octets) + 1) - 1] = chance.choice([0, 0x3F, 0xC0, 0xFF, 1])
@@ -127,7 +127,7 @@ def test_whatever_a_stranger_sends(seed: int) -> None:
             continue
         assert len(octets) == detail(bytes(octets), start, 0.0).octets
         told += 1
-    assert told > 1000
+    assert told > 300
 
 
 def test_an_owner_that_cannot_be_read() -> None:
