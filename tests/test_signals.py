@@ -92,6 +92,7 @@ def test_signal_while_a_pipe_is_silent(lab: Lab, tmp_path: Path, engine: str, en
         process.stdin.write(b"a.example\nb.example\nhang.example\nno line fe")
         first = [line(process.stdout), line(process.stdout)]
         process.send_signal(signal.SIGINT)
+        process.wait(30)  # before the pipe is closed, whose end would make a line of what was begun
         done = end(process)
     results = in_order([*first, *done.out.splitlines()])
     assert [130, ["NOERROR", "NOERROR", "CANCELLED"]] == [done.status, [result["status"] for result in results]]
