@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from resolver.api import Run, astream, resolve, stream
+    from resolver.api import astream, resolve, stream
     from resolver.model import Query, Record, Result, Status
     from resolver.nameserver import Nameserver
+    from resolver.output.run import Run
     from resolver.output.summary import Summary
     from resolver.policy import Policy
 
@@ -25,7 +26,7 @@ _MODULES = {
     "Query": "model",
     "Record": "model",
     "Result": "model",
-    "Run": "api",
+    "Run": "output.run",
     "Status": "model",
     "Summary": "output.summary",
     "astream": "api",

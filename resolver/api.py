@@ -20,6 +20,7 @@ from resolver.input.columns import HostColumn
 from resolver.input.given import source
 from resolver.input.sources import async_elements
 from resolver.model import Result
+from resolver.output.run import Run
 from resolver.planning import BackendName, EngineName, RunFields, plan
 from resolver.policy import Policy, PolicyFields
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from resolver.batch import Plan
     from resolver.input.sources import Source
-    from resolver.output.summary import Summary
 
     Host = str | ipaddress.IPv4Address | ipaddress.IPv6Address
     Input = os.PathLike[str] | TextIO | Iterable[Host]
@@ -37,14 +37,6 @@ if TYPE_CHECKING:
 G = TypeVar("G", Generator[Result, None, None], AsyncGenerator[Result, None])
 
 BATCHES = 8  # batches of results that a stream holds for a slow consumer
-
-
-class Run(list[Result]):
-    """Results of a run in input order, a list; `summary` has its figures."""
-
-    def __init__(self, results: Iterable[Result], summary: Summary) -> None:
-        super().__init__(results)
-        self.summary = summary
 
 
 class Keywords(PolicyFields, RunFields, total=False):
@@ -96,7 +88,7 @@ def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
         trusted_rate: The most queries sent to them in a second; None: no limit.
 
     Returns:
-        The results in input order, a list; its `summary` has the figures of the run.
+        The results in input order, a list; its `summary` has the figures of the run, `rows()` are for data frames.
 
     Raises:
         ValueError: An argument is wrong, or does not go with another.

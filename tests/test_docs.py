@@ -200,6 +200,7 @@ def test_scripts_of_the_lab() -> None:
         "benchmarks/README.md",
         "docs/comparing.md",
         "docs/distributed.md",
+        "docs/notebook.md",
     ],
 )
 def test_links(page: str) -> None:
