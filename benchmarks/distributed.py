@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -25,12 +26,9 @@ from benchmarks.measure import (
     Timing,
     check,
     child_environment,
-    in_turns,
-    ratios,
+    duel,
     resolve_answers,
     resolve_command,
-    show,
-    spread,
     timed,
     verdict,
 )
@@ -51,12 +49,11 @@ class _Summary(msgspec.Struct):
 
 
 class Contest:
-    """One list, the runs over it, whole and without their start, and what was answered wrongly."""
+    """One list, the runs over it, and what was answered wrongly."""
 
     def __init__(self, directory: Path, hosts: int) -> None:
         self.hosts = hosts
         self.faults: list[str] = []
-        self.bare: dict[str, list[Timing]] = {}
         self._directory = directory
         self._list = directory / "hosts.txt"
         write_hosts(self._list, hosts)
@@ -70,24 +67,18 @@ class Contest:
         if not checked.perfect:
             self.faults.append(f"{label}: {checked}")
         seconds = msgspec.json.decode(summary.read_bytes(), type=_Summary).seconds
-        self.bare.setdefault(label, []).append(Timing(self.hosts, seconds, timing.cpu))
         output.unlink()
-        return timing
+        return replace(timing, working=seconds)
 
     def compare(
         self, rounds: int, labels: tuple[str, str], first: Callable[[], Timing], second: Callable[[], Timing]
     ) -> tuple[float, float]:
-        """Run both in turns and print the figures; the medians of the ratios, whole and without the start."""
-        a, b = labels
-        ours, theirs = in_turns(rounds, first, second)
-        found = []
-        for what, mine, other in [("", ours, theirs), (", no start", self.bare[a][1:], self.bare[b][1:])]:
-            show(f"{a}{what}", mine)
-            show(f"{b}{what}", other)
-            each = ratios(mine, other)
-            click.echo(f"{'':<24} ratio {spread(each, '.2f')}\n")
-            found.append(statistics.median(each))
-        return found[0], found[1]
+        """Run both in pairs and print the figures; the medians of the ratios of speed, whole and without the start."""
+        found = duel(rounds, first, second)
+        found.show(*labels)
+        bare = found.without_start
+        bare.show(*(f"{label}, no start" for label in labels))
+        return statistics.median(found.speed), statistics.median(bare.speed)
 
     @staticmethod
     def _answers(output: Path, server: Nameserver) -> Iterator[tuple[int, str | None]]:

@@ -1,9 +1,12 @@
-"""How the benchmarks measure: whole child processes, taken in turns, and every answer checked afterwards.
+"""Measuring of the benchmarks: whole child processes in adjacent pairs, and every answer checked afterwards.
 
-Two programs are compared by running them A B, B A, A B ... in one session and taking the ratio inside each pair: what
-else the machine does changes from minute to minute, and a pair shares it. The median of those ratios is what counts.
-Nothing is verified while a clock runs.
+Two programs are compared by running them A A B, B A A, A A B ... in one session and taking the ratio inside each
+pair of A and B that stand side by side: what else the machine does changes from minute to minute, and a pair shares it.
+The median of those ratios is what counts. The ratio of the two A, the same program twice, is the control: it says what
+noise alone does. Nothing is verified while a clock runs.
 """
+
+from __future__ import annotations
 
 import os
 import statistics
@@ -11,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -25,11 +28,15 @@ RESOLVE = (sys.executable, "-m", "resolver")
 
 @dataclass(frozen=True)
 class Timing:
-    """One run of a child process, in seconds; `hosts` is what it was given to look up."""
+    """One run of a child process, in seconds; `hosts` is what it was given to look up.
+
+    `cpu` is processor time; `working` the seconds without the start, for those who are told them.
+    """
 
     hosts: int
     wall: float
     cpu: float
+    working: float | None = None
 
     @property
     def rate(self) -> float:
@@ -114,19 +121,61 @@ def timed(command: Sequence[str | Path], hosts: int = 1, output: Path | None = N
     return Timing(hosts, wall, usage.ru_utime + usage.ru_stime)
 
 
-def in_turns(
-    rounds: int, first: Callable[[], Timing], second: Callable[[], Timing]
-) -> tuple[list[Timing], list[Timing]]:
-    """Run both `rounds` times, A B, B A, A B, ..., after one run of each that does not count."""
-    pairs = []
-    for number in range(rounds + 1):
+@dataclass(frozen=True)
+class Duel:
+    """Runs of two programs, round by round; `control` is the first program once more, beside `ours`."""
+
+    ours: list[Timing]
+    theirs: list[Timing]
+    control: list[Timing]
+
+    @property
+    def speed(self) -> list[float]:
+        """Our lookups a second over theirs."""
+        return [a.rate / b.rate for a, b in zip(self.ours, self.theirs, strict=True)]
+
+    @property
+    def processor(self) -> list[float]:
+        """Our processor time over theirs."""
+        return [a.cpu / b.cpu for a, b in zip(self.ours, self.theirs, strict=True)]
+
+    @property
+    def without_start(self) -> Duel:
+        """The same runs by their `working` seconds."""
+        return Duel(*(list(map(_working, runs)) for runs in (self.ours, self.theirs, self.control)))
+
+    def show(self, ours: str, theirs: str, asked: str = "") -> None:
+        """Print a line for each program, and the ratios with the control beside them."""
+        show(ours, self.ours)
+        show(theirs, self.theirs)
+        same = Duel(self.ours, self.control, self.control)
+        for what, found, control in (
+            ("speed", self.speed, same.speed),
+            ("processor time", self.processor, same.processor),
+        ):
+            click.echo(f"    {what:<20} {quartiles(found)} of {theirs}; of itself {quartiles(control)}")
+        click.echo(f"    {asked}\n" if asked else "")
+
+
+def _working(timing: Timing) -> Timing:
+    assert timing.working is not None  # who asks for it has measured it
+    return replace(timing, wall=timing.working)
+
+
+def duel(rounds: int, ours: Callable[[], Timing], theirs: Callable[[], Timing]) -> Duel:
+    """Run A A B, B A A, A A B, ..., `rounds` times, after one run of each that does not count."""
+    ours(), theirs()
+    found = Duel([], [], [])
+    for number in range(rounds):
         if number % 2:
-            a, b = first(), second()
+            found.theirs.append(theirs())
+            found.ours.append(ours())
+            found.control.append(ours())
         else:
-            b = second()
-            a = first()
-        pairs.append((a, b))
-    return [a for a, _ in pairs[1:]], [b for _, b in pairs[1:]]
+            found.control.append(ours())
+            found.ours.append(ours())
+            found.theirs.append(theirs())
+    return found
 
 
 def check(answers: Iterable[tuple[int, str | None]], count: int, names: int = NAMES) -> Checked:
@@ -163,9 +212,10 @@ def spread(values: Sequence[float], form: str = ",.0f") -> str:
     return f"{statistics.median(values):{form}} ({min(values):{form}} .. {max(values):{form}})"
 
 
-def ratios(ours: Sequence[Timing], theirs: Sequence[Timing]) -> list[float]:
-    """Our lookups a second over theirs, pair by pair."""
-    return [a.rate / b.rate for a, b in zip(ours, theirs, strict=True)]
+def quartiles(values: Sequence[float], form: str = ".2f") -> str:
+    """The median, and the quartiles on both sides of it."""
+    low, middle, high = statistics.quantiles([*values, *values], n=4, method="inclusive")
+    return f"{middle:{form}} ({low:{form}} .. {high:{form}})"
 
 
 def show(label: str, timings: Sequence[Timing]) -> None:

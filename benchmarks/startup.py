@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from benchmarks.measure import CHECKOUT, RESOLVE, child_environment, in_turns, spread, timed, verdict
+from benchmarks.measure import CHECKOUT, RESOLVE, child_environment, duel, quartiles, timed, verdict
 
 LIMIT = 0.2
 HELP = [*RESOLVE, "--help"]
@@ -18,11 +18,14 @@ BARE = [sys.executable, "-c", "pass"]
 @click.option("--imports", type=click.IntRange(0), default=0, help="Also list so many of the slowest imports.")
 def main(rounds: int, imports: int) -> None:
     """Compare `python -m resolver --help` with `python -c pass`."""
-    helped, bare = in_turns(rounds, lambda: timed(HELP), lambda: timed(BARE))
-    differences = [a.wall - b.wall for a, b in zip(helped, bare, strict=True)]
-    click.echo(f"resolve --help    {spread([timing.wall for timing in helped], '.3f')} s")
-    click.echo(f"python -c pass    {spread([timing.wall for timing in bare], '.3f')} s")
-    click.echo(f"difference        {spread(differences, '.3f')} s, at most {LIMIT} is allowed")
+    found = duel(rounds, lambda: timed(HELP), lambda: timed(BARE))
+    differences = [a.wall - b.wall for a, b in zip(found.ours, found.theirs, strict=True)]
+    again = [a.wall - b.wall for a, b in zip(found.ours, found.control, strict=True)]
+    for label, runs in ("resolve --help", found.ours), ("python -c pass", found.theirs):
+        wall, cpu = [run.wall for run in runs], [run.cpu for run in runs]
+        click.echo(f"{label:<17} {quartiles(wall, '.3f')} s   cpu {quartiles(cpu, '.3f')} s")
+    click.echo(f"difference        {quartiles(differences, '.3f')} s, at most {LIMIT} is allowed")
+    click.echo(f"of itself         {quartiles(again, '.3f')} s")
     if imports:
         show_slowest_imports(imports)
     median = statistics.median(differences)

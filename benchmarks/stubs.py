@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.measure import Timing, in_turns, ratios, show, spread, verdict
+from benchmarks.measure import Timing, duel, verdict
 from benchmarks.nameserver import NAMES, Nameserver, serve
 from benchmarks.peer_lookups import OURS
 from benchmarks.peers import installed, run_peer
@@ -37,13 +37,9 @@ def compare(pair: str, server: Nameserver, directory: Path, hosts: int, rounds: 
             failures.append(f"{name}: {checked}")
         return timing
 
-    ours, theirs = in_turns(rounds, partial(run, f"{OURS}:{pair}"), partial(run, PAIRS[pair]))
-    show(f"resolve {pair}", ours)
-    show(f"{PAIRS[pair]} by hand", theirs)
-    found = ratios(ours, theirs)
-    cpu = statistics.median(a.cpu / b.cpu for a, b in zip(ours, theirs, strict=True))
-    click.echo(f"{'':<24} ratio {spread(found, '.2f')}, at least {LIMIT} is asked; of the processor's time {cpu:.2f}\n")
-    median = statistics.median(found)
+    found = duel(rounds, partial(run, f"{OURS}:{pair}"), partial(run, PAIRS[pair]))
+    found.show(f"resolve {pair}", f"{PAIRS[pair]} by hand", f"at least {LIMIT} of the speed")
+    median = statistics.median(found.speed)
     return failures if median >= LIMIT else [*failures, f"{pair}: {median:.2f} of the library by hand, not {LIMIT}"]
 
 
