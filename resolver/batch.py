@@ -100,7 +100,7 @@ class Batch:
         self._queries_sent = 0
         self._uncounted = False  # are there lookups of which nobody knows how often they were asked?
         self._statuses: Counter[str] = Counter()
-        self._engine_error: str | None = None
+        self.engine_error: str | None = None  # what the engine raised, as a sentence
         self._sink_error: BaseException | None = None  # what the sink raised
         self._further = FurtherLookups()
         self._stages: list[Stage] = []
@@ -170,7 +170,7 @@ class Batch:
         """Note what the engine raised. Raises it again where it came from the hosts or the sink."""
         if error is self._sink_error or error is self._intake.failure:
             raise error
-        self._engine_error = f"the engine broke: {type(error).__name__}: {error}"
+        self.engine_error = f"the engine broke: {type(error).__name__}: {error}"
 
     def finish(self) -> Iterator[None]:
         """Give every lookup without a result its own, a pause after each few, in which the sink may be emptied."""
@@ -195,7 +195,7 @@ class Batch:
             self._results,
             self._queries_sent + self._further.queries_sent,
             self._ended(),
-            self._engine_error or self._silence(),
+            self.engine_error or self._silence(),
         )
         summary.probes = self._further.probes
         return summary
@@ -232,8 +232,8 @@ class Batch:
     def _abandoned(self, query: Query, now: float) -> Result:
         if self._deadline.cancelled:
             status, error = Status.CANCELLED, "the run was interrupted"
-        elif self._engine_error:
-            status, error = Status.ERROR, self._engine_error
+        elif self.engine_error:
+            status, error = Status.ERROR, self.engine_error
         elif self._deadline.passed:
             status, error = Status.DEADLINE, "the run's timeout passed"
         else:

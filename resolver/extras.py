@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 DISTRIBUTION = "resolve-dns"
 
 
@@ -12,3 +14,21 @@ class NotInstalled(LookupError, ImportError):
 def cure(extra: str | None) -> str:
     """Return the command that installs this extra; None: the package itself, with all that it needs."""
     return f"pip install '{DISTRIBUTION}[{extra}]'" if extra else f"pip install '{DISTRIBUTION}'"
+
+
+def require(library: str, extra: str | None, what: str, otherwise: str = "") -> None:
+    """Raise NotInstalled where this library is missing.
+
+    Args:
+        library: The module to import.
+        extra: The extra that installs it; None: the package itself does.
+        what: The engine, backend or option that needs it.
+        otherwise: How it goes without.
+    """
+    if not installed(library):
+        raise NotInstalled(f"{what} needs {library}, which is not installed: {cure(extra)}{otherwise}")
+
+
+def installed(library: str) -> bool:
+    """Tell whether a library can be imported."""
+    return importlib.util.find_spec(library) is not None

@@ -1,4 +1,4 @@
-"""Guess what was meant by a word that is none of the valid ones."""
+"""Words that are none of the valid ones: the error, and a guess what was meant."""
 
 from __future__ import annotations
 
@@ -15,3 +15,9 @@ def meant(word: str, valid: Iterable[str]) -> str:
     by_case = {each.lower(): each for each in valid}
     near = difflib.get_close_matches(word.lower(), by_case, n=1, cutoff=0.65)
     return f"; did you mean {by_case[near[0]]}?" if near else ""
+
+
+def check(kind: str, word: str, valid: Iterable[str]) -> None:
+    """Raise ValueError where this word is none of those that are valid for this kind of thing."""
+    if word not in valid:
+        raise ValueError(f"there is no {kind} {word!r}; valid: {', '.join(valid)}{meant(word, valid)}")

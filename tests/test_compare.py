@@ -21,13 +21,13 @@ import pytest
 from command import COMMAND, Done, environment, run, wait_for
 
 from resolver import Policy, engines
-from resolver.compare import contest, document, figures
+from resolver.compare import contest, figures
 from resolver.compare.agreement import Answers
+from resolver.compare.child import RecordPart, ResultPart, Spec
 from resolver.compare.contest import Cell, Contestant
 from resolver.compare.curves import Axis
 from resolver.compare.figures import Spread, Tally
 from resolver.compare.report import ComparisonReport
-from resolver.compare.spec import RecordPart, ResultPart, Spec
 from resolver.compare.watch import ChildFailed, Patience, Seen, watch
 from resolver.input.sources import elements
 from resolver.lab import Lab
@@ -87,30 +87,32 @@ def complaint(done: Done) -> str:
 
 def test_figures_of_a_run() -> None:
     """Ten lookups: seven answered in latencies of 10 to 70 ms, one TIMEOUT, one DEADLINE, one SERVFAIL."""
-    tally = Tally(10)
+    tally = Tally(10, SEEN, 1.75)
     tally.add(0.5, [told(n, "NOERROR", "192.0.2.1", elapsed=(n + 1) / 100) for n in range(5)])
     tally.add(1.5, [told(5, "NXDOMAIN", elapsed=0.06), told(6, "NODATA", elapsed=0.07, attempts=3)])
     tally.add(2.0, [told(7, "TIMEOUT", attempts=3, elapsed=1.9), told(8, "DEADLINE", attempts=0, elapsed=None)])
     tally.add(2.0, [told(9, "SERVFAIL", attempts=None, elapsed=1.0)])
-    got = tally.figures(SEEN, timeout=1.75)
-    assert [7, 1, 1, 1] == [got.answered, got.timed_out, got.deadline, got.failed]
-    assert [2.0, 3.5, 0.25, None] == [got.seconds, got.lookups_per_second, got.overrun, got.seconds_to_90]
+    got = tally.figures()
+    counts = ("answered", "timed_out", "deadline", "failed")
+    assert [7, 1, 1, 1] == [got[name] for name in counts]
+    measured = ("seconds", "lookups_per_second", "overrun", "seconds_to_90")
+    assert [2.0, 3.5, 0.25, None] == [got[name] for name in measured]
     # Nearest rank of 7: the 4th for 50, the 7th for 95 and 99. Who was not asked, or does not tell, has no attempts.
-    latencies = [got.latency_p50, got.latency_p95, got.latency_p99, got.latency_max]
-    assert [[0.04, 0.07, 0.07, 0.07], 12 / 8] == [latencies, got.attempts]
+    latencies = ("latency_p50", "latency_p95", "latency_p99", "latency_max")
+    assert [[0.04, 0.07, 0.07, 0.07], 12 / 8] == [[got[name] for name in latencies], got["attempts"]]
     assert [0.5] * 5 + [1.5] * 2 + [None] * 3 == tally.curve()
-    assert [10, 0.25, 0.5, 1000, 3, 9] == [
-        tally.results, got.startup_seconds, got.cpu_seconds, got.peak_memory, got.threads, got.descriptors,
-    ]  # fmt: skip
+    cost = ("startup_seconds", "cpu_seconds", "peak_memory", "threads", "descriptors")
+    assert [10, 0.25, 0.5, 1000, 3, 9] == [tally.results, *(got[name] for name in cost)]
+    assert sorted((*counts, *measured, *latencies, "attempts", *cost)) == sorted(got)
 
 
 def test_ninety_percent() -> None:
     """The time until nine of ten were answered is that of the ninth; and a run without DEADLINE has passed none."""
-    tally = Tally(10)
+    tally = Tally(10, SEEN, 1.0)
     for number in range(10):
         tally.add(number / 10, [told(number, "NOERROR", "192.0.2.1")])
-    got = tally.figures(SEEN, timeout=1.0)
-    assert [0.8, None] == [got.seconds_to_90, got.overrun]
+    got = tally.figures()
+    assert [0.8, None] == [got["seconds_to_90"], got["overrun"]]
 
 
 @pytest.mark.parametrize(("share", "expected"), [(50, 50.0), (95, 95.0), (99, 99.0), (100, 100.0), (0.5, 1.0)])
@@ -128,10 +130,10 @@ def test_spreads() -> None:
     """Median and both ends; a run that never had nine tenths answered takes that figure from all."""
     runs = []
     for seconds in (1.0, 4.0, 2.0):
-        tally = Tally(1)
+        tally = Tally(1, SEEN._replace(seconds=seconds))
         if seconds != 4.0:
             tally.add(seconds, [told(0, "NOERROR", "192.0.2.1", elapsed=seconds)])
-        runs.append(tally.figures(SEEN._replace(seconds=seconds), None))
+        runs.append(tally.figures())
     got = figures.spreads(runs)
     assert [Spread(2.0, 1.0, 4.0), Spread(1.5, 1.0, 2.0)] == [got["seconds"], got["latency_p50"]]
     assert [None, None] == [got["seconds_to_90"], got["overrun"]]
@@ -194,7 +196,7 @@ def test_agreement() -> None:
 def test_order() -> None:
     """A B, B A, A B, where each timeout makes contestants of its own."""
     a, b = Contestant("threads", "wire"), Contestant("asyncio", "wire")
-    once = [Cell(a, 1.0), Cell(b, 1.0), Cell(a, None), Cell(b, None)]
+    once = [Cell(*pair, timeout) for timeout in (1.0, None) for pair in (("threads", "wire"), ("asyncio", "wire"))]
     assert [*once, *once[::-1], *once] == contest.order([a, b], [1.0, None], 3)
 
 
@@ -204,9 +206,10 @@ def test_order() -> None:
 def test_field_is_the_table() -> None:
     """Without a choice every installed pair takes part that can do what is asked, and the others are told of."""
     got = contest.field([], [], ["A"], Policy(nameservers=(Nameserver.parse("192.0.2.1"),)))
-    everybody = [*map(str, got.contestants), *(f"{each.engine}:{each.backend}" for each in got.left_out)]
+    taking_part = {each.name for each in got.contestants}
+    everybody = [*taking_part, *(each.name for each in got.left_out)]
     assert sorted(f"{each.engine}:{each.backend}" for each in engines.pairs()) == sorted(everybody)
-    assert {f"{engine}:wire" for engine in ("gevent", "asyncio", "threads")} <= {*map(str, got.contestants)}
+    assert {f"{engine}:wire" for engine in ("gevent", "asyncio", "threads")} <= taking_part
 
 
 def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +293,8 @@ def test_csv_and_png(at: list[str], tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("old " * 10_000)
     done = run(*at, "a.example", "b.example", "-o", "r.csv", "--plot", "p.png", cwd=tmp_path)
     header, *rows = csv.reader((tmp_path / "r.csv").read_text().splitlines())
-    assert [Done(0, "", ""), list(document.COLUMNS)] == [done, header]
+    figures_ = [f"{name}{end}" for name in figures.FIGURES for end in ("", "_min", "_max")]
+    assert [Done(0, "", ""), ["engine", "backend", "timeout", "runs", "errors", *figures_, "best"]] == [done, header]
     known = [dict(zip(header, row, strict=True)) for row in rows]
     assert [("threads", "wire", "", "1", "2"), ("asyncio", "wire", "", "1", "2")] == [
         (row["engine"], row["backend"], row["timeout"], row["runs"], row["answered"]) for row in known
@@ -371,7 +375,7 @@ def test_one_file_for_two(tmp_path: Path) -> None:
     (tmp_path / "list.svg").write_text("a.example\n")
     for option in ("--plot", "-o"):
         done = run("compare", "-n", "127.0.0.1", "list.svg", option, "list.svg", cwd=tmp_path)
-        assert "list.svg is another file of this comparison, and would be overwritten" in complaint(done)
+        assert "list.svg is another file of this run, and would be overwritten" in complaint(done)
     assert "a.example\n" == (tmp_path / "list.svg").read_text()
 
 
@@ -435,7 +439,7 @@ def test_engine_that_breaks_midway(lab: Lab, tmp_path: Path) -> None:
         "select.poll = Broken\n"
     )
     with pytest.raises(ChildFailed, match="the engine broke: RuntimeError: no more descriptors"):
-        watched(lab, tmp_path, command=["-m", "resolver.compare.child"], path=tmp_path)
+        watched(lab, tmp_path, command=["-m", "resolver.compare"], path=tmp_path)
 
 
 CHILDREN = {
@@ -450,7 +454,7 @@ CHILDREN = {
         """print('{"type":"began","cpu":0.1}', flush=True); import signal; signal.pause()""",
         "no result for 0 sec",
     ),
-    "failed": ("""print('{"type":"failed","error":"no luck"}', flush=True); input(); input()""", "no luck"),
+    "failed": ("""print('{"type":"ended","error":"no luck"}', flush=True); input(); input()""", "no luck"),
 }
 
 
@@ -477,12 +481,12 @@ def watched(
     """A run of one host on the engine threads, in this child; `path` is where it looks for modules first."""
     (directory / "hosts").write_text("a.example\n")
     policy = Policy(nameservers=(Nameserver.parse(lab.nameserver),), timeout=timeout)
-    spec = Spec("threads", "wire", ["A"], policy, str(directory / "hosts"), str(directory / "spool"), 1)
+    spec = Spec("threads", "wire", ["A"], policy, str(directory / "hosts"), str(directory / "spool"))
     before = sys.path.copy()
     try:
         if path is not None:
             sys.path.insert(0, str(path))
-        return watch(spec, patience, None, command)
+        return watch(spec, patience, lambda: None, command)
     finally:
         sys.path[:] = before
 

@@ -23,7 +23,8 @@ from command import COMMAND, environment, line, run, start
 
 from resolver import Result, Status, console
 from resolver.commands import cli
-from resolver.compare import show
+from resolver.compare.figures import FIGURES
+from resolver.compare.show import COLUMNS
 from resolver.engines import BACKENDS, ENGINES
 from resolver.lab import SCRIPTS, Lab
 from resolver.model import KEYS
@@ -219,7 +220,7 @@ def test_columns_of_a_comparison() -> None:
     """The page about comparing explains every column, in their order, and no other."""
     table = (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8").partition("| column | meaning |\n")[2]
     explained = [name for row in table.splitlines()[1:] if row.startswith("|") for name in quoted(row.split("|")[1])]
-    assert [column.heading for column in show.COLUMNS] == explained
+    assert [FIGURES[name].heading for name in COLUMNS] == explained
 
 
 def test_benchmarks() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from resolver.compare.spec import ResultPart
+from resolver.compare.child import ResultPart
 from resolver.model import ANSWERED, Status
 
 NAMED = 1000  # differing lookups that are named in full

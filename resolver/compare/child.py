@@ -1,55 +1,121 @@
-"""The process of one run of a comparison: `python -m resolver.compare.child ENGINE`.
+"""One run, in a process of its own: the joinall of `resolve run`, with a file that takes the results as they come.
 
-A Spec comes as one line on standard input, events go to standard output (spec.py). When standard input ends, because
-the run is over and was looked at, or because the parent is gone, this process ends at once, wherever it is.
-
-`prepare` must come before whatever gevent patches is imported: nothing else of the package but subprocesses.py stands
-at the top. Everything up to the first host is start-up, and timed apart.
+A Spec comes as one line on standard input; Began and Ended go out, a line each. The results go into a file, the spool,
+as blocks of seconds and a list of Result. Nothing is made of them while the clock runs: an engine is kept as busy, and
+needs as much memory, as in a run of its own. When standard input ends, because the run is over and was looked at, or
+because the parent is gone, this process ends at once, wherever it is. Seconds that travel are spans, never timestamps.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
-from resolver.subprocesses import end_with_parent, wait_for_end
+import msgspec
 
-if TYPE_CHECKING:
-    from resolver.compare.spec import Event
+from resolver.input.sources import path
+from resolver.model import Result
+from resolver.planning import plan
+from resolver.policy import Deadline, Policy
+from resolver.subprocesses import FrameDecoder, encode_frame, wait_for_end
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """One run. `hosts` and `spool` are paths."""
+
+    engine: str
+    backend: str
+    types: list[str]
+    policy: Policy
+    hosts: str
+    spool: str
+
+
+class Began(msgspec.Struct, frozen=True, tag="began"):
+    """The engine is ready to take the first host. `cpu`: seconds that getting there took of a processor."""
+
+    cpu: float
+
+
+class Ended(msgspec.Struct, frozen=True, tag="ended"):
+    """The run is over. `seconds` since it began; `error` where it broke, or there was none."""
+
+    seconds: float = 0.0
+    error: str | None = None
+
+
+Event = Began | Ended
+
+
+class RecordPart(msgspec.Struct, gc=False, frozen=True):
+    """The fields of a Record that answers are compared by."""
+
+    type: str
+    data: str
+
+
+class ResultPart(msgspec.Struct, gc=False, frozen=True):
+    """The fields of a Result that a comparison needs."""
+
+    index: int
+    type: str
+    status: str
+    answers: list[RecordPart]
+    attempts: int | None
+    elapsed: float | None
+
+
+def read_spool(file: BinaryIO) -> Iterator[tuple[float, list[ResultPart]]]:
+    """Yield each batch of results, with the seconds since the run began. A block cut off at the end is left out."""
+    frames = FrameDecoder(msgspec.msgpack.Decoder(tuple[float, list[ResultPart]]).decode)
+    while octets := file.read(1 << 20):
+        yield from frames.feed(octets)
 
 
 def main() -> None:
     """Run what standard input says, and wait to be looked at."""
-    from resolver.bootstrap import prepare
-
     # Standard output carries the events: what a library prints must not get in between.
     events = os.dup(1)
     os.dup2(2, 1)
-    octets = _line()
-    end_with_parent()
-    prepare(sys.argv[1])
-    import msgspec
-
-    from resolver.compare.run import run
-    from resolver.compare.spec import Aborted, Spec
 
     def tell(event: Event) -> None:
         os.write(events, msgspec.json.encode(event) + b"\n")
 
     try:
-        tell(run(msgspec.json.decode(octets, type=Spec), tell))
+        tell(run(msgspec.json.decode(sys.stdin.buffer.readline(), type=Spec), tell))
     except Exception as error:  # whatever it is, it is this row's error and not the comparison's
-        tell(Aborted(f"{type(error).__name__}: {error}"))
+        tell(Ended(error=f"{type(error).__name__}: {error}"))
     wait_for_end()
 
 
-def _line() -> bytes:
-    octets = b""
-    while not octets.endswith(b"\n") and (more := os.read(0, 1 << 16)):
-        octets += more
-    return octets
+def run(spec: Spec, tell: Callable[[Event], None]) -> Ended:
+    """Look everything up, and tell when it begins. Raises what `plan` raises, OSError where the spool is full."""
+    planned = plan([path(spec.hosts)], spec.engine, spec.backend, spec.types, spec.policy)
+    start = ToldStart(spec.policy.timeout, lambda: tell(Began(time.process_time())))
+    with planned, open(spec.spool, "wb", buffering=0) as spool:
+        encode_into = msgspec.msgpack.Encoder().encode_into
+
+        def sink(results: list[Result]) -> None:
+            spool.write(encode_frame((time.monotonic() - start.began, results), encode_into))
+
+        batch = planned._replace(deadline=start).batch(sink)
+        batch.run()
+        return Ended(time.monotonic() - start.began, batch.engine_error)
 
 
-if __name__ == "__main__":
-    main()
+class ToldStart(Deadline):
+    """A deadline that tells when it begins: when the engine is ready. `began` is seconds on the monotonic clock."""
+
+    def __init__(self, seconds: float | None, told: Callable[[], None]) -> None:
+        super().__init__(seconds)
+        self.began = 0.0
+        self._told = told
+
+    def start(self) -> None:
+        if not self.began:
+            self._told()
+            self.began = time.monotonic()
+        super().start()

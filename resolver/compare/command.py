@@ -5,14 +5,13 @@ Only click is imported at the top, as for all commands: `resolve --help` is to b
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from typing import Any
 
 import click
 
 from resolver import options
-from resolver.extras import NotInstalled, cure
+from resolver.extras import require
 from resolver.options import Above, Group, Setting, command, option
 
 FORMATS = ("table", "json", "csv")
@@ -75,7 +74,7 @@ class OfReport(Setting):
 @options.LOSS
 @options.CAPACITY
 @click.pass_context
-def compare(ctx: click.Context, /, hosts: tuple[str, ...], **given: Any) -> None:
+def compare(ctx: click.Context, /, hosts: tuple[str, ...], progress: bool | None, quiet: bool, **given: Any) -> None:
     """The same hosts through several engines, side by side.
 
     Each engine, with each backend and timeout, is a run in a process of its own, one after the other; all have the same
@@ -88,27 +87,23 @@ def compare(ctx: click.Context, /, hosts: tuple[str, ...], **given: Any) -> None
         ctx.exit()
     with options.usage(ctx):
         _check(ctx, given["lab"])
-        from resolver.compare.comparison import Comparison, Request
+        from resolver.compare.comparison import Comparison
         from resolver.compare.report import LabSettings
         from resolver.lab import duration, share
         from resolver.policy import Policy
 
         given["format"] = options.chosen_format(ctx, given.pop("format_"), "json", given=given.pop("json_"))
-        if given["output"] == "-":
-            given["output"] = None
         latency, jitter, loss, capacity = (given.pop(name) for name in _OF_LAB)
-        if given["lab"]:
-            given["lab"] = LabSettings(duration(latency), duration(jitter), share(loss), capacity)
-        progress, quiet = given.pop("progress"), given.pop("quiet")
-        request = Request(
+        comparison = Comparison(
             sources=options.sources_of(hosts),
             inputs=hosts or ("-",),
             policy=Policy(**{name: given.pop(name) for name in _OF_POLICY}),
             timeouts=tuple(dict.fromkeys(sorted(given.pop("timeouts")))) or (None,),
+            output=None if (output := given.pop("output")) == "-" else output,
+            lab=LabSettings(duration(latency), duration(jitter), share(loss), capacity) if given.pop("lab") else None,
             progress=(sys.stderr.isatty() if progress is None else progress) and not quiet,
             **given,
         )
-        comparison = Comparison(request)
     with comparison:
         ctx.exit(comparison.run())
 
@@ -119,5 +114,4 @@ def _check(ctx: click.Context, lab: bool) -> None:
     given = [f"--{name}" for name, source in sources.items() if source is click.core.ParameterSource.COMMANDLINE]
     if given and not lab:
         raise ValueError(f"{', '.join(given)} says how the lab behaves: it needs --lab")
-    if importlib.util.find_spec("psutil") is None:
-        raise NotInstalled(f"compare needs psutil, which is not installed: {cure('compare')}")
+    require("psutil", "compare", "compare")

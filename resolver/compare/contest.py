@@ -20,37 +20,46 @@ import msgspec
 
 from resolver import engines
 from resolver.compare.agreement import Agreement, Answers
-from resolver.compare.figures import Figures, Tally
-from resolver.compare.spec import Spec, read_spool
+from resolver.compare.child import Spec, read_spool
+from resolver.compare.figures import Tally
 from resolver.compare.watch import ChildFailed, Interrupted, Patience, watch
 from resolver.extras import cure
 from resolver.input.hosts import Hosts
 from resolver.input.sources import Source
 from resolver.policy import Policy
 from resolver.seam import LimitedBackend
-from resolver.spelling import meant
+from resolver.spelling import check
 
 # The most lookups in flight where the user names no number. Engines that need a thread or a green thread for each
 # give themselves as many; the built-in backend would go up to 1,000, and dnspython's threads would not.
 CONCURRENCY = 128
 
 
-class Contestant(NamedTuple):
+class Contestant(msgspec.Struct, frozen=True):
     """An engine with a backend."""
 
     engine: str
     backend: str
 
-    def __str__(self) -> str:
+    @property
+    def name(self) -> str:
+        """ENGINE:BACKEND."""
         return f"{self.engine}:{self.backend}"
 
 
-class LeftOut(msgspec.Struct, frozen=True):
+class LeftOut(Contestant, frozen=True):
     """A pair that is not compared, and why."""
 
-    engine: str
-    backend: str
     reason: str
+
+
+class Cell(Contestant, frozen=True):
+    """The subject of runs: a contestant with a timeout (seconds; None: no end)."""
+
+    timeout: float | None
+
+    def __str__(self) -> str:
+        return self.name if self.timeout is None else f"{self.name} {self.timeout:g} s"
 
 
 class Field(NamedTuple):
@@ -69,27 +78,23 @@ def field(named: Sequence[str], backends: Sequence[str], types: Sequence[str], p
     that is not installed, OSError for a file that cannot be read.
     """
     for backend in backends:
-        if backend not in engines.BACKENDS:
-            raise ValueError(
-                f"there is no backend {backend!r}; valid: {', '.join(engines.BACKENDS)}"
-                + meant(backend, engines.BACKENDS)
-            )
+        check("backend", backend, engines.BACKENDS)
     pairs = {Contestant(pair.engine, pair.backend): pair for pair in engines.pairs()}
     chosen = [each for each in pairs if not backends or each.backend in backends]
     if named:
         chosen = list(dict.fromkeys(each for word in named for each in _contestants(word, backends)))
     missing = [each for each in chosen if each not in pairs or not pairs[each].installed]
     if named and missing:
-        engines.find(*missing[0])  # raises, and names the cure
-    left_out = [LeftOut(*each, f"not installed: {cure(pairs[each].extra)}") for each in missing]
+        engines.find(missing[0].engine, missing[0].backend)  # raises, and names the cure
+    left_out = [LeftOut(each.engine, each.backend, f"not installed: {cure(pairs[each].extra)}") for each in missing]
     field = Field([], left_out, policy)
     for each in [each for each in chosen if each not in missing]:
         try:
             prepared = _prepared(each.backend, types, policy)
         except ValueError as error:
             if named:
-                raise ValueError(f"{each}: {error}") from None
-            left_out.append(LeftOut(*each, str(error)))
+                raise ValueError(f"{each.name}: {error}") from None
+            left_out.append(LeftOut(each.engine, each.backend, str(error)))
             continue
         field.contestants.append(each)
         if prepared.nameservers and not field.policy.nameservers:
@@ -153,42 +158,45 @@ def read(sources: Sequence[Source], types: Sequence[str], file: str) -> Lookups:
     return Lookups(reading.hosts_read, invalid, of, file)
 
 
-class Cell(NamedTuple):
-    """The subject of runs: a contestant with a timeout (seconds; None: no end)."""
-
-    contestant: Contestant
-    timeout: float | None
-
-
 def order(contestants: Sequence[Contestant], timeouts: Sequence[float | None], repeat: int) -> list[Cell]:
     """Return the runs: A B C, C B A, A B C, …, where each letter is a contestant with one of the timeouts."""
-    cells = [Cell(contestant, timeout) for timeout in timeouts for contestant in contestants]
+    cells = [Cell(each.engine, each.backend, timeout) for timeout in timeouts for each in contestants]
     return [cell for number in range(repeat) for cell in (reversed(cells) if number % 2 else cells)]
 
 
 class Row(NamedTuple):
     """One cell's runs: their figures, their curves, and the errors of those that failed."""
 
-    cell: Cell
-    runs: list[Figures]
+    runs: list[dict[str, float | None]]
     curves: list[list[float | None]]
     errors: list[str]
 
 
 class Contest:
-    """All runs of a comparison, one after the other. Finished ones can be read at any time."""
+    """All runs of a comparison, one after the other. Finished ones can be read at any time.
 
-    def __init__(self, runs: Sequence[Cell], lookups: Lookups, types: Sequence[str], policy: Policy) -> None:
-        self.rows = {cell: Row(cell, [], [], []) for cell in runs}
+    Args:
+        field: Who runs.
+        lookups: What is looked up.
+        types: The record types.
+        policy: That of all; a run's timeout is added.
+        runs: In their order.
+    """
+
+    def __init__(
+        self, field: Field, lookups: Lookups, types: Sequence[str], policy: Policy, runs: Sequence[Cell]
+    ) -> None:
+        self.field = field
+        self.lookups = lookups
         self.runs = runs
+        self.rows = {cell: Row([], [], []) for cell in runs}
         self.done = 0
         self.seconds = 0.0
-        self._lookups = lookups
         self._types = list(types)
         self._policy = policy
         self._answers = Answers(len(lookups.of))
 
-    def go(self, tick: Callable[[], None], patience: Patience) -> None:
+    def go(self, tick: Callable[[], None]) -> None:
         """Run everything. `tick` is called again and again, and ends it all by raising Interrupted.
 
         Raises OSError where the temporary directory takes no more.
@@ -198,32 +206,32 @@ class Contest:
             for cell in self.runs:
                 tick()
                 with tempfile.TemporaryDirectory(prefix="resolve-compare-") as directory:
-                    self._run(cell, os.path.join(directory, "results"), tick, patience)
+                    self._run(cell, os.path.join(directory, "results"), tick)
                 self.done += 1
         self.seconds = time.monotonic() - began
 
     def agreement(self) -> Agreement:
         """Compare the answers, over the runs so far."""
-        return self._answers.agreement(self._lookups.of)
+        return self._answers.agreement(self.lookups.of)
 
-    def _run(self, cell: Cell, spool: str, tick: Callable[[], None], patience: Patience) -> None:
-        row, total = self.rows[cell], len(self._lookups.of)
+    def _run(self, cell: Cell, spool: str, tick: Callable[[], None]) -> None:
+        row, total = self.rows[cell], len(self.lookups.of)
         policy = msgspec.structs.replace(self._policy, timeout=cell.timeout)
-        spec = Spec(*cell.contestant, self._types, policy, self._lookups.file, spool, total)
+        spec = Spec(cell.engine, cell.backend, self._types, policy, self.lookups.file, spool)
         try:
-            seen = watch(spec, patience, tick)
+            seen = watch(spec, patience_for(policy), tick)
         except ChildFailed as error:
             row.errors.append(str(error))
             return
-        tally = Tally(total)
+        tally = Tally(total, seen, cell.timeout)
         with open(spool, "rb") as file:
             for when, batch in read_spool(file):
                 tally.add(when, batch)
-                self._answers.add(str(cell.contestant), batch)
+                self._answers.add(cell.name, batch)
         if tally.results != total:
             row.errors.append(f"it gave {tally.results:,} results for {total:,} lookups, which is a bug of the engine")
             return
-        row.runs.append(tally.figures(seen, cell.timeout))
+        row.runs.append(tally.figures())
         row.curves.append(tally.curve())
 
 

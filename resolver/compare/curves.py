@@ -28,9 +28,7 @@ def curves(report: ComparisonReport, width: int) -> list[str]:
     lines = ["share of the lookups that were answered, against seconds (logarithmic)"]
     for row in rows:
         bar = "".join(_BLOCKS[_level(share)] for share in axis.shares(row.curve))
-        answered = row.figures["answered"]
-        total = answered.median / report.lookups if answered else 0.0
-        lines.append(f"{row.name:{label}} {bar} {percent(total)}")
+        lines.append(f"{row.name:{label}} {bar} {percent(row.median('answered') / report.lookups)}")
     lines.append(f"{'':{label}} {axis.ruler()}")
     if deadlines:
         lines.append(f"{'':{label}} {axis.marks(deadlines)}")

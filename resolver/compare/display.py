@@ -9,6 +9,10 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
+from rich.console import Console
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
 from resolver.compare.contest import Contest
 
 INTERVAL = 0.5  # seconds between two drawings
@@ -43,21 +47,14 @@ class ContestProgress:
             self._write(_ERASE)
 
     def _figures(self, now: float) -> str:
-        contest = self._contest
-        whole, done = len(contest.runs), contest.done
+        whole, done = len(self._contest.runs), self._contest.done
         left = ""
         if done:
-            seconds = (now - self._started) / done * (whole - done)
-            left = f" ({int(seconds) // 60:02}:{int(seconds) % 60:02} left)"
-        cell = contest.runs[min(done, whole - 1)]
-        timeout = "" if cell.timeout is None else f", timeout {cell.timeout:g} s"
-        return f"{done}/{whole} runs{left}  {cell.contestant}{timeout}"
+            minutes, seconds = divmod(int((now - self._started) / done * (whole - done)), 60)
+            left = f" ({minutes:02}:{seconds:02} left)"
+        return f"{done}/{whole} runs{left}  {self._contest.runs[min(done, whole - 1)]}"
 
     def _drawn(self, now: float) -> str:
-        from rich.console import Console
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-
         line = Table.grid("bar", "figures", expand=True, padding=(0, 1, 0, 0))
         line.columns[0].ratio, line.columns[1].no_wrap = 1, True
         line.add_row(ProgressBar(len(self._contest.runs), self._contest.done), self._figures(now))

@@ -1,4 +1,4 @@
-"""Numbers: of one run, of a contestant over its runs, and whether a difference between two is one.
+"""The table of figures, and numbers: of one run, of a contestant over its runs, and whether a difference is one.
 
 A run is not the engine. A difference is only what is further apart than the runs of either by themselves (their
 spreads, lowest to highest, do not meet). Two runs show too little of how far runs can be apart: of the very same thing,
@@ -10,60 +10,163 @@ from __future__ import annotations
 
 import math
 import statistics
-from array import array
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from resolver.compare.spec import ResultPart
+from resolver.compare.child import ResultPart
 from resolver.compare.watch import Seen
 from resolver.model import ANSWERED, Status
 
 K = TypeVar("K")
 
 POINTS = 200  # of a curve, at most
-_UNTRIED = frozenset({Status.DEADLINE, Status.CANCELLED})
+_KINDS: dict[str, str] = {Status.TIMEOUT: "timed_out", Status.DEADLINE: "deadline", Status.CANCELLED: "deadline"}
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """One run in numbers. Seconds and octets; None where there is nothing to measure.
+class Figure(NamedTuple):
+    """A figure of a run: seconds, octets or a number.
 
-    answered, timed_out, deadline, failed: lookups; `failed` has error codes of nameservers and failures of this side.
-    seconds: from the engine being ready to the last result. lookups_per_second: answered ones.
-    seconds_to_90: until nine tenths of the lookups were answered.
-    latency_…: of answered lookups, from their first query to their result.
-    overrun: seconds past the deadline, where it ended the run.
-    attempts: queries for each lookup that was asked, where the backend tells.
-    startup_seconds: from starting the process to the engine being ready. cpu_seconds: after that, children included.
-    peak_memory, threads, descriptors: the most that all its processes had in one sample.
+    of: computes it from a run's results; None where there is nothing to measure.
+    heading, form, scale: how a table shows it: `form` writes a number that was multiplied by `scale`.
+    better: which of two is better. Of tries neither is: a further query may have saved a lookup.
+    compared: the table shows the spread, and a star at the best.
+    rare: the table leaves it out where it is 0 for all.
     """
 
-    answered: int
-    timed_out: int
-    deadline: int
-    failed: int
-    seconds: float
-    lookups_per_second: float
-    seconds_to_90: float | None
-    latency_p50: float | None
-    latency_p95: float | None
-    latency_p99: float | None
-    latency_max: float | None
-    overrun: float | None
-    attempts: float | None
-    cpu_seconds: float
-    peak_memory: int
-    threads: int
-    descriptors: int
-    startup_seconds: float
+    of: Callable[[Tally], float | None]
+    heading: str
+    form: Callable[[float], str] = "{:,.0f}".format
+    scale: float = 1.0
+    better: Literal["more", "less", "neither"] = "less"
+    compared: bool = False
+    rare: bool = False
+
+    def text(self, value: float) -> str:
+        """Return a value as it is shown."""
+        return self.form(self.scale * value)
 
 
-NAMES: tuple[str, ...] = Figures.__struct_fields__
+def _count(kind: str) -> Callable[[Tally], int]:
+    return lambda run: run.counts[kind]
 
-# Figures of which more is better, and less. Of the others neither is: a further query may have saved a lookup.
-MORE = frozenset({"answered", "lookups_per_second"})
-LESS = frozenset(NAMES) - MORE - {"attempts", "threads", "descriptors"}
+
+def _latency(share: float) -> Callable[[Tally], float | None]:
+    return lambda run: percentile(run.latencies, share)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
+
+
+_hundredths = "{:.2f}".format
+
+FIGURES = {
+    # Lookups; `failed` are error codes of nameservers and failures of this side.
+    "answered": Figure(_count("answered"), "answered", better="more"),
+    "timed_out": Figure(_count("timed_out"), "TIMEOUT", rare=True),
+    "deadline": Figure(_count("deadline"), "DEADLINE", rare=True),
+    "failed": Figure(_count("failed"), "failed", rare=True),
+    # From the engine being ready to the last result; answered lookups for each of these seconds.
+    "seconds": Figure(attrgetter("seen.seconds"), "all in s", _seconds),
+    "lookups_per_second": Figure(lambda run: run.rate, "lookups/s", better="more", compared=True),
+    # Until nine tenths of the lookups were answered.
+    "seconds_to_90": Figure(lambda run: run.until(0.9), "90% in s", _seconds, compared=True),
+    # Of answered lookups, from their first query to their result.
+    "latency_p50": Figure(_latency(50), "p50 ms", _milliseconds, 1000),
+    "latency_p95": Figure(_latency(95), "p95", _milliseconds, 1000),
+    "latency_p99": Figure(_latency(99), "p99", _milliseconds, 1000),
+    "latency_max": Figure(_latency(100), "max", _milliseconds, 1000),
+    # Seconds past the deadline, where it ended the run.
+    "overrun": Figure(lambda run: run.overrun, "late ms", _milliseconds, 1000),
+    # Queries for each lookup that was asked, where the backend tells.
+    "attempts": Figure(lambda run: run.queries / run.asked if run.asked else None, "tries", _hundredths,
+                       better="neither"),
+    # After the start-up, children included.
+    "cpu_seconds": Figure(attrgetter("seen.cpu_seconds"), "CPU s", _hundredths, compared=True),
+    # The most that all its processes had in one sample.
+    "peak_memory": Figure(attrgetter("seen.peak_memory"), "MB", scale=1e-6),
+    "threads": Figure(attrgetter("seen.threads"), "threads", better="neither"),
+    "descriptors": Figure(attrgetter("seen.descriptors"), "files", better="neither"),
+    # From starting the process to the engine being ready.
+    "startup_seconds": Figure(attrgetter("seen.startup_seconds"), "start s", _hundredths),
+}  # fmt: skip
+
+
+class Tally:
+    """The results of one run, as they are read back: counts, latencies, when each answer came.
+
+    Args:
+        lookups: How many there are.
+        seen: What the run cost.
+        timeout: The deadline that it was given, in seconds; None: no end.
+    """
+
+    def __init__(self, lookups: int, seen: Seen, timeout: float | None = None) -> None:
+        self.seen = seen
+        self.results = 0
+        self.asked: int = 0  # lookups whose backend tells how many queries it took,
+        self.queries: int = 0  # and those
+        self.counts: Counter[str] = Counter()
+        self.latencies: list[float] = []
+        self._lookups = lookups
+        self._timeout = timeout
+        self._came: list[float] = []
+
+    def add(self, when: float, batch: Iterable[ResultPart]) -> None:
+        """Add a batch of results that came at this second of the run, not before those already added."""
+        for part in batch:
+            self.results += 1
+            if part.status in ANSWERED:
+                self.counts["answered"] += 1
+                self._came.append(when)
+                if part.elapsed is not None:
+                    self.latencies.append(part.elapsed)
+            else:
+                self.counts[_KINDS.get(part.status, "failed")] += 1
+            if part.attempts:
+                self.asked += 1
+                self.queries += part.attempts
+
+    @property
+    def rate(self) -> float:
+        """Answered lookups a second."""
+        return self.counts["answered"] / self.seen.seconds if self.seen.seconds else 0.0
+
+    @property
+    def overrun(self) -> float | None:
+        """Seconds past the deadline; None where it did not end the run."""
+        if self._timeout is None or not self.counts["deadline"]:
+            return None
+        return max(0.0, self.seen.seconds - self._timeout)
+
+    def until(self, share: float) -> float | None:
+        """Return the seconds until this share of the lookups was answered; None: never."""
+        # Rounded first: 0.9 of 10 is 9, not the tenth because of a last binary digit.
+        rank = math.ceil(round(share * self._lookups, 6))
+        return self._came[rank - 1] if 0 < rank <= len(self._came) else None
+
+    def figures(self) -> dict[str, float | None]:
+        """Return the run in numbers."""
+        self.latencies.sort()
+        return {name: figure.of(self) for name, figure in FIGURES.items()}
+
+    def curve(self) -> list[float | None]:
+        """Return the seconds until k/n of the lookups were answered, k from 1 to n (`POINTS` at most); None: never."""
+        points = min(POINTS, self._lookups)
+        return [self.until(k / points) for k in range(1, points + 1)]
+
+
+def percentile(ordered: Sequence[float], share: float) -> float | None:
+    """Return the value that `share` percent of them do not exceed (nearest rank); None of no values."""
+    return ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)] if ordered else None
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -79,80 +182,16 @@ class Spread(msgspec.Struct, frozen=True):
         return self.min <= other.max + reach and other.min <= self.max + reach
 
 
-class Tally:
-    """Gather one run's results as they are read back: counts, latencies, when each answer came."""
-
-    def __init__(self, lookups: int) -> None:
-        self._lookups = lookups
-        self.results = 0
-        self._counts = dict.fromkeys(("answered", "timed_out", "deadline", "failed"), 0)
-        self._latencies = array("d")
-        self._came = array("d")
-        self._asked = self._queries = 0
-
-    def add(self, when: float, batch: Iterable[ResultPart]) -> None:
-        """Add a batch of results that came at this second of the run."""
-        for part in batch:
-            self.results += 1
-            self._counts[kind(part.status)] += 1
-            if part.status in ANSWERED:
-                self._came.append(when)
-                if part.elapsed is not None:
-                    self._latencies.append(part.elapsed)
-            if part.attempts:
-                self._asked += 1
-                self._queries += part.attempts
-
-    def figures(self, seen: Seen, timeout: float | None) -> Figures:
-        """Return the run in numbers; `timeout` is the deadline that it was given, in seconds."""
-        answered = self._counts["answered"]
-        latencies = sorted(self._latencies)
-        came = sorted(self._came)
-        ended = timeout is not None and self._counts["deadline"] > 0
-        return Figures(
-            **self._counts,
-            **seen._asdict(),
-            lookups_per_second=answered / seen.seconds if seen.seconds else 0.0,
-            seconds_to_90=_nth(came, self._lookups, 0.9),
-            latency_p50=percentile(latencies, 50),
-            latency_p95=percentile(latencies, 95),
-            latency_p99=percentile(latencies, 99),
-            latency_max=latencies[-1] if latencies else None,
-            overrun=max(0.0, seen.seconds - timeout) if ended and timeout is not None else None,
-            attempts=self._queries / self._asked if self._asked else None,
-        )
-
-    def curve(self) -> list[float | None]:
-        """Return the seconds until k/n of the lookups were answered, k from 1 to n (`POINTS` at most); None: never."""
-        came = sorted(self._came)
-        points = min(POINTS, self._lookups)
-        return [_nth(came, self._lookups, k / points) for k in range(1, points + 1)]
-
-
-def kind(status: str) -> str:
-    """Return the count that a status belongs to."""
-    if status in ANSWERED:
-        return "answered"
-    if status == Status.TIMEOUT:
-        return "timed_out"
-    return "deadline" if status in _UNTRIED else "failed"
-
-
-def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """Return the value that `share` percent of them do not exceed (nearest rank); None of no values."""
-    return ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)] if ordered else None
-
-
-def spreads(runs: Sequence[Figures]) -> dict[str, Spread | None]:
+def spreads(runs: Sequence[Mapping[str, float | None]]) -> dict[str, Spread | None]:
     """Return each figure over the runs that have it; None where none has, and where not all came to 90 percent.
 
     A run that never came so far is later than any number; leaving it out would make the others look good.
     """
-    found: dict[str, Spread | None] = {}
-    for name in NAMES:
-        values = [value for run in runs if (value := getattr(run, name)) is not None]
-        part = len(values) == len(runs) if name == "seconds_to_90" else True
-        found[name] = Spread(statistics.median(values), min(values), max(values)) if values and part else None
+    found: dict[str, Spread | None] = dict.fromkeys(FIGURES)
+    for name in FIGURES:
+        values = [value for run in runs if (value := run[name]) is not None]
+        if values and (name != "seconds_to_90" or len(values) == len(runs)):
+            found[name] = Spread(statistics.median(values), min(values), max(values))
     return found
 
 
@@ -179,18 +218,7 @@ class Curve(NamedTuple):
 def curve(runs: Sequence[Sequence[float | None]]) -> Curve:
     """Return the curves of several runs as one."""
     columns = [[math.inf if at is None else at for at in column] for column in zip(*runs, strict=True)]
-    return Curve(
-        [_finite(statistics.median_high(column)) for column in columns],
-        [_finite(min(column)) for column in columns],
-        [_finite(max(column)) for column in columns],
-    )
-
-
-def _nth(ordered: Sequence[float], whole: int, share: float) -> float | None:
-    # Rounded first: 0.9 of 10 is 9, not the tenth because of a last binary digit.
-    rank = math.ceil(round(share * whole, 6))
-    return ordered[rank - 1] if 0 < rank <= len(ordered) else None
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return Curve(*(
+        [at if math.isfinite(at := pick(column)) else None for column in columns]
+        for pick in (statistics.median_high, min, max)
+    ))  # fmt: skip

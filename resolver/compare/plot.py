@@ -8,8 +8,9 @@ print too.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import math
+from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from resolver.compare.curves import percent
+from resolver.compare.figures import FIGURES
 from resolver.compare.report import ComparisonReport, RowReport
 from resolver.engines import BACKENDS, ENGINES
 
@@ -28,26 +30,14 @@ _GREY = "#b8b8b8"
 _ENGINES, _BACKENDS = list(ENGINES), list(BACKENDS)
 
 
-class Bars(NamedTuple):
-    """A panel of bars: a figure, and the unit that it is shown in."""
-
-    title: str
-    name: str
-    form: Callable[[float], str]
-    scale: float = 1.0
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
-
-
-BARS = (
-    Bars("seconds until 90% answered", "seconds_to_90", _seconds),
-    Bars("p95 of an answer, ms", "latency_p95", lambda value: f"{value:,.0f}", 1000),
-    Bars("CPU seconds", "cpu_seconds", _seconds),
-    Bars("peak memory, MB", "peak_memory", lambda value: f"{value:,.0f}", 1e-6),
-    Bars("start-up seconds", "startup_seconds", _seconds),
-)
+# Figures that have a panel of bars, and its title.
+BARS = {
+    "seconds_to_90": "seconds until 90% answered",
+    "latency_p95": "p95 of an answer, ms",
+    "cpu_seconds": "CPU seconds",
+    "peak_memory": "peak memory, MB",
+    "startup_seconds": "start-up seconds",
+}
 
 
 def draw(report: ComparisonReport, format: str) -> bytes:
@@ -99,18 +89,23 @@ def _title(figure: Any, report: ComparisonReport) -> None:
 
 
 def _curves(axes: Any, rows: Sequence[RowReport], backend: str, timeouts: Sequence[float]) -> None:
-    """Draw a backend's engines in colour, and those of the others behind them in grey."""
+    """Draw a backend's engines in colour, a band from the soonest run to the latest, and the others behind in grey."""
     for row in rows:
-        steps = [(at, share) for at, share in zip(row.curve, _shares(row.curve), strict=True) if at is not None]
-        xs, ys = zip(*steps, strict=True) if steps else ((), ())
+        curves = (row.curve, row.curve_soonest, row.curve_latest)
+        middle, soonest, latest = ([math.nan if at is None else at for at in curve] for curve in curves)
+        shares = [number / len(middle) for number in range(1, len(middle) + 1)]
         number = _ENGINES.index(row.engine)
         if row.backend != backend:
             # Every fourth point: it is behind the others, and a picture for a page should stay small.
-            axes.plot(xs[::4], ys[::4], color=_GREY, linewidth=0.7, zorder=1)
+            axes.plot(middle[::4], shares[::4], color=_GREY, linewidth=0.7, zorder=1)
             continue
         colour = _COLOURS[number % len(_COLOURS)]
-        _band(axes, row, colour)
-        axes.plot(xs, ys, color=colour, linestyle=_LINES[number % len(_LINES)], linewidth=2, label=row.engine, zorder=3)
+        if len(row.runs) > 1:
+            axes.fill_betweenx(shares, soonest, latest, color=colour, alpha=0.18, linewidth=0, zorder=2)
+        axes.plot(
+            middle, shares, color=colour, linestyle=_LINES[number % len(_LINES)], linewidth=2, label=row.engine,
+            zorder=3,
+        )  # fmt: skip
     for timeout in timeouts:
         axes.axvline(timeout, color="black", linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
         over = axes.get_xaxis_transform()
@@ -128,36 +123,24 @@ def _curves(axes: Any, rows: Sequence[RowReport], backend: str, timeouts: Sequen
     axes.legend(frameon=False, fontsize=9, loc="upper left", handlelength=3.5)
 
 
-def _band(axes: Any, row: RowReport, colour: str) -> None:
-    """Draw a band from the soonest run to the latest."""
-    both = [
-        (soonest, latest, share)
-        for soonest, latest, share in zip(row.curve_soonest, row.curve_latest, _shares(row.curve), strict=True)
-        if soonest is not None and latest is not None
-    ]
-    if len(row.runs) > 1 and both:
-        soonest, latest, shares = zip(*both, strict=True)
-        axes.fill_betweenx(shares, soonest, latest, color=colour, alpha=0.18, linewidth=0, zorder=2)
-
-
-def _bars(figure: Any, report: ComparisonReport, rows: Sequence[RowReport]) -> None:
+def _bars(sheet: Any, report: ComparisonReport, rows: Sequence[RowReport]) -> None:
     """Draw for each row the figures of the longest timeout; before them how many were answered within each timeout."""
-    panels = figure.subplots(1, len(BARS) + 1, sharey=True, width_ratios=[1.3] + [1.0] * len(BARS))
+    panels = sheet.subplots(1, len(BARS) + 1, sharey=True, width_ratios=[1.3] + [1.0] * len(BARS))
     places = list(range(len(rows)))[::-1]
     _answered(panels[0], report, rows, places)
-    for axes, bars in zip(panels[1:], BARS, strict=True):
-        all_best = all(bars.name in row.best for row in rows if row.figures[bars.name] is not None)
-        for row, place in zip(rows, places, strict=True):
-            spread = row.figures[bars.name]
+    for axes, (name, title) in zip(panels[1:], BARS.items(), strict=True):
+        figure, spreads = FIGURES[name], [row.figures[name] for row in rows]
+        all_best = all(name in row.best for row, spread in zip(rows, spreads, strict=True) if spread)
+        for row, spread, place in zip(rows, spreads, places, strict=True):
             if spread is None:
                 axes.text(0, place, " none", va="center", fontsize=8)
                 continue
-            value, low, high = (bars.scale * each for each in (spread.median, spread.min, spread.max))
-            _bar(axes, row, place, value)
-            axes.plot([low, high], [place, place], color="black", linewidth=1.2, solid_capstyle="butt")
-            star = "*" if bars.name in row.best and not all_best else ""
-            _note(axes, f"{bars.form(value)}{star}", high, place, 8)
-        axes.set_title(bars.title, fontsize=9)
+            _bar(axes, row, place, figure.scale * spread.median)
+            ends = [figure.scale * spread.min, figure.scale * spread.max]
+            axes.plot(ends, [place, place], color="black", linewidth=1.2, solid_capstyle="butt")
+            star = "*" if name in row.best and not all_best else ""
+            _note(axes, figure.text(spread.median) + star, ends[1], place, 8)
+        axes.set_title(title, fontsize=9)
         axes.margins(x=0.3)
         axes.set_xlim(left=0)
         axes.locator_params(axis="x", nbins=3)
@@ -167,7 +150,7 @@ def _bars(figure: Any, report: ComparisonReport, rows: Sequence[RowReport]) -> N
     panels[0].set_yticks(places, [row.name for row in rows])
     until = "" if report.longest is None else f", with {report.longest:g} s"
     stars = "; lines: lowest to highest run; * best, or no different from it" if report.settings.repeat > 1 else ""
-    figure.supxlabel(f"what it took{until} (medians{stars})", fontsize=9)
+    sheet.supxlabel(f"what it took{until} (medians{stars})", fontsize=9)
 
 
 def _answered(axes: Any, report: ComparisonReport, rows: Sequence[RowReport], places: Sequence[int]) -> None:
@@ -176,8 +159,7 @@ def _answered(axes: Any, report: ComparisonReport, rows: Sequence[RowReport], pl
     for row, place in zip(rows, places, strict=True):
         for number, timeout in enumerate(timeouts):
             (same,) = [each for each in report.rows if each.timeout == timeout and each.name == row.name]
-            spread = same.figures["answered"]
-            share = spread.median / report.lookups if spread is not None else 0.0
+            share = same.median("answered") / report.lookups
             depth = 0.8 / len(timeouts)
             at = place + 0.4 - depth * (number + 0.5)
             _bar(axes, row, at, share, depth * 0.9)
@@ -196,7 +178,3 @@ def _bar(axes: Any, row: RowReport, place: float, value: float, depth: float = 0
 
 def _note(axes: Any, text: str, x: float, y: float, size: int) -> None:
     axes.annotate(text, (x, y), (3, 0), textcoords="offset points", va="center", fontsize=size)
-
-
-def _shares(curve: Sequence[float | None]) -> list[float]:
-    return [number / len(curve) for number in range(1, len(curve) + 1)]

@@ -15,9 +15,10 @@ from importlib import metadata
 import msgspec
 
 from resolver.compare.agreement import Agreement
-from resolver.compare.contest import Cell, Contest, Field, LeftOut, Lookups
-from resolver.compare.figures import LESS, MORE, NAMES, Figures, Spread, best, curve, spreads
+from resolver.compare.contest import Cell, Contest, LeftOut
+from resolver.compare.figures import FIGURES, Spread, best, curve, spreads
 from resolver.extras import DISTRIBUTION
+from resolver.output.lines import csv_rows
 
 # Libraries that a figure may depend on; those that are installed are named.
 _LIBRARIES = ("gevent", "greenlet", "Twisted", "dnspython", "aiodns", "pycares", "msgspec")
@@ -32,7 +33,7 @@ class LabSettings(msgspec.Struct, frozen=True):
     capacity: float | None = None
 
 
-class Conditions(msgspec.Struct, frozen=True):
+class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of all. `timeouts`: seconds, null: no end. `concurrency_chosen`: the user named no number."""
 
     types: list[str]
@@ -54,17 +55,14 @@ class Machine(msgspec.Struct, frozen=True):
     python: str
 
 
-class RowReport(msgspec.Struct, frozen=True):
+class RowReport(Cell, frozen=True):
     """A contestant with one timeout: each run, all of them together, and its errors.
 
     best: the figures in which none of the same timeout is better by more than the spreads; of one run none are told.
     curve: seconds until each share of the lookups was answered, in equal steps up to all; null: never.
     """
 
-    engine: str
-    backend: str
-    timeout: float | None
-    runs: list[Figures]
+    runs: list[dict[str, float | None]]
     errors: list[str]
     figures: dict[str, Spread | None]
     best: list[str]
@@ -72,13 +70,13 @@ class RowReport(msgspec.Struct, frozen=True):
     curve_soonest: list[float | None]
     curve_latest: list[float | None]
 
-    @property
-    def name(self) -> str:
-        """ENGINE:BACKEND."""
-        return f"{self.engine}:{self.backend}"
+    def median(self, name: str, otherwise: float = 0.0) -> float:
+        """Return the median of a figure, or the other value where there is none."""
+        spread = self.figures[name]
+        return otherwise if spread is None else spread.median
 
 
-class ComparisonReport(msgspec.Struct, frozen=True):
+class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
     """The whole comparison. `seconds` is what it took; `complete` is false where it was interrupted."""
 
     began: str
@@ -103,7 +101,7 @@ class ComparisonReport(msgspec.Struct, frozen=True):
     def at(self, timeout: float | None) -> list[RowReport]:
         """Return the rows of a timeout: first to 90% answered, then most answered, then those without a run."""
         rows = [row for row in self.rows if row.timeout == timeout]
-        return sorted(rows, key=lambda row: (_median(row, "seconds_to_90", math.inf), -_median(row, "answered")))
+        return sorted(rows, key=lambda row: (row.median("seconds_to_90", math.inf), -row.median("answered", -1)))
 
     @property
     def longest(self) -> float | None:
@@ -111,12 +109,30 @@ class ComparisonReport(msgspec.Struct, frozen=True):
         tried = [row.timeout for row in self.rows if row.runs] or self.settings.timeouts
         return None if None in tried else max(each for each in tried if each is not None)
 
+    def json(self) -> bytes:
+        """Return everything, indented, with a line break at its end."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
-def report(
-    contest: Contest, field: Field, lookups: Lookups, began: str, settings: Conditions, lab: LabSettings | None
-) -> ComparisonReport:
+    def csv(self) -> bytes:
+        """Return a row for each contestant and timeout, after a header.
+
+        Each figure is three columns: its median by its own name, and both ends of the spread.
+        """
+        ends = [f"{name}{end}" for name in FIGURES for end in ("", "_min", "_max")]
+        lines: list[list[object]] = [["engine", "backend", "timeout", "runs", "errors", *ends, "best"]]
+        for row in self.rows:
+            figures = [
+                getattr(spread, end, None) for spread in row.figures.values() for end in ("median", "min", "max")
+            ]
+            errors = "; ".join(dict.fromkeys(row.errors))
+            lines.append([row.engine, row.backend, row.timeout, len(row.runs), errors, *figures, " ".join(row.best)])
+        return csv_rows(lines)
+
+
+def report(contest: Contest, began: str, settings: Conditions, lab: LabSettings | None) -> ComparisonReport:
     """Return what was found so far."""
-    rows = _rows(contest, settings.timeouts)
+    field, lookups = contest.field, contest.lookups
+    rows = [row for timeout in settings.timeouts for row in _rows(contest, timeout)]
     return ComparisonReport(
         began=began,
         seconds=round(contest.seconds, 3),
@@ -131,7 +147,7 @@ def report(
         settings=settings,
         versions=versions(),
         machine=machine(),
-        order=[_words(cell) for cell in contest.runs],
+        order=[str(cell) for cell in contest.runs],
         left_out=field.left_out,
         rows=rows,
         agreement=contest.agreement(),
@@ -155,24 +171,24 @@ def machine() -> Machine:
     return Machine(system, platform.machine(), cpus, f"{platform.python_implementation()} {platform.python_version()}")
 
 
-def _rows(contest: Contest, timeouts: Sequence[float | None]) -> list[RowReport]:
-    found = []
-    for timeout in timeouts:
-        rows = [row for cell, row in contest.rows.items() if cell.timeout == timeout]
-        figures = {row.cell.contestant: spreads(row.runs) for row in rows}
-        # A single run does not show how far the next would be off: it is neither better nor worse.
-        judged = {row.cell.contestant: len(row.runs) for row in rows if len(row.runs) > 1}
-        least = min(judged.values(), default=0)
-        bests = {
-            name: best({each: figures[each][name] for each in judged}, name in MORE, least)
-            for name in NAMES
-            if name in MORE | LESS
-        }
-        for row in rows:
-            who = row.cell.contestant
-            good = [name for name, names in bests.items() if who in names]
-            found.append(RowReport(*who, timeout, row.runs, row.errors, figures[who], good, *curve(row.curves)))
-    return found
+def _rows(contest: Contest, timeout: float | None) -> list[RowReport]:
+    rows = {cell: row for cell, row in contest.rows.items() if cell.timeout == timeout}
+    figures = {cell: spreads(row.runs) for cell, row in rows.items()}
+    # A single run does not show how far the next would be off: it is neither better nor worse.
+    judged = {cell: len(row.runs) for cell, row in rows.items() if len(row.runs) > 1}
+    least = min(judged.values(), default=0)
+    bests = {
+        name: best({cell: figures[cell][name] for cell in judged}, figure.better == "more", least)
+        for name, figure in FIGURES.items()
+        if figure.better != "neither"
+    }
+    return [
+        RowReport(
+            cell.engine, cell.backend, timeout, row.runs, row.errors, figures[cell],
+            [name for name, cells in bests.items() if cell in cells], *curve(row.curves),
+        )
+        for cell, row in rows.items()
+    ]  # fmt: skip
 
 
 def _notes(rows: Sequence[RowReport], settings: Conditions) -> list[str]:
@@ -185,8 +201,8 @@ def _notes(rows: Sequence[RowReport], settings: Conditions) -> list[str]:
             f"All had the same {settings.concurrency} lookups in flight at most, which the tool chose; "
             "--concurrency says another number."
         )
-    soonest = min((at for row in rows if (at := _median(row, "latency_p50", 0.0)) > 0), default=0.0)
-    most = max((_peak(row) for row in rows), default=0.0)
+    soonest = min((at for row in rows if (at := row.median("latency_p50"))), default=0.0)
+    most = max(_peak(row) for row in rows)
     if soonest and most > 0.7 * (ceiling := settings.concurrency / soonest):
         notes.append(
             f"{settings.concurrency} in flight at {1000 * soonest:.1f} ms each are {ceiling:,.0f} lookups a second at "
@@ -200,15 +216,5 @@ def _notes(rows: Sequence[RowReport], settings: Conditions) -> list[str]:
 
 def _peak(row: RowReport) -> float:
     """Return the lookups a second over the first nine tenths: lost replies, which wait for a retry, make the rest."""
-    at = row.figures["seconds_to_90"]
-    whole = row.figures["answered"]
-    return 0.9 * whole.max / at.median if at is not None and whole is not None and at.median else 0.0
-
-
-def _median(row: RowReport, name: str, otherwise: float = -1.0) -> float:
-    spread = row.figures[name]
-    return otherwise if spread is None else spread.median
-
-
-def _words(cell: Cell) -> str:
-    return str(cell.contestant) if cell.timeout is None else f"{cell.contestant} {cell.timeout:g} s"
+    at, answered = row.median("seconds_to_90"), row.figures["answered"]
+    return 0.9 * answered.max / at if at and answered is not None else 0.0

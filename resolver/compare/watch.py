@@ -11,20 +11,21 @@ import contextlib
 import os
 import resource
 import select
-import subprocess
 import time
 from collections.abc import Callable, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 import psutil
 
-from resolver.compare.spec import Aborted, Began, Event, Finished, Spec
-from resolver.subprocesses import close_pipes, spawn
+from resolver.compare.child import Began, Ended, Event, Spec
+from resolver.subprocesses import end, spawn
 
 INTERVAL = 0.03  # seconds between two samples of a child
 CHILDREN_INTERVAL = 0.15  # seconds between two searches for its children
-CHILD = ("-m", "resolver.compare.child")
+CHILD = ("-m", "resolver.compare")
+
+Expected = TypeVar("Expected", Began, Ended)
 
 
 class Patience(NamedTuple):
@@ -36,7 +37,7 @@ class Patience(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """The cost of a child, as `Figures` has it; the last three are the most that its processes had in one sample."""
+    """The cost of a child, as the figures have it; the last three are the most that its processes had in one sample."""
 
     seconds: float
     startup_seconds: float
@@ -54,17 +55,15 @@ class Interrupted(Exception):
     """The user wants no more runs."""
 
 
-def watch(
-    spec: Spec, patience: Patience, tick: Callable[[], None] | None = None, command: Sequence[str] = CHILD
-) -> Seen:
+def watch(spec: Spec, patience: Patience, tick: Callable[[], None], command: Sequence[str] = CHILD) -> Seen:
     """Run it in a fresh child; `tick` is called again and again, and may raise to end it.
 
     Raises ChildFailed where the child does not start, breaks, hangs or dies; no child is left behind in any case.
     """
     with open(f"{spec.spool}.err", "w+b") as complaints:
-        child = WatchedChild([*command, spec.engine], spec, complaints)
+        child = WatchedChild([*command, spec.engine], spec, complaints, tick)
         try:
-            return child.follow(patience, tick)
+            return child.follow(patience)
         finally:
             child.end()
 
@@ -72,52 +71,54 @@ def watch(
 class WatchedChild:
     """A child in the middle of its run."""
 
-    def __init__(self, command: Sequence[str], spec: Spec, complaints: BinaryIO) -> None:
+    def __init__(self, command: Sequence[str], spec: Spec, complaints: BinaryIO, tick: Callable[[], None]) -> None:
         self._spec = spec
         self._complaints = complaints
+        self._tick = tick
         self._spawned = time.monotonic()
         self._process = spawn(*command, stderr=complaints)
         self._usage = PeakUsage(self._process.pid)
         self._unread = b""
         self._cpu = 0.0
 
-    def follow(self, patience: Patience, tick: Callable[[], None] | None) -> Seen:
+    def follow(self, patience: Patience) -> Seen:
         """Watch it to its end."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(msgspec.json.encode(self._spec) + b"\n")
             self._process.stdin.flush()
-        began = self._await(self._spawned + patience.start, "it did not begin", None, tick)
+        began = self._event(Began, self._spawned + patience.start, "it did not begin")
         startup = time.monotonic() - self._spawned
-        if not isinstance(began, Began):
-            raise ChildFailed(_reason(began))
         # The peak of getting ready is the start-up's and not the lookups' (the memory stays).
         self._usage.sample(force=True)
         timeout = self._spec.policy.timeout
-        end = float("inf") if timeout is None else time.monotonic() + timeout + patience.late
-        ended = self._await(end, "it did not end", patience.silent, tick)
-        if not isinstance(ended, Finished) or ended.error:
-            raise ChildFailed(_reason(ended))
+        latest = float("inf") if timeout is None else time.monotonic() + timeout + patience.late
+        ended = self._event(Ended, latest, "it did not end", patience.silent)
         self._usage.sample(force=True)
         self.end()
-        cpu = max(0.0, self._cpu - began.cpu)
         peak = self._usage
+        cpu = max(0.0, self._cpu - began.cpu)
         return Seen(ended.seconds, startup, cpu, peak.memory, peak.threads, peak.descriptors)
 
     def end(self) -> None:
         """End it, if it has not ended, and what it started; the kernel says what processor time it took."""
-        process = self._process
-        if process.returncode is not None:
-            return
-        close_pipes(process)
-        self._usage.find_children()
-        self._reap(1.0)
-        self._usage.kill_children()
+        if self._process.returncode is None:
+            self._usage.find_children()
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            end(self._process, seconds=1.0)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            self._cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+            self._usage.kill_children()
 
-    def _await(
-        self, end: float, complaint: str, silent: float | None, tick: Callable[[], None] | None
-    ) -> Began | Finished | Aborted:
-        """Return its next event. Raises ChildFailed where none comes in time."""
+    def _event(self, expected: type[Expected], latest: float, complaint: str, silent: float = float("inf")) -> Expected:
+        """Return its next event. Raises ChildFailed where that is another one, has an error, or does not come in time.
+
+        Args:
+            expected: Its kind.
+            latest: When it must be there.
+            complaint: What is said of the child where it is not.
+            silent: Seconds that the spool may stay as it is meanwhile.
+        """
         assert self._process.stdout is not None
         fd = self._process.stdout.fileno()
         written, heard = -1, time.monotonic()
@@ -130,35 +131,28 @@ class WatchedChild:
                 continue
             now = time.monotonic()
             self._usage.sample()
-            if tick is not None:
-                tick()
-            if silent is not None and (size := _size(self._spec.spool)) != written:
+            self._tick()
+            if (size := _size(self._spec.spool)) != written:
                 written, heard = size, now
-            if now > end:
+            if now > latest:
                 raise ChildFailed(f"{complaint} in time, and was killed after {now - self._spawned:.0f} seconds")
-            if silent is not None and now > heard + silent:
+            if now > heard + silent:
                 raise ChildFailed(f"it gave no result for {silent:.0f} seconds, and was killed")
         line, _, self._unread = self._unread.partition(b"\n")
-        return msgspec.json.decode(line, type=Event)  # type: ignore[no-any-return]  # one of them
+        event = msgspec.json.decode(line, type=Event)
+        if isinstance(event, Ended) and event.error:
+            raise ChildFailed(event.error)
+        if not isinstance(event, expected):
+            raise ChildFailed("it said nothing that makes sense")
+        return event
 
     def _death(self) -> str:
-        self._reap(None)
+        self.end()
         status = self._process.returncode
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         self._complaints.seek(0)
         lines = self._complaints.read().decode(errors="replace").strip().splitlines()
         return f"its process {how}{': ' + lines[-1].strip() if lines else ''}"
-
-    def _reap(self, patience: float | None) -> None:
-        """Wait for its end so many seconds (None: for ever), then kill it; note its processor time."""
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        try:
-            self._process.wait(patience)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self._cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 class PeakUsage:
@@ -195,10 +189,6 @@ class PeakUsage:
         for process in psutil.wait_procs(self._children, 1.0)[1] if self._children else ():
             with contextlib.suppress(psutil.Error):
                 process.kill()
-
-
-def _reason(event: Event) -> str:
-    return str(getattr(event, "error", None) or "it said nothing that makes sense")
 
 
 def _size(path: str) -> int:

@@ -6,11 +6,10 @@ Everything that depends on there being several engines reads this table: the com
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import TYPE_CHECKING, NamedTuple
 
-from resolver.extras import NotInstalled, cure
-from resolver.spelling import meant
+from resolver.extras import installed, require
+from resolver.spelling import check, meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +66,9 @@ def pairs() -> Iterator[Pair]:
     """Yield every engine with every backend that it can wait on, in the table's order."""
     for name, engine in ENGINES.items():
         for backend, style in engine.styles.items():
-            missing = [each for each in (engine, BACKENDS[backend]) if not _installed(each.needs)]
+            missing = [
+                each for each in (engine, BACKENDS[backend]) if each.needs is not None and not installed(each.needs)
+            ]
             yield Pair(name, backend, style, not missing, (missing or [engine])[0].extra)
 
 
@@ -83,10 +84,8 @@ def find(engine: str, backend: str, inner: str | None = None) -> tuple[Engine, B
         ValueError: unknown names, and pairs that do not go together; the sentence says what is valid.
         NotInstalled: a library that is not installed; the sentence says how to install it.
     """
-    if engine not in ENGINES:
-        raise ValueError(f"there is no engine {engine!r}; valid: {', '.join(ENGINES)}{meant(engine, ENGINES)}")
-    if backend not in BACKENDS:
-        raise ValueError(f"there is no backend {backend!r}; valid: {', '.join(BACKENDS)}{meant(backend, BACKENDS)}")
+    check("engine", engine, ENGINES)
+    check("backend", backend, BACKENDS)
     if backend not in ENGINES[engine].styles:
         raise ValueError(
             f"engine {engine} cannot wait on backend {backend}; "
@@ -94,8 +93,8 @@ def find(engine: str, backend: str, inner: str | None = None) -> tuple[Engine, B
             f"engines of {backend}: {', '.join(each for each in ENGINES if backend in ENGINES[each].styles)}"
         )
     for kind, name, entry in (("engine", engine, ENGINES[engine]), ("backend", backend, BACKENDS[backend])):
-        if not _installed(entry.needs):
-            raise NotInstalled(f"{kind} {name} needs {entry.needs}, which is not installed: {cure(entry.extra)}")
+        if entry.needs is not None:
+            require(entry.needs, entry.extra, f"{kind} {name}")
     found = importlib.import_module(ENGINES[engine].module).engine
     if inner is not None:
         if not carries(engine):
@@ -115,7 +114,3 @@ def find(engine: str, backend: str, inner: str | None = None) -> tuple[Engine, B
 def carries(engine: str) -> bool:
     """Return whether this engine carries chunks of queries to other processes, each with an inner engine."""
     return engine in ENGINES and "chunks" in ENGINES[engine].styles.values()
-
-
-def _installed(library: str | None) -> bool:
-    return library is None or importlib.util.find_spec(library) is not None

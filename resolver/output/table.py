@@ -54,7 +54,7 @@ class Table(Generic[Row]):
         console = Console(
             file=text,
             force_terminal=terminal or None,
-            width=_terminal_width(self._stream) if terminal else None,
+            width=terminal_width(self._stream) if terminal else None,
         )
         console.print(self._draw(rows))
         write_all(self._stream, text.getvalue().encode("utf-8", "replace"))
@@ -141,7 +141,8 @@ def _cell(*lines: str, style: str = "") -> RichText:
     return RichText("\n".join(map(visible, lines)), style)
 
 
-def _terminal_width(stream: BinaryIO) -> int | None:
+def terminal_width(stream: BinaryIO) -> int | None:
+    """Return the columns of this stream's terminal; None: it is none, or does not know."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or None
     except OSError:
