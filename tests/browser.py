@@ -45,7 +45,7 @@ _OPTIONS = [
 _LOOK = """(() => {
     const broken = [...document.images].filter(image => !image.complete || !image.naturalWidth);
     const wide = document.documentElement.scrollWidth - window.innerWidth;
-    const past = [...document.body.querySelectorAll("*")].filter(
+    const past = [...document.querySelectorAll("*")].filter(
         element => element.getBoundingClientRect().right > window.innerWidth + 1);
     return [
         ...broken.map(image => "a broken picture: " + image.src),

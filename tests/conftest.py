@@ -8,6 +8,7 @@ import gc
 import itertools
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 import trustme
 from cluster import cluster
-from command import environment
+from command import COMMAND, environment
 from hypothesis import settings
 
 from resolver import Run, resolve
@@ -124,6 +125,29 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Redis that has one worker."""
     with cluster(tmp_path_factory.mktemp("redis")) as server:
         yield server.url
+
+
+@pytest.fixture
+def at(lab: Lab) -> str:
+    """The address of the lab."""
+    return lab.nameserver
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, at: str) -> Path:
+    """A directory to try the pages' examples in: lists, logs, nameservers, and the command on its `bin`."""
+    shutil.copy(Path(__file__).parents[1] / "hosts.txt", tmp_path)
+    (tmp_path / "names.txt").write_text("python.org\nwww.debian.org\nnx.example\n")
+    for nameservers in ("resolvers.txt", "trusted.txt"):
+        (tmp_path / nameservers).write_text(f"{at}\n")
+    (tmp_path / "access.log").write_text("python.org\tGET /\n")
+    urls = ["GET https://python.org/a,b?c@d", "CONNECT pypi.org:443"]
+    (tmp_path / "squid.log").write_text("".join(f"1.2 95 192.0.2.9 TCP_MISS/200 512 {url} - -\n" for url in urls))
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "resolve"
+    command.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')
+    command.chmod(0o755)
+    return tmp_path
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ The Redis is that of docs/examples/redis.conf, with its one user, at another por
 not do asks as `admin`, whom the tests add.
 """
 
+import base64
 import configparser
 import contextlib
 import json
@@ -15,6 +16,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -146,7 +149,7 @@ def test_five_commands(manned: Site) -> None:
 
 def test_monitor(manned: Site) -> None:
     """Celery's commands, as shown, hear of both workers."""
-    commands = re.findall(r"^(celery .* inspect \w+)", PAGE, re.M)
+    commands = shell("monitor")
     assert 3 == len(commands)
     running = [
         subprocess.Popen([sys.executable, "-m", *shlex.split(each)], env=manned.env, stdout=subprocess.PIPE, text=True)
@@ -154,6 +157,28 @@ def test_monitor(manned: Site) -> None:
     ]
     assert [True] * 3 == ["\n2 nodes online." in process.communicate(timeout=60)[0] for process in running]
     assert [] == manned.admin.acl_log()
+
+
+def test_flower(manned: Site) -> None:
+    """Flower, started as shown but for its port, lists both workers to who knows the password, and nobody else."""
+    port = free_port()
+    commands = " && ".join(shell("flower")).replace("FLOWER_PORT=5555", f"FLOWER_PORT={port}")
+    page = f"http://127.0.0.1:{port}/workers?json=1"
+    with manned.running(f"sh -c {shlex.quote(commands)}"):
+        wait_for(lambda: len(_asked(page, b"me:PASSWORD").get("data", [])) == 2, "two workers in Flower")
+        assert {"status": 401} == _asked(page, b"you:PASSWORD")
+
+
+def _asked(url: str, user: bytes) -> dict[str, Any]:
+    request = urllib.request.Request(url, headers={"Authorization": f"Basic {base64.b64encode(user).decode()}"})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as reply:
+            found: dict[str, Any] = json.load(reply)
+            return found
+    except urllib.error.HTTPError as error:
+        return {"status": error.code}
+    except OSError:
+        return {}
 
 
 @pytest.mark.parametrize(("address", "expected"), [(None, "RESOLVE_REDIS must hold"), ("x", "a Redis address is re")])
@@ -244,6 +269,26 @@ def test_unit(tmp_path: Path) -> None:
         done = subprocess.run(["systemd-analyze", "verify", tmp_path / "resolve-worker.service"],
                               capture_output=True, text=True, timeout=30, check=False)  # fmt: skip
         assert [0, ""] == [done.returncode, done.stderr]
+    _install(tmp_path)
+
+
+def _install(root: Path) -> None:
+    """Put the unit in its place, as the page does, below this directory; systemd finds it there."""
+    for each in ("etc/resolve", "etc/systemd/system", "opt/resolve/bin"):
+        (root / each).mkdir(parents=True)
+    (root / "worker.env").touch()
+    (root / "docs").symlink_to(ROOT / "docs")
+    *install, enable = [each.replace(" /", f" {root}/") for each in shell("unit")]
+    done = [subprocess.run(["sh", "-c", each], cwd=root, check=False).returncode for each in install]
+    modes = [
+        (root / each).stat().st_mode & 0o777
+        for each in ("etc/resolve/worker.env", "etc/systemd/system/resolve-worker.service")
+    ]
+    assert [[0, 0], [0o600, 0o644]] == [done, modes]
+    if shutil.which("systemctl") is not None:
+        command = enable.replace("systemctl enable --now", f"systemctl --root={root} enable")
+        enabled = subprocess.run(["sh", "-c", command], cwd=root, capture_output=True, text=True, check=False)
+        assert 0 == enabled.returncode, enabled.stderr
 
 
 def test_containerfile() -> None:

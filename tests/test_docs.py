@@ -1,8 +1,4 @@
-"""The documentation, tested against the command: what README.md shows is run, what it lists is all there is.
-
-Its examples name hosts and nameservers of the world outside. Here they are asked of a lab: what is replaced for that
-stands in `SERVERS` and in the environment of each test, everything else is run as it stands on the page.
-"""
+"""The documentation, tested against the command: what README.md shows is run, what it lists is all there is."""
 
 import ipaddress
 import json
@@ -11,56 +7,27 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
 
 import click
 import msgspec
 import pytest
-from command import COMMAND, environment, line, run, start
+from command import environment, line, run, start
+from examples import ROOT, blocks, lines, python, shell
 
 from resolver import Result, Status, console
 from resolver.commands import cli
 from resolver.compare.figures import FIGURES
 from resolver.compare.show import COLUMNS
 from resolver.engines import BACKENDS, ENGINES
-from resolver.lab import SCRIPTS, Lab
+from resolver.lab import SCRIPTS
 from resolver.model import KEYS
 from resolver.output.formats import FORMATS
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LISTED = [each for each in (ROOT / "hosts.txt").read_text(encoding="utf-8").splitlines() if each and each[0] != "#"]
 ADDRESSES = 2  # of which it holds so many, each one lookup whatever types are asked
-SERVERS = re.compile(r"(tls://|tcp://)?192\.0\.2\.5[34]\b")
-
-
-@pytest.fixture(scope="module")
-def at() -> Iterator[str]:
-    """A nameserver that answers for every name."""
-    with Lab() as lab:
-        yield lab.nameserver
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A directory to try the examples in: the list, a log, and the command on its `bin`."""
-    shutil.copy(ROOT / "hosts.txt", tmp_path)
-    (tmp_path / "access.log").write_text("python.org\tGET /\n")
-    urls = ["GET https://python.org/a,b?c@d", "CONNECT pypi.org:443"]
-    (tmp_path / "squid.log").write_text("".join(f"1.2 95 192.0.2.9 TCP_MISS/200 512 {url} - -\n" for url in urls))
-    (tmp_path / "bin").mkdir()
-    command = tmp_path / "bin" / "resolve"
-    command.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')
-    command.chmod(0o755)
-    return tmp_path
-
-
-def blocks(language: str, text: str = README) -> list[str]:
-    """The examples in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
 def section(title: str) -> str:
@@ -71,8 +38,8 @@ def section(title: str) -> str:
 def rows(title: str, heading: str) -> list[list[str]]:
     """The rows of the table in this section whose first column is headed so."""
     _, table = section(title).split(f"| {heading} |", 1)
-    lines = takewhile(lambda each: each.startswith("|"), table.splitlines()[2:])
-    return [[cell.strip() for cell in each.strip("|").split("|")] for each in lines]
+    shown = takewhile(lambda each: each.startswith("|"), table.splitlines()[2:])
+    return [[cell.strip() for cell in each.strip("|").split("|")] for each in shown]
 
 
 def quoted(text: str) -> list[str]:
@@ -80,9 +47,14 @@ def quoted(text: str) -> list[str]:
     return re.findall(r"`([^`]+)`", text)
 
 
+def between(name: str) -> str:
+    """What stands between the marks."""
+    return README.partition(f"<!-- {name} -->")[2].partition("<!-- end -->")[0]
+
+
 def marked(name: str) -> str:
     """The one line of shell between the marks."""
-    (block,) = blocks("sh", README.partition(f"<!-- {name} -->")[2].partition("<!-- end -->")[0])
+    (block,) = blocks("sh", between(name))
     return block.strip()
 
 
@@ -95,7 +67,7 @@ def options(command: str) -> set[str]:
 def tour() -> list[str]:
     """The lines of the tour, without their comments."""
     (block,) = blocks("sh", README.partition("## A tour\n")[2].partition("### ")[0])
-    return [re.split(r"\s+# ", each)[0] for each in block.splitlines()]
+    return lines(block)
 
 
 # --- What is listed.
@@ -164,7 +136,7 @@ def test_exit_statuses_of_the_help() -> None:
 
 def test_json_fields() -> None:
     """The example has the fields of a Result in their order, and so has the table."""
-    (block,) = blocks("json")
+    (block,) = blocks("json", README)
     fields = list(KEYS)
     assert [fields, fields] == [
         list(json.loads(block)), [name for cell, _ in rows("JSON fields", "field") for name in quoted(cell)],
@@ -225,7 +197,7 @@ def test_columns_of_a_comparison() -> None:
 
 def test_benchmarks() -> None:
     """The benchmarks that README tells to run exist."""
-    modules = [name for block in blocks("sh") for name in re.findall(r"-m benchmarks\.(\w+)", block)]
+    modules = [name for block in blocks("sh", README) for name in re.findall(r"-m benchmarks\.(\w+)", block)]
     assert [True, []] == [
         bool(modules),
         [each for each in modules if not (ROOT / "benchmarks" / f"{each}.py").exists()],
@@ -238,11 +210,7 @@ def test_benchmarks() -> None:
 @pytest.mark.parametrize("example", tour())
 def test_tour(at: str, checkout: Path, example: str) -> None:
     """Each line of the tour does what it shows: it asks, and ends with 0, or with 1 for the list's bad line."""
-    path = os.pathsep.join([str(checkout / "bin"), os.environ["PATH"]])
-    done = subprocess.run(
-        ["sh", "-c", SERVERS.sub(at, example)], cwd=checkout, env=environment(PATH=path, RESOLVE_NAMESERVER=at),
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
+    done = shell(example, checkout, at)
     types = max(1, example.count(" -t "))
     lookups = (len(LISTED) - ADDRESSES) * types + ADDRESSES if "hosts.txt" in example else 0
     assert [1 if lookups else 0, ""] == [done.returncode, done.stderr]
@@ -253,13 +221,11 @@ def test_tour(at: str, checkout: Path, example: str) -> None:
 
 def test_thinned(at: str, checkout: Path) -> None:
     """What was not answered is written as a list and looked up again, by the commands that README shows."""
-    (block,) = blocks("sh", README.partition("<!-- thinned -->")[2].partition("<!-- end -->")[0])
-    env = environment(PATH=os.pathsep.join([str(checkout / "bin"), os.environ["PATH"]]), RESOLVE_NAMESERVER=at)
+    (block,) = blocks("sh", between("thinned"))
     invalid = ["two words"]
     shown = []
-    for command in block.splitlines():
-        done = subprocess.run(["sh", "-c", command], cwd=checkout, env=env, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=30, check=False)  # fmt: skip
+    for command in lines(block):
+        done = shell(command, checkout, at)
         assert [1 if "sort" not in command else 0, ""] == [done.returncode, done.stderr]
         shown.append(done.stdout.splitlines())
     assert invalid == (checkout / "again.txt").read_text().splitlines()
@@ -271,12 +237,10 @@ def test_thinned(at: str, checkout: Path) -> None:
 def test_spreadsheet(at: str, checkout: Path) -> None:
     """A spreadsheet is looked up, its rows come out, and what was not answered is looked up again, as README shows."""
     (checkout / "assets.csv").write_text('owner,host,asset\nAnn,a.example,1\nBob,"b c",2\n')
-    env = environment(PATH=os.pathsep.join([str(checkout / "bin"), os.environ["PATH"]]), RESOLVE_NAMESERVER=at)
-    (block,) = blocks("sh", README.partition("<!-- spreadsheet -->")[2].partition("<!-- end -->")[0])
+    (block,) = blocks("sh", between("spreadsheet"))
     shown = []
-    for command in block.splitlines():
-        done = subprocess.run(["sh", "-c", command], cwd=checkout, env=env, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=30, check=False)  # fmt: skip
+    for command in lines(block):
+        done = shell(command, checkout, at)
         assert [1, ""] == [done.returncode, done.stderr]
         shown.append(done.stdout.splitlines())
     found = (checkout / "found.csv").read_text().splitlines()
@@ -304,7 +268,8 @@ def test_try_command(checkout: Path) -> None:
 
 def test_lab_example(checkout: Path) -> None:
     """The lab is started as shown (at another port), and serves the list."""
-    (example,) = [each for block in blocks("sh") for each in block.splitlines() if each.startswith("resolve lab ")]
+    commands = [each for block in blocks("sh", README) for each in lines(block)]
+    (example,) = [each for each in commands if each.startswith("resolve lab ")]
     env = environment(RESOLVE_LISTEN="127.0.0.1:0")
     with start(*example.split()[1:], env=env, cwd=checkout, stdin=subprocess.DEVNULL) as process:
         address, serves, *_ = line(process.stdout).split()
@@ -314,20 +279,14 @@ def test_lab_example(checkout: Path) -> None:
     assert ["NOERROR", "NXDOMAIN"] == [result["status"] for result in asked.results]
 
 
-@pytest.mark.parametrize("number", range(len(blocks("python"))))
+@pytest.mark.parametrize("number", range(len(blocks("python", README))))
 def test_python_examples(at: str, checkout: Path, number: int) -> None:
     """Each example in Python prints something for each host; the system's nameserver is the lab, as is 192.0.2.53."""
-    example = SERVERS.sub(at, blocks("python")[number])
-    before = f"import resolver.wire\nfrom resolver.nameserver import Nameserver\nat = Nameserver.parse({at!r})\n"
-    before += "resolver.wire.system = lambda: (at,)\n"
-    after = "\nimport asyncio\nasyncio.run(show(['python.org', 'pypi.org']))\n" if "async def show" in example else ""
-    done = subprocess.run(
-        [sys.executable, "-c", before + example + after], cwd=checkout, env=environment(),
-        capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
-    lines = done.stdout.splitlines()
-    assert [0, "", len(LISTED) if "hosts.txt" in example else 2] == [done.returncode, done.stderr, len(lines)]
-    assert "hosts.txt" in example or ["pypi.org", "python.org"] == sorted(each.split()[0] for each in lines)
+    example = blocks("python", README)[number]
+    done = python(example, checkout, at)
+    shown = done.stdout.splitlines()
+    assert [0, "", len(LISTED) if "hosts.txt" in example else 2] == [done.returncode, done.stderr, len(shown)]
+    assert "hosts.txt" in example or ["pypi.org", "python.org"] == sorted(each.split()[0] for each in shown)
 
 
 def test_ci_runs_the_command_of_the_readme(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import ast
 import configparser
 import email
-import fcntl
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
+from once import once
 
 ROOT = Path(__file__).parents[1]
 # What no sdist is made from: history, environments, caches, and what another build left.
@@ -27,14 +27,7 @@ LEFT_OUT = shutil.ignore_patterns(
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory that holds the sdist, and the wheel that was built from that sdist: once for all tests."""
-    # The processes of pytest-xdist have a directory each, in one that they share.
-    base = tmp_path_factory.getbasetemp()
-    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "packaging"
-    with open(directory.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not directory.exists():
-            build(directory)
-    return directory
+    return once(tmp_path_factory, "packaging", build)
 
 
 def build(directory: Path, *options: str, **settings: str) -> None:
@@ -161,6 +154,7 @@ def test_sdist_is_a_whole_checkout(built: Path) -> None:
         "resolver/wire/_accelerate.c",
         "resolver/wire/_accelerate.pyi",
         "pyproject.toml",
+        "zensical.toml",
         ".ci/run",
         "resolver/py.typed",
         "benchmarks/__init__.py",
