@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from resolver.policy import Deadline, Policy
     from resolver.seam import Backend, Engine
     from resolver.stages import Stage, StageMaker
+    from resolver.tallies import NameserverTallies
     from resolver.wire.oneway import SendCounts
 
     Sink = Callable[[list[Result]], None]
@@ -109,6 +110,7 @@ class Batch:
             self._take_results = stage = make(self._further, self._take_results)
             self._stages.insert(0, stage)
         self._intake = Intake(hosts, plan.deadline, self._take_results, tick)
+        self._further.tallies = self._intake.tallies
 
     def run(self) -> Summary:
         """Let the engine ask everything; returns when every lookup has its result.
@@ -124,6 +126,11 @@ class Batch:
         return self.summary()
 
     # --- What the engine sees.
+
+    @property
+    def tallies(self) -> NameserverTallies:
+        """The counts of each nameserver so far."""
+        return self._intake.tallies
 
     def take(self, n: int) -> list[Query] | None:
         """Take up to `n` queries; an empty list: there is none just now; None: no more will come."""
@@ -198,6 +205,7 @@ class Batch:
             self.engine_error or self._silence(),
         )
         summary.probes = self._further.probes
+        summary.nameservers = self.tallies.figures() or None
         return summary
 
     def status(self) -> RunStatus:
@@ -298,6 +306,7 @@ def send_all(plan: Plan, counts: SendCounts, tick: Callable[[], None] | None = N
     note = f"{counts.failed} queries could not be sent ({counts.reasons[0]})." if counts.failed else None
     summary = plan.summary(intake.seconds(), statuses, 0, counts.sent, ended, note)
     summary.input_complete &= ended == "complete"
+    summary.nameservers = intake.tallies.figures() or None
     return summary
 
 

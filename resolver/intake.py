@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from resolver.tallies import NameserverTallies
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -37,6 +39,7 @@ class Intake:
         self.deadline = deadline
         self.failure: BaseException | None = None
         self.all_read = False  # the hosts came to their end
+        self.tallies = NameserverTallies()
         self.started: float | None = None  # when the engine was ready, on the monotonic clock
         self._invalid = invalid
         self._tick = tick

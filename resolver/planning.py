@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from resolver.seam import Backend, Engine
     from resolver.stages import Sink, StageMaker
     from resolver.stages.trusted import Confirmations
+    from resolver.tallies import NameserverTallies
     from resolver.wire.oneway import SendOnly
 
 # Editors offer the names; a name that comes from a setting is a str, and is checked when the run is planned.
@@ -143,10 +144,10 @@ def _stages(
         Policy(**{**msgspec.structs.asdict(policy), "nameservers": trusted, "rate": trusted_rate, "timeout": None})
     )
 
-    def second_run(asked: Confirmations, sink: Sink) -> tuple[int, int]:
+    def second_run(asked: Confirmations, sink: Sink) -> tuple[int, int, NameserverTallies]:
         batch = Plan(engine, backend, others, asked, deadline, contextlib.ExitStack(), testing).batch(sink)
         summary = batch.run()
-        return batch.further_queries, summary.probes or 0
+        return batch.further_queries, summary.probes or 0, batch.tallies
 
     return [lambda further, sink: Trusted(further, sink, second_run, wildcards=wildcards)]
 

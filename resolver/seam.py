@@ -27,10 +27,15 @@ if TYPE_CHECKING:
     from resolver.attempts import AsyncSession, Session
     from resolver.model import Query, Result
     from resolver.policy import Policy
+    from resolver.tallies import NameserverTallies
 
 
 class Queries(Protocol):
-    """The source of an engine's work."""
+    """The source of an engine's work, and where it counts what became of its queries at each nameserver."""
+
+    @property
+    def tallies(self) -> NameserverTallies:
+        """The counts of the run so far."""
 
     def take(self, n: int) -> list[Query] | None:
         """Return up to `n` queries; an empty list where there is none just now, None where no more will come."""

@@ -14,7 +14,7 @@ HOUSE = Path(resolver.__file__).parent
 # From the ground up. A room may import those of earlier rows, and its own; rooms of one row stand apart.
 ROWS = [
     ["model", "console", "bootstrap", "descriptors", "extras", "spelling", "subprocesses", "daemons"],
-    ["nameserver", "dns"],
+    ["nameserver", "dns", "tallies"],
     ["policy"],
     ["attempts", "input", "congestion"],
     ["output", "options", "seam"],

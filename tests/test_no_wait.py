@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from resolver import Policy, Query
+from resolver.tallies import NameserverTallies
 from resolver.wire import udp
 from resolver.wire.oneway import OneWayChannel, SendCounts
 
@@ -16,6 +17,7 @@ class Once:
     """So many queries, all at once."""
 
     ended = False
+    tallies = NameserverTallies()
 
     def __init__(self, number: int) -> None:
         self._left = [Query(n, "", f"{'h' * (1 + n % 3)}{n}.example.", "A") for n in range(number)]

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.processes.protocol import Unfinished
+from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
     from resolver.model import Query
@@ -36,11 +37,15 @@ class AllAsked:
 
 
 class ActiveChunk:
-    """A chunk in hand. `found`: blocks of results as they come, an AllAsked between them, then a ChunkEnded."""
+    """A chunk in hand. `found`: blocks of results as they come, an AllAsked between them, then a ChunkEnded.
+
+    `tallies`: what is counted of each nameserver, for all chunks of its executor; there before the results are.
+    """
 
     def __init__(self, queries: list[Query]) -> None:
         self.open = {query.index: query for query in queries}
         self.waiting = len(self.open)  # queries that the engine has not taken yet
+        self.tallies = NameserverTallies()
         self.found: queue.SimpleQueue[PackedResults | AllAsked | ChunkEnded] = queue.SimpleQueue()
 
     def leave(self, sentence: str, *, engine_failed: bool) -> None:

@@ -238,6 +238,7 @@ class _RedisRun:
                     self._pass_on(coordinator.on_snapshot(item.workers, item.queued, now, behind, item.held))
                 else:
                     for report in item:
+                        self._queries.tallies.merge(report.tallies)
                         self._pass_on(coordinator.on_report(report, now))
                 item = inbox.get_nowait()
         except queue.Empty:

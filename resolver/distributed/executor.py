@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from resolver.distributed.active_chunk import ActiveChunk, AllAsked, ChunkEnded
 from resolver.processes.protocol import only
+from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,7 @@ class Executor:
     tally: SendCounts | None
     lock: FifoLock | None
     once: bool
+    tallies: NameserverTallies = field(default_factory=NameserverTallies, init=False)
 
     _state: threading.Condition = field(default_factory=threading.Condition, init=False)
     _waiting: deque[Query] = field(default_factory=deque, init=False)  # queries that the engine has not taken
@@ -74,6 +76,7 @@ class Executor:
                 return None
             if not self._by_index.keys().isdisjoint(chunk.open):
                 return False
+            chunk.tallies = self.tallies
             self._by_index.update(dict.fromkeys(chunk.open, chunk))
             self._waiting += chunk.open.values()
             self._line.append(chunk)

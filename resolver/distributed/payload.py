@@ -20,6 +20,7 @@ from resolver.extras import DISTRIBUTION
 from resolver.model import Query, Result
 from resolver.policy import Policy
 from resolver.processes.protocol import Unfinished
+from resolver.tallies import MOST_MERGED, NameserverTally
 
 MAX_QUERIES = 5000  # lookups in a chunk
 MAX_OCTETS = 8 << 20  # of a message, in either direction
@@ -90,6 +91,8 @@ class ChunkReport(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True
             cannot do it, and `sentence` says why.
         unfinished: How far the lookups without a result came.
         sent, failed, reasons: Of a one-way chunk.
+        tallies: Counts of each nameserver since the last report of this worker, whichever of the run's chunks that was
+            about.
     """
 
     chunk: _Count
@@ -103,6 +106,7 @@ class ChunkReport(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True
     sent: _Count = 0
     failed: _Count = 0
     reasons: list[str] = []
+    tallies: Annotated[list[NameserverTally], msgspec.Meta(max_length=MOST_MERGED)] = []
 
 
 encode_report = msgspec.msgpack.Encoder().encode

@@ -189,7 +189,7 @@ class Reporter:
                 octets += len(memoryview(item.results))
             full = size >= PART or octets >= PART_OCTETS
             if full or isinstance(item, AllAsked) or time.monotonic() - sent >= linger:
-                self._send(results=joined(held), taken=isinstance(item, AllAsked))
+                self._send(results=joined(held), taken=isinstance(item, AllAsked), tallies=active.tallies.take())
                 linger = BRIEF if size < FEW else LINGER
                 held, size, octets, sent = [], 0, 0, time.monotonic()
         self.sentence = item.sentence
@@ -202,6 +202,7 @@ class Reporter:
             sent=item.sent,
             failed=item.failed,
             reasons=list(item.reasons),
+            tallies=active.tallies.take(),
         )
         return counts
 

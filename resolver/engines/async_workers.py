@@ -57,7 +57,7 @@ class AsyncWorkers:
         self._sleep = sleep
         self._wake = wake
         self._limit = policy.concurrency or session.concurrency
-        self._throttle = Throttle(policy, self._limit)
+        self._throttle = Throttle(policy, self._limit, tallies=queries.tallies)
         self._running = 0
         self._exhausted = False
         self._results: list[Result] = []

@@ -55,7 +55,7 @@ def run_blocking_workers(
 ) -> None:
     """Ask through these workers until all is done or the run is over; `most` lookups are handed to them at once."""
     session = backend.open(policy)
-    throttle = Throttle(policy, most, time.process_time)
+    throttle = Throttle(policy, most, time.process_time, queries.tallies)
 
     def look_up(query: Query) -> Result:
         tries = Tries(query, policy, query.index)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.congestion import TokenBucket, Window
 from resolver.model import Status
+from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,12 +49,20 @@ class Throttle:
     """The throttle of a run with at most `limit` lookups in flight; only the rate counts where no nameserver is named.
 
     busy: seconds that the run has computed so far; that of this thread, where one thread does it all.
+    tallies: where outcomes are counted, by nameserver.
     """
 
-    def __init__(self, policy: Policy, limit: int, busy: Callable[[], float] = time.thread_time) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        limit: int,
+        busy: Callable[[], float] = time.thread_time,
+        tallies: NameserverTallies | None = None,
+    ) -> None:
         self._servers = policy.nameservers
         silence = max(2 * policy.query_timeout, 1.0)
         self._windows = {each: Window(limit, silence) for each in self._servers}
+        self._tallies = tallies or NameserverTallies()
         self._at_hand: list[deque[Query]] = [deque() for _ in self._servers or (None,)]  # by whom it asks first
         self._ticked = dict.fromkeys(self._servers, -math.inf)
         self._turn = 0
@@ -125,6 +134,7 @@ class Throttle:
         if nameserver is None or sent is None:
             return
         window, now = self._windows[nameserver], time.monotonic()
+        self._count(str(nameserver), reply, now - sent.at)
         with self._lock:
             if reply.status is Status.TIMEOUT:
                 window.expired(sent.round, now)
@@ -134,6 +144,18 @@ class Throttle:
                 window.answered(sent.round, 1, now)
                 if reply.queries == 1:
                     window.record_rtt(now - sent.at)
+
+    def _count(self, nameserver: str, reply: Reply, seconds: float) -> None:
+        with self._tallies.lock:
+            tally = self._tallies.of(nameserver)
+            tally.queries += reply.queries
+            tally.failed(reply.status)
+            if reply.nameserver is None:  # nobody replied, or a library's cache
+                return
+            # A late reply of another one may end a try.
+            rcodes = () if reply.status is Status.NOERROR else (reply.status,)
+            timed = reply.nameserver == nameserver and reply.queries == 1
+            self._tallies.of(reply.nameserver).replied((seconds,), rcodes, timed=timed)
 
     def close(self) -> None:
         """Let no further try go: a worker that was abandoned between two tries, or waits for its turn, ends there."""

@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from resolver.tallies import MOST_SHOWN, NameserverFigures
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import TextIO
+
+
+WORST = 5  # nameservers that people are told of
 
 
 class Summary(msgspec.Struct):
@@ -28,6 +34,8 @@ class Summary(msgspec.Struct):
         note: A sentence for people, where there is something to say.
         results_shown: Results that were written, where `--only` thins them; else all. None is replaced by that.
         probes: Lookups of the run's own that looked for wildcards; only where they were asked for.
+        nameservers: Figures of each nameserver that was asked, the 1,000 asked most; None where nobody was, or the
+            backend does not tell.
     """
 
     engine: str
@@ -44,6 +52,7 @@ class Summary(msgspec.Struct):
     note: str | None = None
     results_shown: int | None = None
     probes: int | msgspec.UnsetType = msgspec.UNSET
+    nameservers: list[NameserverFigures] | None = None
 
     def __post_init__(self) -> None:
         if self.results_shown is None:
@@ -66,6 +75,7 @@ def summary_lines(summary: Summary) -> str:
         each = summary.queries_sent / summary.lookups
         probes = f", {_count(summary.probes, 'probe')} for wildcards among them" if summary.probes else ""
         lines.append(f"{_count(summary.queries_sent, 'query', 'queries')} sent, {each:.2f} a lookup{probes}")
+    lines += _worst(summary.nameservers or ())
     if summary.ended in _ENDED:
         lines.append(_ENDED[summary.ended])
     if not summary.input_complete:
@@ -78,6 +88,25 @@ def summary_lines(summary: Summary) -> str:
             "Each lookup must have one result: do not rely on this output, and please report this."
         )
     return "".join(f"{line}\n" for line in lines)
+
+
+def _worst(nameservers: Sequence[NameserverFigures]) -> list[str]:
+    """Return the lines about the nameservers that were of least use, where there are several."""
+    if len(nameservers) < 2:
+        return []
+    worst = sorted(nameservers, key=lambda each: (-each.useless, -(each.rtt_p50 or 0.0)))[:WORST]
+    count = f"{len(nameservers):,}" if len(nameservers) < MOST_SHOWN else f"{MOST_SHOWN:,} or more"
+    lines = [f"The worst of {count} nameservers, by the share of queries that brought no answer:"]
+    for each in worst:
+        outcomes = {"timeout": each.timeouts, "error": each.errors} | {
+            rcode: times for rcode, times in each.rcodes.items() if rcode not in ("NOERROR", "NXDOMAIN")
+        }
+        bad = ", ".join(f"{times:,} {name}" for name, times in outcomes.items() if times)
+        parts = [f"{each.useless:.1%} of {_count(each.queries, 'query', 'queries')}", *([bad] if bad else [])]
+        if each.rtt_p50 is not None and each.rtt_p95 is not None:
+            parts.append(f"{1000 * each.rtt_p50:.1f} ms, 95 % within {1000 * each.rtt_p95:.1f} ms")
+        lines.append(f"  {each.nameserver}  {'; '.join(parts)}")
+    return lines
 
 
 def print_summary(summary: Summary, stream: TextIO) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from resolver.processes import protocol
 from resolver.processes.protocol import frame
 from resolver.subprocesses import FrameDecoder, end_with_parent, wait_for_end
+from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
     from resolver.model import Query, Result
@@ -99,6 +100,7 @@ class ChildQueries:
 
     A query is in `_waiting` until the engine takes it, then in `_open` until its result is delivered. `counts` is
     filled in by a backend that awaits no replies. `answered`: a nameserver has answered something in this run.
+    `tallies`: what is counted of each nameserver.
     """
 
     def __init__(self, pipe: Pipe, counts: SendCounts | None = None) -> None:
@@ -113,6 +115,7 @@ class ChildQueries:
         self._end = float("inf")
         self._stopped = False
         self.answered = False
+        self.tallies = NameserverTallies()
 
     def take(self, n: int) -> list[Query] | None:
         """Return up to `n` queries; an empty list where there is none just now. There is always more to come."""
@@ -165,6 +168,7 @@ class ChildQueries:
     def finish(self) -> None:
         """Send what is still here, and how far the rest came, when the engine is back."""
         self._flush()
+        self._pipe.send(protocol.Counted(self.tallies.take()))
         if self._counts is not None:
             self._report(self._counts)
         now = time.monotonic()
@@ -196,6 +200,8 @@ class ChildQueries:
                 self._stopped = True
 
     def _flush(self) -> None:
+        if not self._open and not self._waiting and (counted := self.tallies.take()):
+            self._pipe.send(protocol.Counted(counted))  # first: with the last result the run may be over
         if self._results:
             results, self._results = self._results, []
             self._sent = time.monotonic()
@@ -214,6 +220,7 @@ class ChildQueries:
     def _report(self, counts: SendCounts) -> None:
         sent, failed = counts.sent, counts.failed
         if sent or failed:
+            self._pipe.send(protocol.Counted(self.tallies.take()))
             counts.sent = counts.failed = 0
             self._pipe.send(protocol.SentSince(sent, failed, counts.reasons))
 

@@ -245,6 +245,8 @@ class _ProcessesRun(Generic[Batch]):
     def _on_message(self, child: Child, message: FromChild) -> None:
         if isinstance(message, self._results):
             self._on_results(child, message)
+        elif isinstance(message, protocol.Counted):
+            self._queries.tallies.merge(message.tallies)
         elif isinstance(message, protocol.SentSince):
             self._deaths = 0
             for index in list(child.open)[: message.sent + message.failed]:

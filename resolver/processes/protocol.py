@@ -15,6 +15,7 @@ import msgspec
 from resolver.model import Query, Result, Status
 from resolver.policy import Policy
 from resolver.subprocesses import encode_frame
+from resolver.tallies import NameserverTally
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -97,6 +98,12 @@ class PackedResults(msgspec.Struct, tag="results"):
         return len(self.indices)
 
 
+class Counted(msgspec.Struct, tag="counted"):
+    """From a child, before the last results of all that it has in hand: counts since the last such message."""
+
+    tallies: list[NameserverTally]
+
+
 class SentSince(msgspec.Struct, tag="sent"):
     """From a child where no reply is awaited: queries sent and refused since the last such message, and why."""
 
@@ -132,7 +139,7 @@ class EngineFailed(msgspec.Struct, tag="engine_failed"):
 
 ToChild = Begin | Work | Stop
 Batch = TypeVar("Batch", Results, PackedResults)
-FromChild = Ready | Results | PackedResults | SentSince | Stopped | EngineFailed
+FromChild = Ready | Results | PackedResults | Counted | SentSince | Stopped | EngineFailed
 
 _encoder = msgspec.msgpack.Encoder()
 _results = msgspec.msgpack.Decoder(list[Result])
@@ -140,7 +147,7 @@ frame = partial(encode_frame, encode_into=_encoder.encode_into)
 decode_to_child = msgspec.msgpack.Decoder[ToChild](ToChild).decode
 # From a child, for each kind of results that its parent may want.
 decode_from_child = {
-    kind: msgspec.msgpack.Decoder[FromChild](Ready | kind | SentSince | Stopped | EngineFailed).decode
+    kind: msgspec.msgpack.Decoder[FromChild](Ready | kind | Counted | SentSince | Stopped | EngineFailed).decode
     for kind in (Results, PackedResults)
 }
 

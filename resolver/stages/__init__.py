@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from resolver.model import Query, Result
+from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,12 +42,20 @@ class Stage(Protocol):
 
 
 class FurtherLookups:
-    """Lookups that stages ask for, from `ask` to `deliver`. `probes`: of these, how many look for wildcards."""
+    """Lookups that stages ask for, from `ask` to `deliver`.
+
+    Attributes:
+        asked: How many there were.
+        probes: Of these, how many look for wildcards.
+        queries_sent: Their queries.
+        tallies: Where the run counts what became of its queries; a second run's are added there.
+    """
 
     def __init__(self) -> None:
         self.asked = 0
         self.probes: int | msgspec.UnsetType = msgspec.UNSET
         self.queries_sent = 0
+        self.tallies = NameserverTallies()
         self._waiting: deque[Query] = deque()
         self._open: dict[int, Callable[[Result], None]] = {}
 

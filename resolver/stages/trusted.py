@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.stages import FurtherLookups, Sink
+    from resolver.tallies import NameserverTallies
 
 
 class Trusted:
@@ -27,7 +28,7 @@ class Trusted:
         further: Counts the probes of the second run.
         sink: Gets the results.
         run: Runs the second run to its end: (its queries, where its results go) -> (queries that are no result's,
-            probes).
+            probes, what it counted of each nameserver).
         wildcards: The second run tests for wildcards.
     """
 
@@ -35,7 +36,7 @@ class Trusted:
         self,
         further: FurtherLookups,
         sink: Sink,
-        run: Callable[[Confirmations, Sink], tuple[int, int]],
+        run: Callable[[Confirmations, Sink], tuple[int, int, NameserverTallies]],
         wildcards: bool,
     ) -> None:
         self._further = further
@@ -101,11 +102,12 @@ class Trusted:
 
     def _work(self) -> None:
         try:
-            queries, probes = self._run(self._asked, self._came.extend)
+            queries, probes, tallies = self._run(self._asked, self._came.extend)
         except BaseException as error:  # raised again on the engine's thread
             self._failure = error
             return
         self._further.queries_sent += queries
+        self._further.tallies.merge(tallies.take())
         if self._wildcards:
             self._further.probes = probes
 

@@ -54,6 +54,7 @@ class Channel:
             sockets=descriptors_left(),
             answered=answered,
         )
+        queries.tallies.watch(server.tally for server in self._exchange.servers)
         self._sockets: dict[Flow, Datagram | Stream] = {}
         self._by_fd: dict[int, Datagram | Stream] = {}
         self._wanted: dict[int, bool] = {}  # by descriptor: also for writing?

@@ -167,6 +167,8 @@ class Exchange:
         first = elapsed = -1.0
         late = False
         details = self.policy.detail
+        waits: list[float] = []  # seconds that each reply took
+        unusual: list[Status] = []  # rcodes of those that have no records
         status: Status | None
         answers: list[Record] | None
         error: str | None
@@ -204,8 +206,11 @@ class Exchange:
                 sent = self._retries.answered_late(lookup, flow, ident, now)
                 replies += 1
                 late = True
+            waits.append(now - sent)
             if details and status is not None:
                 told = self._detail(message, lookup)
+            if status is not _NOERROR:
+                unusual.append(Status.of_rcode(message[3] & 15) if status is None else status)
             if status is not _NOERROR and status not in ANSWERED:
                 del in_flight[ident]
                 if details and status is not None:
@@ -250,6 +255,8 @@ class Exchange:
         replies += in_round
         if not replies:
             return
+        if waits:
+            server.tally.replied(waits, unusual)
         flow.replies += replies
         flow.last_reply = now
         if server.refused_since is not None:
@@ -280,6 +287,8 @@ class Exchange:
         for (round_, begin), (_, end) in pairwise([*rounds, (NOWHERE, len(results))]):
             server.window.answered(round_, end - begin, now)
         self._sender.in_flight -= len(results) - before
+        if len(results) > before:
+            server.tally.replied([result.elapsed or 0.0 for result in results[before:]])
         return others, len(results) - before, sent
 
     def failed(self, flow: Flow, reason: str, now: float) -> None:
@@ -336,6 +345,7 @@ class Exchange:
             else:
                 lookup.sends += 1  # of that try
                 self._sender.queries_sent += 1
+                flow.server.tally.queries += 1
                 self._retries.failed(lookup, Status.ERROR, reason, flow, now)
 
     def unsent(self, flow: Flow, messages: Iterable[bytes]) -> None:
@@ -375,6 +385,7 @@ class Exchange:
         since = now - self._rotation.all_tries
         for lookup in [each for each in self._timers if each.first <= since and each.flow.refused]:
             self._retries.hear(lookup, Status.ERROR, lookup.flow.refused, lookup.flow)
+            server.tally.errors += 1
             server.window.failed(lookup.round, now)
             self._retries.give_up(lookup, now)
         for queue in server.queues():

@@ -77,6 +77,7 @@ class OneWayChannel:
             Server(number, nameserver, Window(policy.in_flight, math.inf))
             for number, nameserver in enumerate(policy.nameservers)
         ]
+        queries.tallies.watch(server.tally for server in self._servers)
         self._bucket = TokenBucket(policy.rate) if policy.rate else None
         self._form = policy.forms[0]
         self._links: dict[Server, Datagram] = {}
@@ -142,11 +143,15 @@ class OneWayChannel:
             link = self._link(server)
         except OSError as error:
             self._counts.failed += len(messages)
+            server.tally.errors += len(messages)
             self._reason(server, error)
             return
         outcome = link.send(messages)
         self._counts.failed += len(outcome.refused)
-        self._counts.sent += len(messages) - len(outcome.unsent) - len(outcome.refused)
+        sent = len(messages) - len(outcome.unsent) - len(outcome.refused)
+        self._counts.sent += sent
+        server.tally.queries += sent
+        server.tally.errors += len(outcome.refused)
         link.flow.sent += len(messages)
         if outcome.error is not None:
             self._reason(server, outcome.error)

@@ -87,6 +87,7 @@ class Retries:
             if isinstance(flow, Connection):
                 blamed = self._rotation.connections(server).ran_out(flow, quiet)
                 if blamed and not flow.refused and flow.sent > 1 and self.repeat(lookup):
+                    server.tally.timeouts += 1
                     lookup.alone = quiet and lookup.broke
                     lookup.broke = True
                     self._sender.queue(lookup)
@@ -133,6 +134,7 @@ class Retries:
         self, lookup: InFlight, status: Status, error: str | None, flow: Flow, now: float, *, counts: bool = True
     ) -> None:
         """Go on with the next try, or end. `counts`: this try was one of the lookup's."""
+        flow.server.tally.failed(status)
         self._timers.remove(lookup)
         lookup.leave()
         self.hear(lookup, status, error, flow)

@@ -106,6 +106,7 @@ class Sender:
         """Undo the sending of these messages, as far as their lookups are not elsewhere by now."""
         lookups = [flow.in_flight.pop(message[:2]) for message in messages if message[:2] in flow.in_flight]
         self.queries_sent -= len(lookups)
+        flow.server.tally.queries -= len(lookups)
         flow.sent -= len(lookups)
         if self._bucket:
             self._bucket.spend(-len(lookups))
@@ -275,6 +276,7 @@ class Sender:
 
     def _post(self, flow: Flow, messages: list[bytes]) -> None:
         self.queries_sent += len(messages)
+        flow.server.tally.queries += len(messages)
         if self._bucket:
             self._bucket.spend(len(messages))
         self.outbox.append((flow, messages))

@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from resolver.congestion import Window
+from resolver.tallies import NameserverTally
 from resolver.wire.connections import Connections
 from resolver.wire.flows import RENEWED
 from resolver.wire.inflight import Flow, InFlight
@@ -55,6 +56,7 @@ class Server:
         "rest",
         "rested",
         "stream",
+        "tally",
         "text",
         "turn",
         "went_silent",
@@ -65,6 +67,7 @@ class Server:
         self.number = number
         self.nameserver = nameserver
         self.text = str(nameserver)
+        self.tally = NameserverTally(self.text)
         self.window = window
         self.stream = nameserver.transport != "udp"
         self.edns = True  # until it refuses a query with EDNS, and answers well without
