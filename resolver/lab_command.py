@@ -89,7 +89,4 @@ def _names(hosts: Sequence[str]) -> list[str]:
     from resolver.input.hosts import Hosts
 
     reading = Hosts(sources_of(hosts), ("A",), "", "")
-    names = []
-    while (got := reading.take(1000)) is not None:
-        names += [query.name for query in got[0]]
-    return names
+    return [query.name for queries, _ in reading.batches() for query in queries]

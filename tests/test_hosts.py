@@ -629,6 +629,20 @@ def test_a_silent_pipe_gives_nothing_at_once(pipe: Pipe) -> None:
     assert (4, True, None, None) == (hosts.hosts_read, hosts.complete, hosts.position(), hosts.waitable())
 
 
+def test_whoever_reads_all_waits_for_a_silent_pipe(pipe: Pipe) -> None:
+    """Reading to the end waits where a pipe has nothing yet, without asking it again and again."""
+    batches = Hosts([sources.descriptor(pipe.reader)], ["A"], "gevent", "wire").batches()
+    assert ([], []) == next(batches)
+    late = threading.Timer(0.1, pipe.send, [b"a\n"])
+    end = threading.Timer(0.2, pipe.hang_up)
+    late.start()
+    end.start()
+    began = time.process_time()
+    assert ["a"] == [query.input for queries, _ in batches for query in queries]
+    assert time.process_time() - began < 0.1
+    end.join()
+
+
 def test_a_silent_pipe_in_a_patched_program() -> None:
     """Where gevent has patched select, a silent pipe gives nothing at once all the same."""
     code = (

@@ -432,10 +432,10 @@ def test_progress_starts_no_thread_and_costs_nothing_idle() -> None:
     before = threading.active_count()
     stream = io.StringIO()
     display = ProgressLine(lambda: (1, 2), stream)
-    display._next = 0
+    display._line._next = 0
     display.tick()
     assert before == threading.active_count()
-    display._next = float("inf")
+    display._line._next = float("inf")
 
     def seconds() -> float:
         began = time.perf_counter()

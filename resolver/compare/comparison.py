@@ -12,13 +12,13 @@ import os
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from typing import BinaryIO
 
 import msgspec
 
 from resolver.compare.contest import CONCURRENCY, Contest, field, order, read
-from resolver.compare.display import ContestProgress
 from resolver.compare.report import ComparisonReport, Conditions, LabSettings, report
 from resolver.compare.show import text
 from resolver.compare.watch import Interrupted
@@ -26,6 +26,7 @@ from resolver.console import ANSWERED, UNANSWERED, UNWRITABLE, say, signals
 from resolver.extras import require
 from resolver.input.sources import Source
 from resolver.output.files import check_other_file
+from resolver.output.progress import LineDisplay, time_left
 from resolver.output.streams import write_all
 from resolver.output.table import terminal_width
 from resolver.planning import record_types
@@ -117,15 +118,16 @@ class Comparison(contextlib.ExitStack):
 
     def run(self) -> int:
         """Run everything, report it, and return the exit status."""
-        display = ContestProgress(self._contest, sys.stderr) if self._progress else None
+        # Seldom drawn: a comparison measures, and drawing takes a processor.
+        display = LineDisplay(sys.stderr, interval=0.5) if self._progress else None
         began = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         with signals(_noted) as caught:
 
             def tick() -> None:
                 if caught:
                     raise Interrupted
-                if display is not None:
-                    display.tick()
+                if display is not None and display.due:
+                    _draw(display, self._contest)
 
             self._contest.go(tick)
         if display is not None:
@@ -166,6 +168,15 @@ class Comparison(contextlib.ExitStack):
         elif not os.path.getsize(self._plot.name):
             # Nothing to draw, and no picture from before: this one was only made to see whether it can be.
             os.unlink(self._plot.name)
+
+
+def _draw(display: LineDisplay, contest: Contest) -> None:
+    """Show how many runs are done, which one goes on, and how long the rest will take."""
+    whole, done = len(contest.runs), contest.done
+    display.move(done, whole)
+    # Runs differ, and each is long: their mean so far tells more than the speed of the last seconds.
+    left = (time.monotonic() - display.started) / done * (whole - done) if done else None
+    display.draw(f"{done}/{whole} runs{time_left(left)}  {contest.runs[min(done, whole - 1)]}")
 
 
 def check_plot(path: str) -> None:

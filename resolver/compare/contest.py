@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import select
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -142,16 +141,13 @@ def read(sources: Sequence[Source], types: Sequence[str], file: str) -> Lookups:
     of: list[tuple[str, str]] = []
     invalid = 0
     with open(file, "w", encoding="utf-8") as lines:
-        while (got := reading.take(1000)) is not None:
-            queries, bad = got
+        for queries, bad in reading.batches():
             invalid += len(bad)
             for query in queries:
                 # A host of the command line may begin with what begins a comment in a list: as an escape it does not.
                 host = query.input
                 lines.write(f"\\035{host[1:]}\n" if host.startswith("#") else f"{host}\n")
                 of += [(host, each) for each in (types if query.type == "A" else (query.type,))]
-            if not queries and not bad and (fd := reading.waitable()) is not None:
-                select.select([fd], [], [])
     reading.close()
     if not of:
         raise ValueError("there is no host to look up")

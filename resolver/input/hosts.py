@@ -9,6 +9,7 @@ engine has replies to see to.
 
 from __future__ import annotations
 
+import select
 import threading
 from itertools import islice, repeat
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from resolver.input.groups import HostBlock
 from resolver.model import Query, Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from resolver.input.groups import HostGroup
     from resolver.input.lookups import Row
@@ -81,6 +82,13 @@ class Hosts:
             return self._take(n)
         finally:
             self._taking.release()
+
+    def batches(self) -> Iterator[tuple[list[Query], list[Result]]]:
+        """Yield what `take` gives, to the end of the input, and wait where there is nothing yet. Raises as it does."""
+        while (taken := self.take(1000)) is not None:
+            yield taken
+            if self.silent and (fd := self.waitable()) is not None:
+                select.select([fd], [], [])
 
     def waitable(self) -> int | None:
         """Return the descriptor to wait on where a take found a silent source; None: there is none to wait on."""

@@ -16,21 +16,85 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     import rich.progress
-    from rich.console import Console
 
     from resolver.model import Result
 
-INTERVAL = 0.1  # seconds between two drawings
-DELAY = 0.3  # seconds before the first: a run that is over sooner shows no display, and does not load rich
+DELAY = 0.3  # seconds before the first drawing: a run that is over sooner shows no display, and does not load rich
 LOG_INTERVAL = 10.0  # seconds between two lines where standard error is no terminal: a log, read later
 
 _ERASE = "\r\x1b[2K"  # to the first column, and erase the line (ECMA-48 EL)
 
 
+class LineDisplay:
+    """Line on a terminal, with a bar before its text; where the stream is no terminal, a plain line every ten seconds.
+
+    Args:
+        stream: Standard error.
+        interval: Seconds between two drawings.
+    """
+
+    def __init__(self, stream: TextIO, interval: float) -> None:
+        self.started = _monotonic()
+        self._stream = stream
+        self._terminal = stream.isatty()
+        self._interval = interval if self._terminal else LOG_INTERVAL
+        self._next = self.started + DELAY
+        self._shown = False
+        self._bar: rich.progress.Progress | None = None
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to draw. To be asked often: it costs next to nothing."""
+        return _monotonic() >= self._next
+
+    def move(self, part: int, whole: int | None) -> float | None:
+        """Move the bar, in any one unit; returns the seconds that the rest will take, None where nobody knows.
+
+        `whole` None: it is not known how much there is.
+        """
+        if self._bar is None:
+            self._bar = _bar(self._stream, self.started)
+        task = self._bar.tasks[0]
+        self._bar.update(task.id, total=whole, completed=part)
+        return task.time_remaining
+
+    def draw(self, text: str) -> None:
+        """Draw the bar, where `move` has left it, and this text; the next drawing is due an interval later."""
+        self._next = _monotonic() + self._interval
+        if not self._terminal:
+            self._write(f"{text}\n")
+            return
+        assert self._bar is not None
+        self._bar.update(self._bar.tasks[0].id, text=text)
+        with self._bar.console.capture() as captured:
+            self._bar.console.print(self._bar)
+        # One line, whatever the width: what `clear` takes off is one line.
+        line = captured.get().split("\n", 1)[0]
+        self._shown = True
+        self._write(f"{_ERASE}{line}")
+
+    def clear(self) -> None:
+        """Take the line off the screen, so that something else can be written there."""
+        if self._shown:
+            self._shown = False
+            self._write(_ERASE)
+
+    def close(self) -> None:
+        """Take the line off the screen for good."""
+        self.clear()
+        self._next = float("inf")
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            self._next = float("inf")
+
+
 class ProgressLine:
     """Line that says how far a run has come, drawn ten times a second at most.
 
-    Where the stream is no terminal, it is a plain line every ten seconds.
     Where the results go to the same terminal, `clear` before they are written; the next `tick` after draws again.
 
     Args:
@@ -44,15 +108,11 @@ class ProgressLine:
         self, total_known: Callable[[], tuple[int, int] | None], stream: TextIO, standing: object = ""
     ) -> None:
         self._total_known = total_known
-        self._stream = stream
         self._standing = standing
-        self._started = _monotonic()
-        self._next = self._started + DELAY
-        self._terminal = stream.isatty()
-        self._shown = False
+        self._line = LineDisplay(stream, interval=0.1)
         self._done = self._answered = self._nxdomain = 0
-        self._bar: rich.progress.Progress | None = None
-        self._console: Console | None = None
+        self.clear = self._line.clear
+        self.close = self._line.close
 
     @property
     def done(self) -> int:
@@ -69,84 +129,49 @@ class ProgressLine:
 
     def tick(self) -> None:
         """Draw, if it is time. To be called often: it costs next to nothing where it is not."""
-        if _monotonic() >= self._next:
-            self._draw()
-
-    def clear(self) -> None:
-        """Take the line off the screen, so that something else can be written there."""
-        if self._shown:
-            self._shown = False
-            self._write(_ERASE)
-
-    def close(self) -> None:
-        """Take the line off the screen for good."""
-        self.clear()
-        self._next = float("inf")
-
-    def _draw(self) -> None:
-        now = _monotonic()
-        if self._bar is None:
-            self._bar, self._console = _bar(self._stream, self._started)
-        assert self._console is not None
-        task = self._bar.tasks[0]
-        part, whole = self._total_known() or (0, None)
-        self._bar.update(task.id, total=whole, completed=part)
-        figures = self._figures(now - self._started, part, whole, task.time_remaining)
-        if not self._terminal:
-            self._next = now + LOG_INTERVAL
-            self._write(f"{figures}\n")
-            return
-        self._bar.update(task.id, figures=figures)
-        with self._console.capture() as captured:
-            self._console.print(self._bar)
-        # One line, whatever the width: what `clear` takes off is one line.
-        line = captured.get().split("\n", 1)[0]
-        self._shown = True
-        self._next = now + INTERVAL
-        self._write(f"{_ERASE}{line}")
+        if self._line.due:
+            part, whole = self._total_known() or (0, None)
+            left = self._line.move(part, whole)
+            self._line.draw(self._figures(_monotonic() - self._line.started, part, whole, left))
 
     def _figures(self, elapsed: float, part: int, whole: int | None, left: float | None) -> str:
         # The most important first: a narrow terminal cuts the end off.
         share = f"{part / whole:4.0%} " if whole else ""
-        remaining = "" if left is None else f" ({_clock(left)} left)"
         failed = self._done - self._answered - self._nxdomain
         standing = f"{said}  " if (said := str(self._standing)) else ""
         return (
-            f"{share}{_clock(elapsed)}{remaining}  {short(self._done / max(elapsed, 1e-3))}/s  {standing}"
+            f"{share}{_clock(elapsed)}{time_left(left)}  {short(self._done / max(elapsed, 1e-3))}/s  {standing}"
             f"{short(self._answered)} answered {short(self._nxdomain)} NXDOMAIN {short(failed)} failed"
         )
-
-    def _write(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except (OSError, ValueError):  # ValueError: the stream is closed
-            self._next = float("inf")
 
 
 _monotonic = time.monotonic  # looked up once: `tick` is called between all batches
 
 
-def _bar(stream: TextIO, started: float) -> tuple[rich.progress.Progress, Console]:
-    """Return what draws the line, and the console that knows the width and the colours of the stream's terminal."""
+def _bar(stream: TextIO, started: float) -> rich.progress.Progress:
+    """Return what draws the line; its console knows the width and the colours of the stream's terminal."""
     from rich import progress
     from rich.console import Console
     from rich.table import Column
 
-    console = Console(file=stream, highlight=False)
     bar = progress.Progress(
         progress.BarColumn(bar_width=None, table_column=Column(ratio=1)),
-        "{task.fields[figures]}",
-        console=console,
+        "{task.fields[text]}",
+        console=Console(file=stream, highlight=False),
         auto_refresh=False,
         redirect_stdout=False,
         redirect_stderr=False,
         get_time=_monotonic,
         expand=True,
     )
-    bar.add_task("", total=None, figures="")
+    bar.add_task("", total=None, text="")
     bar.tasks[0].start_time = started
-    return bar, console
+    return bar
+
+
+def time_left(seconds: float | None) -> str:
+    """Return in words how long the rest will take; empty where nobody knows."""
+    return "" if seconds is None else f" ({_clock(seconds)} left)"
 
 
 def _clock(seconds: float) -> str:
