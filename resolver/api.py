@@ -17,8 +17,9 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, 
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from resolver.input.columns import HostColumn
-from resolver.input.given import source
+from resolver.input.given import source, word_list
 from resolver.input.sources import async_elements
+from resolver.input.words import Words
 from resolver.model import Result
 from resolver.output.run import Run
 from resolver.planning import BackendName, EngineName, RunFields, plan
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     Host = str | ipaddress.IPv4Address | ipaddress.IPv6Address
     Input = os.PathLike[str] | TextIO | Iterable[Host]
+    WordList = str | os.PathLike[str] | TextIO | Iterable[str]
 
 G = TypeVar("G", Generator[Result, None, None], AsyncGenerator[Result, None])
 
@@ -47,6 +49,7 @@ class Keywords(PolicyFields, RunFields, total=False):
     types: Sequence[str] | str
     policy: Policy | None
     column: int | str | None
+    words: WordList | None
 
 
 def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
@@ -82,6 +85,9 @@ def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
             this machine.
         column: The lists are CSV, and the host stands in this column: a number from 1, or a name of the header.
         keep: With a column: each result has its row, in `row`: by the header's names, or a list without a header.
+        words: A list of words, a path or an open text file, or an iterable of words: each host is a domain, and every
+            word is looked up before it, or in place of the * in it ("api-*.example.com"); a result's input is the name
+            that was made. Domains are read first and kept, words are read as they are used.
         prefix: Labels that are put before each name, such as "_dmarc".
         wildcards: Say of each result whether a wildcard made it, in its `wildcard`.
         trusted: Nameservers whose verdict counts: what was answered with records is asked once more of them.
@@ -99,7 +105,7 @@ def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
     Nothing is raised for a host, whatever becomes of it.
     """
     results: list[Result] = []
-    with _prepare(lambda column: source(hosts, whole=True, column=column), **keywords) as prepared:
+    with _prepare(lambda column: source(hosts, whole=True, column=column), whole=True, **keywords) as prepared:
         summary = prepared.batch(results.extend).run()
     results.sort(key=lambda result: result.index)
     return Run(results, summary)
@@ -163,9 +169,14 @@ def _prepare(
     types: Sequence[str] | str = ("A",),
     policy: Policy | None = None,
     column: int | str | None = None,
+    words: WordList | None = None,
+    whole: bool = False,
     **keywords: Any,
 ) -> Plan:
-    """Plan a run with the keywords of `resolve`; the hosts are opened when the policy is right."""
+    """Plan a run with the keywords of `resolve`; the hosts are opened when the policy is right.
+
+    whole: An iterator of words is read to its end even where the run ends early.
+    """
     if unknown := keywords.keys() - Keywords.__optional_keys__:
         valid = ", ".join(sorted(Keywords.__optional_keys__))
         raise TypeError(f"there is no keyword {', '.join(sorted(unknown))}; valid: {valid}")
@@ -178,7 +189,15 @@ def _prepare(
     elif not isinstance(policy, Policy):
         raise TypeError(f"policy is a Policy, not {type(policy).__name__}")
     where = HostColumn.of(column, keep=keywords.get("keep", False))
-    return plan([opened(where)], engine, backend, types, policy, **keywords)
+    listed = None if words is None else word_list(words, whole=whole)
+    try:
+        hosts = opened(where)
+    except BaseException:
+        if listed is not None:
+            listed.close()
+        raise
+    sources = [hosts if listed is None else Words(listed, [hosts])]
+    return plan(sources, engine, backend, types, policy, **keywords)
 
 
 def _closed_with(results: G, prepared: Plan) -> G:

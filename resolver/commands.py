@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,6 +28,7 @@ from resolver.options import (
     TLS_CA,
     TRIES,
     TYPE,
+    WORD_LIST,
     Above,
     Default,
     Group,
@@ -41,9 +43,9 @@ from resolver.options import (
 from resolver.vetting.command import nameservers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from resolver.input.columns import HostColumn
+    from resolver.input.sources import Source
     from resolver.output.resume import Resumed
     from resolver.output.selection import Differing, Selection
     from resolver.policy import Policy
@@ -91,6 +93,7 @@ def cli() -> None:
 
 @cli.command(cls=Grouped)
 @HOSTS
+@WORD_LIST
 @option("--column", group=Group.LIST, metavar="N|NAME", help="The lists are CSV: the host stands in this column, "
         "from 1, or by the header's name.")  # fmt: skip
 @option("--keep", group=Group.LIST, is_flag=True, help="With --column: the whole row comes out with each result.")
@@ -164,6 +167,7 @@ def run(
     ctx: click.Context,
     /,
     hosts: tuple[str, ...],
+    words: str | None,
     engine: str,
     backend: str,
     inner: str | None,
@@ -220,6 +224,7 @@ def run(
         keep = False
     if output == "-":
         output = None
+    inputs = (*(hosts or ("-",)), *(() if words is None else (words,)))
     with usage(ctx):
         format_ = chosen_format(ctx, format_, "jsonl", given=json_)
         grouped = _group_format(ctx, format_, output) if group else None
@@ -231,7 +236,7 @@ def run(
             _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict",
                     "resume", "redo", "json_", "only", "group", "keep", "wildcards", "trusted", "trusted_rate",
                     "detail", "each_nameserver", "subnet")  # fmt: skip
-            sending = OneWayJob(summary, status, inputs=hosts or ("-",))
+            sending = OneWayJob(summary, status, inputs=inputs)
         elif resume:
             if policy.each_nameserver or policy.subnet:
                 raise ValueError("--resume does not go with --each-nameserver and --subnet")
@@ -239,9 +244,10 @@ def run(
         elif redo and not _of_environment(ctx, "redo"):
             raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
         place = HostColumn.of(column, keep=keep)
+        lists = partial(sources_of, hosts, place, words)
         one_way = None if sending is None else sending.backend
         prepared = plan(
-            sources_of(hosts, place),
+            lists(),
             engine,
             backend,
             types,
@@ -263,14 +269,14 @@ def run(
             resumed = None
             if resume:
                 assert output is not None
-                resumed = _resumed(output, redo, hosts, place, types, ordered=order == "input")
+                resumed = _resumed(output, redo, inputs, lists, types, ordered=order == "input")
                 prepared.opened.enter_context(resumed)
             job = Job(
                 prepared,
                 grouped or format_,
                 output,
                 summary,
-                hosts or ("-",),
+                inputs,
                 resumed,
                 selection=_selection(only, prepared.policy),
                 group=record_types(types) if grouped else (),
@@ -338,8 +344,8 @@ def _check_resume(format_: str | None, output: str | None, only: Sequence[str]) 
 def _resumed(
     output: str,
     redo: Sequence[str],
-    hosts: Sequence[str],
-    column: HostColumn | None,
+    inputs: Sequence[str],
+    opened: Callable[[], list[Source]],
     types: Sequence[str],
     *,
     ordered: bool,
@@ -351,13 +357,13 @@ def _resumed(
     from resolver.output.selection import statuses_of
     from resolver.planning import record_types
 
-    check_other_file(output, hosts or ("-",))
+    check_other_file(output, inputs)
     resumed = Resumed(output, statuses_of(redo), ordered=ordered)
     try:
-        with rewound(0), ExitStack() as opened:
-            sources = sources_of(hosts, column)
+        with rewound(0), ExitStack() as closed:
+            sources = opened()
             for each in sources:
-                opened.callback(each.close)
+                closed.callback(each.close)
             resumed.check(sources, lambda lists: Hosts(lists, record_types(types), "", ""))
     except BaseException:
         resumed.close()

@@ -124,6 +124,8 @@ class Above(click.ParamType[float]):
 TYPE = option("-t", "--type", "types", group=Group.QUESTION, multiple=True, default=("A",), show_default=True,
               metavar="TYPE", help="Record type; repeat for several: each host and type is one lookup with one "
               "result.")  # fmt: skip
+WORD_LIST = option("-w", "--words", group=Group.LIST, metavar="FILE", help="Each HOST is a domain: look up every word "
+                   "of this list before it, or in place of the * in it: api-*.example.com.")  # fmt: skip
 NAMESERVER = option("-n", "--nameserver", "nameservers", group=Group.NAMESERVERS, multiple=True, metavar="ADDR",
                     help="ADDR, ADDR:PORT or [V6]:PORT, with udp://, tcp:// or tls:// before it; tls://ADDR#NAME; "
                     "https://... with backend dnspython; @FILE reads a list. Repeatable. [default: the "
@@ -276,26 +278,42 @@ def rewound(fd: int) -> Iterator[None]:
         os.lseek(fd, where, os.SEEK_SET)
 
 
-def sources_of(hosts: Sequence[str], column: HostColumn | None = None) -> list[Source]:
-    """Return the sources that words name: an existing file is a list, - is standard input, anything else is one host.
+def sources_of(hosts: Sequence[str], column: HostColumn | None = None, words: str | None = None) -> list[Source]:
+    """Return the sources that HOSTS name: an existing file is a list, - is standard input, anything else is one host.
 
-    With a column the lists are CSV. Raises OSError for what cannot be read, and ValueError for a word with a path
-    separator that is no file, URL or network.
+    With a column the lists are CSV; with a list of words each host is a domain. Raises OSError for what cannot be read,
+    and ValueError for one with a path separator that is no file, URL or network, and for standard input as both lists.
     """
+    if words is not None:
+        return [_words_before(words, hosts, column)]
     from resolver.input.forms import is_literal
     from resolver.input.sources import descriptor, elements, path
 
     sources: list[Source] = []
-    for listed, words in groupby(hosts or ["-"], _is_list):
+    for listed, alike in groupby(hosts or ["-"], _is_list):
         if listed:
-            sources += [descriptor(0, column=column) if word == "-" else path(word, column) for word in words]
+            sources += [descriptor(0, column=column) if name == "-" else path(name, column) for name in alike]
             continue
-        names = list(words)
+        names = list(alike)
         for name in names:
             if os.sep in name and not is_literal(name):
                 raise ValueError(f"{name}: there is no such file, and it is no host, URL or network")
         sources.append(elements(names))
     return sources
+
+
+def _words_before(words: str, hosts: Sequence[str], column: HostColumn | None) -> Source:
+    from resolver.input.sources import descriptor, path
+    from resolver.input.words import Words
+
+    if words == "-" and "-" in (hosts or ["-"]):
+        raise ValueError("standard input is the list of words, and cannot be that of the domains too: name them")
+    listed = descriptor(0) if words == "-" else path(words)
+    try:
+        return Words(listed, sources_of(hosts, column))
+    except BaseException:
+        listed.close()
+        raise
 
 
 def _is_list(word: str) -> bool:

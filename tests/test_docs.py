@@ -251,6 +251,25 @@ def test_spreadsheet(at: str, checkout: Path) -> None:
     assert [["b c"], "b c"] == [(checkout / "again.txt").read_text().splitlines(), shown[3][0].split("\t")[0]]
 
 
+def test_words(at: str, checkout: Path) -> None:
+    """The names that words and domains make are looked up, by the commands that README shows."""
+    (checkout / "words.txt").write_text("www\nnx\n")
+    (checkout / "domains.txt").write_text("a.example\nb.example\n")
+    env = environment(PATH=os.pathsep.join([str(checkout / "bin"), os.environ["PATH"]]), RESOLVE_NAMESERVER=at)
+    (block,) = blocks("sh", README.partition("<!-- words -->")[2].partition("<!-- end -->")[0])
+    shown = []
+    for command in block.splitlines():
+        done = subprocess.run(["sh", "-c", command], cwd=checkout, env=env, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=30, check=False)  # fmt: skip
+        assert [0, ""] == [done.returncode, done.stderr]
+        shown.append(sorted(each.split("\t")[0] for each in done.stdout.splitlines()))
+    assert [
+        ["api-nx.example.org", "api-www.example.org", "nx.example.com", "www.example.com"],
+        ["www.a.example", "www.b.example"],
+        ["www.example.com"],
+    ] == shown
+
+
 def test_try_command(checkout: Path) -> None:
     """The command to try the tool first, once it is installed: a result for each line, without a network."""
     *setup, command = marked("try command").split(" && ")

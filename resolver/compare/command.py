@@ -41,6 +41,7 @@ class OfReport(Setting):
 
 @command()
 @options.HOSTS
+@options.WORD_LIST
 @options.TYPE
 @options.NAMESERVER
 @option("--lab", group=Group.NAMESERVERS, is_flag=True, help="Start the embedded nameserver on loopback for all runs, "
@@ -74,7 +75,15 @@ class OfReport(Setting):
 @options.LOSS
 @options.CAPACITY
 @click.pass_context
-def compare(ctx: click.Context, /, hosts: tuple[str, ...], progress: bool | None, quiet: bool, **given: Any) -> None:
+def compare(
+    ctx: click.Context,
+    /,
+    hosts: tuple[str, ...],
+    words: str | None,
+    progress: bool | None,
+    quiet: bool,
+    **given: Any,
+) -> None:
     """The same hosts through several engines, side by side.
 
     Each engine, with each backend and timeout, is a run in a process of its own, one after the other; all have the same
@@ -95,8 +104,8 @@ def compare(ctx: click.Context, /, hosts: tuple[str, ...], progress: bool | None
         given["format"] = options.chosen_format(ctx, given.pop("format_"), "json", given=given.pop("json_"))
         latency, jitter, loss, capacity = (given.pop(name) for name in _OF_LAB)
         comparison = Comparison(
-            sources=options.sources_of(hosts),
-            inputs=hosts or ("-",),
+            sources=options.sources_of(hosts, words=words),
+            inputs=(*(hosts or ("-",)), *(() if words is None else (words,))),
             policy=Policy(**{name: given.pop(name) for name in _OF_POLICY}),
             timeouts=tuple(dict.fromkeys(sorted(given.pop("timeouts")))) or (None,),
             output=None if (output := given.pop("output")) == "-" else output,

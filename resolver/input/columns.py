@@ -91,7 +91,7 @@ class RowReader:
         further = sum([further_of(cell) for cell in cells if isinstance(cell, str) and "/" in cell])
         groups = groups_of(parts, types)
         if self._column.keep:
-            groups = _with_rows(groups, [*([None] if long is not None else []), *map(self._kept, rows)])
+            groups = with_rows(groups, [*([None] if long is not None else []), *map(self._kept, rows)])
         return HostBlock(size, hosts + further, groups, further)
 
     def _begin(self, line: str) -> bool:
@@ -179,7 +179,8 @@ def _parts(cells: Iterable[str | HostGroup]) -> Iterator[Stretch | str | HostGro
     yield from stretches("\n".join([*texts, ""]))
 
 
-def _with_rows(groups: Iterator[HostGroup | NetworkGroup], rows: Sequence[Row]) -> Iterator[HostGroup | NetworkGroup]:
+def with_rows(groups: Iterator[HostGroup | NetworkGroup], rows: Sequence[Row]) -> Iterator[HostGroup | NetworkGroup]:
+    """Yield the groups, each with the rows of its lines."""
     at = 0
     for group in groups:
         group.rows = rows[at : at + group.lines]

@@ -40,7 +40,7 @@ def host_of(text: str) -> str:
             raise ValueError("what begins with a bracket is no [V6]:PORT")
         host = _in_brackets(*brackets.group(1, 2))
     else:
-        slash = _first_slash(text)
+        slash = first_slash(text)
         host = _before_port(text if slash is None else text[:slash])
         if not host:
             raise ValueError("a path stands without a host")
@@ -61,7 +61,7 @@ def is_literal(text: str) -> bool:
     Raises ValueError, one plain sentence, for what looks like a network and is none.
     """
     text = text.strip()
-    return _URL.match(text) is not None or network_of(text) is not None or _first_slash(text) is None
+    return _URL.match(text) is not None or network_of(text) is not None or first_slash(text) is None
 
 
 def _host_of_authority(authority: str) -> str:
@@ -103,8 +103,8 @@ def _check_port(port: str | None) -> None:
         raise ValueError(f"{port[:100]} is no port: the highest is 65535")
 
 
-def _first_slash(text: str) -> int | None:
-    """Return where the path of HOST/path begins; None: there is none."""
+def first_slash(text: str) -> int | None:
+    """Return where the path of HOST/path begins; None: there is none, no slash or only those of labels such as 0/25."""
     port = text.find(":")
     for found in _SLASH.finditer(text):
         at = found.end() - 1

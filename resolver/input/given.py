@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Iterable, Sized
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from resolver.input.sources import elements, path
+from resolver.input.groups import octets_of
+from resolver.input.readahead import InThread, ReadAhead
+from resolver.input.sources import LineSource, elements, path
 from resolver.input.textfile import text_file
 
 if TYPE_CHECKING:
     from resolver.input.columns import HostColumn
     from resolver.input.sources import Source
+
+_WORDS = 1000  # words of a collection that are read at once
 
 
 def source(hosts: Any, *, whole: bool = False, column: HostColumn | None = None) -> Source:
@@ -42,3 +47,39 @@ def source(hosts: Any, *, whole: bool = False, column: HostColumn | None = None)
     if isinstance(hosts, bytes | bytearray) or not isinstance(hosts, Iterable):
         raise TypeError(f"hosts is a path, an open text file or an iterable of names, not {type(hosts).__name__}")
     return elements(hosts, whole=whole)
+
+
+def word_list(words: Any, *, whole: bool = False) -> LineSource:
+    """Return the list of words that a caller gave.
+
+    Args:
+        words: A path (a str too), an open text file, or an iterable of words, each as a line of such a list.
+        whole: As `source` has it.
+
+    Raises:
+        TypeError: It is none of these.
+        OSError: It cannot be opened.
+    """
+    if isinstance(words, str | os.PathLike):
+        return path(words)
+    if isinstance(words, io.TextIOBase):
+        return text_file(words)
+    if isinstance(words, bytes | bytearray) or not isinstance(words, Iterable):
+        raise TypeError(f"words is a path, an open text file or an iterable of words, not {type(words).__name__}")
+    if isinstance(words, Sized):
+        for word in words:
+            _check_word(word)
+    lines = (f"{_line(word)}\n" for word in words)
+    if not isinstance(words, Sized):
+        return LineSource(ahead=ReadAhead(InThread(lines), whole=whole))
+    return LineSource(lambda: octets_of("".join(islice(lines, _WORDS))))
+
+
+def _check_word(word: object) -> None:
+    if not isinstance(word, str):
+        raise TypeError(f"a word is a str, not {type(word).__name__}")
+
+
+def _line(word: str) -> str:
+    _check_word(word)
+    return word.replace("\n", "\r")  # which no name may hold either, and which ends no line

@@ -29,6 +29,7 @@ class NetworkGroup:
     rows: Sequence[Row] = ()
 
     def __init__(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
+        self.texts = [str(network)]  # of its line
         self._first = int(network.network_address)
         self._v4 = network.version == 4
         self._size = network.num_addresses

@@ -57,7 +57,7 @@ class Source(Protocol):
         self.ended = True
 
 
-def path(name: str | os.PathLike[str], column: HostColumn | None = None) -> Source:
+def path(name: str | os.PathLike[str], column: HostColumn | None = None) -> LineSource:
     """Open a list in a file, a FIFO, a device; with a column, one that is CSV. Never waits for a FIFO's writer.
 
     Raises OSError where it cannot be opened, and ValueError where a file's header does not name the column.
@@ -76,7 +76,7 @@ def path(name: str | os.PathLike[str], column: HostColumn | None = None) -> Sour
 
 def descriptor(
     fd: int, *, owned: bool = False, name: str = "standard input", column: HostColumn | None = None
-) -> Source:
+) -> LineSource:
     """Return a list on an open descriptor, such as standard input's 0; closed by `close()` where it is owned.
 
     name: what an error calls it.
@@ -146,6 +146,32 @@ class LineSource(Source):
         self._utf16: codecs.IncrementalDecoder | None = None
 
     def read(self, types: tuple[str, ...], hosts: int) -> HostBlock | None:
+        got = self.lines()
+        if got is None:
+            return None
+        size, lines = got
+        if not lines:
+            return HostBlock(size, 0, iter(()))
+        if self._rows is None:
+            further = further_addresses(lines)
+            block = HostBlock(size, lines.count(b"\n") + further, groups_of_lines(lines, types), further)
+        else:
+            try:
+                block = self._rows.block(size, lines, types)
+            except ValueError as error:
+                raise OSError(errno.EINVAL, str(error), self._name) from None
+        if not block.further:
+            return block
+        more = block.further * _AN_ADDRESS
+        if self.total is not None:
+            self.total += more
+        return block._replace(size=size + more)
+
+    def lines(self) -> tuple[int, bytes] | None:
+        """Read the next lines, in UTF-8: octets that were read for them, and those that are whole; None: nothing now.
+
+        The first of them may be longer than is kept.
+        """
         try:
             octets = self._octets()
         except OSError as error:
@@ -161,23 +187,10 @@ class LineSource(Source):
         head, newline, rest = octets.rpartition(b"\n")
         if not newline:
             self._keep(octets)
-            return HostBlock(size, 0, iter(()))
+            return size, b""
         lines = self._rest + head + newline
         self._rest = rest
-        if self._rows is None:
-            further = further_addresses(lines)
-            block = HostBlock(size, lines.count(b"\n") + further, groups_of_lines(lines, types), further)
-        else:
-            try:
-                block = self._rows.block(size, lines, types)
-            except ValueError as error:
-                raise OSError(errno.EINVAL, str(error), self._name) from None
-        if not block.further:
-            return block
-        more = block.further * _AN_ADDRESS
-        if self.total is not None:
-            self.total += more
-        return block._replace(size=size + more)
+        return size, lines
 
     def looked_at(self) -> LineSource:
         """Return this list, which can be read at once, if its first row names the column that is asked for.

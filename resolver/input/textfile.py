@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from resolver.input.groups import octets_of
 from resolver.input.readahead import InThread, ReadAhead
-from resolver.input.sources import BLOCK, LineSource, Source, descriptor
+from resolver.input.sources import BLOCK, LineSource, descriptor
 
 if TYPE_CHECKING:
     from resolver.input.columns import HostColumn
 
 
-def text_file(file: io.TextIOBase, column: HostColumn | None = None) -> Source:
+def text_file(file: io.TextIOBase, column: HostColumn | None = None) -> LineSource:
     """Return a list in an open text file, from where it stands; the caller closes it. With a column it is CSV.
 
     Where the file's text layer holds nothing back and is UTF-8, the octets below it are read. Else the text is read by
