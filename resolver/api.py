@@ -90,6 +90,7 @@ def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
             that was made. Domains are read first and kept, words are read as they are used.
         prefix: Labels that are put before each name, such as "_dmarc".
         wildcards: Say of each result whether a wildcard made it, in its `wildcard`.
+        follow: Look up the addresses of the targets of MX, NS, SRV, SVCB and HTTPS records too, into `follow`.
         trusted: Nameservers whose verdict counts: what was answered with records is asked once more of them.
         trusted_rate: The most queries sent to them in a second; None: no limit.
 

@@ -103,7 +103,7 @@ class Batch:
         self._statuses: Counter[str] = Counter()
         self.engine_error: str | None = None  # what the engine raised, as a sentence
         self._sink_error: BaseException | None = None  # what the sink raised
-        self._further = FurtherLookups()
+        self._further = FurtherLookups(plan.policy.variants)
         self._stages: list[Stage] = []
         self._take_results: Sink = self._pass_on
         for make in reversed(plan.stages):

@@ -101,6 +101,8 @@ def cli() -> None:
 @option("--prefix", group=Group.QUESTION, metavar="LABELS", help="Put these before each name: --prefix _dmarc.")
 @option("--wildcards", group=Group.QUESTION, is_flag=True, help="Say of each result whether a wildcard made it, by "
         "probes with random labels.")  # fmt: skip
+@option("--follow", group=Group.QUESTION, is_flag=True, help="Look up the addresses of the targets of MX, NS, SRV, "
+        "SVCB and HTTPS records too.")  # fmt: skip
 @option("--detail", group=Group.OUTPUT, is_flag=True, help="How each reply looked: flags, sections, extended errors, "
         "in the key detail.")  # fmt: skip
 @option("--dnssec", group=Group.QUESTION, is_flag=True, help="Ask for DNSSEC records (DO); --detail shows AD.")
@@ -187,6 +189,7 @@ def run(
     lab: bool,
     redis: str | None,
     wildcards: bool,
+    follow: bool,
     trusted: tuple[str, ...],
     trusted_rate: float | None,
     column: str | None,
@@ -234,8 +237,8 @@ def run(
         sending = None
         if no_wait:
             _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict",
-                    "resume", "redo", "json_", "only", "group", "keep", "wildcards", "trusted", "trusted_rate",
-                    "detail", "each_nameserver", "subnet")  # fmt: skip
+                    "resume", "redo", "json_", "only", "group", "keep", "wildcards", "follow", "trusted",
+                    "trusted_rate", "detail", "each_nameserver", "subnet")  # fmt: skip
             sending = OneWayJob(summary, status, inputs=inputs)
         elif resume:
             if policy.each_nameserver or policy.subnet:
@@ -256,6 +259,7 @@ def run(
             lab=lab,
             redis=redis,
             wildcards=wildcards,
+            follow=follow,
             trusted=trusted,
             trusted_rate=trusted_rate,
             prefix=prefix,
@@ -280,7 +284,7 @@ def run(
                 resumed,
                 selection=_selection(only, prepared.policy),
                 group=record_types(types) if grouped else (),
-                more=_more(wildcards=wildcards, first=bool(trusted), detail=policy.detail),
+                more=_more(wildcard=wildcards, first=bool(trusted), detail=policy.detail, follow=follow),
                 keep=keep,
                 status=status,
             )

@@ -208,6 +208,17 @@ class Detail(msgspec.Struct, gc=False):
     octets: int
 
 
+class Target(msgspec.Struct, gc=False):
+    """A name that a record leads to, with its addresses, A before AAAA (`follow`).
+
+    Where there are none, `status` says why: NODATA, NXDOMAIN, or what went wrong.
+    """
+
+    name: str
+    status: Status
+    addresses: list[str]
+
+
 class First(msgspec.Struct, gc=False):
     """The first reply of a lookup of which a trusted nameserver said something else."""
 
@@ -225,6 +236,7 @@ class Result(msgspec.Struct, gc=False):
         wildcard: The owner of the wildcard that made it, False for none, None where that was not tested (`wildcards`).
         first: The first reply, where a trusted nameserver said something else; else None (`trusted`).
         detail: The look of the reply; None where nobody answered (`detail`).
+        follow: The targets of its records and their addresses; None where there can be none (`follow`).
         row: The row of CSV that the host stood in, by the names of the header, or a list without one (`keep`).
     """
 
@@ -244,6 +256,7 @@ class Result(msgspec.Struct, gc=False):
     wildcard: str | bool | msgspec.UnsetType | None = msgspec.UNSET
     first: First | msgspec.UnsetType | None = msgspec.UNSET
     detail: Detail | msgspec.UnsetType | None = msgspec.UNSET
+    follow: list[Target] | msgspec.UnsetType | None = msgspec.UNSET
     row: dict[str, str | None] | list[str] | msgspec.UnsetType | None = msgspec.UNSET
 
     @property

@@ -20,6 +20,7 @@ from resolver.input.variants import Variants
 from resolver.nameserver import Nameserver
 from resolver.policy import Deadline, Policy
 from resolver.seam import ConditionalEngine, LimitedBackend, PollBackend, Remote
+from resolver.stages.follow import Follow
 from resolver.stages.trusted import Trusted
 from resolver.stages.wildcards import Wildcards
 
@@ -43,6 +44,7 @@ class StageFields(TypedDict, total=False):
     """Keywords that have more found out about each result (resolver/stages)."""
 
     wildcards: bool
+    follow: bool
     trusted: Iterable[str | Nameserver] | str | None
     trusted_rate: float | None
 
@@ -116,7 +118,7 @@ def plan(
         before = None if prefix is None else Prefix(prefix)
         hosts: LookupSource = Hosts(sources, asked, waiter.name, asker.name, prefix=before, keep=keep)
         if policy.each_nameserver or policy.subnet:
-            hosts = Variants(hosts, len(policy.nameservers) if policy.each_nameserver else 0, len(policy.subnet))
+            hosts = Variants(hosts, policy.variants)
         deadline = Deadline(policy.timeout)
         stages = _stages(waiter, asker, policy, deadline, **further)
         return Plan(waiter, asker, policy, hosts, deadline, opened.pop_all(), stages)
@@ -129,13 +131,16 @@ def _stages(
     deadline: Deadline,
     *,
     wildcards: bool = False,
+    follow: bool = False,
     trusted: Iterable[str | Nameserver] | str | None = None,
     trusted_rate: float | None = None,
 ) -> list[StageMaker]:
     """Return what makes the stages of a run, in the order in which results pass them."""
-    if (wildcards or trusted) and (policy.each_nameserver or policy.subnet):
-        raise ValueError("wildcards and trusted do not go with each-nameserver and subnet")
+    if trusted and policy.each_nameserver:
+        raise ValueError("trusted has one verdict for a question; it does not go with each-nameserver")
     testing: list[StageMaker] = [Wildcards] if wildcards else []
+    if follow:
+        testing.append(lambda further, sink: Follow(further, sink, deadline))
     if not trusted:
         if trusted_rate is not None:
             raise ValueError("trusted_rate is the pace of trusted nameservers, and none is named")
@@ -149,7 +154,7 @@ def _stages(
         summary = batch.run()
         return batch.further_queries, summary.probes or 0, batch.tallies
 
-    return [lambda further, sink: Trusted(further, sink, second_run, wildcards=wildcards)]
+    return [lambda further, sink: Trusted(further, sink, second_run, wildcards=wildcards, follow=follow)]
 
 
 def record_types(types: Sequence[str] | str) -> list[str]:

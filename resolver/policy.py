@@ -117,6 +117,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def variants(self) -> list[tuple[int | None, int]]:
+        """The variants of each lookup, in their order: the number of the only nameserver to ask, and of a subnet."""
+        nameservers = range(len(self.nameservers)) if self.each_nameserver else (None,)
+        return [(nameserver, subnet) for nameserver in nameservers for subnet in range(len(self.subnet) or 1)]
+
+    @property
     def unusual(self) -> list[str]:
         """Options in force, of queries and replies, that not every backend can honour."""
         values = {

@@ -225,3 +225,11 @@ def test_many_parents(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1200 == play.further.probes
     assert [False, False] == play.look_up("own.p1199.example", "own.p0.example")
     assert 1201 == play.further.probes
+
+
+def test_of_each_nameserver(server: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With each nameserver asked, each is probed for its own wildcards."""
+    zone = "@ SOA ns h 1 3600 600 86400 300\n@ NS ns\nx.shop A 192.0.2.10\n"
+    with knot(tmp_path_factory.mktemp("plain"), {"example": zone}) as plain:
+        run = resolve(["x.shop.example"], nameservers=[server, plain], each_nameserver=True, wildcards=True)
+    assert ["*.shop.example.", False] == [result.wildcard for result in run]

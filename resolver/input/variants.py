@@ -13,6 +13,8 @@ import msgspec
 from resolver.input.lookups import WrappedLookups
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from resolver.input.lookups import LookupSource, Row
     from resolver.model import Query, Result
 
@@ -22,17 +24,12 @@ class Variants(WrappedLookups):
 
     Args:
         source: The lookups.
-        nameservers: How many nameservers are each asked; 0: they share the lookups.
-        subnets: How many subnets are asked for; 0: none.
+        kinds: The variants, as Policy has them.
     """
 
-    def __init__(self, source: LookupSource, nameservers: int, subnets: int) -> None:
+    def __init__(self, source: LookupSource, kinds: Sequence[tuple[int | None, int]]) -> None:
         super().__init__(source)
-        self._kinds = [
-            (nameserver if nameservers else None, subnet)
-            for nameserver in range(nameservers or 1)
-            for subnet in range(subnets or 1)
-        ]
+        self._kinds = kinds
         self._rows: dict[int, Row] | None = None if source.rows is None else {}
         self._queries: deque[Query] = deque()
         self._invalid: deque[Result] = deque()

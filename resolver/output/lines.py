@@ -95,10 +95,18 @@ def _text(results: list[Result]) -> bytes:
 
 
 def _outcome(result: Result) -> str:
-    data = ", ".join([record.data for record in result.answers])
+    data = ", ".join(data_of(result))
     if result.error is not None:
         data = f"{data}; {result.error}" if data else result.error
     return visible(data)
+
+
+def data_of(result: Result) -> list[str]:
+    """Return what people are shown of an answer: the data of its records, and where they lead (`follow`)."""
+    data = [record.data for record in result.answers]
+    for target in result.follow or ():
+        data.append(f"{target.name} {' '.join(target.addresses) or target.status}")
+    return data
 
 
 def _hosts(results: list[Result]) -> bytes:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from resolver.model import Result, Status
-from resolver.output.lines import asked_for, visible
+from resolver.output.lines import asked_for, data_of, visible
 from resolver.output.streams import write_all
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def results_table(rows: list[Result]) -> RichTable:
             _host(result.input),
             _cell(result.type),
             _status(result),
-            _cell(*[record.data for record in result.answers], *([result.error] if result.error else [])),
+            _cell(*data_of(result), *([result.error] if result.error else [])),
             _cell("" if result.elapsed is None else f"{result.elapsed * 1000:.1f}"),
             _cell(result.nameserver or ""),
         )

@@ -16,7 +16,7 @@ from resolver.model import Query, Result
 from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Sink = Callable[[list[Result]], None]
     StageMaker = Callable[["FurtherLookups", Sink], "Stage"]
@@ -51,7 +51,9 @@ class FurtherLookups:
         tallies: Where the run counts what became of its queries; a second run's are added there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: Sequence[tuple[int | None, int]] = ((None, 0),)) -> None:
+        """Args: kinds: The variants of each lookup, as Policy has them."""
+        self._kinds = kinds
         self.asked = 0
         self.probes: int | msgspec.UnsetType = msgspec.UNSET
         self.queries_sent = 0
@@ -64,11 +66,19 @@ class FurtherLookups:
         """Whether there are some to be taken."""
         return bool(self._waiting)
 
-    def ask(self, name: str, type_: str, answered: Callable[[Result], None]) -> None:
-        """Have `name` looked up; `answered` is called with the result, from within `deliver`."""
+    def variant(self, index: int) -> tuple[int | None, int]:
+        """Return the variant that a lookup of this index is: its nameserver, where it has its own, and its subnet."""
+        return self._kinds[index % len(self._kinds)]
+
+    def ask(self, name: str, type_: str, answered: Callable[[Result], None], *, like: int = 0) -> None:
+        """Have `name` looked up; `answered` is called with the result, from within `deliver`.
+
+        `like`: the index of a lookup of which it is to be the same variant.
+        """
         index = FIRST + self.asked
         self.asked += 1
-        self._waiting.append(Query(index, "", name, type_))
+        nameserver, subnet = self.variant(like)
+        self._waiting.append(Query(index, "", name, type_, nameserver=nameserver, subnet=subnet))
         self._open[index] = answered
 
     def take(self, n: int) -> list[Query]:

@@ -30,6 +30,7 @@ class Trusted:
         run: Runs the second run to its end: (its queries, where its results go) -> (queries that are no result's,
             probes, what it counted of each nameserver).
         wildcards: The second run tests for wildcards.
+        follow: It looks up the targets of records.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Trusted:
         sink: Sink,
         run: Callable[[Confirmations, Sink], tuple[int, int, NameserverTallies]],
         wildcards: bool,
+        follow: bool,
     ) -> None:
         self._further = further
         self._sink = sink
         self._run = run
         self._wildcards = wildcards
+        self._follow = follow
         self._asked = Confirmations()
         self._came: deque[Result] = deque()  # from the thread
         self._held: dict[int, tuple[Result, float]] = {}  # first replies by index, and when they were put here
@@ -64,9 +67,19 @@ class Trusted:
             result.first = None
             if self._wildcards:
                 result.wildcard = None
+            if self._follow:
+                result.follow = None
             if result.status is Status.NOERROR and result.name is not None:
                 self._held[result.index] = result, now
-                self._asked.put(Query(result.index, result.input, result.name, result.type))
+                self._asked.put(
+                    Query(
+                        result.index,
+                        result.input,
+                        result.name,
+                        result.type,
+                        subnet=self._further.variant(result.index)[1],
+                    )
+                )
             else:
                 others.append(result)
         if others:
@@ -153,7 +166,7 @@ def verdict(first: Result, came: float, second: Result) -> Result:
     """Return the one result of two replies. `came`: when the first was put here, on the monotonic clock."""
     if first.attempts is not None:
         first.attempts = None if second.attempts is None else first.attempts + second.attempts
-    first.wildcard = second.wildcard
+    first.wildcard, first.follow = second.wildcard, second.follow
     if not second.answered:
         said = second.error or f"it said {second.status}"
         first.error = f"no trusted nameserver answered: {said}"

@@ -88,11 +88,10 @@ class Wildcards:
 
     def _decided(self, trial: Trial) -> bool:
         """Go on with a trial as far as what is known leads; False: it waits for a probe."""
-        type_ = trial.result.type
         trial.result.wildcard = None
         while trial.level < len(trial.parents):
             name = trial.parents[trial.level]
-            parent = self._parent(name, type_)
+            parent = self._parent(name, trial.result)
             if _room(name) < SHORTEST:
                 trial.level += 1
                 continue
@@ -109,7 +108,7 @@ class Wildcards:
                     trial.result.wildcard = False
                 break
             if trial.owner is not None:
-                below = self._parent(trial.owner, type_)
+                below = self._parent(trial.owner, trial.result)
                 if below.exists is None:
                     self._look(below, parent, trial)
                     return False
@@ -121,11 +120,12 @@ class Wildcards:
             trial.result.wildcard = f"*.{trial.owner}"
         return True
 
-    def _parent(self, name: str, type_: str) -> ProbedParent:
-        key = blake2b(f"{type_} {name}".encode(), digest_size=8).digest()
+    def _parent(self, name: str, result: Result) -> ProbedParent:
+        variant = self._further.variant(result.index)
+        key = blake2b(f"{variant} {result.type} {name}".encode(), digest_size=8).digest()
         parent = self._known.get(key)
         if parent is None:
-            parent = self._known[key] = ProbedParent(name, type_)
+            parent = self._known[key] = ProbedParent(name, result.type, result.index)
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)  # trials that wait for it keep it
         else:
@@ -145,7 +145,7 @@ class Wildcards:
                 if parent.asked == parent.probed:
                     self._go_on(parent)
 
-            self._ask(f"{label}.{parent.name}", parent.type, answered)
+            self._ask(f"{label}.{parent.name}", parent, answered)
 
     def _look(self, below: ProbedParent, above: ProbedParent, trial: Trial) -> None:
         """Have a trial wait for a parent itself: what the wildcard above it makes is no name of its own."""
@@ -159,11 +159,11 @@ class Wildcards:
             below.exists = not made
             self._go_on(below)
 
-        self._ask(below.name, below.type, answered)
+        self._ask(below.name, below, answered)
 
-    def _ask(self, name: str, type_: str, answered: Callable[[Result], None]) -> None:
+    def _ask(self, name: str, parent: ProbedParent, answered: Callable[[Result], None]) -> None:
         self._further.probes = (self._further.probes or 0) + 1
-        self._further.ask(name, type_, answered)
+        self._further.ask(name, parent.type, answered, like=parent.like)
 
     def _go_on(self, parent: ProbedParent) -> None:
         waiting, parent.waiting = parent.waiting or (), None
@@ -202,7 +202,7 @@ class Trial:
 
 
 class ProbedParent:
-    """A parent and type, and what probes have told of it.
+    """A parent and type, and what probes have told of it. `like`: the index of a lookup that it was probed for first.
 
     wanted, asked, probed: probes that are needed, were sent, and came back. none: no wildcard answers there.
     failed: too many probes were answered by an error, which proves nothing. exists: the parent is a name of its own;
@@ -210,13 +210,14 @@ class ProbedParent:
     """
 
     __slots__ = (
-        "asked", "exists", "failures", "first", "looking", "name", "none", "probed", "seen", "type", "unseen", "varies",
-        "waiting", "wanted",
+        "asked", "exists", "failures", "first", "like", "looking", "name", "none", "probed", "seen", "type", "unseen",
+        "varies", "waiting", "wanted",
     )  # fmt: skip
 
-    def __init__(self, name: str, type_: str) -> None:
+    def __init__(self, name: str, type_: str, like: int) -> None:
         self.name = name
         self.type = type_
+        self.like = like
         self.wanted, self.asked, self.probed, self.failures = 1, 0, 0, 0
         self.none = self.varies = False
         self.first: Data | None = None  # with _HOLE where the label was

@@ -1,0 +1,154 @@
+"""The stage of `--follow`: the addresses of the targets that MX, NS, SRV, SVCB and HTTPS records name.
+
+Each target is looked up once, its A and its AAAA, and remembered: mail servers and nameservers are shared by many
+hosts.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from resolver.model import ANSWERED, Result, Status, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resolver.model import Record
+    from resolver.policy import Deadline
+    from resolver.stages import FurtherLookups, Sink
+
+REMEMBERED = 100_000  # targets
+MOST = 20  # targets of one result
+TYPES = ("A", "AAAA")
+# Where the target stands among the words of the rdata: RFC 1035 section 3.3, RFC 2782, RFC 9460.
+_PLACES = {"MX": 1, "NS": 0, "SRV": 3, "SVCB": 1, "HTTPS": 1}
+
+
+class Follow:
+    """The stage. A result waits until the addresses of all its targets are known."""
+
+    def __init__(self, further: FurtherLookups, sink: Sink, deadline: Deadline) -> None:
+        self._further = further
+        self._sink = sink
+        self._deadline = deadline
+        self._known: OrderedDict[tuple[tuple[int | None, int], str], FollowedTarget] = OrderedDict()
+        self._held: dict[int, tuple[Result, list[FollowedTarget]]] = {}
+
+    @property
+    def held(self) -> int:
+        """Results that wait for the addresses of their targets."""
+        return len(self._held)
+
+    def __call__(self, results: list[Result]) -> None:
+        """Take results; those that name targets wait until these are known."""
+        finished = []
+        for result in results:
+            if result.status is not Status.NOERROR or result.type not in _PLACES:
+                result.follow = None
+                finished.append(result)
+                continue
+            names: dict[str, str] = {}
+            for name in targets(result):
+                names.setdefault(name.lower(), name)
+            found = [self._target(result.index, name) for name in list(names.values())[:MOST]]
+            if all(target.known for target in found):
+                result.follow = [target.told() for target in found]
+                finished.append(result)
+                continue
+            self._held[result.index] = result, found
+            for target in found:
+                if not target.known:
+                    target.waiting.append(result.index)
+        if finished:
+            self._sink(finished)
+
+    def tick(self) -> None:
+        """Do nothing: only replies bring it on."""
+
+    def finish(self) -> None:
+        """Pass on what is held; a target that was not answered has the status that the run's end gives."""
+        missing = (
+            Status.CANCELLED if self._deadline.cancelled else Status.DEADLINE if self._deadline.passed else Status.ERROR
+        )
+        held, self._held = list(self._held.values()), {}
+        for result, found in held:
+            result.follow = [target.told(missing) for target in found]
+        if held:
+            self._sink([result for result, _ in held])
+
+    def _target(self, index: int, name: str) -> FollowedTarget:
+        key = self._further.variant(index), name.lower()
+        target = self._known.get(key)
+        if target is None:
+            target = new = self._known[key] = FollowedTarget(name)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)  # results that wait for it keep it
+            for type_ in TYPES:
+                self._further.ask(name, type_, lambda result: self._answered(new, result), like=index)
+        else:
+            self._known.move_to_end(key)
+        return target
+
+    def _answered(self, target: FollowedTarget, answer: Result) -> None:
+        target.outcomes.append((answer.type, answer.status, answer.addresses))
+        if not target.known:
+            return
+        finished = []
+        waiting, target.waiting = target.waiting, []
+        for index in waiting:
+            result, found = self._held.get(index, (None, []))
+            if result is not None and all(each.known for each in found):
+                del self._held[index]
+                result.follow = [each.told() for each in found]
+                finished.append(result)
+        if finished:
+            self._sink(finished)
+
+
+class FollowedTarget:
+    """A target, and what was found of it. `waiting`: indices of results; `outcomes`: type, status and addresses."""
+
+    __slots__ = ("name", "outcomes", "waiting")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.waiting: list[int] = []
+        self.outcomes: list[tuple[str, Status, list[str]]] = []
+
+    @property
+    def known(self) -> bool:
+        """Both of its lookups have their results."""
+        return len(self.outcomes) == len(TYPES)
+
+    def told(self, missing: Status = Status.ERROR) -> Target:
+        """Return it as results have it. `missing`: the status of a lookup without a result."""
+        outcomes = sorted(self.outcomes)
+        statuses = [status for _, status, _ in outcomes] + [missing] * (len(TYPES) - len(outcomes))
+        addresses = [address for _, _, found in outcomes for address in found]
+        if addresses:
+            status = Status.NOERROR
+        else:  # what is wrong says more than that there is none
+            status = next((each for each in statuses if each not in ANSWERED), statuses[0])
+        return Target(self.name, status, addresses)
+
+
+def targets(result: Result) -> Iterator[str]:
+    """Yield the names that the records of a result lead to, in their order.
+
+    "." is a target of none but the service mode of SVCB and HTTPS, where it is the owner (RFC 9460 section 2.5.2; else
+    RFC 7505, RFC 2782).
+    """
+    for record in result.answers:
+        if record.type == result.type and (name := _target(record)) is not None:
+            yield name
+
+
+def _target(record: Record) -> str | None:
+    words = record.data.split()
+    place = _PLACES[record.type]
+    if len(words) <= place or words[0] == "\\#":  # rdata that cannot be read
+        return None
+    if words[place] != ".":
+        return words[place]
+    return record.name if record.type in ("SVCB", "HTTPS") and words[0] != "0" else None
