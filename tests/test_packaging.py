@@ -3,6 +3,7 @@
 import ast
 import configparser
 import email
+import json
 import os
 import re
 import shutil
@@ -90,11 +91,34 @@ def test_wheel_holds_the_accelerator(wheel: zipfile.ZipFile) -> None:
 
 @pytest.mark.parametrize("settings", [{"RESOLVE_PURE": "1"}, {"CC": "no-such-compiler"}], ids=["switch", "no compiler"])
 def test_pure_wheel(settings: dict[str, str], tmp_path: Path) -> None:
-    """RESOLVE_PURE=1 makes a wheel for every platform; one that is made without a compiler has no accelerator."""
+    """RESOLVE_PURE=1 makes a wheel for every platform, and so does a machine without a compiler."""
     build(tmp_path, "--wheel", **settings)
     (path,) = tmp_path.glob("*.whl")
-    assert ("RESOLVE_PURE" in settings) is path.name.endswith("-py3-none-any.whl")
+    assert path.name.endswith("-py3-none-any.whl")
     assert [] == [name for name in zipfile.ZipFile(path).namelist() if name.endswith(".so")]
+
+
+@pytest.mark.parametrize(
+    ("words", "kinds"), [(["twine", "check", "--strict"], "*"), (["check_wheel_contents"], "*.whl")]
+)
+def test_checked_as_an_index_does(built: Path, words: list[str], kinds: str) -> None:
+    """An index takes both files and shows the README; the wheel holds what a wheel should."""
+    files = [path for path in built.glob(kinds) if path.is_file()]
+    done = subprocess.run([sys.executable, "-m", *words, *files], capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stdout + done.stderr
+
+
+def test_wheel_installed(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """What pip makes of the wheel runs, away from the checkout."""
+    install = ["-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(tmp_path), str(wheel.filename)]
+    subprocess.run([sys.executable, *install], check=True)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RESOLVE_")}
+    done = subprocess.run(
+        [tmp_path / "bin" / "resolve", "python.org", "--lab", "-f", "jsonl"],
+        cwd=tmp_path, env={**env, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert [0, ""] == [done.returncode, done.stderr]
+    assert "NOERROR" == json.loads(done.stdout)["status"]
 
 
 def test_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
@@ -162,3 +186,22 @@ def test_sdist_is_a_whole_checkout(built: Path) -> None:
     }
     expected |= {"docs/distributed.md", "docs/examples/redis.conf", "docs/examples/resolve-worker.service"}
     assert set() == expected - names
+    assert {"SECURITY.md", "CITATION.cff", ".ci/apt-packages.txt", ".github/workflows/ci.yml"} <= names
+
+
+def test_citation(setup_cfg: configparser.ConfigParser) -> None:
+    """The version to cite is the package's."""
+    (version,) = re.findall(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)
+    assert setup_cfg["metadata"]["version"] == version
+
+
+def test_workflows(setup_cfg: configparser.ConfigParser) -> None:
+    """CI runs .ci/run on each Python that the package names, and without the accelerator; an action is a commit."""
+    named = set(re.findall(r":: (3\.\d+)$", setup_cfg["metadata"]["classifiers"], re.M))
+    texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))]
+    check, publish = texts
+    assert set() == named - set(re.findall(r'"(3\.\d+)"', check))
+    assert [True, True, True] == ["run: .ci/run" in check, 'pure: "1"' in check, "id-token: write" in publish]
+    assert [] == [
+        each for text in texts for each in re.findall(r"uses: (.*)", text) if not re.search(r"@[0-9a-f]{40} # v", each)
+    ]
