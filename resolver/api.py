@@ -79,6 +79,7 @@ def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
         nsid: Ask which of its instances a nameserver is (RFC 5001); `detail` shows it.
         subnet: Networks to ask for (EDNS client subnet, RFC 7871), in one lookup each; `detail` shows which.
         each_nameserver: Ask every nameserver every question, in one lookup each, and no other one in its place.
+        source: Local addresses to ask from, in turn: a nameserver from those of its family. None: the system's choice.
         policy: A Policy, in place of the fields before.
         lab: Ask a nameserver that is started on loopback for this run.
         redis: The broker of the engine redis, as redis://… or rediss://…; None: one of the run's own, with a worker on

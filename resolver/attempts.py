@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from resolver import policy as rule
-from resolver.model import Query, Record, Result, Status
+from resolver.model import Detail, Query, Record, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,7 @@ class Reply(NamedTuple):
     nameserver: str | None = None
     transport: str | None = None
     queries: int = 1  # messages sent: a repeat over TCP or without EDNS counts, and uses up no try
+    detail: Detail | None = None  # how it looked, where that is asked for
 
 
 class Session(Protocol):
@@ -94,6 +95,8 @@ class Tries:
     def target(self) -> Nameserver | None:
         """The nameserver that the next try asks; None: the backend knows by itself."""
         servers = self._policy.nameservers
+        if self.query.nameserver is not None:
+            return servers[self.query.nameserver]
         return servers[(self._turn + self._attempt) % len(servers)] if servers else None
 
     def begin(self) -> tuple[Nameserver | None, float]:
@@ -122,17 +125,21 @@ class Tries:
         if best.status is Status.TIMEOUT:
             error = rule.silence(self._attempt, self._unread)
         heard = best.status not in (Status.TIMEOUT, Status.ERROR)
-        return query.result(
+        pinned = None if query.nameserver is None else str(self._policy.nameservers[query.nameserver])
+        result = query.result(
             best.status,
             engine=engine,
             backend=backend,
             answers=best.answers,
-            nameserver=best.nameserver if heard else None,
+            nameserver=best.nameserver if heard else pinned,
             transport=best.transport if heard else None,
             attempts=query.attempts,
             elapsed=None if query.asked is None else round(self._clock() - query.asked, 6),
             error=error,
         )
+        if self._policy.detail:
+            result.detail = best.detail if heard else None
+        return result
 
 
 def broken(error: Exception) -> Reply:

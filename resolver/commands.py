@@ -25,6 +25,7 @@ from resolver.options import (
     QUERY_TIMEOUT,
     RATE,
     REDIS,
+    SOURCE,
     TLS_CA,
     TRIES,
     TYPE,
@@ -116,6 +117,7 @@ def cli() -> None:
 @NAMESERVER
 @option("--each-nameserver", group=Group.NAMESERVERS, is_flag=True, help="Ask each nameserver each question: one "
         "result for each host, type and nameserver.")  # fmt: skip
+@SOURCE
 @option("--trusted", group=Group.NAMESERVERS, multiple=True, metavar="ADDR", help="Ask what was answered with records "
         "once more of these, whose verdict counts; as -n. Repeatable.")  # fmt: skip
 @option("--trusted-rate", group=Group.NAMESERVERS, type=Above(float), metavar="N", help="The most queries sent to "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
 import re
 import socket
+import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
 _PORTS = {"udp": 53, "tcp": 53, "tls": 853, "https": 443}
 _FORMS = "ADDR, ADDR:PORT, [V6]:PORT, with udp://, tcp:// or tls:// before it, tls://ADDR#NAME, or https://…"
 
@@ -84,6 +87,11 @@ class Nameserver(msgspec.Struct, frozen=True):
         """Name that its certificate must be for: its name, or its address without a zone."""
         return self.name or self.host.partition("%")[0]
 
+    @property
+    def is_address(self) -> bool:
+        """Its host is an address, and no name."""
+        return self.transport != "https" or _is_address(self.host)
+
     def check(self) -> None:
         """Raise ValueError with a sentence where `parse` would not have made it."""
         text = self.url
@@ -123,6 +131,57 @@ def parse_all(texts: Iterable[str | Nameserver]) -> tuple[Nameserver, ...]:
         else:
             found.append(Nameserver.parse(text))
     return tuple(dict.fromkeys(found))
+
+
+class Sources:
+    """The local addresses that a run asks from: for each socket the next one of its nameserver's family, in turn."""
+
+    def __init__(self, addresses: Iterable[str]) -> None:
+        self._of_family: dict[int, list[str]] = {4: [], 6: []}
+        for each in addresses:
+            self._of_family[6 if ":" in each else 4].append(each)
+        self._turns: dict[Nameserver, int] = {}
+
+    def next(self, nameserver: Nameserver) -> str | None:
+        """Return the address that a new socket towards this nameserver is to have; None: the system chooses."""
+        those = self._of_family[6 if ":" in nameserver.host else 4]
+        if not those:
+            return None
+        turn = self._turns.get(nameserver, len(self._turns))
+        self._turns[nameserver] = turn + 1
+        return those[turn % len(those)]
+
+    def several(self, nameserver: Nameserver) -> int:
+        """Return how many addresses take turns towards this nameserver."""
+        return len(self._of_family[6 if ":" in nameserver.host else 4])
+
+
+def bind(to: socket.socket, source: str | None) -> None:
+    """Have a socket send from this local address, and any port. Raises OSError where it is none of this machine's."""
+    if source is not None:
+        if to.type == socket.SOCK_STREAM and sys.platform == "linux":
+            # The port is chosen when it connects: one port may then serve towards several nameservers.
+            with contextlib.suppress(OSError):  # Linux before 4.2
+                to.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        to.bind(Nameserver("udp", source, 0).address()[1])
+
+
+def check_sources(sources: Iterable[str], nameservers: Iterable[Nameserver]) -> None:
+    """Raise ValueError for an address that is not this machine's, and for a nameserver that none of them can ask."""
+    families = set()
+    for source in sources:
+        family, _ = Nameserver("udp", source, 0).address()
+        families.add(family)
+        with socket.socket(family, socket.SOCK_DGRAM) as trial:
+            try:
+                bind(trial, source)
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise ValueError(f"{source} is no address of this machine to ask from: {reason}") from None
+    for nameserver in nameservers if families else ():
+        if nameserver.is_address and nameserver.address()[0] not in families:
+            kind = "IPv6" if ":" in nameserver.host else "IPv4"
+            raise ValueError(f"{nameserver} cannot be asked: no {kind} address to ask from is given (source)")
 
 
 RESOLV_CONF = "/etc/resolv.conf"
@@ -192,13 +251,17 @@ def _scope(zone: str) -> int:
     return int(zone)
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _can_be_certified(name: str) -> bool:
     """Tell whether a certificate can be for it: a host name, or an address."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        pass
-    else:
+    if _is_address(name):
         return True
     try:
         ascii = name.encode("idna").decode("ascii")

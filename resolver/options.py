@@ -130,6 +130,8 @@ NAMESERVER = option("-n", "--nameserver", "nameservers", group=Group.NAMESERVERS
                     help="ADDR, ADDR:PORT or [V6]:PORT, with udp://, tcp:// or tls:// before it; tls://ADDR#NAME; "
                     "https://... with backend dnspython; @FILE reads a list. Repeatable. [default: the "
                     "system's]")  # fmt: skip
+SOURCE = option("--source", group=Group.NAMESERVERS, multiple=True, metavar="IP", help="A local address to ask from; "
+                "repeat for several, taken in turn. [default: the system's choice]")  # fmt: skip
 QUERY_TIMEOUT = option("--query-timeout", group=Group.EFFORT, type=Above(float), default=2.0, show_default=True,
                        metavar="SECONDS", help="The longest one try waits.")  # fmt: skip
 TRIES = option("--tries", group=Group.EFFORT, type=Above(int), default=3, show_default=True, metavar="N", help="Tries "

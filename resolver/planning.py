@@ -17,9 +17,9 @@ from resolver.dns.message import rdtype
 from resolver.input.hosts import Hosts
 from resolver.input.prefix import Prefix
 from resolver.input.variants import Variants
-from resolver.nameserver import Nameserver
+from resolver.nameserver import Nameserver, check_sources
 from resolver.policy import Deadline, Policy
-from resolver.seam import ConditionalEngine, LimitedBackend, PollBackend, Remote
+from resolver.seam import ConditionalEngine, LimitedBackend, Remote
 from resolver.stages.follow import Follow
 from resolver.stages.trusted import Trusted
 from resolver.stages.wildcards import Wildcards
@@ -111,8 +111,9 @@ def plan(
             policy = msgspec.structs.replace(policy, nameservers=(served.nameserver,))
         if policy.nameservers or redis is None:
             policy = asker.prepare(policy)  # else the workers' own nameservers are asked
-        if policy.unusual and not isinstance(asker, PollBackend):
-            raise ValueError(f"backend {backend} cannot honour {', '.join(policy.unusual)}; the backend that can: wire")
+        engines.check_options(backend, policy.unusual)
+        if redis is None:  # else they are addresses of the workers' machines
+            check_sources(policy.source, policy.nameservers)
         if policy.each_nameserver and not policy.nameservers:
             raise ValueError("each-nameserver asks those that the run names, and it names none")
         before = None if prefix is None else Prefix(prefix)

@@ -43,6 +43,7 @@ class PolicyFields(TypedDict, total=False):
     nsid: bool
     subnet: Iterable[str] | str | None
     each_nameserver: bool
+    source: Iterable[str] | str | None
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +61,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         dnssec, cd, no_recurse, nsid: Bits and options of every query (dns/form.py).
         subnet: Networks that are asked for (RFC 7871), in a lookup each; empty: none.
         each_nameserver: Every nameserver is asked every question, and no other one in its place.
+        source: Local addresses to ask from, in turn, those of a nameserver's own family; empty: the system's choice.
 
     Raises:
         ValueError: A number is out of range, or a text names no nameserver.
@@ -81,6 +83,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     nsid: bool = False
     subnet: tuple[str, ...] = ()
     each_nameserver: bool = False
+    source: tuple[str, ...] = ()
 
     if TYPE_CHECKING:
         # For callers: texts become nameservers. The types above say what the fields hold afterwards.
@@ -101,6 +104,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         # The one place where a frozen Policy is completed: users give texts, the rooms behind want nameservers.
         msgspec.structs.force_setattr(self, "nameservers", parse_all(texts or ()))
         msgspec.structs.force_setattr(self, "subnet", _networks(self.subnet))
+        msgspec.structs.force_setattr(self, "source", _addresses(self.source))
 
     @property
     def forms(self) -> tuple[QueryForm, ...]:
@@ -133,6 +137,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             "nsid": self.nsid,
             "subnet": self.subnet,
             "each-nameserver": self.each_nameserver,
+            "source": self.source,
         }
         return [name for name, value in values.items() if value]
 
@@ -183,6 +188,15 @@ def _networks(given: Any) -> tuple[str, ...]:
         return tuple(dict.fromkeys(str(ipaddress.ip_network(text, strict=False)) for text in texts))
     except ValueError as error:
         raise ValueError(f"subnet: {error}") from None
+
+
+def _addresses(given: Any) -> tuple[str, ...]:
+    """Return addresses as ipaddress writes them, each once. Raises ValueError for a text that is none."""
+    texts = (given,) if isinstance(given, str) else given or ()
+    try:
+        return tuple(dict.fromkeys(str(ipaddress.ip_address(text)) for text in texts))
+    except ValueError as error:
+        raise ValueError(f"source: {error}") from None
 
 
 class Deadline:

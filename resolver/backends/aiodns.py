@@ -40,6 +40,7 @@ from resolver.backends.aiodns_channel import CaresChannel, CaresOutcome
 from resolver.backends.plain import plainly
 from resolver.descriptors import descriptors_left
 from resolver.model import Status
+from resolver.nameserver import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -101,6 +102,7 @@ class AiodnsSession:
         self._old: list[CaresChannel] = []  # not asked on any more
         self._crowd = _crowd(policy)
         self._patient: dict[Nameserver, _Patient] = {}
+        self._sources = Sources(policy.source)
 
     def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Coroutine[Any, Any, Reply]:
         """Ask once, for `timeout` seconds, with further queries where c-ares gives up before or fails for others."""
@@ -140,7 +142,7 @@ class AiodnsSession:
             if plain is None and (told.code == errno.ARES_ENOTIMP or (told.result and not told.result.answer)):
                 plain = self._plain.get(nameserver)
                 if plain is None:
-                    plain = self._plain[nameserver] = CaresChannel(nameserver, self._policy, edns=False)
+                    plain = self._plain[nameserver] = self._channel(nameserver, edns=False)
             elif told.code == errno.ARES_EBADRESP and failed < 2:
                 failed += 1
             elif told.broke and told.code == errno.ARES_ECONNREFUSED and failed < 2:
@@ -160,8 +162,11 @@ class AiodnsSession:
         for channel in [*self._steady.values(), *self._plain.values(), *self._old]:
             await channel.close()
 
+    def _channel(self, nameserver: Nameserver, *, edns: bool = True) -> CaresChannel:
+        return CaresChannel(nameserver, self._policy, self._sources.next(nameserver), edns=edns)
+
     def _open(self, nameserver: Nameserver) -> CaresChannel:
-        channel = self._steady[nameserver] = CaresChannel(nameserver, self._policy)
+        channel = self._steady[nameserver] = self._channel(nameserver)
         return channel
 
     async def _leave(self, nameserver: Nameserver) -> None:
@@ -179,7 +184,7 @@ class AiodnsSession:
         if patient is None or patient.replies >= YOUNG:
             if patient is not None:
                 await patient.retire()
-            patient = self._patient[nameserver] = _Patient(CaresChannel(nameserver, self._policy))
+            patient = self._patient[nameserver] = _Patient(self._channel(nameserver))
         async with patient:
             try:
                 told = await patient.channel.ask(query, end)
@@ -195,7 +200,7 @@ class AiodnsSession:
 
     async def _ask_alone(self, query: Query, nameserver: Nameserver, end: float) -> CaresOutcome:
         async with self._few:
-            channel = CaresChannel(nameserver, self._policy)
+            channel = self._channel(nameserver)
             try:
                 return await channel.ask(query, end)
             finally:

@@ -43,12 +43,12 @@ class CaresOutcome(NamedTuple):
 
 
 class CaresChannel(aiodns.DNSResolver):
-    """A channel without tries, search list and /etc/hosts. To be closed.
+    """A channel without tries, search list and /etc/hosts, from the local address `source`. To be closed.
 
     replies: answers that it has had; waiting: queries that c-ares has not told of yet.
     """
 
-    def __init__(self, nameserver: Nameserver, policy: Policy, *, edns: bool = True) -> None:
+    def __init__(self, nameserver: Nameserver, policy: Policy, source: str | None = None, *, edns: bool = True) -> None:
         self.replies = 0
         self.waiting = 0
         flags = pycares.ARES_FLAG_EDNS if edns else 0
@@ -69,6 +69,7 @@ class CaresChannel(aiodns.DNSResolver):
             tries=1,
             rotate=False,
             lookups="b",
+            local_ip=source,
         )
 
     def ask(self, query: Query, end: float) -> asyncio.Future[CaresOutcome]:

@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import dns.query
 import msgspec
@@ -22,9 +22,9 @@ import msgspec
 from resolver.backends.descriptors import Descriptors
 from resolver.backends.dnspython_messages import Message, failure, http_library, plain_errors, tls_context
 from resolver.backends.dnspython_udp import BlockingLookup
-from resolver.backends.lookup import Conversation
+from resolver.backends.lookup import Conversation, RunForms
 from resolver.extras import NotInstalled, cure
-from resolver.nameserver import system
+from resolver.nameserver import Sources, bind, system
 
 if TYPE_CHECKING:
     from resolver.attempts import AsyncSession, Reply
@@ -79,6 +79,8 @@ class Blocking:
         secure = any(each.transport in ("tls", "https") for each in policy.nameservers)
         self._context = tls_context(policy) if secure else None
         self._descriptors = Descriptors(policy.query_timeout, self._close_kept)
+        self._forms = RunForms(policy)
+        self._sources = Sources(policy.source)
         self._lookups: dict[int, BlockingLookup] = {}
         self._kept: defaultdict[tuple[str, Nameserver], list[_Kept]] = defaultdict(list)
         self._opening = {each: threading.Semaphore(OPENING) for each in policy.nameservers}
@@ -89,7 +91,7 @@ class Blocking:
         assert nameserver is not None  # `prepare` named one
         lookup = self._lookups.get(query.index)
         if lookup is None:
-            lookup = self._lookups[query.index] = BlockingLookup(query, self._descriptors)
+            lookup = self._lookups[query.index] = BlockingLookup(query, self._forms, self._sources, self._descriptors)
         end = 0.0
         conversation = Conversation(lookup, nameserver)
         while conversation.reply is None:
@@ -151,9 +153,10 @@ class Blocking:
         return reply._replace(queries=queries)
 
     def _open(self, transport: str, nameserver: Nameserver, end: float) -> _Kept:
+        source = self._sources.next(nameserver)
         if transport == "https":
-            return _HttpClient(nameserver, self._context)
-        return _Stream(nameserver, self._context if transport == "tls" else None, end)
+            return _HttpClient(nameserver, self._context, source)
+        return _Stream(nameserver, self._context if transport == "tls" else None, source, end)
 
     def _use(self, connection: _Kept, message: Message, kept: list[_Kept], end: float) -> Reply:
         try:
@@ -179,10 +182,11 @@ class _Kept(Protocol):
 class _Stream:
     """A TCP connection, or one of TLS with a context; the certificate must be the nameserver's name or address."""
 
-    def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, end: float) -> None:
+    def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, source: str | None, end: float) -> None:
         family, address = nameserver.address()
         connection = socket.socket(family, socket.SOCK_STREAM)
         try:
+            bind(connection, source)
             connection.settimeout(_left(end))
             connection.connect(address)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -221,8 +225,12 @@ class _Stream:
 class _HttpClient:
     """A client that keeps its connection. Shared by threads, the library's HTTP/2 loses replies now and then."""
 
-    def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None) -> None:
-        self._client = http_library().Client(http1=True, http2=True, verify=context)
+    def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, source: str | None) -> None:
+        library = http_library()
+        ways: dict[str, Any] = {"http1": True, "http2": True, "verify": context}
+        if source is not None:
+            ways = {"transport": library.HTTPTransport(**ways, local_address=source)}
+        self._client = library.Client(**ways)
         self._url = nameserver.url or ""
 
     def ask(self, message: Message, end: float) -> Reply:

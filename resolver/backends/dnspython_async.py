@@ -16,8 +16,9 @@ import dns.asyncquery
 from resolver.backends.descriptors import Descriptors
 from resolver.backends.dnspython_async_https import Client
 from resolver.backends.dnspython_async_udp import AsyncLookup
-from resolver.backends.dnspython_messages import Message, endpoint, failure, tls_context
-from resolver.backends.lookup import SILENCE, Conversation
+from resolver.backends.dnspython_messages import Message, endpoint, failure, local, tls_context
+from resolver.backends.lookup import SILENCE, Conversation, RunForms
+from resolver.nameserver import Sources
 
 if TYPE_CHECKING:
     from resolver.attempts import Reply
@@ -39,6 +40,8 @@ class AsyncDnspython:
         self._backend: Any = dns.asyncbackend.get_backend("asyncio")
         self._loop = asyncio.get_running_loop()
         self._descriptors = Descriptors(policy.query_timeout)
+        self._forms = RunForms(policy)
+        self._sources = Sources(policy.source)
         self._lookups: dict[int, AsyncLookup] = {}
         self._clients: dict[Nameserver, Client] = {}
         self._former: set[Client] = set()  # each waited for by somebody, as long as it is not closed
@@ -48,7 +51,9 @@ class AsyncDnspython:
         assert nameserver is not None  # `prepare` has named some
         lookup = self._lookups.get(query.index)
         if lookup is None:
-            lookup = self._lookups[query.index] = AsyncLookup(query, self._backend, self._descriptors)
+            lookup = self._lookups[query.index] = AsyncLookup(
+                query, self._forms, self._sources, self._backend, self._descriptors
+            )
         end = 0.0
         conversation = Conversation(lookup, nameserver)
         while conversation.reply is None:
@@ -108,13 +113,14 @@ class AsyncDnspython:
         if message.transport == "tls":
             context, name = self._context, message.nameserver.certified
         family, peer = endpoint(message.nameserver)
-        return await self._backend.make_socket(family, socket.SOCK_STREAM, 0, None, peer, None, context, name)
+        source = local(self._sources.next(message.nameserver))
+        return await self._backend.make_socket(family, socket.SOCK_STREAM, 0, source, peer, None, context, name)
 
     def _client(self, nameserver: Nameserver, *, alone: bool) -> Client:
         client = self._clients.get(nameserver)
         if client is not None and not client.left and not alone:
             return client
-        new = Client(nameserver, self._context)
+        new = Client(nameserver, self._context, self._sources.next(nameserver))
         if alone:
             # It closes when its one request is not waited for any more.
             new.left = True

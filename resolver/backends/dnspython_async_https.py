@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dns.asyncquery
 
@@ -35,11 +35,15 @@ LATE = 0.005  # seconds that a turn of the event loop may come too late
 class Client:
     """An HTTP client for one nameserver. `left`: it is not to be given more; it closes when nobody waits for it."""
 
-    def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None) -> None:
+    def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, source: str | None) -> None:
         self.left = False
         self._url = nameserver.url or ""
         # The library's own time is for each step, connecting and reading; ours is for all of them.
-        self._client = http_library().AsyncClient(http1=True, http2=True, verify=context, timeout=None)
+        library = http_library()
+        ways: dict[str, Any] = {"http1": True, "http2": True, "verify": context}
+        if source is not None:
+            ways = {"transport": library.AsyncHTTPTransport(**ways, local_address=source)}
+        self._client = library.AsyncClient(**ways, timeout=None)
         self._open: set[Task] = set()
         self._wanted: set[Task] = set()
         self._closing: asyncio.Task[None] | None = None

@@ -12,21 +12,24 @@ from typing import TYPE_CHECKING, Any
 import dns.asyncquery
 
 from resolver.backends.dnspython_async_https import LATE, Requests
-from resolver.backends.dnspython_messages import endpoint
+from resolver.backends.dnspython_messages import endpoint, local
 from resolver.backends.lookup import Lookup
 
 if TYPE_CHECKING:
     from resolver.attempts import Reply
     from resolver.backends.descriptors import Descriptors
     from resolver.backends.dnspython_messages import Message
+    from resolver.backends.lookup import RunForms
     from resolver.model import Query
+    from resolver.nameserver import Sources
 
 
 class AsyncLookup(Lookup):
     """A lookup whose tries are awaited; `library` is dnspython's backend for asyncio."""
 
-    def __init__(self, query: Query, library: Any, descriptors: Descriptors) -> None:
-        super().__init__(query)
+    def __init__(self, query: Query, run: RunForms, sources: Sources, library: Any, descriptors: Descriptors) -> None:
+        super().__init__(query, run)
+        self._sources = sources
         self.requests = Requests()
         self._library = library
         self._descriptors = descriptors
@@ -41,7 +44,8 @@ class AsyncLookup(Lookup):
             try:
                 # Connected: the kernel drops datagrams of other senders, and tells of a closed port.
                 family, peer = endpoint(message.nameserver)
-                connected = await self._library.make_socket(family, socket.SOCK_DGRAM, 0, None, peer)
+                source = local(self._sources.next(message.nameserver))
+                connected = await self._library.make_socket(family, socket.SOCK_DGRAM, 0, source, peer)
                 break
             except OSError as error:
                 wait = self._descriptors.wait(error)

@@ -7,6 +7,7 @@ octets, so that there is one set of rules and one text for each record. The side
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import dns.query
 
 from resolver.attempts import Reply
 from resolver.backends.descriptors import NONE_LEFT
-from resolver.backends.lookup import PAYLOAD, SILENCE
+from resolver.backends.lookup import SILENCE
 from resolver.dns import message as codec
 from resolver.model import Status
 
@@ -25,11 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from resolver.backends.lookup import Lookup
+    from resolver.dns.form import QueryForm
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 
-# Made once: making it costs a tenth of all that a lookup costs.
-_OPT = dns.message.make_query(".", "A", use_edns=0, payload=PAYLOAD).opt
+
+@functools.cache
+def _opt(form: QueryForm) -> Any:
+    """Return the OPT record of this form; made once: making it costs a tenth of all that a lookup costs."""
+    return dns.message.from_wire(b"\0\0" + form.head + b"\0\0\1\0\1" + form.opt).opt
 
 
 class Message:
@@ -39,9 +44,9 @@ class Message:
         self.lookup = lookup
         self.nameserver = nameserver
         self.transport = transport
-        self.query = dns.message.make_query(lookup.query.name, lookup.query.type)
+        self.query = dns.message.make_query(lookup.query.name, lookup.query.type, flags=lookup.form.flags)
         if edns:
-            self.query.opt = _OPT
+            self.query.opt = _opt(lookup.form)
 
     def to_wire(self, ident: int | None = None) -> bytes:
         """Return its octets, under the ID `ident` from now on."""
@@ -115,6 +120,11 @@ def endpoint(nameserver: Nameserver) -> tuple[int, tuple[str, int]]:
     """Return its address as asyncio wants it, with the number of its zone. Raises OSError for an unknown zone."""
     family, (host, port, *scope) = nameserver.address()
     return family, (f"{host}%{scope[1]}" if any(scope) else host, port)
+
+
+def local(source: str | None) -> tuple[str, int] | None:
+    """Return a local address as asyncio wants it, with any port."""
+    return None if source is None else (source, 0)
 
 
 def tls_context(policy: Policy) -> ssl.SSLContext:

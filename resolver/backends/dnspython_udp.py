@@ -14,20 +14,23 @@ import time
 from typing import TYPE_CHECKING
 
 from resolver.backends.lookup import Lookup
+from resolver.nameserver import bind
 
 if TYPE_CHECKING:
     from resolver.attempts import Reply
     from resolver.backends.descriptors import Descriptors
     from resolver.backends.dnspython_messages import Message
+    from resolver.backends.lookup import RunForms
     from resolver.model import Query
-    from resolver.nameserver import Nameserver
+    from resolver.nameserver import Nameserver, Sources
 
 
 class BlockingLookup(Lookup):
     """A lookup whose tries follow one another on one thread."""
 
-    def __init__(self, query: Query, descriptors: Descriptors) -> None:
-        super().__init__(query)
+    def __init__(self, query: Query, run: RunForms, sources: Sources, descriptors: Descriptors) -> None:
+        super().__init__(query, run)
+        self._sources = sources
         self._descriptors = descriptors
         self._sent: dict[int, tuple[socket.socket, Message]] = {}  # by descriptor
 
@@ -35,7 +38,7 @@ class BlockingLookup(Lookup):
         """Send a message from a port of its own, once there is a descriptor for that; returns it. Raises OSError."""
         while True:
             try:
-                connected = _connect(message.nameserver)
+                connected = _connect(message.nameserver, self._sources.next(message.nameserver))
                 break
             except OSError as error:
                 wait = self._descriptors.wait(error)
@@ -98,11 +101,12 @@ class BlockingLookup(Lookup):
         self._sent.pop(descriptor)[0].close()
 
 
-def _connect(nameserver: Nameserver) -> socket.socket:
+def _connect(nameserver: Nameserver, source: str | None) -> socket.socket:
     family, address = nameserver.address()
     connected = socket.socket(family, socket.SOCK_DGRAM)
     try:
         connected.setblocking(False)
+        bind(connected, source)
         # The kernel drops datagrams of other senders, and tells of a closed port.
         connected.connect(address)
     except BaseException:

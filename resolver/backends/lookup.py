@@ -7,27 +7,40 @@ nameserver (that it truncates, that it refuses EDNS) the next one begins with. S
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from resolver import policy as rule
 from resolver.attempts import Reply
 from resolver.dns import message as codec
+from resolver.dns.detail import detail
 from resolver.model import Status
 
 if TYPE_CHECKING:
     from resolver.model import Query
     from resolver.nameserver import Nameserver
+    from resolver.policy import Policy
 
-PAYLOAD = 1232  # octets that a reply over UDP may have (DNS flag day 2020)
 SILENCE = Reply(Status.TIMEOUT, [])
 TRUNCATED = Reply(Status.TIMEOUT, [], "a truncated reply")  # over UDP: the question is to be asked over TCP
 
 
-class Lookup:
-    """The state of one lookup from one try to the next."""
+class RunForms:
+    """The form of a run's queries, constant for each subnet, and whether replies are told in detail."""
 
-    def __init__(self, query: Query) -> None:
+    def __init__(self, policy: Policy) -> None:
+        self.forms = policy.forms
+        self.detail = policy.detail
+        self.subnets: tuple[str | None, ...] = policy.subnet or (None,)
+
+
+class Lookup:
+    """The state of one lookup from one try to the next. `form`: what stands around its question."""
+
+    def __init__(self, query: Query, run: RunForms) -> None:
         self.query = query
+        self.form = run.forms[query.subnet]
+        self._run = run
         self.question = codec.question(query.name, query.type)
         self.unread: str | None = None  # a sentence about the last message that was no reply
         self.late: Reply | None = None  # an rcode that came for an earlier try
@@ -49,10 +62,14 @@ class Lookup:
             self.truncating.add(nameserver)
             return TRUNCATED
         try:
-            return Reply(*codec.read(message, start, self.query), str(nameserver), transport)
+            reply = Reply(*codec.read(message, start, self.query), str(nameserver), transport)
         except codec.Malformed as error:
             self.unread = codec.unreadable(error)
             return None
+        if self._run.detail:
+            subnet = self._run.subnets[self.query.subnet]
+            reply = reply._replace(detail=detail(message, start, time.time(), subnet))
+        return reply
 
     def ends(self, reply: Reply, own: bool) -> bool:
         """Return whether a reply ends the try that waits: one to its own question, or an answer to an earlier one."""

@@ -18,12 +18,13 @@ from twisted.names.dns import DNSQueryTimeoutError
 
 from resolver.attempts import ASYNC_CONCURRENCY, Reply
 from resolver.backends.descriptors import NONE_LEFT, Descriptors
-from resolver.backends.lookup import SILENCE, Conversation
+from resolver.backends.lookup import SILENCE, Conversation, RunForms
 from resolver.backends.plain import plainly
 from resolver.backends.twisted_protocols import Datagrams, Question, TcpConnection, TransportFailed, sentence
 from resolver.backends.twisted_reactor import running_reactor
 from resolver.backends.twisted_udp import TwistedLookup
 from resolver.model import Status
+from resolver.nameserver import Sources
 
 if TYPE_CHECKING:
     from resolver.model import Query
@@ -63,6 +64,8 @@ class TwistedSession:
         self._descriptors = Descriptors(policy.query_timeout, self._give_back)
         self._sockets: dict[Nameserver, list[Datagrams]] = {}
         self._turn = 0
+        self._forms = RunForms(policy)
+        self._sources = Sources(policy.source)
         self._old: list[Datagrams | TcpConnection] = []  # no longer asked on; some wait for replies
         self._connections: dict[Nameserver, TcpConnection] = {}
         self._lookups: dict[int, TwistedLookup] = {}
@@ -72,7 +75,9 @@ class TwistedSession:
         assert nameserver is not None  # `prepare` has named some
         lookup = self._lookups.get(query.index)
         if lookup is None:
-            lookup = self._lookups[query.index] = TwistedLookup(query, self._reactor, self._shared)
+            lookup = self._lookups[query.index] = TwistedLookup(
+                query, self._forms, self._sources, self._reactor, self._shared
+            )
         end = self._reactor.seconds() + timeout
         conversation = Conversation(lookup, nameserver)
         while conversation.reply is None:
@@ -149,7 +154,7 @@ class TwistedSession:
         if at < len(sockets) and sockets[at].used < LIFE and sockets[at].up:
             return sockets[at]
         datagrams = Datagrams(nameserver, self._reactor)
-        datagrams.open()
+        datagrams.open(self._sources.next(nameserver))
         if at < len(sockets):
             self._old.append(sockets[at])
             sockets[at] = datagrams
@@ -205,7 +210,9 @@ class TwistedSession:
     def _connect(self, nameserver: Nameserver, end: float) -> TcpConnection:
         connection = TcpConnection(nameserver, self._reactor)
         endpoint = TCP6ClientEndpoint if ":" in nameserver.host else TCP4ClientEndpoint
-        to = endpoint(self._reactor, nameserver.host, nameserver.port, self._left(end))
+        source = self._sources.next(nameserver)
+        bound = None if source is None else (source, 0)
+        to = endpoint(self._reactor, nameserver.host, nameserver.port, self._left(end), bound)
         connectProtocol(to, connection).addErrback(connection.failed)  # type: ignore[no-untyped-call]
         return connection
 

@@ -8,6 +8,7 @@ everywhere, and their Deferreds are fired with a Reply.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,18 @@ from twisted.internet import defer
 from twisted.internet.error import ConnectError
 from twisted.names import dns
 
-from resolver.backends.lookup import PAYLOAD
+from resolver.dns.form import PAYLOAD
 
 if TYPE_CHECKING:
     from resolver.backends.lookup import Lookup
+    from resolver.dns.form import QueryForm
     from resolver.nameserver import Nameserver
 
-_OPT: Any = dns.RRHeader(b"", dns.OPT, PAYLOAD, 0, dns.UnknownRecord(b""))  # type: ignore[no-untyped-call,arg-type]
+
+@functools.cache
+def _opt(form: QueryForm) -> Any:
+    options = dns.UnknownRecord(form.options)  # type: ignore[no-untyped-call]
+    return dns.RRHeader(b"", dns.OPT, PAYLOAD, form.edns_flags, options)  # type: ignore[arg-type]
 
 
 class TransportFailed(Exception):
@@ -77,8 +83,11 @@ class _Asking:
         (question,) = message.queries
         assert isinstance(question, Question)
         self._questions[message.id] = question
+        form = question.lookup.form
+        message.recDes = form.flags >> 8 & 1
+        message.checkingDisabled = form.flags >> 4 & 1
         if question.edns:
-            message.additional.append(_OPT)
+            message.additional.append(_opt(form))
         question.ident = message.id
         return message.toStr()
 
@@ -111,10 +120,10 @@ class Datagrams(_Asking, dns.DNSDatagramProtocol):
     up = False
     _refused = False
 
-    def open(self) -> None:
-        """Raises CannotListenError or OSError where there is no socket to be had."""
+    def open(self, source: str | None) -> None:
+        """Open it, at the local address `source`. Raises CannotListenError or OSError where none is to be had."""
         host = self.nameserver.host
-        self.link = self._reactor.listenUDP(0, self, interface="::" if ":" in host else "")
+        self.link = self._reactor.listenUDP(0, self, interface=source or ("::" if ":" in host else ""))
         # Connected: the kernel drops what other sources send, and tells of a closed port.
         self.link.connect(host, self.nameserver.port)
         self.up = True

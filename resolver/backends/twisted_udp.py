@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from resolver.attempts import Reply
+    from resolver.backends.lookup import RunForms
     from resolver.model import Query
-    from resolver.nameserver import Nameserver
+    from resolver.nameserver import Nameserver, Sources
 
 _Outcome = TypeVar("_Outcome")
 
@@ -28,8 +29,11 @@ _Outcome = TypeVar("_Outcome")
 class TwistedLookup(Lookup):
     """A lookup whose questions are Deferreds. `shared` gives a socket that is connected to a nameserver, and shared."""
 
-    def __init__(self, query: Query, reactor: Any, shared: Callable[[Nameserver], Datagrams]) -> None:
-        super().__init__(query)
+    def __init__(
+        self, query: Query, run: RunForms, sources: Sources, reactor: Any, shared: Callable[[Nameserver], Datagrams]
+    ) -> None:
+        super().__init__(query, run)
+        self._sources = sources
         self._reactor = reactor
         self._shared = shared
         self._asked: list[tuple[Datagrams, Question]] = []
@@ -44,7 +48,7 @@ class TwistedLookup(Lookup):
         if not any(question.nameserver == nameserver for _, question in self._asked):
             return self._shared(nameserver)
         datagrams = Datagrams(nameserver, self._reactor)
-        datagrams.open()
+        datagrams.open(self._sources.next(nameserver))
         self._own.append(datagrams)
         return datagrams
 

@@ -7,11 +7,12 @@ import sys
 
 import click
 
-from resolver.options import NAMESERVER, RATE, TLS_CA, Above, Group, command, option, usage
+from resolver.options import NAMESERVER, RATE, SOURCE, TLS_CA, Above, Group, command, option, usage
 
 
 @command()
 @NAMESERVER
+@SOURCE
 @TLS_CA
 @RATE
 @option("--concurrency", group=Group.EFFORT, type=Above(int), metavar="N", help="The most lookups in flight from here. "
@@ -32,13 +33,14 @@ def worker(
     concurrency: int | None,
     rate: float | None,
     tls_ca: str | None,
+    source: tuple[str, ...],
     quiet: bool,
 ) -> None:
     """A worker of the distributed engine (--engine redis).
 
     It takes chunks of any run at that Redis and looks them up until Ctrl-C; then it finishes what it has in hand, or
     hands it back. A second Ctrl-C ends at once. Nameservers are the run's, where it names some, unless -n names others
-    here. RESOLVE_REDIS keeps a password out of the list of processes.
+    here; so are the addresses of --source. RESOLVE_REDIS keeps a password out of the list of processes.
 
     Exit status: 0 it left in order; 2 usage, or a Redis that cannot be used.
     """
@@ -56,12 +58,15 @@ def worker(
         from resolver.distributed.limits import WorkerLimits
         from resolver.distributed.payload import VERSION
         from resolver.distributed.worker import work
-        from resolver.nameserver import parse_all
+        from resolver.nameserver import check_sources, parse_all
+        from resolver.policy import Policy
         from resolver.wire import check_certificates
 
         if tls_ca is not None:
             check_certificates(tls_ca)
-        limits = WorkerLimits(parse_all(nameservers), concurrency, rate, tls_ca)
+        asked, source = parse_all(nameservers), Policy(source=source).source
+        check_sources(source, asked)
+        limits = WorkerLimits(asked, concurrency, rate, tls_ca, source)
         broker = Broker.parse(redis)
         broker.reach()
     os.environ.pop("RESOLVE_REDIS", None)  # not for children

@@ -15,6 +15,7 @@ from resolver import engines
 from resolver.distributed.active_chunk import ActiveChunk
 from resolver.distributed.executor import Executor
 from resolver.distributed.fifo_lock import FifoLock
+from resolver.nameserver import check_sources
 from resolver.processes.engine import Processes
 from resolver.processes.pool import Child, IdleChildren, Kind
 from resolver.processes.protocol import PackedResults
@@ -118,6 +119,7 @@ class ExecutorPool:
             if isinstance(backend, LimitedBackend):
                 backend.check_types({asked.type for asked in chunk.queries})
             policy = backend.prepare(policy)
+            check_sources(policy.source, policy.nameservers)
         except (ValueError, LookupError, OSError) as error:
             raise CannotExecute(str(error)) from None
         children = 1 if chunk.alone else min(self.slots, policy.in_flight)

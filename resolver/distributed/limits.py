@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 
 
 class WorkerLimits(NamedTuple):
-    """The nameservers that a worker asks in place of a run's, and how much it sends at most."""
+    """The nameservers that a worker asks in place of a run's, from which addresses, and how much it sends at most."""
 
     nameservers: tuple[Nameserver, ...] = ()
     concurrency: int | None = None
     rate: float | None = None
     tls_ca: str | None = None
+    source: tuple[str, ...] = ()
 
     def within(self, policy: Policy) -> Policy:
         """Return a run's policy, bounded by these limits."""
@@ -27,6 +28,7 @@ class WorkerLimits(NamedTuple):
             concurrency=min(filter(None, (self.concurrency, policy.concurrency)), default=None),
             rate=min(filter(None, (self.rate, policy.rate)), default=None),
             tls_ca=self.tls_ca or policy.tls_ca,
+            source=self.source or policy.source,
         )
 
     @property

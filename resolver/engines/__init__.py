@@ -21,6 +21,7 @@ class _Backend(NamedTuple):
     module: str
     needs: str | None = None  # the library to import
     extra: str | None = None  # the extra that installs it; None: it comes with the package
+    honours: frozenset[str] = frozenset()  # options of queries and replies, by the names that Policy.unusual has
 
 
 class _Engine(NamedTuple):
@@ -42,12 +43,14 @@ ENGINES = {
     "twisted": _Engine("resolver.engines.twisted", _TWISTED, "twisted", "twisted"),
     "redis": _Engine("resolver.distributed.engine", _CHUNKS, "celery", "redis"),
 }
+_ROUTES = frozenset({"each-nameserver", "source"})
+_ALL = _ROUTES | {"detail", "dnssec", "cd", "no-recurse", "nsid", "subnet"}
 BACKENDS = {
-    "wire": _Backend("resolver.wire"),
+    "wire": _Backend("resolver.wire", honours=_ALL),
     "system": _Backend("resolver.backends.system"),
-    "dnspython": _Backend("resolver.backends.dnspython", "dns"),
-    "aiodns": _Backend("resolver.backends.aiodns", "aiodns"),
-    "twisted": _Backend("resolver.backends.twisted", "twisted", "twisted"),
+    "dnspython": _Backend("resolver.backends.dnspython", "dns", honours=_ALL),
+    "aiodns": _Backend("resolver.backends.aiodns", "aiodns", honours=_ROUTES),
+    "twisted": _Backend("resolver.backends.twisted", "twisted", "twisted", _ALL),
 }
 DEFAULT = "gevent"
 
@@ -109,6 +112,13 @@ def find(engine: str, backend: str, inner: str | None = None) -> tuple[Engine, B
         find(inner, backend)
         found = found.around(inner)
     return found, importlib.import_module(BACKENDS[backend].module).backend
+
+
+def check_options(backend: str, options: list[str]) -> None:
+    """Raise ValueError for options, as Policy.unusual names them, that this backend cannot honour; it says who can."""
+    if lacking := [each for each in options if each not in BACKENDS[backend].honours]:
+        able = [name for name in BACKENDS if BACKENDS[name].honours.issuperset(lacking)]
+        raise ValueError(f"backend {backend} cannot honour {', '.join(lacking)}; backends that can: {', '.join(able)}")
 
 
 def carries(engine: str) -> bool:

@@ -81,7 +81,8 @@ class Throttle:
     def extend(self, queries: list[Query]) -> None:
         """Add queries to those at hand."""
         for query in queries:
-            self._at_hand[query.index % len(self._at_hand)].append(query)
+            turn = query.index if query.nameserver is None else query.nameserver
+            self._at_hand[turn % len(self._at_hand)].append(query)
 
     def take(self) -> Query | None:
         """Return the next query whose first try may go now; None: there is none."""

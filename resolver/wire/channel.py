@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from resolver.descriptors import descriptors_left
+from resolver.nameserver import Sources
 from resolver.wire.exchange import Exchange
 from resolver.wire.tcp import Closed, Stream
 from resolver.wire.udp import UNREACHABLE, Datagram
@@ -59,6 +60,7 @@ class Channel:
         self._by_fd: dict[int, Datagram | Stream] = {}
         self._wanted: dict[int, bool] = {}  # by descriptor: also for writing?
         self._context: ssl.SSLContext | None = None
+        self._sources = Sources(policy.source)
         self._waiting: float | None = None  # since when the engine has waited
 
     def __enter__(self) -> Channel:
@@ -161,7 +163,8 @@ class Channel:
             self._exchange.unreachable(flow, _reason(outcome.error, flow), now)
 
     def _open(self, flow: Flow) -> Datagram | Stream:
-        link = Stream(flow, self._tls(flow)) if flow.stream else Datagram(flow)
+        source = self._sources.next(flow.server.nameserver)
+        link = Stream(flow, self._tls(flow), source) if flow.stream else Datagram(flow, source)
         self._sockets[flow] = self._by_fd[link.fd] = link
         self._want(link, write=flow.stream)
         return link

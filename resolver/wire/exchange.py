@@ -84,7 +84,8 @@ class Exchange:
         self.idled = 0.0  # seconds that the engine spent waiting for sockets
         self._answered = answered
         self._timers = Timers(policy)
-        self._flows = Flows(policy.in_flight, len(nameservers), entropy, sockets, self._timers.__contains__)
+        waits = self._timers.__contains__
+        self._flows = Flows(policy.in_flight, len(nameservers), entropy, sockets, waits, len(policy.source))
         self.dropped = self._flows.dropped
         self._rotation = ServerRotation(policy, nameservers, parties, self._flows)
         self.servers = self._rotation.servers

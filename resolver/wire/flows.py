@@ -30,6 +30,7 @@ class Flows:
     """All flows of a run, connections too.
 
     `entropy(n)` gives n random octets; `limit`: the most sockets; `waits(lookup)`: is a reply to its last query due?
+    `sources`: local addresses that take turns, each of which is to have a flow.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class Flows:
         entropy: Callable[[int], bytes],
         limit: int,
         waits: Callable[[InFlight], bool],
+        sources: int = 0,
     ) -> None:
         self.limit = self._most = limit
         self.dropped: list[Flow] = []  # to be closed; taken and emptied by the channel
         self._each = max(1, min(FLOWS if servers <= 16 else 1, limit // (2 * servers)))
         if servers <= 16:
             self._each = max(self._each, min(64, in_flight // SHARE, limit // (2 * servers)))
+        self._each = max(self._each, min(sources, limit // (2 * servers)))
         self._entropy = entropy
         self._waits = waits
         self._open: dict[Flow, None] = {}  # in the order in which they were opened

@@ -15,6 +15,7 @@ import msgspec
 from resolver import wire
 from resolver.congestion import TokenBucket, Window
 from resolver.dns import message as codec
+from resolver.nameserver import Sources
 from resolver.wire.flows import RENEWED
 from resolver.wire.inflight import Flow
 from resolver.wire.sender import BATCH
@@ -80,7 +81,8 @@ class OneWayChannel:
         queries.tallies.watch(server.tally for server in self._servers)
         self._bucket = TokenBucket(policy.rate) if policy.rate else None
         self._form = policy.forms[0]
-        self._links: dict[Server, Datagram] = {}
+        self._sources = Sources(policy.source)
+        self._links: dict[tuple[Server, int], Datagram] = {}
         self._blocked: tuple[Server, Datagram, list[bytes]] | None = None  # what the kernel did not take yet
         self._turn = 0
         self._dry = False  # the last flush sent nothing
@@ -163,12 +165,14 @@ class OneWayChannel:
         self._counts.reasons = [f"{server.text}: {(error.strerror or str(error)).lower()}"]
 
     def _link(self, server: Server) -> Datagram:
-        link = self._links.get(server)
+        several = max(1, self._sources.several(server.nameserver))
+        place = server, self._turn // len(self._servers) % several
+        link = self._links.get(place)
         if link is not None and link.flow.sent >= RENEWED:
             link.close()
             link = None
         if link is None:
-            link = self._links[server] = Datagram(Flow(server, "udp"))
+            link = self._links[place] = Datagram(Flow(server, "udp"), self._sources.next(server.nameserver))
         return link
 
     def _unblock(self) -> None:

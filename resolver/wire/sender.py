@@ -53,6 +53,7 @@ class Sender:
         self._most_in_flight = policy.in_flight
         self._forms = policy.forms
         self._pinned = policy.each_nameserver
+        self._sources = len(policy.source) or 1
         self._rotation = rotation
         self._flows = flows
         self._timers = timers
@@ -191,6 +192,7 @@ class Sender:
                 most = at + connection.room if connection else at
             else:
                 flow = self._flows.next(server)
+                most = at + -(-len(queries) // self._sources)  # of each address some
             if flow is None:
                 flow = Flow(server, "udp")  # there is none to be had; these go as soon as there is
                 for query, question in zip(queries[at:], codec.questions(queries[at:]), strict=True):

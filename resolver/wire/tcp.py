@@ -12,6 +12,8 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
+from resolver.nameserver import bind
+
 if TYPE_CHECKING:
     from resolver.wire.inflight import Flow
 
@@ -23,12 +25,15 @@ class Closed(Exception):
 
 
 class Stream:
-    """The connection of a flow. `context`: for TLS; the certificate must be the nameserver's name or address.
+    """The connection of a flow.
+
+    context: for TLS; the certificate must be the nameserver's name or address. source: the local address; None: the
+    system's choice.
 
     Raises OSError where no connection can be begun; `progress` raises what the connection fails of later.
     """
 
-    def __init__(self, flow: Flow, context: ssl.SSLContext | None) -> None:
+    def __init__(self, flow: Flow, context: ssl.SSLContext | None, source: str | None = None) -> None:
         nameserver = flow.server.nameserver
         family, address = nameserver.address()
         self.flow = flow
@@ -44,6 +49,7 @@ class Stream:
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         try:
             self._socket.setblocking(False)
+            bind(self._socket, source)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = self._socket.connect_ex(address)
             if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):

@@ -14,6 +14,7 @@ import sys
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
+from resolver.nameserver import bind
 from resolver.wire import accelerator
 
 if TYPE_CHECKING:
@@ -49,15 +50,19 @@ class Outcome(NamedTuple):
 
 
 class Datagram:
-    """The socket of a flow. Raises OSError where none can be made: too many open files, no route."""
+    """The socket of a flow. Raises OSError where none can be made: too many open files, no route.
 
-    def __init__(self, flow: Flow) -> None:
+    source: the local address; None: the system's choice.
+    """
+
+    def __init__(self, flow: Flow, source: str | None = None) -> None:
         nameserver = flow.server.nameserver
         family, address = nameserver.address()
         self.flow = flow
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         try:
             self._socket.setblocking(False)
+            bind(self._socket, source)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
             self._socket.connect(address)
         except OSError:
