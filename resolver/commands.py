@@ -16,8 +16,10 @@ import click
 from resolver.bootstrap import prepare
 from resolver.compare.command import compare
 from resolver.completion import WORDS, completion
+from resolver.config_command import config
 from resolver.distributed.command import worker
 from resolver.engines.command import engines_command
+from resolver.host_words import is_input, rewound, sources_of
 from resolver.lab_command import lab
 from resolver.options import (
     HOSTS,
@@ -35,12 +37,11 @@ from resolver.options import (
     Group,
     Grouped,
     chosen_format,
-    is_input,
+    config_option,
     option,
-    rewound,
-    sources_of,
     usage,
 )
+from resolver.settings import standing
 from resolver.vetting.command import nameservers
 
 if TYPE_CHECKING:
@@ -92,7 +93,13 @@ def cli() -> None:
     """
 
 
-@cli.command(cls=Grouped)
+# With --no-wait no reply is awaited.
+_OF_REPLIES = ("query_timeout", "tries", "concurrency", "format_", "output", "order", "strict", "resume", "redo",
+               "json_", "only", "group", "keep", "wildcards", "follow", "trusted", "trusted_rate", "detail",
+               "each_nameserver", "subnet")  # fmt: skip
+
+
+@cli.command(cls=Grouped, meaningless={"no_wait": _OF_REPLIES})
 @HOSTS
 @WORD_LIST
 @option("--column", group=Group.LIST, metavar="N|NAME", help="The lists are CSV: the host stands in this column, "
@@ -165,6 +172,7 @@ def cli() -> None:
 @option("--progress/--no-progress", group=Group.RUN, default=None, help="Progress bar and summary on standard error. "
         "[default: where it is a terminal]")  # fmt: skip
 @option("-q", "--quiet", group=Group.RUN, is_flag=True, help="No progress bar and no summary.")
+@config_option(Group.RUN)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show versions.")
 @click.pass_context
 def run(
@@ -218,14 +226,15 @@ def run(
 
     if progress is None:
         progress = sys.stderr.isatty()
-    # The environment speaks to every run; that this one has no inner engine, or no broker, is no mistake.
-    if _of_environment(ctx, "inner") and not carries(engine):
+    # The environment and the settings file speak to every run; that this one has no inner engine, or no broker, is no
+    # mistake.
+    if standing(ctx, "inner") and not carries(engine):
         inner = None
-    if _of_environment(ctx, "redis") and engine != "redis":
+    if standing(ctx, "redis") and engine != "redis":
         redis = None
-    if _of_environment(ctx, "trusted_rate") and not trusted:
+    if standing(ctx, "trusted_rate") and not trusted:
         trusted_rate = None
-    if _of_environment(ctx, "keep") and (column is None or no_wait):
+    if standing(ctx, "keep") and column is None:
         keep = False
     if output == "-":
         output = None
@@ -238,15 +247,12 @@ def run(
             raise ValueError("--group does not go with --each-nameserver and --subnet")
         sending = None
         if no_wait:
-            _refuse(ctx, "--no-wait", "query_timeout", "tries", "concurrency", "format_", "output", "order", "strict",
-                    "resume", "redo", "json_", "only", "group", "keep", "wildcards", "follow", "trusted",
-                    "trusted_rate", "detail", "each_nameserver", "subnet")  # fmt: skip
             sending = OneWayJob(summary, status, inputs=inputs)
         elif resume:
             if policy.each_nameserver or policy.subnet:
                 raise ValueError("--resume does not go with --each-nameserver and --subnet")
             _check_resume(format_, output, only)
-        elif redo and not _of_environment(ctx, "redo"):
+        elif redo and not standing(ctx, "redo"):
             raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
         place = HostColumn.of(column, keep=keep)
         lists = partial(sources_of, hosts, place, words)
@@ -298,6 +304,7 @@ cli.add_command(worker)
 cli.add_command(lab)
 cli.add_command(nameservers)
 cli.add_command(completion)
+cli.add_command(config)
 cli.add_command(engines_command)
 
 
@@ -312,7 +319,7 @@ def _group_format(ctx: click.Context, format_: str | None, output: str | None) -
     chosen = format_of(format_, output) or "table"
     if chosen in GROUPED:
         return chosen
-    if _of_environment(ctx, "group"):
+    if standing(ctx, "group"):
         return None
     raise ValueError(f"--group makes one row of a host; it goes with -f table and -f csv, not with {chosen}")
 
@@ -375,18 +382,3 @@ def _resumed(
         resumed.close()
         raise
     return resumed
-
-
-def _of_environment(ctx: click.Context, name: str) -> bool:
-    return ctx.get_parameter_source(name) is click.core.ParameterSource.ENVIRONMENT
-
-
-def _refuse(ctx: click.Context, chosen: str, *names: str) -> None:
-    """Options that mean nothing with the chosen one are an error where the command line names them."""
-    given = [
-        max(param.opts, key=len)
-        for param in ctx.command.params
-        if param.name in names and ctx.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE
-    ]
-    if given:
-        raise ValueError(f"{', '.join(given)} means nothing with {chosen}")

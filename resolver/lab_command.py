@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resolver.options import CAPACITY, HOSTS, JITTER, LATENCY, LOSS, Group, command, option, sources_of, usage
+from resolver.host_words import sources_of
+from resolver.options import (
+    CAPACITY,
+    HOSTS,
+    JITTER,
+    LATENCY,
+    LOSS,
+    Group,
+    command,
+    config_option,
+    option,
+    usage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +40,7 @@ if TYPE_CHECKING:
 @CAPACITY
 @option("--lies", group=Group.FAULTS, is_flag=True, help="Names that cannot exist (below invalid.) have addresses too.")
 @option("--seed", group=Group.FAULTS, type=int, metavar="N", help="Makes loss and jitter repeatable.")
+@config_option(None)
 @click.pass_context
 def lab(
     ctx: click.Context,

@@ -1,4 +1,4 @@
-"""Arguments that the commands share: options in groups, that the environment can set; words that name hosts; errors.
+"""Arguments that the commands share: options in groups, that environment and settings file can set; errors.
 
 An option names its group, and the help shows the groups in the order of `Group`; in each, the options stand as the
 command lists them: the most used first.
@@ -9,14 +9,14 @@ from __future__ import annotations
 import enum
 import math
 import os
-import stat
 import sys
 from contextlib import contextmanager
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from resolver import settings
 from resolver.console import UNWRITABLE, default_interrupts, reason, say
 from resolver.spelling import meant
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from click.shell_completion import CompletionItem
-
-    from resolver.input.columns import HostColumn
-    from resolver.input.sources import Source
 
 
 class Group(enum.StrEnum):
@@ -54,14 +51,35 @@ def option(*names: str, group: Group | None, **attributes: Any) -> Callable[[Any
 
 
 class Setting(click.Option):
-    """Option that can be set by environment: the same name for every command, RESOLVE_ and its own."""
+    """Option that the environment and the settings file can set, under the same name for every command.
 
-    def __init__(self, *args: Any, group: Group | None = None, **kwargs: Any) -> None:
+    Args:
+        group: Where it stands in the help.
+        meant: Tells whether a value that the environment, or the file above its tables, has for every command is meant
+            for this one. None: each is.
+    """
+
+    def __init__(
+        self, *args: Any, group: Group | None = None, meant: Callable[[Any], bool] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
-        if self.envvar is None and self.name not in ("help", "version"):
-            longest = max(self.opts, key=len)
-            self.envvar = "RESOLVE_" + longest.lstrip("-").replace("-", "_").upper()
+        self.meant = meant
+        self.key = settings.key_of(self)
+        if self.envvar is None:
+            self.envvar = "RESOLVE_" + self.key.replace("-", "_").upper()
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        value = super().value_from_envvar(ctx)
+        return value if value is None or self.meant is None or self.meant(value) else None
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        try:
+            return super().type_cast_value(ctx, value)
+        except click.BadParameter as error:
+            if self.name is None or ctx.get_parameter_source(self.name) is not ParameterSource.DEFAULT_MAP:
+                raise
+            raise click.UsageError(f"{settings.path_of(ctx)}: {self.key}: {error.message}", ctx) from None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """Return what a shell may offer: files for a FILE, and what the group knows of the other metavars."""
@@ -81,8 +99,60 @@ class Setting(click.Option):
         return [CompletionItem(word) for word in cased if word.startswith(incomplete)]
 
 
+def _configure(ctx: click.Context, _param: click.Parameter, named: str | None) -> None:
+    if ctx.resilient_parsing:
+        return
+    group = ctx.find_root().command
+    assert isinstance(group, click.Group)
+    keys = {name: _keys(command) for name, command in group.commands.items()}
+    with usage(ctx):
+        settings.take(ctx, named, {name: found for name, found in keys.items() if found.pop("config", None)})
+
+
+def _keys(command: click.Command) -> dict[str, settings.Key]:
+    return {each.key: settings.Key.of(each, each.meant) for each in command.params if isinstance(each, Setting)}
+
+
+def config_option(group: Group | None) -> Callable[[Any], Any]:
+    """Return a decorator that gives a command `--config`, and with it the settings file."""
+    return option("--config", group=group, metavar="FILE", is_eager=True, expose_value=False, callback=_configure,
+                  help="The settings file; `resolve config` shows what it does. [default: resolve/config.toml in "
+                  "~/.config]")  # fmt: skip
+
+
 class Grouped(click.Command):
-    """Command whose help has its options in groups."""
+    """Command whose help has its options in groups.
+
+    Args:
+        meaningless: By the name of a flag, those of the options that mean nothing with it: an error on the command
+            line, and passed over where the environment or the settings file sets them for every run.
+    """
+
+    def __init__(self, *args: Any, meaningless: Mapping[str, Sequence[str]] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._meaningless = meaningless or {}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        for name, other in (*_RIVALS, *(pair[::-1] for pair in _RIVALS)):
+            if ctx.params.get(name) and ctx.params.get(other) and settings.outranked(ctx, name, other):
+                _unset(ctx, name)
+        for flag, names in self._meaningless.items():
+            if ctx.params[flag]:
+                self._pass_over(ctx, flag, names)
+        return rest
+
+    def _pass_over(self, ctx: click.Context, flag: str, names: Sequence[str]) -> None:
+        options = {each.name: f"--{settings.key_of(each)}" for each in self.params}
+        given = [
+            name for name in options if name in names and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        ]
+        if given:
+            raise click.UsageError(
+                f"{', '.join(options[name] for name in given)} means nothing with {options[flag]}", ctx
+            )
+        for name in names:
+            _unset(ctx, name)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the groups, all with the same columns; what has no group (--help) stands with those of the run."""
@@ -100,6 +170,16 @@ class Grouped(click.Command):
                     formatter.write_dl([(name.ljust(width), text) for name, text in rows], col_max=width)
 
 
+def _unset(ctx: click.Context, name: str) -> None:
+    """Have an option of the environment or the settings file be as if it were not there; a number does no harm."""
+    value = ctx.params[name]
+    if settings.standing(ctx, name) and isinstance(value, bool | tuple | str):
+        ctx.params[name] = None if isinstance(value, str) else type(value)()
+        ctx.set_parameter_source(name, ParameterSource.DEFAULT)
+
+
+# Only one of each can be meant: that which was said nearer to the run.
+_RIVALS = (("lab", "nameservers"), ("quiet", "progress"))
 _LONGEST_NAME = 28  # columns; the text of a longer one begins on the line below
 
 
@@ -232,13 +312,13 @@ def usage(ctx: click.Context) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise click.UsageError(reason(error), ctx) from None
+        raise click.UsageError(settings.traced(ctx, reason(error)), ctx) from None
     except (ValueError, LookupError, TypeError) as error:
-        raise click.UsageError(str(error), ctx) from None
+        raise click.UsageError(settings.traced(ctx, str(error)), ctx) from None
 
 
 def chosen_format(ctx: click.Context, format: str | None, short: str, *, given: bool) -> str | None:
-    """Return the format that --format and --json choose: the command line outranks the environment.
+    """Return the format that --format and --json choose.
 
     Args:
         ctx: The command's.
@@ -251,72 +331,8 @@ def chosen_format(ctx: click.Context, format: str | None, short: str, *, given: 
     """
     if not given or format == short:
         return format
-    sources = [ctx.get_parameter_source(name) for name in ("json_", "format_")]
-    if sources == [click.core.ParameterSource.COMMANDLINE] * 2:
+    if settings.outranked(ctx, "json_", "format_"):
+        return format
+    if not settings.outranked(ctx, "format_", "json_") and not settings.standing(ctx, "json_"):
         raise ValueError(f"--json is short for -f {short}; it does not go with -f {format}")
-    return format if sources[1] is click.core.ParameterSource.COMMANDLINE else short
-
-
-def is_input(fd: int) -> bool:
-    """Tell whether this is a pipe, a file or a socket, as opposed to a terminal, /dev/null or nothing at all."""
-    try:
-        mode = os.fstat(fd).st_mode
-    except OSError:
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
-
-
-@contextmanager
-def rewound(fd: int) -> Iterator[None]:
-    """Read a file on this descriptor from where it stood before once more, after this; a pipe goes on."""
-    try:
-        where = os.lseek(fd, 0, os.SEEK_CUR)
-    except OSError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        os.lseek(fd, where, os.SEEK_SET)
-
-
-def sources_of(hosts: Sequence[str], column: HostColumn | None = None, words: str | None = None) -> list[Source]:
-    """Return the sources that HOSTS name: an existing file is a list, - is standard input, anything else is one host.
-
-    With a column the lists are CSV; with a list of words each host is a domain. Raises OSError for what cannot be read,
-    and ValueError for one with a path separator that is no file, URL or network, and for standard input as both lists.
-    """
-    if words is not None:
-        return [_words_before(words, hosts, column)]
-    from resolver.input.forms import is_literal
-    from resolver.input.sources import descriptor, elements, path
-
-    sources: list[Source] = []
-    for listed, alike in groupby(hosts or ["-"], _is_list):
-        if listed:
-            sources += [descriptor(0, column=column) if name == "-" else path(name, column) for name in alike]
-            continue
-        names = list(alike)
-        for name in names:
-            if os.sep in name and not is_literal(name):
-                raise ValueError(f"{name}: there is no such file, and it is no host, URL or network")
-        sources.append(elements(names))
-    return sources
-
-
-def _words_before(words: str, hosts: Sequence[str], column: HostColumn | None) -> Source:
-    from resolver.input.sources import descriptor, path
-    from resolver.input.words import Words
-
-    if words == "-" and "-" in (hosts or ["-"]):
-        raise ValueError("standard input is the list of words, and cannot be that of the domains too: name them")
-    listed = descriptor(0) if words == "-" else path(words)
-    try:
-        return Words(listed, sources_of(hosts, column))
-    except BaseException:
-        listed.close()
-        raise
-
-
-def _is_list(word: str) -> bool:
-    return word == "-" or (os.path.exists(word) and not os.path.isdir(word))
+    return short

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
 import resolver
+from resolver.settings import default_path
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ class Done(NamedTuple):
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """This process's environment without settings of the command but these."""
+    """This process's environment without settings of the command, of a settings file neither, but these."""
     # A size of the terminal that a test runner has set would be taken for that of the command's own.
     inherited = {
         name: value
@@ -41,6 +42,8 @@ def environment(**settings: str) -> dict[str, str]:
         if name == "RESOLVE_PURE" or not (name.startswith("RESOLVE_") or name in ("COLUMNS", "LINES"))
     }
     path = os.pathsep.join(filter(None, [settings.pop("PYTHONPATH", ""), str(HOME), os.environ.get("PYTHONPATH", "")]))
+    if "XDG_CONFIG_HOME" not in settings and os.path.exists(default_path()):
+        settings.setdefault("RESOLVE_CONFIG", os.devnull)
     return {**inherited, "PYTHONPATH": path, **settings}
 
 

@@ -322,8 +322,9 @@ def test_help_is_quick(word: list[str]) -> None:
     """Help loads none of the libraries that look up or draw."""
     heavy = ("gevent", "dns", "rich", "aiodns", "msgspec", "asyncio", "ssl", "psutil", "matplotlib", "celery", "redis")
     code = (
-        "import sys; from resolver.__main__ import main\n"
-        f"try: main()\nfinally: print(*[name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+        "import sys; from resolver.commands import cli\n"
+        "try: cli.main(prog_name='resolve')\n"
+        f"finally: print(*[name for name in {heavy} if name in sys.modules], file=sys.stderr)"
     )
     done = run(*word, "--help", command=[sys.executable, "-c", code])
     # The lab's help lists its scripts, which stand in the server's modules.
@@ -346,7 +347,7 @@ def test_help_in_groups(word: str) -> None:
     assert sorted(heads, key=[*Group, "Options"].index) == heads
     for option in cli.commands[word].params:
         if isinstance(option, Setting):
-            shown = text.partition(f"{option.group}:\n")[2].partition("\n\n")[0]
+            shown = text.partition(f"{option.group or 'Options'}:\n")[2].partition("\n\n")[0]
             assert re.search(rf"^ .*{max(option.opts, key=len)}\b", shown, re.M), f"{option.opts} in {option.group}"
     columns = {len(row[0]) for row in re.findall(r"^(  -\S.*?  +)\S", text, re.M)}
     assert 1 == len(columns), f"the texts begin in columns {columns}"
@@ -414,7 +415,7 @@ def test_from_a_checkout(at: list[str]) -> None:
         (["-t", "cnmae", "a.example"], "did you mean CNAME?"),
         (["--only", "NXDOMIAN", "a.example"], "did you mean NXDOMAIN?"),
         (["--redo", "unaswered", "--resume", "-o", "r.jsonl", "a.example"], "did you mean unanswered?"),
-        (["--enigne", "gevent", "a.example"], "Did you mean one of: '--engine', '--inner'?)"),
+        (["--enigne", "gevent", "a.example"], "Did you mean one of: '--config', '--engine', '--inner'?)"),
         (["compare", "-e", "threds", "--lab", "a.example"], "did you mean threads?"),
         (["compare", "-b", "wir", "--lab", "a.example"], "did you mean wire?"),
     ],

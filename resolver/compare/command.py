@@ -6,37 +6,25 @@ Only click is imported at the top, as for all commands: `resolve --help` is to b
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from resolver import options
+from resolver import host_words, options
 from resolver.extras import require
-from resolver.options import Above, Group, Setting, command, option
+from resolver.options import Above, Group, command, option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FORMATS = ("table", "json", "csv")
 _OF_LAB = ("latency", "jitter", "loss", "capacity")
 _OF_POLICY = ("nameservers", "query_timeout", "tries", "concurrency", "rate", "tls_ca")
 
 
-class OfSeveral(Setting):
-    """A setting that `run` has too, where it chooses one engine or backend.
-
-    RESOLVE_ENGINE=asyncio says how to look up, and not that nothing is to be compared with it: the environment is
-    heeded only where it can be meant for a comparison, with several of them, or a pair.
-    """
-
-    def value_from_envvar(self, ctx: click.Context) -> Any:
-        value = super().value_from_envvar(ctx)
-        return value if value and (len(value) > 1 or ":" in value[0]) else None
-
-
-class OfReport(Setting):
-    """The format: one that `run` alone has (RESOLVE_FORMAT=jsonl) is not meant for a comparison."""
-
-    def value_from_envvar(self, ctx: click.Context) -> Any:
-        value = super().value_from_envvar(ctx)
-        return value if value in FORMATS else None
+def _of_several(value: Sequence[str]) -> bool:
+    """Tell whether a value can be meant for a comparison: RESOLVE_ENGINE=asyncio says how to look up, no more."""
+    return len(value) > 1 or ":" in value[0]
 
 
 @command()
@@ -54,15 +42,15 @@ class OfReport(Setting):
 @options.RATE
 @option("--concurrency", group=Group.EFFORT, type=Above(int), metavar="N", help="The most lookups in flight, the same "
         "for all. [default: 128]")  # fmt: skip
-@option("-f", "--format", "format_", group=Group.OUTPUT, cls=OfReport, type=click.Choice(FORMATS), metavar="FORMAT",
-        help="table, json or csv. [default: by the name of the output, else table]")  # fmt: skip
+@option("-f", "--format", "format_", group=Group.OUTPUT, type=click.Choice(FORMATS), meant=FORMATS.__contains__,
+        metavar="FORMAT", help="table, json or csv. [default: by the name of the output, else table]")  # fmt: skip
 @option("--json", "json_", group=Group.OUTPUT, is_flag=True, help="Short for -f json.")
 @option("-o", "--output", group=Group.OUTPUT, metavar="FILE", help="Write there; .json and .csv choose the format; - "
         "is standard output.")  # fmt: skip
 @option("--plot", group=Group.OUTPUT, metavar="FILE", help="Draw there: .png or .svg. Needs the extra plot.")
-@option("-e", "--engine", "named", group=Group.RUN, cls=OfSeveral, multiple=True, metavar="ENGINE[:BACKEND]",
+@option("-e", "--engine", "named", group=Group.RUN, meant=_of_several, multiple=True, metavar="ENGINE[:BACKEND]",
         help="What to compare; repeat it. [default: every pair of `resolve engines` that is installed]")  # fmt: skip
-@option("-b", "--backend", "backends", group=Group.RUN, cls=OfSeveral, multiple=True, metavar="BACKEND", help="The "
+@option("-b", "--backend", "backends", group=Group.RUN, meant=_of_several, multiple=True, metavar="BACKEND", help="The "
         "backend of each ENGINE that names none, or the only ones to compare; repeat it. [default: wire of an ENGINE, "
         "else all]")  # fmt: skip
 @option("--repeat", group=Group.RUN, type=Above(int), default=2, show_default=True, metavar="N", help="Runs of each, "
@@ -70,6 +58,7 @@ class OfReport(Setting):
 @option("--progress/--no-progress", group=Group.RUN, default=None, help="Progress bar on standard error. [default: "
         "where it is a terminal]")  # fmt: skip
 @option("-q", "--quiet", group=Group.RUN, is_flag=True, help="No progress bar.")
+@options.config_option(Group.RUN)
 @options.LATENCY
 @options.JITTER
 @options.LOSS
@@ -91,7 +80,7 @@ def compare(
     engine failed; 2 usage, unreadable input, unwritable output; 4 writing failed; 130 Ctrl-C, 143 SIGTERM: what is
     finished by then is reported.
     """
-    if not hosts and not options.is_input(0):
+    if not hosts and not host_words.is_input(0):
         click.echo(ctx.get_help())
         ctx.exit()
     with options.usage(ctx):
@@ -104,7 +93,7 @@ def compare(
         given["format"] = options.chosen_format(ctx, given.pop("format_"), "json", given=given.pop("json_"))
         latency, jitter, loss, capacity = (given.pop(name) for name in _OF_LAB)
         comparison = Comparison(
-            sources=options.sources_of(hosts, words=words),
+            sources=host_words.sources_of(hosts, words=words),
             inputs=(*(hosts or ("-",)), *(() if words is None else (words,))),
             policy=Policy(**{name: given.pop(name) for name in _OF_POLICY}),
             timeouts=tuple(dict.fromkeys(sorted(given.pop("timeouts")))) or (None,),

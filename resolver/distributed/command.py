@@ -7,7 +7,14 @@ import sys
 
 import click
 
-from resolver.options import NAMESERVER, RATE, SOURCE, TLS_CA, Above, Group, command, option, usage
+from resolver.options import NAMESERVER, RATE, SOURCE, TLS_CA, Above, Group, command, config_option, option, usage
+
+
+def _local(engine: str) -> bool:
+    """Tell whether a worker can have this engine: RESOLVE_ENGINE=redis says how to run, and not how a worker works."""
+    from resolver import engines
+
+    return not engines.carries(engine)
 
 
 @command()
@@ -19,10 +26,11 @@ from resolver.options import NAMESERVER, RATE, SOURCE, TLS_CA, Above, Group, com
         "[default: what each run says]")  # fmt: skip
 @option("--redis", group=Group.RUN, metavar="URL", help="Where runs are found: redis://[USER:PASSWORD@]HOST[:PORT]"
         "[/DB], rediss:// for TLS.")  # fmt: skip
-@option("-e", "--engine", group=Group.RUN, metavar="ENGINE", default="gevent", show_default=True, help="The engine "
-        "that looks up; all but those that start processes themselves.")  # fmt: skip
+@option("-e", "--engine", group=Group.RUN, meant=_local, metavar="ENGINE", default="gevent", show_default=True,
+        help="The engine that looks up; all but those that start processes themselves.")  # fmt: skip
 @option("--slots", group=Group.RUN, type=Above(int), metavar="N", help="Processes that look up. [default: one a core]")
 @option("-q", "--quiet", group=Group.RUN, is_flag=True, help="Only what goes wrong.")
+@config_option(Group.RUN)
 @click.pass_context
 def worker(
     ctx: click.Context,
@@ -50,7 +58,7 @@ def worker(
         if redis is None:
             raise ValueError("a worker needs --redis URL, or RESOLVE_REDIS")
         engines.find("redis", "wire")
-        if engines.carries(engine):
+        if not _local(engine):
             local = ", ".join(name for name in engines.ENGINES if not engines.carries(name))
             raise ValueError(f"engine {engine} starts processes itself; valid for a worker: {local}")
         engines.find(engine, "wire")

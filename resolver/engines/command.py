@@ -6,22 +6,16 @@ import sys
 
 import click
 
-from resolver.options import chosen_format, command, option, usage
+from resolver.options import chosen_format, command, config_option, option, usage
+
+FORMATS = ("text", "table", "jsonl", "csv")
 
 
 @command(name="engines")
-@option(
-    "-f",
-    "--format",
-    "format_",
-    group=None,
-    type=click.Choice(["text", "table", "jsonl", "csv"]),
-    default="table",
-    show_default=True,
-    metavar="FORMAT",
-    help="text, table, jsonl or csv.",
-)
+@option("-f", "--format", "format_", group=None, type=click.Choice(FORMATS), meant=FORMATS.__contains__,
+        default="table", show_default=True, metavar="FORMAT", help="text, table, jsonl or csv.")  # fmt: skip
 @option("--json", "json_", group=None, is_flag=True, help="Short for -f jsonl.")
+@config_option(None)
 @click.pass_context
 def engines_command(ctx: click.Context, /, format_: str, json_: bool) -> None:
     """Which engine runs which backend, and what is installed."""
