@@ -47,7 +47,7 @@ class Said(NamedTuple):
         results = [result_of(each, status) for each in self.found]
         unfinished = [Unfinished(each.index, 0, None) for each in self.left]
         more: Any = (self.taken, self.over, self.sentence, unfinished)
-        return ChunkReport(self.number, self.copy, self.worker.name, [*results, *self.lies], *more)
+        return ChunkReport(self.number, self.copy, self.worker.name, [[*results, *self.lies]], *more)
 
 
 class Redis:

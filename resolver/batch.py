@@ -10,20 +10,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
+from resolver.blocks import HostLines
+from resolver.input.plain import read_open
 from resolver.intake import Intake
 from resolver.model import ANSWERED, Query, Result, Status
+from resolver.output.ordered import InOrder
 from resolver.output.status import RunStatus, running
 from resolver.output.summary import Summary
+from resolver.seam import BlockEngine
 from resolver.stages import FurtherLookups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
 
+    from resolver.blocks import LineFormat, ResultBlock
     from resolver.input.lookups import LookupSource
     from resolver.policy import Deadline, Policy
     from resolver.seam import Backend, Engine
@@ -33,7 +38,16 @@ if TYPE_CHECKING:
 
     Sink = Callable[[list[Result]], None]
 
+T = TypeVar("T")
+
 AHEAD = 50_000  # results that wait for an earlier one, where they are wanted in input order
+
+
+class LineSink(NamedTuple):
+    """Sink of results that were made into lines elsewhere: the format, and what takes a block of them."""
+
+    format: LineFormat
+    write: Callable[[ResultBlock], None]
 
 
 class Plan(NamedTuple):
@@ -54,9 +68,16 @@ class Plan(NamedTuple):
         self.deadline.cancel()  # of a run that broke off, a second one may still go on (stages/trusted.py)
         self.opened.close()
 
-    def batch(self, sink: Sink, *, ordered: bool = False, tick: Callable[[], None] | None = None) -> Batch:
+    def batch(
+        self,
+        sink: Sink,
+        *,
+        ordered: bool = False,
+        tick: Callable[[], None] | None = None,
+        lines: LineSink | None = None,
+    ) -> Batch:
         """Return the joinall over it; the arguments are those of Batch."""
-        return Batch(self, sink, ordered=ordered, tick=tick)
+        return Batch(self, sink, ordered=ordered, tick=tick, lines=lines)
 
     def summary(
         self, seconds: float, statuses: Mapping[str, int], results: int, queries: int, ended: str, note: str | None
@@ -86,17 +107,26 @@ class Batch:
         sink: Gets every result once, in lists, on the thread that the engine runs on; what it raises ends the run.
         ordered: Give the results in the order of the input.
         tick: Called again and again while the run goes on.
+        lines: Gets the results that the engine has as lines, in place of the sink, where it can have them so.
     """
 
     def __init__(
-        self, plan: Plan, sink: Sink, *, ordered: bool = False, tick: Callable[[], None] | None = None
+        self,
+        plan: Plan,
+        sink: Sink,
+        *,
+        ordered: bool = False,
+        tick: Callable[[], None] | None = None,
+        lines: LineSink | None = None,
     ) -> None:
         self._plan = plan
         self._hosts = hosts = plan.hosts
         self._deadline = plan.deadline
         self._order = InOrder(sink, hosts.next_open) if ordered else None
         self._sink: Sink = self._order or sink
-        self._open: dict[int, Query] = {}
+        self._whole = ordered or bool(plan.stages) or hosts.rows is not None  # each result is looked at here
+        self._lines = None if self._whole else lines
+        self._open: dict[int, Query | HostLines] = {}
         self._results = 0
         self._queries_sent = 0
         self._uncounted = False  # are there lookups of which nobody knows how often they were asked?
@@ -117,8 +147,12 @@ class Batch:
 
         Raises what the hosts raise (OSError: the input cannot be read) and what the sink raises.
         """
+        engine, policy, backend = self._plan.engine, self._plan.policy, self._plan.backend
         try:
-            self._plan.engine.run(self, self._plan.policy, self._plan.backend, self.deliver)
+            if isinstance(engine, BlockEngine):
+                engine.run_blocks(self, policy, backend, self.deliver_block, self._lines and self._lines.format)
+            else:
+                engine.run(self, policy, backend, self.deliver)
         except Exception as error:
             self.engine_failed(error)
         for _ in self.finish():
@@ -147,6 +181,17 @@ class Batch:
             self._open.update({query.index: query for query in queries})
         return queries
 
+    def take_lines(self, n: int) -> HostLines | None:
+        """Take up to `n` queries as the lines that they stand in; None: `take` has the next ones."""
+        lines = None if self._whole else self._intake.take_lines(n)
+        if lines is not None:
+            self._open.update(dict.fromkeys(lines.indices, lines))
+        return lines
+
+    def put_back(self, queries: list[Query]) -> None:
+        """Keep these, which say how far they came, in place of the lines that they were taken in."""
+        self._open.update({query.index: query for query in queries if query.index in self._open})
+
     @property
     def ended(self) -> bool:
         """The run ends now."""
@@ -166,6 +211,19 @@ class Batch:
         opened = self._open
         self._take_results([result for result in results if opened.pop(result.index, None) is not None])
 
+    def deliver_block(self, block: ResultBlock) -> None:
+        """Take these results, of which each lookup has one."""
+        if self._lines is None or not block.lines:
+            self.deliver(block.results())
+            return
+        opened = self._open
+        for index in block.indices:
+            del opened[index]
+        self._results += len(block.indices)
+        self._queries_sent += block.queries
+        self._statuses.update(block.statuses)
+        self._give(self._lines.write, block)
+
     @property
     def further_queries(self) -> int:
         """Queries of the stages, which are no result's."""
@@ -183,7 +241,10 @@ class Batch:
         """Give every lookup without a result its own, a pause after each few, in which the sink may be emptied."""
         for stage in self._stages:
             stage.finish()
-        unfinished, self._open = sorted(self._open.values(), key=lambda query: query.index), {}
+        unfinished, invalid = read_open(self._open.items(), self._plan.engine.name, self._plan.backend.name)
+        self._open = {}
+        unfinished.sort(key=lambda query: query.index)
+        self._take_results(invalid)
         now = time.monotonic()
         for at in range(0, len(unfinished), 1000):
             self._take_results([self._abandoned(query, now) for query in unfinished[at : at + 1000]])
@@ -272,8 +333,11 @@ class Batch:
             self._statuses[Status.NOERROR] += usual
         if usual < len(statuses):
             self._statuses.update(status for status in statuses if status is not Status.NOERROR)
+        self._give(self._sink, results)
+
+    def _give(self, sink: Callable[[T], None], results: T) -> None:
         try:
-            self._sink(results)
+            sink(results)
         except BaseException as error:
             self._sink_error = error
             raise
@@ -308,36 +372,6 @@ def send_all(plan: Plan, counts: SendCounts, tick: Callable[[], None] | None = N
     summary.input_complete &= ended == "complete"
     summary.nameservers = intake.tallies.figures() or None
     return summary
-
-
-class InOrder:
-    """Sink that passes results on in the order of their index.
-
-    Args:
-        sink: Gets the results.
-        next_open: Returns the first index from one on that a result will come of.
-    """
-
-    def __init__(self, sink: Sink, next_open: Callable[[int], int]) -> None:
-        self._sink = sink
-        self._next_open = next_open
-        self._next = next_open(0)
-        self._held: dict[int, Result] = {}
-
-    def __call__(self, results: list[Result]) -> None:
-        held = self._held
-        held.update({result.index: result for result in results})
-        ready = []
-        while (result := held.pop(self._next, None)) is not None:
-            ready.append(result)
-            self._next = self._next_open(self._next + 1)
-        if ready:
-            self._sink(ready)
-
-    @property
-    def held(self) -> int:
-        """Results that wait for an earlier one."""
-        return len(self._held)
 
 
 _ENDINGS = (Status.DEADLINE, Status.CANCELLED)

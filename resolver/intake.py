@@ -14,6 +14,7 @@ from resolver.tallies import NameserverTallies
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from resolver.blocks import HostLines
     from resolver.input.lookups import LookupSource
     from resolver.model import Query, Result
     from resolver.policy import Deadline
@@ -47,9 +48,7 @@ class Intake:
 
     def take(self, n: int) -> list[Query] | None:
         """Take up to `n` queries; an empty list: there is none just now; None: no more will come."""
-        if self.started is None:
-            self.started = time.monotonic()
-            self.deadline.start()
+        self._start()
         while n > 0 and not self.ended:
             try:
                 got = self.hosts.take(n)
@@ -70,6 +69,20 @@ class Intake:
                 break
         return []
 
+    def take_lines(self, n: int) -> HostLines | None:
+        """Take up to `n` queries as the lines that they stand in; None: `take` has the next ones."""
+        self._start()
+        if n <= 0 or self.ended:
+            return None
+        try:
+            lines = self.hosts.take_lines(n)
+        except BaseException as error:
+            self.failure = error
+            raise
+        if lines is not None:
+            self._wait = MAX_WAIT
+        return lines
+
     @property
     def ended(self) -> bool:
         """The run ends now."""
@@ -84,6 +97,11 @@ class Intake:
     def look_again(self) -> None:
         """Have the engine ask again before long: nothing of the input is left, and results may still bring more."""
         self._wait = INPUT_INTERVAL
+
+    def _start(self) -> None:
+        if self.started is None:
+            self.started = time.monotonic()
+            self.deadline.start()
 
     def seconds(self) -> float:
         """Return the seconds since the engine was ready."""

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from resolver.batch import failed, send_all
+from resolver.batch import LineSink, failed, send_all
 from resolver.console import ANSWERED, DEADLINE, UNANSWERED, UNREADABLE, UNWRITABLE, reason, say, signals
+from resolver.output.blocks import line_format
 from resolver.output.files import format_of, open_output
-from resolver.output.formats import open_writer
+from resolver.output.formats import SelectingWriter, open_writer
 from resolver.output.kept import OtherInput
+from resolver.output.lines import LineWriter
 from resolver.output.progress import ProgressLine
 from resolver.output.status import RunStatus, StatusFeed, ended, running
 from resolver.output.summary import Summary, print_summary, summary_json
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from resolver.batch import Plan
+    from resolver.blocks import ResultBlock
     from resolver.model import Result
     from resolver.output.resume import Resumed
     from resolver.output.selection import Differing, Selection
@@ -70,6 +73,9 @@ class Job:
         self._ordered = format == "table"
         self._selection = selection
         self._writer = open_writer(format, self._stream, selection=selection, group=group, more=more, keep=keep)
+        self._lines = line_format(format, selection=selection, group=group, more=more, keep=keep)
+        if resumed is not None and not resumed.takes_lines:
+            self._lines = None  # which are written depends on what they are
         self._unwritten: OSError | None = None
 
     def run(self, *, order: str | None, strict: bool, progress: bool, quiet: bool) -> int:
@@ -86,13 +92,25 @@ class Job:
             with self._writing(again=True):
                 writer.write(results if resumed is None else resumed.fresh(results))
 
+        def line_sink(block: ResultBlock) -> None:
+            assert isinstance(writer, LineWriter | SelectingWriter)
+            if display is not None:
+                display.count(block.statuses)
+                if terminal:
+                    display.clear()
+            with self._writing(again=True):
+                writer.write_block(block)
+
         with (
             signals(self._plan.deadline.cancel) as caught,
             _display(self._plan, shown=progress, awaited=True) as display,
         ):
             ordered = order == "input" or (order is None and self._ordered)
             batch = self._plan.batch(
-                sink, ordered=ordered, tick=_tick(self._plan, display, feed, lambda: batch.status())
+                sink,
+                ordered=ordered,
+                tick=_tick(self._plan, display, feed, lambda: batch.status()),
+                lines=None if self._lines is None else LineSink(self._lines, line_sink),
             )
             try:
                 batch.run()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from resolver.attempts import AsyncSession, Session
+    from resolver.blocks import HostLines, LineFormat, ResultBlock
     from resolver.model import Query, Result
     from resolver.policy import Policy
     from resolver.tallies import NameserverTallies
@@ -46,6 +47,17 @@ class Queries(Protocol):
 
     def max_wait(self) -> float:
         """Return the seconds that an engine may wait at most before it asks again, whatever its sockets do."""
+
+
+@runtime_checkable
+class LineQueries(Queries, Protocol):
+    """A source of work for an engine that hands lines on unopened."""
+
+    def take_lines(self, n: int) -> HostLines | None:
+        """Return up to `n` queries as the lines that they stand in; None: ask `take`."""
+
+    def put_back(self, queries: list[Query]) -> None:
+        """Keep these, which say how far they came, in place of the lines that they were taken in."""
 
 
 class PollChannel(Protocol):
@@ -123,6 +135,21 @@ class Engine(Protocol):
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
         """Ask every query; deliver each result once. Returns when all are in, or soon after `queries.ended`."""
+
+
+@runtime_checkable
+class BlockEngine(Engine, Protocol):
+    """An engine whose results are made in other processes, and may be written there."""
+
+    def run_blocks(
+        self,
+        queries: Queries,
+        policy: Policy,
+        backend: Backend,
+        deliver: Callable[[ResultBlock], None],
+        lines: LineFormat | None,
+    ) -> None:
+        """Run as `run` does; blocks come as lines of this format, as far as that can be, where there is one."""
 
 
 @runtime_checkable

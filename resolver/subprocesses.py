@@ -131,13 +131,13 @@ def encode_frame(message: object, encode_into: Callable[[Any, bytearray, int], N
 
 
 class FrameDecoder(Generic[_Message]):
-    """Turns octets, as they come, into the messages that were framed; `decode` reads one."""
+    """Turns octets, as they come, into the messages that were framed; `decode` reads one, and keeps none of it."""
 
-    def __init__(self, decode: Callable[[bytes], _Message]) -> None:
+    def __init__(self, decode: Callable[[memoryview], _Message]) -> None:
         self._decode = decode
         self._held = bytearray()
 
-    def feed(self, octets: bytes) -> list[_Message]:
+    def feed(self, octets: bytes | memoryview) -> list[_Message]:
         """Return the messages that are whole now. Raises what `decode` raises."""
         held = self._held
         held += octets
@@ -147,8 +147,8 @@ class FrameDecoder(Generic[_Message]):
             end = start + _LENGTH.size + _LENGTH.unpack_from(held, start)[0]
             if len(held) < end:
                 break
-            # A copy: what is decoded may refer to it, and the buffer is cut.
-            messages.append(self._decode(bytes(memoryview(held)[start + _LENGTH.size : end])))
+            with memoryview(held) as view, view[start + _LENGTH.size : end] as message:
+                messages.append(self._decode(message))
             start = end
         del held[:start]
         return messages

@@ -64,7 +64,7 @@ class Play:
 
     def on_report(self, order: Order, results: Iterable[Result] = (), worker: str = "a", **more: Any) -> list[Result]:
         """A worker reports of this order."""
-        report = ChunkReport(order.number, order.copy, worker, list(results), **more)
+        report = ChunkReport(order.number, order.copy, worker, [list(results)], **more)
         counted = self.coordinator.on_report(report, self.now)
         self.came += counted
         return counted

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resolver import Policy, Record, Result, Status
+from resolver.blocks import ResultBlock
 from resolver.distributed import payload
 from resolver.distributed.active_chunk import ActiveChunk
 from resolver.distributed.authorities import MAX_FILES, AuthorityFiles
@@ -29,7 +30,7 @@ from resolver.distributed.payload import (
 )
 from resolver.dns import message as codec
 from resolver.nameserver import Nameserver
-from resolver.processes.protocol import PackedResults, Unfinished, joined
+from resolver.processes.protocol import Unfinished
 
 NAMES = st.sampled_from(["www.example", "a\\.b.example", "\\255.example", "example", "x" * 63 + ".example", ""])
 COUNTS = st.integers(0, (1 << 63) - 1)
@@ -84,7 +85,7 @@ REPORTS = st.builds(
     chunk=COUNTS,
     copy=COUNTS,
     worker=st.text(max_size=20),
-    results=st.lists(RESULTS, max_size=3),
+    results=st.lists(st.lists(RESULTS, max_size=3), max_size=2),
     taken=st.booleans(),
     over=st.sampled_from([None, "done", "back", "refused"]),
     sentence=st.none() | st.text(),
@@ -164,8 +165,7 @@ def test_an_index_that_is_twice_in_a_chunk() -> None:
 def test_a_report_there_and_back(report: ChunkReport) -> None:
     """What the worker encodes, with its results as octets that were made before, is what the coordinator gets."""
     fields = {name: getattr(report, name) for name in report.__struct_fields__}
-    parts = [PackedResults.of(report.results[at : at + 20]) for at in range(0, len(report.results), 20)]
-    raw = ChunkReport(**{**fields, "results": joined(parts)})
+    raw = ChunkReport(**{**fields, "results": [msgspec.Raw(ResultBlock.of(each).body) for each in report.results]})
     assert report == decode_report(payload.encode_report(raw))
 
 

@@ -14,29 +14,26 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
-import psutil
 import pytest
+from children import PATIENCE, POISON, Running, children_of, gone, python, ready, until
 from command import second_look
 
 from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
-from resolver.batch import Plan, send_all
+from resolver.batch import send_all
+from resolver.blocks import ResultBlock
 from resolver.congestion import window
 from resolver.input.given import source
 from resolver.lab import Lab
 from resolver.planning import plan
 from resolver.processes import child as child_process
 from resolver.processes.child import MESSAGE_OCTETS, ChildQueries, Pipe
-from resolver.processes.engine import Processes
 from resolver.processes.protocol import (
     Begin,
     FromChild,
-    PackedResults,
-    Results,
     Stop,
     Stopped,
     ToChild,
@@ -45,14 +42,11 @@ from resolver.processes.protocol import (
     decode_from_child,
     decode_to_child,
     frame,
-    joined,
-    only,
 )
 from resolver.processes.work_queue import FIRST, shares
 from resolver.subprocesses import FrameDecoder
 from resolver.wire.oneway import SendCounts, SendOnly
 
-PATIENCE = 20.0  # seconds until a test that waits for something fails
 ROOT = Path(__file__).parents[1]
 
 
@@ -60,61 +54,6 @@ ROOT = Path(__file__).parents[1]
 def lab() -> Iterator[Lab]:
     with Lab() as running:
         yield running
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it never came to it"
-        time.sleep(0.01)
-
-
-def children_of(parent: int | None = None) -> list[psutil.Process]:
-    """The engine's children of this process, or of another one."""
-    found = []
-    for child in psutil.Process(parent).children():
-        try:
-            if "resolver.processes.child" in child.cmdline():
-                found.append(child)
-        except psutil.NoSuchProcess:
-            pass
-    return found
-
-
-def gone(processes: list[psutil.Process]) -> bool:
-    return not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes)
-
-
-def ready(lab: Lab, hosts: list[str], children: int = 2, parties: int = 1, **policy: object) -> Plan:
-    asked = Policy(nameservers=(lab.nameserver,), **policy)  # type: ignore[arg-type]  # a text, and keywords
-    prepared = plan([source(hosts)], "processes", "wire", ("A",), asked)
-    return prepared._replace(engine=Processes(children=children, parties=parties))
-
-
-class Running:
-    """A plan that runs in a thread, so that the test can interfere."""
-
-    def __init__(self, prepared: Plan) -> None:
-        self.results: list[tuple[int, Status, int | None, str | None]] = []
-        self._plan = prepared
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        with self._plan:
-            self._plan.batch(
-                lambda results: self.results.extend(
-                    (each.index, each.status, each.attempts, each.error) for each in results
-                )
-            ).run()
-
-    def join(self) -> None:
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
-
-    @property
-    def statuses(self) -> Counter[Status]:
-        return Counter(status for _, status, _, _ in self.results)
 
 
 @pytest.mark.parametrize("inner", ["threads", "asyncio", "gevent"])
@@ -208,6 +147,7 @@ def test_a_killed_child_loses_nothing(lab: Lab) -> None:
     assert Counter({Status.NOERROR: 300}) == running.statuses
     # How often the dead child had asked is not known.
     assert None in {attempts for _, _, attempts, _ in running.results}
+    assert {"NOERROR": 300} == running.summary.statuses
 
 
 def test_a_lookup_that_kills_three_children_is_given_up(lab: Lab) -> None:
@@ -419,7 +359,7 @@ def test_frames_come_through_in_any_pieces() -> None:
     octets = bytes(frame(first) + frame(Work(0.5, [])))
     one_by_one: FrameDecoder[ToChild] = FrameDecoder(decode_to_child)
     assert [first, Work(0.5, [])] == [message for octet in octets for message in one_by_one.feed(bytes([octet]))]
-    at_once: FrameDecoder[FromChild] = FrameDecoder(decode_from_child[Results])
+    at_once: FrameDecoder[FromChild] = FrameDecoder(decode_from_child)
     left = Stopped([Unfinished(1, None, None), Unfinished(2, 1, 0.25)])
     assert [left, left] == at_once.feed(bytes(frame(left) * 2))
 
@@ -439,13 +379,16 @@ class WatchedPipe(Pipe):
         return super().receive(seconds)
 
 
+BEGIN = Begin(Policy(), "processes", 1, send_only=False)
+
+
 @contextmanager
 def piped() -> Iterator[tuple[ChildQueries, WatchedPipe, socket.socket]]:
     """The queries of a child, its pipe, and the parent's end of that."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         pipe = WatchedPipe(theirs)
-        yield ChildQueries(pipe), pipe, ours
+        yield ChildQueries(pipe, BEGIN, "wire"), pipe, ours
 
 
 def test_a_child_with_nothing_in_hand_waits_for_its_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -479,78 +422,46 @@ def test_a_child_that_was_stopped_waits_no_more() -> None:
 
 def test_a_child_that_left_at_the_deadline_is_stopped_once() -> None:
     """The word to stop may come after it left; it is not taken for the next run's, and what comes behind it is kept."""
-    begin = Begin(Policy(), 1, send_only=False)
     with piped() as (queries, pipe, parent):
         parent.sendall(frame(Work(0.0, [Query(3, "", "a.example", "A")])))
         until(lambda: queries.ended)
-        parent.sendall(frame(Work(0.0, [])) + frame(Stop()) + frame(begin) + frame(Work(1.0, [])))
+        parent.sendall(frame(Work(0.0, [])) + frame(Stop()) + frame(BEGIN) + frame(Work(1.0, [])))
         queries.finish()
-        assert [begin, Work(1.0, [])] == [pipe.first(), pipe.first()]
-        frames = FrameDecoder(decode_from_child[Results])
+        assert [BEGIN, Work(1.0, [])] == [pipe.first(), pipe.first()]
+        frames = FrameDecoder(decode_from_child)
         assert [Stopped([Unfinished(3, 0, None)])] == frames.feed(parent.recv(1 << 16))
 
 
+def failed(index: int, error: str = "x") -> Result:
+    """A result of which only the index and the error matter."""
+    return Query(index, "", "a.example", "A").unanswered(Status.ERROR, error, "e", "b")
+
+
 def test_large_results_come_in_parts() -> None:
-    """A report to the coordinator is bounded; so are the packed results that it is made of, unless it is only one."""
-    results = [
-        Query(index, "", "a.example", "A").unanswered(Status.ERROR, "x" * 5000, "e", "b") for index in range(600)
-    ]
+    """A report to the coordinator is bounded; so are the blocks that it is made of, unless one result is as large."""
+    results = [failed(index, "x" * 5000) for index in range(600)]
     results[300].error = "x" * (2 * MESSAGE_OCTETS)
     messages: list[FromChild] = []
 
     def read(parent: socket.socket) -> None:
-        frames = FrameDecoder(decode_from_child[PackedResults])
+        frames = FrameDecoder(decode_from_child)
         while not (messages and isinstance(messages[-1], Stopped)):
             messages.extend(frames.feed(parent.recv(1 << 16)))
 
     with piped() as (queries, _, parent):
         reader = threading.Thread(target=read, args=[parent])
         reader.start()
+        parent.sendall(frame(Work(math.inf, [Query(index, "", "a.example", "A") for index in range(600)])))
+        until(lambda: queries.take(600))
         queries.deliver(results)
         parent.sendall(frame(Stop()))
         queries.finish()
         reader.join(PATIENCE)
-    blocks = [message for message in messages if isinstance(message, PackedResults)]
-    assert results == [result for block in blocks for result in block.unpack()]
+    blocks = [message for message in messages if isinstance(message, ResultBlock)]
+    assert results == [result for block in blocks for result in block.results()]
     assert len(blocks) > 5
-    assert [300] == [block.indices[0] for block in blocks if len(memoryview(block.results)) > MESSAGE_OCTETS]
+    assert [300] == [block.indices[0] for block in blocks if len(block.body) > MESSAGE_OCTETS]
     assert {"ERROR": 600} == sum((Counter(block.statuses) for block in blocks), Counter())
-
-
-def test_packed_results_are_joined_and_taken_apart() -> None:
-    """However many they are; MessagePack writes their number in three ways."""
-    for sizes in ([], [1], [3, 12], [15, 1], [20, 70_000]):
-        results = [
-            Query(index, "", "a.example", "A").unanswered(Status.DEADLINE, "x", "e", "b") for index in range(sum(sizes))
-        ]
-        ends = list(accumulate(sizes))
-        blocks = [PackedResults.of(results[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
-        assert results == msgspec.msgpack.decode(joined(blocks), type=list[Result])
-    some = only(blocks[0], {3, 5, 700})
-    assert ([3, 5], {"DEADLINE": 2}, [results[3], results[5]]) == (some.indices, some.statuses, some.unpack())
-    twice = only(PackedResults.of([results[3], results[5], results[3]]), {3})
-    assert ([3], {"DEADLINE": 1}, [results[3]]) == (twice.indices, twice.statuses, twice.unpack())
-
-
-def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str) -> None:
-    """Have every child run these lines first."""
-    program = tmp_path / "python"
-    lines = f"import os, time\nfrom resolver.processes import child\n{first}\nchild.main()"
-    # The child is called as: python -P -m resolver.processes.child ENGINE BACKEND
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -c \'{lines}\' "$4" "$5"\n')
-    program.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(program))
-
-
-POISON = """
-take = child.ChildQueries.take
-def poisoned(self, n):
-    queries = take(self, n)
-    if any(query.name == "poison.example." for query in queries or ()):
-        os._exit(9)
-    return queries
-child.ChildQueries.take = poisoned
-"""
 
 
 def test_poison_is_found(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

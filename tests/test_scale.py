@@ -39,7 +39,7 @@ def finish(coordinator: Coordinator, order: Order, now: float) -> list[Result]:
         Result(each.index, "", each.name, each.type, Status.NODATA, [], None, None, 1, 0.1, "", "wire", None)
         for each in order.queries
     ]
-    return coordinator.on_report(ChunkReport(order.number, order.copy, WORKER, results, over="done"), now)
+    return coordinator.on_report(ChunkReport(order.number, order.copy, WORKER, [results], over="done"), now)
 
 
 def numbers(orders: Iterable[Order]) -> list[int]:

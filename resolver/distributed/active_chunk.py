@@ -10,8 +10,8 @@ from resolver.processes.protocol import Unfinished
 from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
+    from resolver.blocks import ResultBlock
     from resolver.model import Query
-    from resolver.processes.protocol import PackedResults
 
 ASKED_PER_SLOT = 2  # chunks for each slot that wait, or are not asked to their end yet
 HELD_PER_SLOT = 16  # and with those that only wait for their last replies
@@ -46,7 +46,7 @@ class ActiveChunk:
         self.open = {query.index: query for query in queries}
         self.waiting = len(self.open)  # queries that the engine has not taken yet
         self.tallies = NameserverTallies()
-        self.found: queue.SimpleQueue[PackedResults | AllAsked | ChunkEnded] = queue.SimpleQueue()
+        self.found: queue.SimpleQueue[ResultBlock | AllAsked | ChunkEnded] = queue.SimpleQueue()
 
     def leave(self, sentence: str, *, engine_failed: bool) -> None:
         """Leave it undone."""

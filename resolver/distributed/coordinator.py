@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from resolver.distributed.outstanding import Order, Outstanding
@@ -169,7 +170,7 @@ class Coordinator:
         self._on_begun(chunk, report, now)
         results = []
         engine, _ = self._names
-        for result in report.results:
+        for result in chain.from_iterable(report.results):
             query = chunk.open.get(result.index)
             if query is None or (query.name, query.type) != (result.name, result.type):
                 continue

@@ -16,17 +16,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from resolver.distributed.active_chunk import ActiveChunk, AllAsked, ChunkEnded
-from resolver.processes.protocol import only
 from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from resolver.blocks import ResultBlock
     from resolver.distributed.fifo_lock import FifoLock
     from resolver.model import Query
     from resolver.policy import Policy
     from resolver.processes.engine import Processes
-    from resolver.processes.protocol import PackedResults
     from resolver.seam import Backend
     from resolver.wire.oneway import SendCounts
 
@@ -144,16 +143,16 @@ class Executor:
         self._count_sent()
         return WAKE_INTERVAL if self.ends is None else max(0.0, min(WAKE_INTERVAL, self.ends - time.monotonic()))
 
-    def _deliver(self, packed: PackedResults) -> None:
+    def _deliver(self, block: ResultBlock) -> None:
         """Give each chunk its part of the results."""
         parts: dict[ActiveChunk, list[int]] = {}
         with self._state:
-            for index in packed.indices:
+            for index in block.indices:
                 if (chunk := self._by_index.pop(index, None)) is not None:
                     del chunk.open[index]
                     parts.setdefault(chunk, []).append(index)
         for chunk, indices in parts.items():
-            chunk.found.put(packed if len(indices) == len(packed) else only(packed, indices))
+            chunk.found.put(block if len(indices) == len(block.indices) else block.only(indices))
             if not chunk.open:
                 chunk.found.put(ChunkEnded(None, []))
 
@@ -179,7 +178,7 @@ class Executor:
         try:
             if self.lock is not None:
                 self.lock.acquire(self, lambda: self.ended)
-            self.engine.run_packed(self, self.policy, self.backend, self._deliver)
+            self.engine.run_blocks(self, self.policy, self.backend, self._deliver, None)
             self._count_sent()
         except Exception as error:
             sentence, engine_failed = f"the engine of a worker broke: {type(error).__name__}: {error}", True

@@ -18,7 +18,6 @@ from resolver.distributed.fifo_lock import FifoLock
 from resolver.nameserver import check_sources
 from resolver.processes.engine import Processes
 from resolver.processes.pool import Child, IdleChildren, Kind
-from resolver.processes.protocol import PackedResults
 from resolver.seam import LimitedBackend
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from resolver.distributed.payload import Chunk
     from resolver.model import Query
 
+AHEAD = 4  # chunks of a child's that wait there: our other threads keep this process busy meanwhile
 LOAD = 10.0  # seconds that the first children have to load everything
 
 _Key = tuple[str, int | None, int | None]  # run; number and copy of a chunk that has an executor of its own
@@ -44,7 +44,7 @@ class ExecutorPool:
         self._limits = limits
         self._idle = IdleChildren(2 * slots)
         for _ in range(slots):
-            self._idle.give(Child(Kind(inner, backend, PackedResults)))
+            self._idle.give(Child(Kind(inner, backend)))
         self._idle.load(LOAD)
         self._executors: dict[_Key, Executor] = {}
         self._one_at_a_time = FifoLock() if limits.shared else None
@@ -125,7 +125,7 @@ class ExecutorPool:
         children = 1 if chunk.alone else min(self.slots, policy.in_flight)
         # Where each worker asks nameservers of its own, the others' processes are at other ones.
         parties = chunk.parties if chunk.policy.nameservers and not self._limits.nameservers else 1
-        engine = Processes(self._inner, children, self._idle, parties)
+        engine = Processes(self._inner, children, self._idle, parties, AHEAD)
         ends = None if seconds is None else time.monotonic() + seconds
         executor = self._executors[key] = Executor(
             engine, policy, backend, ends, tally, self._one_at_a_time, once=chunk.alone

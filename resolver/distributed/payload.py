@@ -84,7 +84,7 @@ class ChunkReport(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True
     """Results and progress of a chunk since its last report.
 
     Attributes:
-        results: A worker has them as its children encoded them, a msgspec.Raw.
+        results: In the blocks that a worker's children made; it has each as a msgspec.Raw.
         taken: All of the chunk is being asked by now, so that there is room for another.
         over: None while the chunk is in hand; `done`; `back`: it was not finished here, and lookups without a result
             are to be sent again; `held`: a copy came to a worker that has it in hand already; `refused`: this worker
@@ -98,7 +98,7 @@ class ChunkReport(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True
     chunk: _Count
     copy: _Count
     worker: Annotated[str, msgspec.Meta(max_length=256)]
-    results: list[Result] = []
+    results: list[list[Result]] = []
     taken: bool = False
     over: Literal["done", "back", "held", "refused"] | None = None
     sentence: Annotated[str, msgspec.Meta(max_length=4096)] | None = None

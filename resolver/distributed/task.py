@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from redis.exceptions import RedisError
 
 from resolver.distributed.active_chunk import AllAsked, ChunkEnded
@@ -21,16 +22,15 @@ from resolver.distributed.broker import LEASE, OVER, TIMED, Keys
 from resolver.distributed.executor_pool import CannotExecute
 from resolver.distributed.outage import told
 from resolver.distributed.payload import ChunkReport, Refused, decode_chunk, encode_report
-from resolver.processes.protocol import joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from resolver.blocks import ResultBlock
     from resolver.distributed.active_chunk import ActiveChunk
     from resolver.distributed.executor_pool import ExecutorPool
     from resolver.distributed.payload import Chunk
     from resolver.model import Query
-    from resolver.processes.protocol import PackedResults
 
 PART = 2000  # results that make a report full,
 PART_OCTETS = 1 << 20  # or so many octets,
@@ -170,7 +170,7 @@ class Reporter:
         `on_room` is called when all of its queries are being asked: there is room for another chunk.
         """
         counts: Counter[str] = Counter()
-        held: list[PackedResults] = []
+        held: list[ResultBlock] = []
         size = octets = 0
         sent, linger = 0.0, BRIEF
         while True:
@@ -185,17 +185,17 @@ class Reporter:
             elif item is not None:
                 counts.update(item.statuses)
                 held.append(item)
-                size += len(item)
-                octets += len(memoryview(item.results))
+                size += len(item.indices)
+                octets += len(item.body)
             full = size >= PART or octets >= PART_OCTETS
             if full or isinstance(item, AllAsked) or time.monotonic() - sent >= linger:
-                self._send(results=joined(held), taken=isinstance(item, AllAsked), tallies=active.tallies.take())
+                self._send(held, taken=isinstance(item, AllAsked), tallies=active.tallies.take())
                 linger = BRIEF if size < FEW else LINGER
                 held, size, octets, sent = [], 0, 0, time.monotonic()
         self.sentence = item.sentence
         counts.update({name: count for name, count in (("sent", item.sent), ("failed", item.failed)) if count})
         self._send(
-            results=joined(held),
+            held,
             over="done" if item.sentence is None else "refused" if item.engine_failed else "back",
             sentence=item.sentence,
             unfinished=item.unfinished,
@@ -211,8 +211,9 @@ class Reporter:
         self.sentence = sentence
         self._send(over=over, sentence=sentence[:4000])
 
-    def _send(self, **fields: Any) -> None:
-        octets = encode_report(ChunkReport(self._chunk.number, self._chunk.copy, self._worker, **fields))
+    def _send(self, blocks: Sequence[ResultBlock] = (), **fields: Any) -> None:
+        bodies: list[Any] = [msgspec.Raw(block.body) for block in blocks]
+        octets = encode_report(ChunkReport(self._chunk.number, self._chunk.copy, self._worker, bodies, **fields))
         results = self._keys.results
         # Where the coordinator is gone, nobody else removes the stream.
         self._execute(lambda pipe: pipe.xadd(results, {"report": octets}).pexpire(results, int(4000 * LEASE)))

@@ -29,6 +29,7 @@ class HostBlock(NamedTuple):
     lines: int  # blank ones and comments too; of a network, each of its addresses
     groups: Iterator[HostGroup | NetworkGroup]
     further: int = 0  # hosts that are no line of their own: of a network, all addresses but one
+    octets: bytes = b""  # the lines themselves, of a list without columns
 
 
 class HostGroup:

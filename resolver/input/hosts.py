@@ -14,8 +14,11 @@ import threading
 from itertools import islice, repeat
 from typing import TYPE_CHECKING
 
-from resolver.input.groups import HostBlock
-from resolver.model import Query, Result, Status
+from resolver.blocks import HostLines
+from resolver.input.groups import HostBlock, groups_of_lines
+from resolver.input.lookups import invalid_result
+from resolver.input.plain import are_plain, cut
+from resolver.model import Query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from resolver.input.networks import NetworkGroup
     from resolver.input.prefix import Prefix
     from resolver.input.sources import Source
+    from resolver.model import Result
 
 _EMPTY_BLOCKS = 8  # blocks without a host that one take reads at most
 
@@ -58,7 +62,9 @@ class Hosts:
         self._at = 0  # the source that is read now
         self._types = tuple(types)
         self._block = HostBlock(0, 0, iter(()))  # what it gave last
-        self._group: HostGroup | NetworkGroup | None = None  # what of that is given out now
+        self._group: HostGroup | NetworkGroup | None = None  # what of that is given out now,
+        self._lines = b""  # or lines of that which are given out as they are
+        self._by_line = False  # lines are asked for: a take ends with its block, as the next may be plain
         self._begun = 0  # hosts given out before the block
         self._done = 0  # octets and hosts read
         self._engine = engine
@@ -90,10 +96,22 @@ class Hosts:
             if self.silent and (fd := self.waitable()) is not None:
                 select.select([fd], [], [])
 
+    def take_lines(self, n: int) -> HostLines | None:
+        """Take the next lookups, `n` at most, as the lines that they stand in; None: ask `take`."""
+        if len(self._types) > 1 or self._prefix is not None or self.rows is not None:
+            return None
+        self._by_line = True
+        if not self._taking.acquire(blocking=False):
+            return None
+        try:
+            return self._take_lines(n)
+        finally:
+            self._taking.release()
+
     def waitable(self) -> int | None:
         """Return the descriptor to wait on where a take found a silent source; None: there is none to wait on."""
         source = self._source()
-        return None if source is None or self._group else source.waitable
+        return None if source is None or self._group or self._lines else source.waitable
 
     def stop(self) -> None:
         """End the run early: pipes, terminals and iterators are read no more, files and collections to their end.
@@ -122,7 +140,7 @@ class Hosts:
             return None
         # Of the block, what its hosts not given out make up by their number.
         block = self._block
-        held = 0 if self._group is None else block.lines - (self.hosts_read - self._begun)
+        held = 0 if self._group is None and not self._lines else block.lines - (self.hosts_read - self._begun)
         done = self._done - block.size * held // max(1, block.lines)
         return done, max(done, sum(totals))
 
@@ -136,12 +154,17 @@ class Hosts:
         invalid: list[Result] = []
         reads = 0
         self.silent = False
+        if self._lines:
+            self._block = self._block._replace(groups=groups_of_lines(self._lines, self._types))
+            self._lines = b""
         while n > 0:
             if self._group is None:
                 self._group = next(self._block.groups, None)
             if self._group is not None:
                 n -= self._give(self._group, n, queries, invalid)
                 continue
+            if self._by_line and (queries or invalid):
+                break
             source = self._source()
             if source is None:
                 return (queries, invalid) if queries or invalid else None
@@ -149,6 +172,21 @@ class Hosts:
                 break
             reads += 1
         return queries, invalid
+
+    def _take_lines(self, n: int) -> HostLines | None:
+        if not self._lines:
+            if self._group is None:
+                self._group = next(self._block.groups, None)
+            source = self._source() if self._group is None else None
+            if source is None or not self._fill(source, n) or not are_plain(self._block.octets):
+                return None
+            self._lines = self._block.octets
+            self._block = self._block._replace(groups=iter(()))
+        octets, self._lines = cut(self._lines, n)
+        lines = HostLines(self.lookups, octets, self._types[0])
+        self.lookups = lines.indices.stop
+        self.hosts_read += len(lines.indices)
+        return lines
 
     def _source(self) -> Source | None:
         for source in islice(self._sources, self._at, None):
@@ -190,18 +228,4 @@ class Hosts:
         return len(inputs)
 
     def _invalid(self, index: int, text: str, type_: str, error: str) -> Result:
-        return Result(
-            index=index,
-            input=text,
-            name=None,
-            type=type_,
-            status=Status.INVALID,
-            answers=[],
-            nameserver=None,
-            transport=None,
-            attempts=0,
-            elapsed=None,
-            engine=self._engine,
-            backend=self._backend,
-            error=error,
-        )
+        return invalid_result(index, text, type_, error, self._engine, self._backend)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from resolver.model import Result, Status
+
 if TYPE_CHECKING:
-    from resolver.model import Query, Result
+    from resolver.blocks import HostLines
+    from resolver.model import Query
 
     # A row of CSV: by the names of its header, or a list where there is none; None where it cannot be read.
     Row = dict[str, str | None] | list[str] | None
@@ -15,6 +18,7 @@ class LookupSource(Protocol):
     """Source of the lookups that a batch reads: Hosts, or what wraps it. Hosts says what each of these is."""
 
     def take(self, n: int) -> tuple[list[Query], list[Result]] | None: ...
+    def take_lines(self, n: int) -> HostLines | None: ...
     def stop(self) -> None: ...
     def next_open(self, index: int) -> int: ...
     def position(self) -> tuple[int, int] | None: ...
@@ -32,6 +36,25 @@ class LookupSource(Protocol):
     def lookups(self) -> int: ...
 
 
+def invalid_result(index: int, text: str, type_: str, error: str, engine: str, backend: str) -> Result:
+    """Return the result of a line that cannot be asked."""
+    return Result(
+        index=index,
+        input=text,
+        name=None,
+        type=type_,
+        status=Status.INVALID,
+        answers=[],
+        nameserver=None,
+        transport=None,
+        attempts=0,
+        elapsed=None,
+        engine=engine,
+        backend=backend,
+        error=error,
+    )
+
+
 class WrappedLookups:
     """Lookups of another source as they are: a LookupSource, of which a wrapper says only what it changes."""
 
@@ -40,6 +63,10 @@ class WrappedLookups:
 
     def take(self, n: int) -> tuple[list[Query], list[Result]] | None:
         return self._source.take(n)
+
+    def take_lines(self, n: int) -> HostLines | None:
+        """Take no lines: who wraps lookups has to see each of them."""
+        return None
 
     def stop(self) -> None:
         self._source.stop()

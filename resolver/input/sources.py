@@ -154,7 +154,7 @@ class LineSource(Source):
             return HostBlock(size, 0, iter(()))
         if self._rows is None:
             further = further_addresses(lines)
-            block = HostBlock(size, lines.count(b"\n") + further, groups_of_lines(lines, types), further)
+            block = HostBlock(size, lines.count(b"\n") + further, groups_of_lines(lines, types), further, lines)
         else:
             try:
                 block = self._rows.block(size, lines, types)

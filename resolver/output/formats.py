@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
+    from resolver.blocks import ResultBlock
     from resolver.model import Result
     from resolver.output.selection import Differing, Selection
 
@@ -95,6 +96,12 @@ class SelectingWriter:
     def write(self, results: list[Result]) -> None:
         if chosen := self._selection.of(results):
             self._writer.write(chosen)
+
+    def write_block(self, block: ResultBlock) -> None:
+        """Write lines of results that were selected elsewhere (output/blocks.py)."""
+        assert isinstance(self._writer, LineWriter)
+        self._selection.shown += block.shown
+        self._writer.write_block(block)
 
     def close(self) -> None:
         self._writer.close()

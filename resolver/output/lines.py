@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import BinaryIO
 
+    from resolver.blocks import ResultBlock
+
     Encoder = Callable[[list[Result]], bytes]
 
 Row = TypeVar("Row")
@@ -32,14 +34,20 @@ class LineWriter(Generic[Row]):
         self._header = header
 
     def write(self, rows: list[Row]) -> None:
-        octets = self._encode(rows)
-        if self._header:
-            octets, self._header = self._header + octets, b""
-        write_all(self._stream, octets)
+        self._write(self._encode(rows))
+
+    def write_block(self, block: ResultBlock) -> None:
+        """Write lines that were made elsewhere (output/blocks.py)."""
+        self._write(block.body)
 
     def close(self) -> None:
         if self._header:
-            self.write([])
+            self._write(b"")
+
+    def _write(self, octets: bytes) -> None:
+        if self._header:
+            octets, self._header = self._header + octets, b""
+        write_all(self._stream, octets)
 
 
 def csv_header(more: Sequence[str] = ()) -> bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from resolver.model import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import TextIO
 
     import rich.progress
@@ -126,6 +126,12 @@ class ProgressLine:
         self._done += len(statuses)
         self._answered += statuses.count(Status.NOERROR) + statuses.count(Status.NODATA)
         self._nxdomain += statuses.count(Status.NXDOMAIN)
+
+    def count(self, statuses: Mapping[str, int]) -> None:
+        """Count results of which so many have each status."""
+        self._done += sum(statuses.values())
+        self._answered += statuses.get(Status.NOERROR, 0) + statuses.get(Status.NODATA, 0)
+        self._nxdomain += statuses.get(Status.NXDOMAIN, 0)
 
     def tick(self) -> None:
         """Draw, if it is time. To be called often: it costs next to nothing where it is not."""

@@ -138,6 +138,11 @@ class Resumed:
         self._remaining = Remaining(hosts, self.kept)
         return self._remaining
 
+    @property
+    def takes_lines(self) -> bool:
+        """Whether `fresh` selects every result, whatever it is."""
+        return not self.kept.again
+
     def fresh(self, results: list[Result]) -> list[Result]:
         """Select the results that are to be written: one that the run's end cut short replaces none that counts."""
         if not self.kept.again:

@@ -28,7 +28,8 @@ class Selection:
     """
 
     def __init__(self, words: Iterable[str]) -> None:
-        named = statuses_of(words, (ANSWERED_WORD, UNANSWERED))
+        self.words = tuple(words)
+        named = statuses_of(self.words, (ANSWERED_WORD, UNANSWERED))
         answered = ANSWERED if ANSWERED_WORD in named else ANSWERED & named
         # Tuples: a set would call Enum's __hash__, in Python, for each result.
         self._statuses = tuple(answered | (named - {ANSWERED_WORD, UNANSWERED}))

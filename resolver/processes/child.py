@@ -18,25 +18,27 @@ from collections import deque
 from select import POLLIN, poll
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from resolver.processes import protocol
 from resolver.processes.protocol import frame
 from resolver.subprocesses import FrameDecoder, end_with_parent, wait_for_end
 from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
+    from resolver.blocks import HostLines
     from resolver.model import Query, Result
-    from resolver.processes.protocol import FromChild, ToChild
+    from resolver.processes.protocol import Begin, FromChild, ToChild
     from resolver.seam import Backend, Engine
     from resolver.wire.oneway import SendCounts
 
-NAME = "processes"  # of the engine, in results
-MESSAGE_OCTETS = 1 << 18  # of results in a message, unless it is only one
+MESSAGE_OCTETS = 1 << 19  # of results in a message, unless it is only one
 _MAX_WAIT = 0.05  # seconds: the longest that a stop goes unseen,
 _MAX_WAIT_EMPTY = 0.01  # and queries that came, where there are no others
 _EMPTY = 0.2  # for so many seconds after the last; then it is likely that none will come soon
 _LOOK = 0.005  # seconds between two looks for a stop, where there is much to do
 _LINGER = 0.010  # seconds between two messages with results: one that comes alone goes at once,
-_FULL = 512  # unless they are so many
+_FULL = 1000  # unless they are so many
 _READ = 1 << 16  # octets: a larger buffer would be mapped and unmapped by each call
 
 
@@ -85,7 +87,7 @@ def _serve(pipe: Pipe, engine: Engine, backend: Backend) -> None:
 
         counts = SendCounts()
         backend = SendOnly(counts)
-    queries = ChildQueries(pipe, counts)
+    queries = ChildQueries(pipe, begin, backend.name, counts)
     if counts is None:
         from resolver.wire import Wire
 
@@ -103,9 +105,15 @@ class ChildQueries:
     `tallies`: what is counted of each nameserver.
     """
 
-    def __init__(self, pipe: Pipe, counts: SendCounts | None = None) -> None:
+    def __init__(self, pipe: Pipe, begin: Begin, backend: str, counts: SendCounts | None = None) -> None:
+        from resolver.output.blocks import block_encoder
+
         self._pipe = pipe
+        self._names = begin.engine, backend
+        self._detail = begin.policy.detail
+        self._encode = block_encoder(begin.lines)
         self._counts = counts
+        self._again = False  # the latest were asked before
         self._waiting: deque[Query] = deque()
         self._open: dict[int, Query] = {}
         self._results: list[Result] = []
@@ -158,17 +166,23 @@ class ChildQueries:
 
     def deliver(self, results: list[Result]) -> None:
         """Send results soon: a few together cost the parent little more than one. A full pipe waits here."""
+        opened, (engine, _) = self._open, self._names
         for result in results:
-            self._open.pop(result.index, None)
-            result.engine = NAME
-        self._results += results
+            if opened.pop(result.index, None) is None:
+                continue
+            result.engine = engine
+            if self._again:
+                result.attempts = None
+            if self._detail and result.detail is msgspec.UNSET:  # nobody answered
+                result.detail = None
+            self._results.append(result)
         if len(self._results) >= _FULL or time.monotonic() - self._sent >= _LINGER:
             self._flush()
 
     def finish(self) -> None:
         """Send what is still here, and how far the rest came, when the engine is back."""
         self._flush()
-        self._pipe.send(protocol.Counted(self.tallies.take()))
+        self._tell_counts()
         if self._counts is not None:
             self._report(self._counts)
         now = time.monotonic()
@@ -194,14 +208,22 @@ class ChildQueries:
             message = inbox.popleft()
             if isinstance(message, protocol.Work):
                 self._end = self._received + message.seconds
-                self._waiting += message.queries
                 self.answered = message.answered
+                self._again = message.again
+                self._waiting += message.queries if isinstance(message.queries, list) else self._read(message.queries)
             elif isinstance(message, protocol.Stop):
                 self._stopped = True
 
+    def _read(self, lines: HostLines) -> list[Query]:
+        from resolver.input.plain import lookups_of  # here: gevent patches before most is loaded
+
+        queries, invalid = lookups_of(lines, *self._names)
+        self._results += invalid
+        return queries
+
     def _flush(self) -> None:
-        if not self._open and not self._waiting and (counted := self.tallies.take()):
-            self._pipe.send(protocol.Counted(counted))  # first: with the last result the run may be over
+        if not self._open and not self._waiting:
+            self._tell_counts()  # first: with the last result the run may be over
         if self._results:
             results, self._results = self._results, []
             self._sent = time.monotonic()
@@ -209,7 +231,7 @@ class ChildQueries:
 
     def _send(self, results: list[Result]) -> None:
         """Send results, in parts where they are too many octets to be one report of a worker's."""
-        octets = frame(protocol.Results.of(results))
+        octets = frame(self._encode(results))
         if len(octets) <= MESSAGE_OCTETS or len(results) == 1:
             self._pipe.write(octets)
         else:
@@ -217,10 +239,14 @@ class ChildQueries:
             self._send(results[:half])
             self._send(results[half:])
 
+    def _tell_counts(self) -> None:
+        if counted := self.tallies.take():
+            self._pipe.send(protocol.Counted(counted))
+
     def _report(self, counts: SendCounts) -> None:
         sent, failed = counts.sent, counts.failed
         if sent or failed:
-            self._pipe.send(protocol.Counted(self.tallies.take()))
+            self._tell_counts()
             counts.sent = counts.failed = 0
             self._pipe.send(protocol.SentSince(sent, failed, counts.reasons))
 

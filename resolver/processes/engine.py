@@ -16,19 +16,21 @@ from __future__ import annotations
 import math
 import os
 import time
-from typing import TYPE_CHECKING, Generic, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.attempts import BLOCKING_CONCURRENCY
+from resolver.blocks import HostLines, ResultBlock
+from resolver.input.plain import read_open
 from resolver.model import Status
 from resolver.processes import protocol
 from resolver.processes.pool import ChildPool, Kind
-from resolver.processes.protocol import Batch, PackedResults, Results
 from resolver.processes.work_queue import CHUNK, DEATHS, FIRST, WorkQueue, shares
-from resolver.seam import PollBackend
+from resolver.seam import LineQueries, PollBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from resolver.blocks import LineFormat
     from resolver.model import Query, Result
     from resolver.policy import Policy
     from resolver.processes.pool import Child, IdleChildren
@@ -37,9 +39,7 @@ if TYPE_CHECKING:
     from resolver.wire.oneway import SendCounts
 
 DEATHS_IN_A_ROW = 12  # of children that gave no result: it is not the lookups' fault then
-AHEAD = 2  # chunks that wait in a child, so that it does not run dry;
-FURTHER_AHEAD = 4  # where other threads keep this process busy meanwhile
-SOON = 0.25  # and seconds for which it has something to send, where its rate is bounded
+SOON = 0.25  # seconds for which a child has something to send, where its rate is bounded
 EARLY = 0.005  # seconds between two looks whether it is time for more
 _NOBODY_ANSWERED = frozenset({Status.TIMEOUT, Status.ERROR})
 FINISH = 0.1  # seconds that children have, when the run ends early, to say how far they came
@@ -51,29 +51,36 @@ class Processes(NamedTuple):
     Attributes:
         idle: Where children come from, and are kept for another run; None: they end with this one.
         parties: Processes of the run at its nameservers, in all places, as far as is known; at least the children are.
+        ahead: Chunks that wait in a child, so that it does not run dry.
     """
 
     inner: str = "threads"
     children: int | None = None
     idle: IdleChildren | None = None
     parties: int = 1
+    ahead: int = 2
     name: str = "processes"
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
-        _ProcessesRun(self, queries, policy, backend, lambda batch: deliver(batch.results), Results, AHEAD).run()
+        self.run_blocks(queries, policy, backend, lambda block: deliver(block.results()), None)
 
-    def run_packed(
-        self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[PackedResults], None]
+    def run_blocks(
+        self,
+        queries: Queries,
+        policy: Policy,
+        backend: Backend,
+        deliver: Callable[[ResultBlock], None],
+        lines: LineFormat | None,
     ) -> None:
-        """Run as `run` does, with results that are sent on as they are."""
-        _ProcessesRun(self, queries, policy, backend, deliver, PackedResults, FURTHER_AHEAD).run()
+        """Run as `run` does; blocks come as the children made them: as lines, where there is a format."""
+        _ProcessesRun(self, queries, policy, backend, deliver, lines).run()
 
     def around(self, inner: str) -> Processes:
         """Return this engine with another one in the children."""
         return self._replace(inner=inner)
 
 
-class _ProcessesRun(Generic[Batch]):
+class _ProcessesRun:
     """One run: what is handed out to its children, and what comes back."""
 
     def __init__(
@@ -82,17 +89,15 @@ class _ProcessesRun(Generic[Batch]):
         queries: Queries,
         policy: Policy,
         backend: Backend,
-        deliver: Callable[[Batch], None],
-        results: type[Batch],
-        ahead: int,
+        deliver: Callable[[ResultBlock], None],
+        lines: LineFormat | None,
     ) -> None:
         self._engine = engine
         self._queries = queries
         self._policy = policy
         self._backend = backend
-        self._deliver: Callable[[Batch], None] = deliver
-        self._results: type[Batch] = results
-        self._ahead = ahead
+        self._deliver = deliver
+        self._lines = lines
         self._counts: SendCounts | None = None  # of queries, where no reply is awaited
         self._shares: list[Policy] = []  # each child's of the policy; none before the first queries came
         self._work = WorkQueue(queries)
@@ -103,7 +108,7 @@ class _ProcessesRun(Generic[Batch]):
         self._all_ready = False  # all children have once been ready
         self._failed_starts = 0  # children in a row that died before they were ready
         self._deaths = 0  # and before any gave a result
-        self._pool = ChildPool(Kind(engine.inner, backend.name, results), engine.idle)
+        self._pool = ChildPool(Kind(engine.inner, backend.name), engine.idle)
 
     def run(self) -> None:
         """Have all queries asked. Raises RuntimeError where the children cannot."""
@@ -113,11 +118,12 @@ class _ProcessesRun(Generic[Batch]):
 
             if isinstance(self._backend, SendOnly):
                 self._counts = self._backend.counts
+                self._work = WorkQueue(self._queries, lines=False)  # of which nobody says which are none
             self._ask_all()
         finally:
             for child in self._pool.children:
                 if not child.stopped:  # it never said how often it asked
-                    for query in child.open.values():
+                    for query in self._read(child)[0]:
                         query.attempts = None
             self._pool.close()
 
@@ -188,14 +194,15 @@ class _ProcessesRun(Generic[Batch]):
 
     def _send_begin(self, child: Child) -> None:
         parties = max(len(self._shares), self._engine.parties)
-        self._pool.send(child, protocol.Begin(self._shares[child.number], parties, self._counts is not None))
+        share, send_only = self._shares[child.number], self._counts is not None
+        self._pool.send(child, protocol.Begin(share, self._engine.name, parties, send_only, self._lines))
 
     def _room(self, child: Child, size: int) -> int:
         """Return how many queries a child may have open: what it asks at once, and some to go on with.
 
         Of a short list something is left for those that are not ready yet.
         """
-        most = self._shares[child.number].in_flight + self._ahead * size
+        most = self._shares[child.number].in_flight + self._engine.ahead * size
         if not self._all_ready:
             children = self._pool.children
             self._all_ready = len(children) == len(self._shares) and all(each.ready for each in children)
@@ -209,14 +216,18 @@ class _ProcessesRun(Generic[Batch]):
         since = time.monotonic() - child.since if child.given else 0.0
         return int(rate * (since + SOON)) + 1 - child.given
 
-    def _give(self, child: Child, queries: list[Query], deaths: int = 0) -> None:
+    def _give(self, child: Child, chunk: list[Query] | HostLines, deaths: int = 0) -> None:
         now = time.monotonic()
         if not child.given:
             child.since = now
-        child.given += len(queries)
+        before = len(child.open)
+        if isinstance(chunk, HostLines):
+            child.open.update(dict.fromkeys(chunk.indices, chunk))
+        else:
+            child.open.update({query.index: query for query in chunk})
+        child.given += len(child.open) - before
         child.deaths = deaths
-        child.open.update({query.index: query for query in queries})
-        self._pool.send(child, protocol.Work(max(0.0, self._end - now), queries, self._answered))
+        self._pool.send(child, protocol.Work(max(0.0, self._end - now), chunk, self._answered, deaths > 0))
 
     # --- In.
 
@@ -243,7 +254,7 @@ class _ProcessesRun(Generic[Batch]):
             self._on_exit(child)
 
     def _on_message(self, child: Child, message: FromChild) -> None:
-        if isinstance(message, self._results):
+        if isinstance(message, ResultBlock):
             self._on_results(child, message)
         elif isinstance(message, protocol.Counted):
             self._queries.tallies.merge(message.tallies)
@@ -257,23 +268,24 @@ class _ProcessesRun(Generic[Batch]):
             self._failed_starts = 0
         elif isinstance(message, protocol.Stopped):
             now = time.monotonic()
-            for each in message.unfinished:
-                query = child.open.get(each.index)
-                if query is not None and query.attempts is not None:
-                    query.attempts = each.attempts
-                    query.asked = None if each.ago is None else now - each.ago
+            unfinished = {each.index: each for each in message.unfinished}
+            for query in self._read(child)[0]:
+                if query.attempts is not None and (far := unfinished.get(query.index)) is not None:
+                    query.attempts = far.attempts
+                    query.asked = None if far.ago is None else now - far.ago
         elif isinstance(message, protocol.EngineFailed):
             raise RuntimeError(message.error)
 
-    def _on_results(self, child: Child, batch: Batch) -> None:
+    def _on_results(self, child: Child, block: ResultBlock) -> None:
+        """Take a block whole: each of its results is of a lookup that the child was given, and has no result yet."""
         self._deaths = 0
-        self._answered = self._answered or not batch.statuses.keys() <= _NOBODY_ANSWERED
-        known = child.open.keys() & batch.indices
-        for index in known:
-            del child.open[index]
-        if len(known) < len(batch.indices):
-            batch = protocol.only(batch, known)
-        self._deliver(protocol.uncounted(batch) if child.deaths else batch)
+        self._answered = self._answered or not block.statuses.keys() <= _NOBODY_ANSWERED
+        try:
+            for index in block.indices:
+                del child.open[index]
+        except KeyError:
+            raise RuntimeError("a child gave a result of a lookup that it did not have") from None
+        self._deliver(block)
 
     def _on_exit(self, child: Child) -> None:
         """Put what a dead child had open in quarantine, or give it up, and start another child in its place."""
@@ -287,10 +299,25 @@ class _ProcessesRun(Generic[Batch]):
         self._deaths += 1
         if self._deaths >= DEATHS_IN_A_ROW:
             raise RuntimeError(f"its children end one after the other, without a result (exit status {status})")
-        left, child.open = list(child.open.values()), {}
+        left, invalid = self._read(child)
+        child.open = {}
+        if invalid:
+            self._deliver(ResultBlock.of(invalid))
         if given_up := self._work.quarantine(left, child.deaths + 1):
             self._give_up(given_up)
         self._spawn(child.number)
+
+    def _read(self, child: Child) -> tuple[list[Query], list[Result]]:
+        """Read the lines among what a child has open, so that each lookup can say how far it came.
+
+        Returns:
+            The lookups, which are what it has open now, and the results of lines that cannot be asked.
+        """
+        queries, invalid = read_open(child.open.items(), self._engine.name, self._backend.name)
+        child.open = {query.index: query for query in queries}
+        if isinstance(self._queries, LineQueries):
+            self._queries.put_back(queries)
+        return queries, invalid
 
     def _give_up(self, queries: list[Query]) -> None:
         error = f"{DEATHS} processes died while they looked this up, or another of the same chunk"
@@ -298,7 +325,7 @@ class _ProcessesRun(Generic[Batch]):
             self._counts.add(0, len(queries), [error])
             return
         name, backend = self._engine.name, self._backend.name
-        self._deliver(self._results.of([query.unanswered(Status.ERROR, error, name, backend) for query in queries]))
+        self._deliver(ResultBlock.of([query.unanswered(Status.ERROR, error, name, backend) for query in queries]))
 
 
 def cores() -> int:

@@ -16,16 +16,18 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from resolver.processes.protocol import PackedResults, Ready, Results, Stop, Stopped, decode_from_child, frame
+from resolver.processes.protocol import Ready, Stop, Stopped, decode_from_child, frame
 from resolver.subprocesses import FrameDecoder, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from resolver.blocks import HostLines
     from resolver.model import Query
     from resolver.processes.protocol import FromChild, ToChild
 
-_READ = 1 << 16  # octets: a larger buffer would be mapped and unmapped by each call
+_READ = 1 << 18  # octets that are read at once
+_PIPE = 1 << 20  # octets that a pipe holds, where the system allows so many: else a child waits for us to read
 _FINISH = 0.2  # seconds that children have to stop at the end of a run, where they may be kept
 _REAP = 1.0  # seconds that a killed process has to end
 # glibc gives what it can of the heap back to the system, and what a batch of results takes is enough for it to do so:
@@ -34,11 +36,10 @@ _MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(32 << 20), "MALLOC_MMAP_THRESHOLD_": st
 
 
 class Kind(NamedTuple):
-    """A kind of child: the engine and the backend that it runs, and how its parent reads the results."""
+    """A kind of child: the engine and the backend that it runs."""
 
     inner: str
     backend: str
-    results: type[Results | PackedResults] = Results
 
 
 class ChildPool:
@@ -171,10 +172,12 @@ class Child:
         self.ready = False
         self.dead = False
         self.assign(0)
-        self._decoder = FrameDecoder(decode_from_child[kind.results])
+        self._decoder = FrameDecoder(decode_from_child)
+        self._buffer = memoryview(bytearray(_READ))
         self._unsent = bytearray()
         self._pipe, theirs = socket.socketpair()
         with theirs:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIPE)
             self._pipe.setblocking(False)
             self._process = spawn(
                 *("-m", "resolver.processes.child", kind.inner, kind.backend),
@@ -189,7 +192,7 @@ class Child:
         self.told_to_stop = self.stopped = False
         self.deaths = self.given = 0
         self.since = 0.0
-        self.open: dict[int, Query] = {}
+        self.open: dict[int, Query | HostLines] = {}
 
     @property
     def fd(self) -> int:
@@ -216,13 +219,13 @@ class Child:
     def receive(self) -> list[FromChild]:
         """Return the messages that have come; notes what they say of the child itself."""
         try:
-            octets = self._pipe.recv(_READ)
+            size = self._pipe.recv_into(self._buffer)
         except BlockingIOError:
             return []
         except ConnectionResetError:
-            octets = b""
-        self.dead = not octets
-        messages = self._decoder.feed(octets)
+            size = 0
+        self.dead = not size
+        messages = self._decoder.feed(self._buffer[:size])
         for message in messages:
             if isinstance(message, Ready):
                 self.ready = True

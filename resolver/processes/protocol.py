@@ -6,45 +6,47 @@ seconds that remain or have passed: each process has a clock of its own.
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from resolver.model import Query, Result, Status
+from resolver.blocks import HostLines, LineFormat, ResultBlock
+from resolver.model import Query
 from resolver.policy import Policy
 from resolver.subprocesses import encode_frame
 from resolver.tallies import NameserverTally
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 
 class Begin(msgspec.Struct, tag="begin"):
     """To a child, first: its share of the policy.
 
     Attributes:
+        engine: The name of the engine, for results.
         parties: Processes that ask the run's nameservers at the same time.
         send_only: No reply is awaited (wire/oneway.py).
+        lines: The format that results are to be written in; None: they are wanted as they are.
     """
 
     policy: Policy
+    engine: str
     parties: int
     send_only: bool
+    lines: LineFormat | None = None
 
 
 class Work(msgspec.Struct, tag="work"):
-    """To a child: queries to ask.
+    """To a child: queries to ask, or lines of them.
 
     Attributes:
         seconds: What remains until the run ends; infinite where nothing ends it.
         answered: A nameserver has answered something in this run, if not in this child: a closed port may open again.
+        again: A child died of these, and how often they were asked is not known.
     """
 
     seconds: float
-    queries: list[Query]
+    queries: list[Query] | HostLines
     answered: bool = False
+    again: bool = False
 
 
 class Stop(msgspec.Struct, tag="stop"):
@@ -53,49 +55,6 @@ class Stop(msgspec.Struct, tag="stop"):
 
 class Ready(msgspec.Struct, tag="ready"):
     """From a child, first: everything is loaded."""
-
-
-class Results(msgspec.Struct, tag="results"):
-    """From a child: results, which acknowledge their queries. `statuses`: how many there are of each."""
-
-    indices: list[int]
-    statuses: dict[str, int]
-    results: list[Result]
-
-    @classmethod
-    def of(cls, results: list[Result]) -> Results:
-        """Put results into a message."""
-        statuses = [result.status for result in results]
-        if statuses.count(Status.NOERROR) == len(statuses):  # as nearly always
-            counts = {str(Status.NOERROR): len(statuses)}
-        else:
-            counts = Counter(map(str, statuses))
-        return cls([result.index for result in results], counts, results)
-
-    def unpack(self) -> list[Result]:
-        """Return the results."""
-        return self.results
-
-
-class PackedResults(msgspec.Struct, tag="results"):
-    """The same message to a parent that sends results on without reading them: `results` is a list in MessagePack."""
-
-    indices: list[int]
-    statuses: dict[str, int]
-    results: msgspec.Raw
-
-    @classmethod
-    def of(cls, results: list[Result]) -> PackedResults:
-        """Pack results."""
-        found = Results.of(results)
-        return cls(found.indices, found.statuses, msgspec.Raw(_encoder.encode(results)))
-
-    def unpack(self) -> list[Result]:
-        """Return the results, decoded."""
-        return _results.decode(self.results)
-
-    def __len__(self) -> int:
-        return len(self.indices)
 
 
 class Counted(msgspec.Struct, tag="counted"):
@@ -138,41 +97,8 @@ class EngineFailed(msgspec.Struct, tag="engine_failed"):
 
 
 ToChild = Begin | Work | Stop
-Batch = TypeVar("Batch", Results, PackedResults)
-FromChild = Ready | Results | PackedResults | Counted | SentSince | Stopped | EngineFailed
+FromChild = Ready | ResultBlock | Counted | SentSince | Stopped | EngineFailed
 
-_encoder = msgspec.msgpack.Encoder()
-_results = msgspec.msgpack.Decoder(list[Result])
-frame = partial(encode_frame, encode_into=_encoder.encode_into)
+frame = partial(encode_frame, encode_into=msgspec.msgpack.Encoder().encode_into)
 decode_to_child = msgspec.msgpack.Decoder[ToChild](ToChild).decode
-# From a child, for each kind of results that its parent may want.
-decode_from_child = {
-    kind: msgspec.msgpack.Decoder[FromChild](Ready | kind | Counted | SentSince | Stopped | EngineFailed).decode
-    for kind in (Results, PackedResults)
-}
-
-
-def only(batch: Batch, indices: Collection[int]) -> Batch:
-    """Return those of a batch's results that have these indices, each once."""
-    return type(batch).of(list({each.index: each for each in batch.unpack() if each.index in indices}.values()))
-
-
-def uncounted(batch: Batch) -> Batch:
-    """Return the results without the number of their queries: a child died of them before, and told nobody."""
-    results = batch.unpack()
-    for result in results:
-        result.attempts = None
-    return type(batch).of(results)
-
-
-def joined(batches: list[PackedResults]) -> msgspec.Raw:
-    """Return the results of all batches as one list in MessagePack."""
-    bodies = [memoryview(batch.results)[len(_array(len(batch))) :] for batch in batches]
-    return msgspec.Raw(b"".join([_array(sum(map(len, batches))), *bodies]))
-
-
-def _array(size: int) -> bytes:
-    """Return the head of an array of MessagePack."""
-    if size < 16:
-        return bytes((0x90 | size,))
-    return b"\xdc" + size.to_bytes(2, "big") if size < 1 << 16 else b"\xdd" + size.to_bytes(4, "big")
+decode_from_child = msgspec.msgpack.Decoder[FromChild](FromChild).decode

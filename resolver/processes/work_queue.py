@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from resolver.seam import LineQueries
+
 if TYPE_CHECKING:
+    from resolver.blocks import HostLines
     from resolver.model import Query
     from resolver.policy import Policy
     from resolver.seam import Queries
@@ -30,11 +33,13 @@ class WorkQueue:
         quarantined: Chunks that were open in a child that died, each with how many children died of it.
     """
 
-    def __init__(self, queries: Queries) -> None:
+    def __init__(self, queries: Queries, *, lines: bool = True) -> None:
+        """Args: lines: Queries may be handed out as the lines that they stand in."""
         self.exhausted = False
         self.reserve: list[Query] = []
         self.quarantined: deque[tuple[list[Query], int]] = deque()
         self._queries = queries
+        self._by_line = queries if lines and isinstance(queries, LineQueries) else None
         self._handed_out = 0
 
     @property
@@ -51,18 +56,21 @@ class WorkQueue:
             self.reserve += more
         return self.reserve
 
-    def chunk(self, n: int) -> list[Query]:
-        """Return the next queries, `n` at most; none where there are none just now."""
+    def chunk(self, n: int) -> list[Query] | HostLines:
+        """Return the next queries, `n` at most; an empty list where there are none just now."""
         if self.reserve:
             chunk, self.reserve = self.reserve[:n], self.reserve[n:]
         else:
+            if self._by_line is not None and (lines := self._by_line.take_lines(n)) is not None:
+                self._handed_out += len(lines.indices)
+                return lines
             chunk = self._take(n)
         self._handed_out += len(chunk)
         return chunk
 
     def size(self, share: Policy, children: int) -> int:
         """Return how many queries a chunk has by now, for one of `children` that has this share of the policy."""
-        return max(1, min(CHUNK, max(FIRST, self._handed_out // (4 * children)), share.in_flight // 2))
+        return max(1, min(CHUNK, max(FIRST, self._handed_out // (4 * children)), share.in_flight))
 
     def quarantine(self, queries: list[Query], deaths: int) -> list[Query]:
         """Keep what a child died of, the `deaths`-th in a row; return those queries that are to be given up."""

@@ -150,6 +150,9 @@ class Confirmations:
         self.hosts_read = self.lookups = self.lookups + len(queries)
         return None if ended and not queries else (queries, [])
 
+    def take_lines(self, n: int) -> None:
+        """Take the next lookups as lines: they stand in none."""
+
     def stop(self) -> None:
         """Let no more come."""
         self._ended = True

@@ -1,0 +1,118 @@
+"""Lookups and results by the block, for engines whose work other processes do: what passes through them unopened.
+
+Lines of hosts go out as they were read, and lines of results come back as they will be written. What those on the way
+need to know travels beside them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from resolver.model import Result, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+class HostLines(msgspec.Struct, frozen=True, eq=False):
+    """Lines of a list, each of them one lookup (input/plain.py).
+
+    Attributes:
+        first: The index of the first; the others follow it.
+        octets: The lines, each with its line feed.
+        type: The record type that is asked, but of an address.
+    """
+
+    first: int
+    octets: bytes
+    type: str
+
+    @property
+    def indices(self) -> range:
+        """The indices of the lookups."""
+        return range(self.first, self.first + self.octets.count(b"\n"))
+
+
+class LineFormat(msgspec.Struct, frozen=True, array_like=True):
+    """A format in which a result can be written without knowing of any other.
+
+    Attributes:
+        name: One of `output.lines.ENCODERS`.
+        more: The fields behind `error` that the results of the run have.
+        only: The words of `--only`; empty: every result is written.
+    """
+
+    name: str
+    more: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+
+    @property
+    def readable(self) -> bool:
+        """Whether the lines still say all of every result."""
+        return self.name == "jsonl" and not self.only
+
+
+class ResultBlock(msgspec.Struct, tag="results"):
+    """Results that were encoded where they were made.
+
+    Attributes:
+        indices: Those of the results, in their order.
+        statuses: How many results have each status.
+        queries: Queries that were sent for them, as far as that is known.
+        shown: Results that the lines are of.
+        body: Lines in the run's format, or else the results as a list in MessagePack.
+        lines: The former.
+    """
+
+    indices: list[int]
+    statuses: dict[str, int]
+    queries: int
+    shown: int
+    body: bytes
+    lines: bool = False
+
+    @classmethod
+    def of(cls, results: list[Result], lines: bytes | None = None, shown: int | None = None) -> ResultBlock:
+        """Encode results, or put lines that they make (`shown` of them) into a block."""
+        body = _encode(results) if lines is None else lines
+        return cls._of(results, len(results) if shown is None else shown, body, lines is not None)
+
+    def results(self) -> list[Result]:
+        """Return the results; of lines, those in JSON (LineFormat.readable)."""
+        return _of_lines.decode_lines(self.body) if self.lines else _of_msgpack.decode(self.body)
+
+    def only(self, indices: Collection[int]) -> ResultBlock:
+        """Return the part with these indices, each once. Lines must be readable."""
+        if not self.lines:
+            return self.of(list({each.index: each for each in self.results() if each.index in indices}.values()))
+        found = zip(_parts.decode_lines(self.body), self.body.splitlines(keepends=True), strict=True)
+        lines = {part.index: (part, line) for part, line in found if part.index in indices}
+        parts = [part for part, _ in lines.values()]
+        return self._of(parts, len(parts), b"".join([line for _, line in lines.values()]), True)
+
+    @classmethod
+    def _of(cls, results: list[Result] | list[_Part], shown: int, body: bytes, lines: bool) -> ResultBlock:
+        statuses = [result.status for result in results]
+        usual = statuses.count(Status.NOERROR)  # by list.count, which compares in C, and nearly all are
+        counts = {str(Status.NOERROR): usual} if usual else {}
+        if usual < len(statuses):
+            counts.update(Counter(str(status) for status in statuses if status != Status.NOERROR))
+        queries = sum([result.attempts or 0 for result in results])
+        return cls([result.index for result in results], counts, queries, shown, body, lines)
+
+
+class _Part(msgspec.Struct, gc=False):
+    """The part of a line that is counted; the rest is skipped in C."""
+
+    index: int
+    status: str
+    attempts: int | None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_of_msgpack = msgspec.msgpack.Decoder(list[Result])
+_of_lines = msgspec.json.Decoder(Result)
+_parts = msgspec.json.Decoder(_Part)
