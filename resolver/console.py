@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
+    from typing import TextIO
 
 ANSWERED, UNANSWERED, UNREADABLE, DEADLINE, UNWRITABLE = range(5)  # exit statuses; a signal's is 128 and its number
 TOGETHER = 0.5  # seconds
@@ -77,3 +78,8 @@ def reason(error: OSError) -> str:
     """Return what went wrong, without the number, after the file that it is about."""
     what = error.strerror or str(error)
     return what if error.filename is None else f"{error.filename or repr('')}: {what}"
+
+
+def redraws(stream: TextIO) -> bool:
+    """Tell whether a line on this stream can be drawn anew: it is a terminal, and none that takes no control codes."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from resolver.console import redraws
 from resolver.options import NAMESERVER, RATE, SOURCE, TLS_CA, Above, Group, command, config_option, option, usage
 
 
@@ -78,7 +79,7 @@ def worker(
         broker = Broker.parse(redis)
         broker.reach()
     os.environ.pop("RESOLVE_REDIS", None)  # not for children
-    line = sys.stderr.isatty() and not quiet
+    line = redraws(sys.stderr) and not quiet
     _log(quiet=quiet, line=line)
     slots = slots or slots_here()
     if not quiet:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from resolver.console import redraws
 from resolver.model import Status
 
 if TYPE_CHECKING:
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from resolver.model import Result
 
 DELAY = 0.3  # seconds before the first drawing: a run that is over sooner shows no display, and does not load rich
-LOG_INTERVAL = 10.0  # seconds between two lines where standard error is no terminal: a log, read later
+LOG_INTERVAL = 10.0  # seconds between two lines where none can be drawn anew: a log, read later
 
 _ERASE = "\r\x1b[2K"  # to the first column, and erase the line (ECMA-48 EL)
 
 
 class LineDisplay:
-    """Line on a terminal, with a bar before its text; where the stream is no terminal, a plain line every ten seconds.
+    """Line on a terminal, with a bar before its text; where that cannot be drawn anew, a plain line every ten seconds.
 
     Args:
         stream: Standard error.
@@ -36,7 +37,7 @@ class LineDisplay:
     def __init__(self, stream: TextIO, interval: float) -> None:
         self.started = _monotonic()
         self._stream = stream
-        self._terminal = stream.isatty()
+        self._terminal = redraws(stream)
         self._interval = interval if self._terminal else LOG_INTERVAL
         self._next = self.started + DELAY
         self._shown = False
