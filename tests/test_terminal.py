@@ -22,11 +22,11 @@ def lab() -> Iterator[Lab]:
         yield running
 
 
-def at_terminal(*words: str | Path, shell: str | None = None) -> Any:
-    """The command at a terminal of 100 columns."""
+def at_terminal(*words: str | Path, shell: str | None = None, columns: int = 100) -> Any:
+    """The command at a terminal."""
     words = ("sh", "-c", shell, "sh", *COMMAND, *words) if shell else (*COMMAND, *words)
     return pexpect.spawn(
-        str(words[0]), [*map(str, words[1:])], env=environment(TERM="xterm-256color"), dimensions=(40, 100),
+        str(words[0]), [*map(str, words[1:])], env=environment(TERM="xterm-256color"), dimensions=(40, columns),
         encoding="utf-8", timeout=20,
     )  # fmt: skip
 
@@ -51,6 +51,14 @@ def test_table_for_a_short_list(lab: Lab) -> None:
     assert [["slow-100.example", "NOERROR"], ["b.example", "NOERROR"]] == [[line[0], line[2]] for line in lines[2:4]]
     assert "x y" in plain(shown)
     assert [("3", "3", "3")] == re.findall(SUMMARY, shown)
+
+
+@pytest.mark.parametrize(("columns", "whole"), [(80, True), (60, False)])
+def test_hosts_stay_whole(lab: Lab, columns: int, whole: bool) -> None:
+    """A host that takes two fifths of the terminal is on one line, however long the answers; a longer one is broken."""
+    host = f"{'h' * 23}.example"
+    status, shown = ended(at_terminal("-n", lab.nameserver, host, "two words", columns=columns))
+    assert [1, whole] == [status, f"\n{host} " in plain(shown)]
 
 
 @pytest.mark.parametrize(("count", "table"), [(100, True), (101, False)])

@@ -56,7 +56,12 @@ class Table(Generic[Row]):
             force_terminal=terminal or None,
             width=terminal_width(self._stream) if terminal else None,
         )
-        console.print(self._draw(rows))
+        table = self._draw(rows)
+        hosts = table.columns[0]
+        longest = max(console.measure(cell).maximum for cell in hosts.cells)
+        # A host is broken in two only where the rest would have too little room.
+        hosts.no_wrap = longest <= console.width * 2 // 5
+        console.print(table)
         write_all(self._stream, text.getvalue().encode("utf-8", "replace"))
 
 

@@ -47,10 +47,10 @@ def nameservers(
     format_: str,
     **keywords: Any,
 ) -> None:
-    """Say which of these nameservers can be trusted with a run, and why not.
+    """Say which of these nameservers can be trusted with a run.
 
-    ADDR is what `-n` takes; @FILE reads a list. Verdicts: good, slow, lame (it refuses or does not recurse), lies,
-    dead. Exit status: 0 where each of them has its line.
+    ADDR is what `-n` takes; @FILE reads a list. Verdicts, each with its reason: good, slow, lame (it refuses or does
+    not recurse), lies, dead. Exit status: 0 where each of them has its line.
     """
     prepare("gevent")
     from resolver.vetting.survey import survey
