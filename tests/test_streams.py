@@ -4,7 +4,10 @@ A failure belongs to the connection that it befell. The nameservers are scripted
 docstring of a test is all that is wrong with one.
 """
 
+import math
 import os
+import select
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import DEVNULL
@@ -14,10 +17,13 @@ import pytest
 from command import environment, run_delay, second_look, start
 from conftest import Ask, row
 from plain_client import plain_client
-from scripted import FATES, Counts, Scripted, Stream, Udp, names
+from scripted import FATES, HOST, Counts, Scripted, Stream, Udp, names
+from scripted_server import reply_to
 
-from resolver import Policy, Run, Status, resolve
+from resolver import Policy, Query, Run, Status, resolve
 from resolver.engines import pairs
+from resolver.tallies import NameserverTallies
+from resolver.wire.channel import Channel
 
 TRANSPORTS = ["udp", "tcp", "tls"]
 TRUNCATING = Udp(reply="truncated")
@@ -229,6 +235,47 @@ def test_memory_is_bounded_where_nothing_is_read(way: Way, tmp_path: Path) -> No
         options = ["-n", server.over(way.transport), *ca, "--tries", "1", "--query-timeout", "0.1", "-f", "jsonl"]
         few, many = (peak(path, *options) for path in lists)
     assert many < few + 5000 * 2000
+
+
+# --- Replies that come while queries go out.
+
+
+class Handed:
+    """Source of a channel's queries: what the test puts into `waiting`."""
+
+    ended = False
+
+    def __init__(self, *waiting: Query) -> None:
+        self.waiting = [*waiting]
+        self.tallies = NameserverTallies()
+
+    def take(self, n: int) -> list[Query]:
+        taken, self.waiting[:] = self.waiting[:n], self.waiting[n:]
+        return taken
+
+    def max_wait(self) -> float:
+        return math.inf
+
+
+def test_nothing_waits_after_replies_that_came_while_queries_went_out() -> None:
+    """Replies that are read as the next queries leave make room for more, so the engine is to ask at once for more."""
+    queries = [Query(index, f"ok-{index}.example", f"ok-{index}.example.", "A") for index in range(2)]
+    watched: set[int] = set()
+    with socket.create_server((HOST, 0)) as listening:
+        policy = Policy(nameservers=(f"tcp://{HOST}:{listening.getsockname()[1]}",), concurrency=2)
+        source = Handed(queries[0])
+        with Channel(source, policy, "threads", lambda fd, *_: watched.add(fd)) as channel:
+            assert [] == channel.flush()
+            [fd] = watched
+            with listening.accept()[0] as connection:
+                channel.drain(fd)
+                query = connection.recv(512)[2:]
+                reply = reply_to(query)
+                connection.sendall(len(reply).to_bytes(2) + reply)
+                select.select([fd], [], [])
+                source.waiting.append(queries[1])
+                assert ["ok-0.example"] == [each.input for each in channel.flush()]
+                assert 0.0 == channel.timeout()
 
 
 # --- (f) Everything at random.

@@ -62,6 +62,7 @@ class Channel:
         self._context: ssl.SSLContext | None = None
         self._sources = Sources(policy.source)
         self._waiting: float | None = None  # since when the engine has waited
+        self._told = False  # the exchange heard something since it last said what to send
 
     def __enter__(self) -> Channel:
         return self
@@ -82,7 +83,8 @@ class Channel:
     def timeout(self) -> float:
         """Seconds that an engine may wait for a socket at most, beginning now; may be infinite."""
         self._waiting = self._clock()
-        return self._exchange.timeout(self._waiting)
+        # What came while queries went out has made room for more of them: nobody else would say so.
+        return 0.0 if self._told else self._exchange.timeout(self._waiting)
 
     def flush(self) -> list[Result]:
         """Send what may be sent now; returns the results since the last call."""
@@ -94,6 +96,7 @@ class Channel:
             if link := self._sockets.get(flow):
                 self.drain(link.fd)
         exchange.flush(now, self._queries.take)
+        self._told = False
         while exchange.outbox:
             outbox = exchange.outbox.copy()
             exchange.outbox.clear()
@@ -146,6 +149,7 @@ class Channel:
                 if none_left:
                     self._exchange.no_socket(flow, messages, reason, now)
                 else:
+                    self._told = True
                     self._exchange.failed(flow, reason, now)
                 return
         if isinstance(link, Stream):
@@ -155,6 +159,7 @@ class Channel:
         outcome = link.send(messages)
         if outcome.refused:
             assert outcome.error is not None
+            self._told = True
             self._exchange.refused(flow, outcome.refused, _reason(outcome.error, flow), now)
         if outcome.unsent:
             self._exchange.unsent(flow, outcome.unsent)
@@ -172,10 +177,13 @@ class Channel:
     def _progress(self, link: Stream, now: float) -> None:
         try:
             while messages := link.progress():
+                self._told = True
                 self._exchange.receive(link.flow, messages, now)
         except Closed:
+            self._told = True
             self._exchange.closed(link.flow, f"{link.flow.server.text} closed the connection", now)
         except OSError as error:
+            self._told = True
             broke = self._exchange.closed if link.established else self._exchange.failed
             broke(link.flow, _reason(error, link.flow), now)
         else:
