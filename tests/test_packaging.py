@@ -68,9 +68,9 @@ def setup_cfg() -> configparser.ConfigParser:
 
 
 def test_wheel_holds_the_package_alone(wheel: zipfile.ZipFile) -> None:
-    """Nothing but `resolver` and its metadata goes into site-packages: no tests, no benchmarks, no cli.py."""
+    """Nothing but `resolver` and its metadata goes into site-packages: no tests, no benchmarks, no cli.py, no page."""
     tops = {name.split("/")[0] for name in wheel.namelist()}
-    assert ["resolver"] == sorted(top for top in tops if not top.endswith(".dist-info"))
+    assert ["resolver"] == sorted(top for top in tops if not top.endswith((".dist-info", ".data")))
 
 
 def test_wheel_holds_every_module(wheel: zipfile.ZipFile) -> None:
@@ -127,6 +127,17 @@ def test_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
     scripts = configparser.ConfigParser()
     scripts.read_string(wheel.read(name).decode())
     assert {"resolve": "resolver.__main__:main"} == dict(scripts["console_scripts"])
+
+
+def test_man_pages(wheel: zipfile.ZipFile, built: Path) -> None:
+    """Both hold the man pages; pip puts those of the wheel into share/man of the environment."""
+    pages = sorted(path.name for path in (ROOT / "docs" / "man").iterdir())
+    installed = [name.partition(".data/data/")[2] for name in wheel.namelist()]
+    assert [f"share/man/man1/{page}" for page in pages] == sorted(name for name in installed if "man" in name)
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert set() == {f"docs/man/{page}" for page in pages} - names
 
 
 def test_metadata(metadata: Message, setup_cfg: configparser.ConfigParser) -> None:
