@@ -269,6 +269,10 @@ class Batch:
         summary.nameservers = self.tallies.figures() or None
         return summary
 
+    def seconds(self) -> float:
+        """Return the seconds since the engine was ready to take the first host."""
+        return self._intake.seconds()
+
     def status(self) -> RunStatus:
         """Return how far the run has come."""
         return running(

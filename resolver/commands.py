@@ -50,26 +50,20 @@ if TYPE_CHECKING:
     from resolver.input.sources import Source
     from resolver.output.resume import Resumed
     from resolver.output.selection import Differing, Selection
+    from resolver.pages.run import RunReport
     from resolver.policy import Policy
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
-    from importlib import metadata
+    from resolver.extras import DISTRIBUTION, versions
 
-    def version(name: str) -> str:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            return "(not installed)"
-
-    from resolver.extras import DISTRIBUTION
-
-    click.echo(f"resolve {version(DISTRIBUTION)}")
+    found = versions(names := ("gevent", "dnspython", "aiodns", "msgspec", "click", "rich"))
+    click.echo(f"resolve {found.get(DISTRIBUTION, '(not installed)')}")
     click.echo(f"Python {sys.version.split()[0]}")
-    for name in ("gevent", "dnspython", "aiodns", "msgspec", "click", "rich"):
-        click.echo(f"{name} {version(name)}")
+    for name in names:
+        click.echo(f"{name} {found.get(name, '(not installed)')}")
     from resolver.wire.accelerator import ACCELERATED
 
     click.echo(f"accelerator {'in use' if ACCELERATED else 'not in use'}")
@@ -96,7 +90,7 @@ def cli() -> None:
 # With --no-wait no reply is awaited.
 _OF_REPLIES = ("query_timeout", "tries", "concurrency", "format_", "output", "order", "strict", "resume", "redo",
                "json_", "only", "group", "keep", "wildcards", "follow", "trusted", "trusted_rate", "detail",
-               "each_nameserver", "subnet")  # fmt: skip
+               "each_nameserver", "subnet", "report")  # fmt: skip
 
 
 @cli.command(cls=Grouped, meaningless={"no_wait": _OF_REPLIES})
@@ -159,6 +153,8 @@ _OF_REPLIES = ("query_timeout", "tries", "concurrency", "format_", "output", "or
 @option("--redo", group=Group.OUTPUT, multiple=True, metavar="STATUS", help="With --resume: look these up again too, "
         "and replace them; also unanswered. Repeatable.")  # fmt: skip
 @option("--summary", group=Group.OUTPUT, metavar="FILE", help="Write the run's figures there, as one JSON object.")
+@option("--report", group=Group.OUTPUT, metavar="FILE", help="Write a page about the run there, in HTML, for people: "
+        "statuses, times, failures. Needs the extra report.")  # fmt: skip
 @option("--status", group=Group.OUTPUT, metavar="FILE|FD", help="Write progress for programs there, a JSON object a "
         "second and at the end.")  # fmt: skip
 @option("--strict", group=Group.OUTPUT, is_flag=True, help="NXDOMAIN and NODATA count as failures in the exit status.")
@@ -193,6 +189,7 @@ def run(
     resume: bool,
     redo: tuple[str, ...],
     summary: str | None,
+    report: str | None,
     status: str | None,
     strict: bool,
     no_wait: bool,
@@ -295,6 +292,7 @@ def run(
                 more=_more(wildcard=wildcards, first=bool(trusted), detail=policy.detail, follow=follow),
                 keep=keep,
                 status=status,
+                report=None if report is None else _page(report, inputs, record_types(types), prepared.policy, resume),
             )
         ctx.exit(job.run(order=order, strict=strict, progress=progress and not quiet, quiet=quiet))
 
@@ -333,6 +331,12 @@ def _selection(only: Sequence[str], policy: Policy) -> Selection | Differing | N
     if len(only) > 1 or not policy.each_nameserver:
         raise ValueError("--only differing stands alone, and needs --each-nameserver")
     return Differing(len(policy.nameservers), len(policy.subnet))
+
+
+def _page(path: str, inputs: Sequence[str], types: Sequence[str], policy: Policy, kept: bool) -> RunReport:
+    from resolver.pages.run import Asked, RunReport
+
+    return RunReport(path, Asked(inputs, types, policy, kept))
 
 
 def _more(**fields: bool) -> list[str]:

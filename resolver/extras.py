@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 DISTRIBUTION = "resolve-dns"
 
@@ -32,3 +36,16 @@ def require(library: str, extra: str | None, what: str, otherwise: str = "") -> 
 def installed(library: str) -> bool:
     """Tell whether a library can be imported."""
     return importlib.util.find_spec(library) is not None
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """Return our own version, and those of the distributions of these names that are installed."""
+    from importlib import metadata
+
+    found = {}
+    for name in (DISTRIBUTION, *names):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+    return found

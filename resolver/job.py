@@ -24,6 +24,7 @@ from resolver.output.lines import LineWriter
 from resolver.output.progress import ProgressLine
 from resolver.output.status import RunStatus, StatusFeed, ended, running
 from resolver.output.summary import Summary, print_summary, summary_json
+from resolver.output.timeline import INTERRUPTED
 from resolver.seam import Remote
 from resolver.wire.oneway import SendCounts, SendOnly
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from resolver.model import Result
     from resolver.output.resume import Resumed
     from resolver.output.selection import Differing, Selection
+    from resolver.output.timeline import Timeline
+    from resolver.pages.run import RunReport
 
 
 class Job:
@@ -53,8 +56,10 @@ class Job:
         more: Sequence[str] = (),
         keep: bool = False,
         status: str | None = None,
+        report: RunReport | None = None,
     ) -> None:
         self._plan = plan
+        self._report = report
         self._resumed = resumed
         if output is None and sys.stdout is None:
             raise ValueError("standard output is closed; --output writes to a file")
@@ -64,6 +69,8 @@ class Job:
         if summary is not None:
             self._summary = open_output(summary, (*inputs, output or 1))
         self._feed = None if status is None else StatusFeed(status, (*inputs, output or 1, summary or ""))
+        if report is not None:
+            report.open((*inputs, output or 1, summary or "", status or ""))
         if resumed is not None:
             self._plan = plan._replace(hosts=resumed.begin(plan.hosts))
             self._stream = resumed.stream
@@ -74,17 +81,19 @@ class Job:
         self._selection = selection
         self._writer = open_writer(format, self._stream, selection=selection, group=group, more=more, keep=keep)
         self._lines = line_format(format, selection=selection, group=group, more=more, keep=keep)
-        if resumed is not None and not resumed.takes_lines:
-            self._lines = None  # which are written depends on what they are
+        if report is not None or (resumed is not None and not resumed.takes_lines):
+            self._lines = None  # which are written depends on what they are, or they are counted
         self._unwritten: OSError | None = None
 
     def run(self, *, order: str | None, strict: bool, progress: bool, quiet: bool) -> int:
         """Look everything up, and return the exit status."""
-        writer, resumed, feed = self._writer, self._resumed, self._feed
+        writer, resumed, feed, report = self._writer, self._resumed, self._feed, self._report
         terminal = self._stream.isatty()
         unread: OSError | OtherInput | None = None
 
         def sink(results: list[Result]) -> None:
+            if report is not None:
+                report.tally.add(results)
             if display is not None:
                 display.update(results)
                 if terminal:
@@ -101,17 +110,26 @@ class Job:
             with self._writing(again=True):
                 writer.write_block(block)
 
+        timeline = None if report is None else report.timeline
+
+        def interrupt() -> None:
+            self._plan.deadline.cancel()
+            if timeline is not None:
+                timeline.mark(INTERRUPTED)
+
         with (
-            signals(self._plan.deadline.cancel) as caught,
-            _display(self._plan, shown=progress, awaited=True) as display,
+            signals(interrupt) as caught,
+            _display(self._plan, shown=progress, awaited=True, timeline=timeline) as display,
         ):
             ordered = order == "input" or (order is None and self._ordered)
             batch = self._plan.batch(
                 sink,
                 ordered=ordered,
-                tick=_tick(self._plan, display, feed, lambda: batch.status()),
+                tick=_tick(self._plan, display, feed, lambda: batch.status(), timeline),
                 lines=None if self._lines is None else LineSink(self._lines, line_sink),
             )
+            if timeline is not None:
+                timeline.begin(lambda: (batch.seconds(), batch.status().statuses))
             try:
                 batch.run()
                 with self._writing():
@@ -124,6 +142,8 @@ class Job:
             if display is not None:
                 display.close()
             figures = batch.summary()
+            if timeline is not None:
+                timeline.note(figures.seconds, figures.statuses)
             if self._selection is not None:
                 figures.results_shown = self._selection.shown
             if resumed is not None:
@@ -159,15 +179,22 @@ class Job:
         quiet: bool,
     ) -> int:
         closed_pipe = isinstance(self._unwritten, BrokenPipeError)
+        problems = []
         if self._unwritten is not None and not closed_pipe:
-            say(f"writing the results failed: {self._unwritten.strerror or self._unwritten}")
+            problems.append(f"writing the results failed: {self._unwritten.strerror or self._unwritten}")
         if isinstance(unread, OtherInput):
-            say(str(unread))
+            problems.append(str(unread))
+        elif unread is not None:
+            problems.append(f"reading the hosts failed: {reason(unread)}")
+        for problem in problems:
+            say(problem)
+        written = self._write_report(
+            figures, [*problems, *(["the reader of the results is gone"] if closed_pipe else [])]
+        )
+        if isinstance(unread, OtherInput):
             return UNREADABLE
-        if unread is not None:
-            say(f"reading the hosts failed: {reason(unread)}")
         _tell(figures, told=told and not closed_pipe, quiet=quiet)
-        written = _write_summary(self._summary, figures)
+        written &= _write_summary(self._summary, figures)
         if not written or (self._unwritten is not None and not closed_pipe):
             return UNWRITABLE
         if caught:
@@ -178,6 +205,15 @@ class Job:
             return DEADLINE
         lost = figures.lookups != figures.results_written and not closed_pipe
         return UNANSWERED if lost or failed(figures.statuses, strict=strict) else ANSWERED
+
+    def _write_report(self, figures: Summary, problems: Sequence[str]) -> bool:
+        try:
+            if self._report is not None:
+                self._report.write(figures, problems)
+        except OSError as error:
+            say(f"writing the report failed: {error.strerror or error}")
+            return False
+        return True
 
 
 class OneWayJob:
@@ -229,19 +265,26 @@ class OneWayJob:
 
 
 def _tick(
-    plan: Plan, display: ProgressLine | None, feed: StatusFeed | None, status: Callable[[], RunStatus]
+    plan: Plan,
+    display: ProgressLine | None,
+    feed: StatusFeed | None,
+    status: Callable[[], RunStatus],
+    timeline: Timeline | None = None,
 ) -> Callable[[], None] | None:
     """Return what is to be called again and again while the run goes on; None: nothing is."""
-    if feed is None:
+    if feed is None and timeline is None:
         return None if display is None else display.tick
-    if isinstance(plan.engine, Remote):
+    if feed is not None and isinstance(plan.engine, Remote):
         seen = plan.engine.worker_count
         feed.workers = lambda: seen.workers
 
     def tick() -> None:
         if display is not None:
             display.tick()
-        feed.tick(status)
+        if feed is not None:
+            feed.tick(status)
+        if timeline is not None:
+            timeline.tick()
 
     return tick
 
@@ -269,13 +312,16 @@ def _write_summary(file: BinaryIO | None, figures: Summary) -> bool:
 
 
 @contextmanager
-def _display(plan: Plan, *, shown: bool, awaited: bool) -> Iterator[ProgressLine | None]:
+def _display(
+    plan: Plan, *, shown: bool, awaited: bool, timeline: Timeline | None = None
+) -> Iterator[ProgressLine | None]:
     """Show progress while this lasts, and above it, on standard error, what the package warns of.
 
     Args:
         plan: The run.
         shown: False: only the warnings.
         awaited: There are results; what was read counts as far as it has some. Workers elsewhere have a lot in hand.
+        timeline: The warnings are marked there too.
     """
     hosts = plan.hosts
 
@@ -289,6 +335,8 @@ def _display(plan: Plan, *, shown: bool, awaited: bool) -> Iterator[ProgressLine
         if display is not None:
             display.clear()
         say(record.getMessage())
+        if timeline is not None:
+            timeline.mark(record.getMessage())
 
     display = (
         ProgressLine(position, sys.stderr, plan.engine.worker_count if isinstance(plan.engine, Remote) else "")

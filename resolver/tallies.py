@@ -189,6 +189,13 @@ def bucket_of(seconds: float) -> int:
     return number if shift <= 0 else min(1023, 16 * shift + (number >> shift))
 
 
+def middle_of(bucket: int) -> float:
+    """Return the seconds in the middle of a bucket."""
+    shift = bucket // 16 - 1
+    number = bucket + 0.5 if shift <= 0 else ((bucket % 16 + 16.5) * (1 << shift))
+    return round(number / 1e6, 6)
+
+
 def percentile(buckets: dict[int, int], share: float) -> float | None:
     """Return the seconds that this share of what is in the buckets took at most, to some 3 %; None: there is nothing.
 
@@ -198,7 +205,5 @@ def percentile(buckets: dict[int, int], share: float) -> float | None:
     for bucket in sorted(buckets):
         left -= buckets[bucket]
         if left <= 0:
-            shift = bucket // 16 - 1
-            number = bucket + 0.5 if shift <= 0 else ((bucket % 16 + 16.5) * (1 << shift))
-            return round(number / 1e6, 6)
+            return middle_of(bucket)
     return None

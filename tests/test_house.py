@@ -18,7 +18,7 @@ ROWS = [
     ["policy"],
     ["attempts", "input", "congestion"],
     ["output", "options", "host_words", "seam"],
-    ["wire", "backends"],
+    ["wire", "backends", "pages"],
     ["engines"],
     ["processes", "intake", "stages"],
     ["distributed", "lab", "batch"],

@@ -77,6 +77,7 @@ def test_wheel_holds_every_module(wheel: zipfile.ZipFile) -> None:
     """Every module of the checkout is in it (a room without __init__.py would be missing), and the mark of typing."""
     expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "resolver").rglob("*.py")}
     expected |= {"resolver/py.typed", "resolver/wire/_accelerate.pyi"}
+    expected |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "resolver" / "pages" / "templates").iterdir()}
     found = {name for name in wheel.namelist() if name.startswith("resolver/")}
     assert expected == {name for name in found if not name.endswith(".so")}
 
@@ -149,8 +150,8 @@ def test_metadata(metadata: Message, setup_cfg: configparser.ConfigParser) -> No
 
 
 def test_extras(metadata: Message) -> None:
-    """Users may ask for `compare`, `plot`, `redis` and for `all`; `test` is what a checkout's tests need."""
-    assert {"all", "compare", "plot", "redis", "test"} <= set(metadata.get_all("Provides-Extra", []))
+    """Users may ask for `compare`, `plot`, `redis`, `report` and for `all`; `test` is what a checkout's tests need."""
+    assert {"all", "compare", "plot", "redis", "report", "test"} <= set(metadata.get_all("Provides-Extra", []))
 
 
 def test_base_dependencies(metadata: Message) -> None:

@@ -1,0 +1,124 @@
+"""Counts for the page about a run (`--report`), of whole results: how long they took, and why they were not answered.
+
+Memory is bounded however long the list is, and counts of parts of a run can be added up (`merge`): they travel as they
+are. What a run counts anyway (statuses, queries, nameservers) stands in its Summary and not here.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from resolver.model import ANSWERED, Result, Status
+from resolver.tallies import bucket_of, middle_of, percentile
+
+REASONS = 40  # reasons that are told apart; what comes later is counted together
+EXAMPLES = 3  # of each reason
+_LONGEST = 200  # characters of a reason, and of a name in an example
+
+# Of a long run a sample is measured, which costs it less than one in a hundred of its time: up to so many results each
+# one, then each fourth, then each sixteenth.
+_STAGES = ((4_000, 1), (40_000, 4), (0, 16))
+
+OTHER = "other reasons"
+_ADDRESS = re.compile(r"\[[0-9A-Fa-f:.%\w]+\]:\d+|\b\d+\.\d+\.\d+\.\d+:\d+")
+
+
+class Example(msgspec.Struct, frozen=True, array_like=True):
+    """A lookup that was not answered."""
+
+    input: str
+    type: str
+    nameserver: str | None
+
+
+class Failures(msgspec.Struct):
+    """Lookups that were not answered for one reason: how many, and the first few of them."""
+
+    status: str
+    reason: str
+    count: int
+    examples: list[Example]
+
+
+class RunTally(msgspec.Struct):
+    """Counts of the results of a run, or of a part of it.
+
+    Attributes:
+        seen: Results.
+        measured: Answered ones whose time was counted.
+        times: Answers by the bucket of their time (tallies.py); each measured one stands for those near it.
+        failures: By status and reason.
+    """
+
+    seen: int = 0
+    measured: int = 0
+    times: dict[int, int] = {}
+    failures: dict[str, Failures] = {}
+
+    def add(self, results: list[Result]) -> None:
+        """Count these results."""
+        stride = next(stride for most, stride in _STAGES if self.seen < most or not most)
+        times = self.times
+        for result in results[-self.seen % stride :: stride]:
+            if result.elapsed is not None and result.status in _ANSWERED:
+                bucket = bucket_of(result.elapsed)
+                times[bucket] = times.get(bucket, 0) + stride
+                self.measured += 1
+        self.seen += len(results)
+        # By list.count, which compares in C, and mostly finds that there is nothing to do.
+        statuses = [result.status for result in results]
+        if statuses.count(Status.NOERROR) < len(statuses):
+            for result in results:
+                if result.status not in _ANSWERED:
+                    self._fail(result)
+
+    def merge(self, other: RunTally) -> None:
+        """Add the counts of another part of the run."""
+        self.seen += other.seen
+        self.measured += other.measured
+        for bucket, count in other.times.items():
+            self.times[bucket] = self.times.get(bucket, 0) + count
+        for each in other.failures.values():
+            mine = self._group(each.status, each.reason)
+            mine.count += each.count
+            mine.examples += each.examples[: EXAMPLES - len(mine.examples)]
+
+    def _fail(self, result: Result) -> None:
+        group = self._group(result.status.value, _reason(result.error))
+        group.count += 1
+        if len(group.examples) < EXAMPLES:
+            group.examples.append(Example(result.input[:_LONGEST], result.type, result.nameserver))
+
+    def _group(self, status: str, reason: str) -> Failures:
+        key = f"{status} {reason}"
+        group = self.failures.get(key)
+        if group is None:
+            if len(self.failures) >= REASONS:
+                key, reason = f"{status} {OTHER}", OTHER
+            group = self.failures.setdefault(key, Failures(status, reason, 0, []))
+        return group
+
+    def percentiles(self) -> dict[str, float]:
+        """Return the seconds within which 50, 95 and 99 of 100 answers came; empty: none was measured."""
+        found = {f"p{share}": percentile(self.times, share / 100) for share in (50, 95, 99)}
+        return {name: seconds for name, seconds in found.items() if seconds is not None}
+
+    def curve(self) -> list[tuple[float, float]]:
+        """Return the share of the answers (of 1) that came within so many seconds, as (seconds, share) upwards."""
+        whole = sum(self.times.values())
+        points = []
+        below = 0
+        for bucket, count in sorted(self.times.items()):
+            below += count
+            points.append((middle_of(bucket), below / whole))
+        return points
+
+
+_ANSWERED = tuple(ANSWERED)  # compared one by one, in C: a set would call Enum's __hash__, in Python
+
+
+def _reason(error: str | None) -> str:
+    """Return the sentence without what differs from one lookup to the next: which nameserver it was."""
+    return _ADDRESS.sub("a nameserver", error[:_LONGEST]) if error else "no reason was given"
