@@ -13,6 +13,7 @@ import click
 from resolver.commands import cli
 from resolver.options import Group, Setting
 
+_ROOT = Path(__file__).parents[1]
 _STATUS = re.compile(r"Exit status: (.*?)\.(?: |$)")
 _MARKS = str.maketrans({mark: f"&#{ord(mark)};" for mark in "|*_[]`:"})  # of Markdown; a colon, for it makes links
 
@@ -23,6 +24,7 @@ def define_env(environment: Any) -> None:
     environment.macro(statuses)
     environment.macro(commands)
     environment.macro(changes)
+    environment.macro(readme)
 
 
 def commands() -> str:
@@ -32,8 +34,14 @@ def commands() -> str:
 
 def changes() -> str:
     """Return the changelog, with its links as they are from here."""
-    text = Path(__file__).parents[1].joinpath("CHANGELOG.md").read_text(encoding="utf-8")
-    return text.replace("](docs/", "](")
+    return _ROOT.joinpath("CHANGELOG.md").read_text(encoding="utf-8").replace("](docs/", "](")
+
+
+def readme(title: str) -> str:
+    """Return a section of the README, which has it so that it can be read there."""
+    text = _ROOT.joinpath("README.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    section = re.split(r"^#{2,3} ", text.split(f"\n### {title}\n")[1], maxsplit=1, flags=re.M)[0]
+    return f"## {title}\n{section}"
 
 
 def options(name: str) -> str:

@@ -138,6 +138,7 @@ def checkout(tmp_path: Path, at: str) -> Path:
     """A directory to try the pages' examples in: lists, logs, nameservers, and the command on its `bin`."""
     shutil.copy(Path(__file__).parents[1] / "hosts.txt", tmp_path)
     (tmp_path / "names.txt").write_text("python.org\nwww.debian.org\nnx.example\n")
+    (tmp_path / "words.txt").write_text("www\nnx\n")
     for nameservers in ("resolvers.txt", "trusted.txt"):
         (tmp_path / nameservers).write_text(f"{at}\n")
     (tmp_path / "access.log").write_text("python.org\tGET /\n")

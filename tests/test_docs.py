@@ -26,6 +26,7 @@ from resolver.model import KEYS
 from resolver.output.formats import FORMATS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DETAIL = (ROOT / "docs" / "in-detail.md").read_text(encoding="utf-8")
 LISTED = [each for each in (ROOT / "hosts.txt").read_text(encoding="utf-8").splitlines() if each and each[0] != "#"]
 ADDRESSES = 2  # of which it holds so many, each one lookup whatever types are asked
 
@@ -49,7 +50,7 @@ def quoted(text: str) -> list[str]:
 
 def between(name: str) -> str:
     """What stands between the marks."""
-    return README.partition(f"<!-- {name} -->")[2].partition("<!-- end -->")[0]
+    return (README + DETAIL).partition(f"<!-- {name} -->")[2].partition("<!-- end -->")[0]
 
 
 def marked(name: str) -> str:
@@ -91,10 +92,11 @@ def test_no_other_option_is_named() -> None:
     """Wherever the pages write an option of the command, there is one of that name."""
     known = set[str]().union(*map(options, cli.commands))
     others = re.compile(r"^(celery|redis-cli|systemctl|install) .*", re.M)  # have options of their own
-    for page in ("README.md", "CHANGELOG.md", "docs/comparing.md", "docs/distributed.md"):
-        text = others.sub("", (ROOT / page).read_text(encoding="utf-8"))
+    pages = [ROOT / "docs" / f"{name}.md" for name in ("index", "first-steps", "in-detail", "comparing", "distributed")]
+    for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *pages):
+        text = others.sub("", page.read_text(encoding="utf-8"))
         named = {word for quote in quoted(text) for word in re.findall(r"(?:^| )(--[a-z][a-z-]+)", quote)}
-        assert [page, set()] == [page, named - known]
+        assert [page.name, set()] == [page.name, named - known]
 
 
 def test_defaults() -> None:
@@ -196,8 +198,9 @@ def test_columns_of_a_comparison() -> None:
 
 
 def test_benchmarks() -> None:
-    """The benchmarks that README tells to run exist."""
-    modules = [name for block in blocks("sh", README) for name in re.findall(r"-m benchmarks\.(\w+)", block)]
+    """The benchmarks that their page tells to run exist."""
+    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    modules = re.findall(r"-m benchmarks\.([a-z]+)", page)
     assert [True, []] == [
         bool(modules),
         [each for each in modules if not (ROOT / "benchmarks" / f"{each}.py").exists()],
@@ -235,7 +238,7 @@ def test_thinned(at: str, checkout: Path) -> None:
 
 
 def test_spreadsheet(at: str, checkout: Path) -> None:
-    """A spreadsheet is looked up, its rows come out, and what was not answered is looked up again, as README shows."""
+    """A spreadsheet is looked up, its rows come out, and what was not answered is looked up again, as shown."""
     (checkout / "assets.csv").write_text('owner,host,asset\nAnn,a.example,1\nBob,"b c",2\n')
     (block,) = blocks("sh", between("spreadsheet"))
     shown = []
@@ -252,15 +255,13 @@ def test_spreadsheet(at: str, checkout: Path) -> None:
 
 
 def test_words(at: str, checkout: Path) -> None:
-    """The names that words and domains make are looked up, by the commands that README shows."""
+    """The names that words and domains make are looked up, by the commands of the page."""
     (checkout / "words.txt").write_text("www\nnx\n")
     (checkout / "domains.txt").write_text("a.example\nb.example\n")
-    env = environment(PATH=os.pathsep.join([str(checkout / "bin"), os.environ["PATH"]]), RESOLVE_NAMESERVER=at)
-    (block,) = blocks("sh", README.partition("<!-- words -->")[2].partition("<!-- end -->")[0])
+    (block,) = blocks("sh", between("words"))
     shown = []
-    for command in block.splitlines():
-        done = subprocess.run(["sh", "-c", command], cwd=checkout, env=env, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=30, check=False)  # fmt: skip
+    for command in lines(block):
+        done = shell(command, checkout, at)
         assert [0, ""] == [done.returncode, done.stderr]
         shown.append(sorted(each.split("\t")[0] for each in done.stdout.splitlines()))
     assert [

@@ -257,10 +257,10 @@ def test_config_of_what_has_no_settings() -> None:
     assert "No such option '--enigne'" in complaint(run("config", "--enigne", "gevent"))
 
 
-def test_example_of_the_readme(file: File) -> None:
-    """The file that README shows says what README says of it."""
-    readme = (HOME / "README.md").read_text(encoding="utf-8").partition("<!-- settings -->\n```toml\n")[2]
-    env = file(readme.partition("```")[0])
+def test_example_of_the_page(file: File) -> None:
+    """The file that the page shows says what the page says of it."""
+    page = (HOME / "docs" / "in-detail.md").read_text(encoding="utf-8").partition("<!-- settings -->\n```toml\n")[2]
+    env = file(page.partition("```")[0])
     ran, compared = sources(run("config", env=env)), sources(run("config", "compare", env=env))
     assert ['["192.0.2.53", "192.0.2.54"]', "5.0", '"asyncio"'] == [
         ran[key][0] for key in ("nameserver", "query-timeout", "engine")
