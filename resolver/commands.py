@@ -28,6 +28,7 @@ from resolver.options import (
     RATE,
     REDIS,
     SOURCE,
+    STATUS,
     TLS_CA,
     TRIES,
     TYPE,
@@ -155,8 +156,7 @@ _OF_REPLIES = ("query_timeout", "tries", "concurrency", "format_", "output", "or
 @option("--summary", group=Group.OUTPUT, metavar="FILE", help="Write the run's figures there, as one JSON object.")
 @option("--report", group=Group.OUTPUT, metavar="FILE", help="Write a page about the run there, in HTML, for people: "
         "statuses, times, failures. Needs the extra report.")  # fmt: skip
-@option("--status", group=Group.OUTPUT, metavar="FILE|FD", help="Write progress for programs there, a JSON object a "
-        "second and at the end.")  # fmt: skip
+@STATUS
 @option("--strict", group=Group.OUTPUT, is_flag=True, help="NXDOMAIN and NODATA count as failures in the exit status.")
 @option("-e", "--engine", group=Group.RUN, metavar="ENGINE", default="gevent", show_default=True, help="How to wait: "
         "gevent, asyncio, threads, processes, twisted or redis; see `resolve engines`.")  # fmt: skip

@@ -223,6 +223,8 @@ TLS_CA = option("--tls-ca", group=Group.NAMESERVERS, metavar="FILE", help="Certi
 REDIS = option("--redis", group=Group.RUN, metavar="URL", help="The broker of engine redis: "
                "redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS. [default: one of this run's own, with a "
                "worker on this machine]")  # fmt: skip
+STATUS = option("--status", group=Group.OUTPUT, metavar="FILE|FD", help="Write progress for programs there, a JSON "
+                "object a second and at the end.")  # fmt: skip
 LATENCY = option("--latency", group=Group.FAULTS, default="0", metavar="TIME", help="Between a query and its reply: "
                  "20ms, 0.02.")  # fmt: skip
 JITTER = option("--jitter", group=Group.FAULTS, default="0", metavar="TIME", help="How much sooner or later a reply "

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import run, start
+from cluster import Server, Worker
+from command import environment, run, start, wait_for
 
 from resolver.input.hosts import Hosts
 from resolver.input.sources import elements, path
@@ -138,3 +139,36 @@ def test_without_replies(at: list[str], tmp_path: Path) -> None:
     assert [0, [2, 2, 0, {}, 0.0]] == [
         done.status, [objects((tmp_path / "s").read_text())[-1][key] for key in KEYS if key != "rate"],
     ]  # fmt: skip
+
+
+def test_comparison(at: list[str], tmp_path: Path) -> None:
+    """A comparison counts the lookups of the runs that are over, of all its runs."""
+    words = ["-e", "threads", "-e", "asyncio", "--repeat", "1", *at[2:], "--status", str(tmp_path / "s")]
+    done = run("compare", *words, "a.example", "slow-1200.example", "-f", "csv")
+    said = objects((tmp_path / "s").read_text())
+    assert [0, "", 3] == [done.status, done.err, len(done.out.splitlines())]
+    assert [0, 4, None, {}, None] == [said[0][key] for key in KEYS if key != "rate"]
+    assert [4, 4, 0, {"NOERROR": 4}, 0.0] == [said[-1][key] for key in KEYS if key != "rate"]
+    assert 0 < said[-1]["rate"] < 2
+    assert {0, 2, 4} >= {each["done"] for each in said}
+    refused = run("compare", *words, "-o", tmp_path / "s", "a.example")
+    assert [2, True] == [refused.status, "is another file of this run" in refused.err]
+
+
+def test_worker(tmp_path: Path) -> None:
+    """A worker says how much it has done, and goes on where that cannot be written."""
+    with Server(tmp_path / "redis") as server, Lab() as lab:
+        ask = ["-e", "redis", "-n", lab.nameserver, "a.example", "nx.example"]
+        env = environment(RESOLVE_REDIS=server.url)
+        with Worker(server.url, "--slots", "1", "--status", str(tmp_path / "s")) as worker:
+            assert 0 == run(*ask, env=env).status
+            said = wait_for(
+                lambda: [each for each in objects((tmp_path / "s").read_text()) if each["done"]], "a status"
+            )
+            assert [2, None, {"NOERROR": 1, "NXDOMAIN": 1}, None] == [
+                said[0][key] for key in KEYS if key not in ("rate", "in_flight")
+            ]
+            assert 0 == worker.end()
+        assert [2, 0] == [objects((tmp_path / "s").read_text())[-1][key] for key in ("done", "in_flight")]
+        with Worker(server.url, "--slots", "1", "--status", "/dev/full") as worker:
+            assert [0, 0] == [run(*ask, env=env).status, worker.end()]

@@ -48,6 +48,7 @@ def _of_several(value: Sequence[str]) -> bool:
 @option("-o", "--output", group=Group.OUTPUT, metavar="FILE", help="Write there; .json and .csv choose the format; - "
         "is standard output.")  # fmt: skip
 @option("--plot", group=Group.OUTPUT, metavar="FILE", help="Draw there: .png or .svg. Needs the extra plot.")
+@options.STATUS
 @option("-e", "--engine", "named", group=Group.RUN, meant=_of_several, multiple=True, metavar="ENGINE[:BACKEND]",
         help="What to compare; repeat it. [default: every pair of `resolve engines` that is installed]")  # fmt: skip
 @option("-b", "--backend", "backends", group=Group.RUN, meant=_of_several, multiple=True, metavar="BACKEND", help="The "

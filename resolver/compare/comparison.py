@@ -27,6 +27,7 @@ from resolver.extras import require
 from resolver.input.sources import Source
 from resolver.output.files import check_other_file
 from resolver.output.progress import LineDisplay, time_left
+from resolver.output.status import RunStatus, StatusFeed
 from resolver.output.streams import write_all
 from resolver.output.table import terminal_width
 from resolver.planning import record_types
@@ -46,7 +47,7 @@ class Comparison(contextlib.ExitStack):
         timeouts: Seconds; None: no end.
         repeat: Runs of each.
         format: json, csv or table; None: by the name of the output.
-        output, plot: Files; None: standard output, no picture.
+        output, plot, status: Files; None: standard output, no picture, no progress for programs.
         lab: The behaviour of a nameserver of the comparison's own; None: there is none.
         progress: It is shown on standard error.
 
@@ -69,6 +70,7 @@ class Comparison(contextlib.ExitStack):
         format: str | None,
         output: str | None,
         plot: str | None,
+        status: str | None,
         lab: LabSettings | None,
         progress: bool,
     ) -> None:
@@ -108,6 +110,7 @@ class Comparison(contextlib.ExitStack):
             self._output = None if output is None else opened.enter_context(_opened(output, inputs))
             others = [*inputs, output or 1]
             self._plot = None if plot is None else opened.enter_context(_opened(plot, others))
+            self._feed = None if status is None else StatusFeed(status, [*others, plot or ""])
             directory = opened.enter_context(tempfile.TemporaryDirectory(prefix="resolve-compare-"))
             lookups = read(sources, asked, os.path.join(directory, "hosts"))
             runs = order(contestants.contestants, timeouts, repeat)
@@ -120,19 +123,24 @@ class Comparison(contextlib.ExitStack):
         """Run everything, report it, and return the exit status."""
         # Seldom drawn: a comparison measures, and drawing takes a processor.
         display = LineDisplay(sys.stderr, interval=0.5) if self._progress else None
-        began = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        began, started = datetime.datetime.now().astimezone().isoformat(timespec="seconds"), time.monotonic()
+        feed, contest = self._feed, self._contest
         with signals(_noted) as caught:
 
             def tick() -> None:
                 if caught:
                     raise Interrupted
                 if display is not None and display.due:
-                    _draw(display, self._contest)
+                    _draw(display, contest)
+                if feed is not None:
+                    feed.tick(lambda: _status(contest, time.monotonic() - started))
 
-            self._contest.go(tick)
+            contest.go(tick)
         if display is not None:
             display.close()
-        found = report(self._contest, began, self._settings, self._lab)
+        if feed is not None:
+            feed.close(_status(contest, contest.seconds))
+        found = report(contest, began, self._settings, self._lab)
         try:
             self._write(found)
         except BrokenPipeError:
@@ -174,9 +182,28 @@ def _draw(display: LineDisplay, contest: Contest) -> None:
     """Show how many runs are done, which one goes on, and how long the rest will take."""
     whole, done = len(contest.runs), contest.done
     display.move(done, whole)
-    # Runs differ, and each is long: their mean so far tells more than the speed of the last seconds.
-    left = (time.monotonic() - display.started) / done * (whole - done) if done else None
+    left = _seconds_left(contest, time.monotonic() - display.started)
     display.draw(f"{done}/{whole} runs{time_left(left)}  {contest.runs[min(done, whole - 1)]}")
+
+
+def _seconds_left(contest: Contest, seconds: float) -> float | None:
+    """Return how long the rest will take, after so many seconds."""
+    # Runs differ, and each is long: their mean so far tells more than the speed of the last seconds.
+    return seconds / contest.done * (len(contest.runs) - contest.done) if contest.done else None
+
+
+def _status(contest: Contest, seconds: float) -> RunStatus:
+    """Return the progress after so many seconds. A run is watched from outside: its lookups count when it is done."""
+    each, left = len(contest.lookups.of), _seconds_left(contest, seconds)
+    done = contest.done * each
+    return RunStatus(
+        done=done,
+        total=len(contest.runs) * each,
+        rate=round(done / seconds, 1) if seconds else None,
+        in_flight=None if contest.done < len(contest.runs) else 0,
+        statuses=dict(contest.statuses),
+        seconds_left=None if left is None else round(left, 1),
+    )
 
 
 def check_plot(path: str) -> None:

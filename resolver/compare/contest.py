@@ -12,6 +12,7 @@ import importlib
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -188,6 +189,7 @@ class Contest:
         self.rows = {cell: Row([], [], []) for cell in runs}
         self.done = 0
         self.seconds = 0.0
+        self.statuses: Counter[str] = Counter()  # of the runs that are done
         self._types = list(types)
         self._policy = policy
         self._answers = Answers(len(lookups.of))
@@ -224,6 +226,7 @@ class Contest:
             for when, batch in read_spool(file):
                 tally.add(when, batch)
                 self._answers.add(cell.name, batch)
+                self.statuses.update(part.status for part in batch)
         if tally.results != total:
             row.errors.append(f"it gave {tally.results:,} results for {total:,} lookups, which is a bug of the engine")
             return

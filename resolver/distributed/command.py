@@ -8,7 +8,19 @@ import sys
 import click
 
 from resolver.console import redraws
-from resolver.options import NAMESERVER, RATE, SOURCE, TLS_CA, Above, Group, command, config_option, option, usage
+from resolver.options import (
+    NAMESERVER,
+    RATE,
+    SOURCE,
+    STATUS,
+    TLS_CA,
+    Above,
+    Group,
+    command,
+    config_option,
+    option,
+    usage,
+)
 
 
 def _local(engine: str) -> bool:
@@ -25,6 +37,7 @@ def _local(engine: str) -> bool:
 @RATE
 @option("--concurrency", group=Group.EFFORT, type=Above(int), metavar="N", help="The most lookups in flight from here. "
         "[default: what each run says]")  # fmt: skip
+@STATUS
 @option("--redis", group=Group.RUN, metavar="URL", help="Where runs are found: redis://[USER:PASSWORD@]HOST[:PORT]"
         "[/DB], rediss:// for TLS.")  # fmt: skip
 @option("-e", "--engine", group=Group.RUN, meant=_local, metavar="ENGINE", default="gevent", show_default=True,
@@ -43,6 +56,7 @@ def worker(
     rate: float | None,
     tls_ca: str | None,
     source: tuple[str, ...],
+    status: str | None,
     quiet: bool,
 ) -> None:
     """A worker of the distributed engine (--engine redis).
@@ -68,6 +82,7 @@ def worker(
         from resolver.distributed.payload import VERSION
         from resolver.distributed.worker import work
         from resolver.nameserver import check_sources, parse_all
+        from resolver.output.status import StatusFeed
         from resolver.policy import Policy
         from resolver.wire import check_certificates
 
@@ -78,6 +93,7 @@ def worker(
         limits = WorkerLimits(asked, concurrency, rate, tls_ca, source)
         broker = Broker.parse(redis)
         broker.reach()
+        feed = None if status is None else StatusFeed(status, [])
     os.environ.pop("RESOLVE_REDIS", None)  # not for children
     line = redraws(sys.stderr) and not quiet
     _log(quiet=quiet, line=line)
@@ -88,7 +104,7 @@ def worker(
             "with Ctrl-C",
             err=True,
         )
-    ctx.exit(work(broker, engine, slots, limits, line=line))
+    ctx.exit(work(broker, engine, slots, limits, line=line, feed=feed))
 
 
 def slots_here() -> int:

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from resolver.distributed.broker import BEAT, DEAD, ON, TIMED, WORKERS, Keys, worker_key
 from resolver.distributed.outage import Notices
 from resolver.distributed.payload import VERSION
+from resolver.output.status import RunStatus
 
 if TYPE_CHECKING:
     from typing import Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from resolver.distributed.executor_pool import ExecutorPool
     from resolver.distributed.outage import Outage
     from resolver.distributed.task import TaskRunner
+    from resolver.output.status import StatusFeed
 
 WATCH = 0.1  # seconds between two looks at the leases of runs in hand
 GONE = 20  # looks in a row that find no lease: its coordinator is dead, and not the Redis just empty for a moment
@@ -33,10 +35,21 @@ log = logging.getLogger("resolver.distributed")
 
 
 class Heartbeat:
-    """Beats of the worker that performs `tasks`; `line`: show what it does in one line on standard error."""
+    """Beats of the worker that performs `tasks`.
+
+    `line`: show what it does in one line on standard error; `feed`: and there, for programs.
+    """
 
     def __init__(
-        self, broker: Broker, executors: ExecutorPool, tasks: TaskRunner, inner: str, outage: Outage, *, line: bool
+        self,
+        broker: Broker,
+        executors: ExecutorPool,
+        tasks: TaskRunner,
+        inner: str,
+        outage: Outage,
+        *,
+        line: bool,
+        feed: StatusFeed | None,
     ) -> None:
         self._broker = broker
         self._client: Any = broker.client()
@@ -45,6 +58,8 @@ class Heartbeat:
         self._inner = inner
         self._outage = outage
         self._line = line
+        self._feed = feed
+        self._began = time.monotonic()
         self._key = worker_key(tasks.name)
         self._stopped = threading.Event()
         self._missing: dict[str, int] = {}  # by run, how many looks in a row found no lease
@@ -65,6 +80,8 @@ class Heartbeat:
         """Remove this worker from the Redis, if that is there."""
         if self._line:
             sys.stderr.write(ERASE)
+        if self._feed is not None:
+            self._feed.close(self._status())
         self._broker.execute_soon(
             lambda client: (client.delete(self._key), client.srem(WORKERS, self._tasks.name)), seconds=0.5
         )
@@ -85,6 +102,8 @@ class Heartbeat:
                 log.exception("a beat of this worker broke")
             if self._line and beat - now >= BEAT - WATCH / 2:
                 self._draw()
+            if self._feed is not None:
+                self._feed.tick(self._status)
             self._stopped.wait(WATCH if self._executors.runs() else max(0.05, beat - time.monotonic()))
 
     def _beat(self) -> None:
@@ -120,6 +139,18 @@ class Heartbeat:
                 self._missing[run] = 0
             else:
                 self._executors.stop(run, "its run was ended")
+
+    def _status(self) -> RunStatus:
+        """Return what this worker has done. How much will come nobody knows."""
+        done = self._tasks.done
+        return RunStatus(
+            done=done,
+            total=None,
+            rate=round(done / max(time.monotonic() - self._began, 1e-3), 1),
+            in_flight=self._tasks.open,
+            statuses=dict(self._tasks.statuses),
+            seconds_left=None,
+        )
 
     def _draw(self) -> None:
         now = time.monotonic()

@@ -41,11 +41,18 @@ log = logging.getLogger("resolver.distributed")
 
 
 class TaskRunner:
-    """Performs the tasks that Celery brings. `done`: how many lookups were."""
+    """Performs the tasks that Celery brings.
+
+    Attributes:
+        done: How many lookups were done, in chunks that are over.
+        open: How many there are in the chunks in hand.
+        statuses: How many results each status has, in chunks that are over.
+    """
 
     def __init__(self, name: str, executors: ExecutorPool, client: Any) -> None:
         self.name = name
-        self.done = 0
+        self.done = self.open = 0
+        self.statuses: Counter[str] = Counter()
         self.on_room: Callable[[], None] = lambda: None  # called when there is room for other chunks
         self._executors = executors
         self._client = client
@@ -64,6 +71,7 @@ class TaskRunner:
             return
         with self._lock:
             self._active.append((chunk.run, chunk.number))
+            self.open += len(queries)
         try:
             self._perform(chunk, queries, Reporter(chunk, self.name, self._client, self._leaving))
         except Exception:
@@ -71,6 +79,7 @@ class TaskRunner:
         finally:
             with self._lock:
                 self._active.remove((chunk.run, chunk.number))
+                self.open -= len(queries)
 
     @property
     def held(self) -> int:
@@ -127,6 +136,7 @@ class TaskRunner:
                 self._followed.remove(active)
         with self._lock:
             self.done += counts.total()
+            self.statuses.update({name: count for name, count in counts.items() if name not in ("sent", "failed")})
         figures = ", ".join(f"{status} {count:,}" for status, count in counts.most_common())
         log.info(
             "%s: %s of %s lookups in %.2f s%s%s",

@@ -25,6 +25,7 @@ from resolver.distributed.task import TaskRunner
 if TYPE_CHECKING:
     from resolver.distributed.broker import Broker
     from resolver.distributed.limits import WorkerLimits
+    from resolver.output.status import StatusFeed
 
 LEAVE = 3.0  # seconds that chunks in hand have, on Ctrl-C, to be finished; then they are handed back
 HANDED_BACK = 1.0  # seconds that they have after that to be reported
@@ -34,7 +35,14 @@ log = logging.getLogger("resolver.distributed")
 
 
 def work(
-    broker: Broker, inner: str, slots: int, limits: WorkerLimits, *, backend: str = "wire", line: bool = False
+    broker: Broker,
+    inner: str,
+    slots: int,
+    limits: WorkerLimits,
+    *,
+    backend: str = "wire",
+    line: bool = False,
+    feed: StatusFeed | None = None,
 ) -> int:
     """Be a worker until SIGINT or SIGTERM. A later signal ends the process at once.
 
@@ -45,6 +53,7 @@ def work(
         limits: Those of this worker.
         backend: The backend that the children are started for; others are started when they are needed.
         line: Show what goes on in one line on standard error, instead of in the log.
+        feed: Takes progress for programs.
 
     Returns:
         The exit status.
@@ -53,7 +62,7 @@ def work(
     executors = ExecutorPool(inner, slots, limits, backend)
     tasks = TaskRunner(f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}", executors, broker.client())
     outage = Outage(broker.shown)
-    heartbeat = Heartbeat(broker, executors, tasks, inner, outage, line=line)
+    heartbeat = Heartbeat(broker, executors, tasks, inner, outage, line=line, feed=feed)
     controller = Controller(broker, tasks, slots, outage)
     celery_ended = threading.Event()
 

@@ -43,7 +43,7 @@ class RunStatus(msgspec.Struct, kw_only=True):
     done: int
     total: int | None
     rate: float | None
-    in_flight: int
+    in_flight: int | None
     statuses: dict[str, int]
     seconds_left: float | None
     workers: int | msgspec.UnsetType | None = msgspec.UNSET
@@ -123,10 +123,11 @@ class StatusFeed:
             self._write(status())
 
     def close(self, status: RunStatus) -> None:
-        """Write the last line."""
+        """Write the last line. Another call does nothing."""
         self._write(status)
         if self._file is not None:
             self._file.close()
+            self._file = None
 
     def _write(self, status: RunStatus) -> None:
         if self._file is None:
