@@ -17,7 +17,6 @@ import tempfile
 import termios
 from pathlib import Path
 
-from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
@@ -36,7 +35,7 @@ there-is-no-such-host.invalid
 two words
 """
 COMMAND = "resolve hosts.txt --lab"
-_FONTS = re.compile(r"@font-face \{\{.*?\}\}", re.S)  # rich names some on the web; the reader's own will do
+_FONTS = re.compile(r"@font-face \{.*?\}", re.S)  # rich names some on the web; the reader's own will do
 
 
 def in_terminal(command: str, directory: str, columns: int = COLUMNS) -> str:
@@ -77,7 +76,7 @@ def draw(text: Text, title: str = "resolve") -> str:
     """Return the picture of a terminal that shows this text."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), legacy_windows=False)
     console.print(text)
-    picture = console.export_svg(title=title, code_format=_FONTS.sub("", CONSOLE_SVG_FORMAT), unique_id="run")
+    picture = _FONTS.sub("", console.export_svg(title=title, unique_id="run"))
     return re.sub(r"[ \t]+$", "", picture, flags=re.M).strip() + "\n"
 
 

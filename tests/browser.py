@@ -45,7 +45,7 @@ _OPTIONS = [
 _LOOK = """(() => {
     const broken = [...document.images].filter(image => !image.complete || !image.naturalWidth);
     const wide = document.documentElement.scrollWidth - window.innerWidth;
-    const past = [...document.querySelectorAll("*")].filter(
+    const past = wide <= 0 ? [] : [...document.querySelectorAll("*")].filter(
         element => element.getBoundingClientRect().right > window.innerWidth + 1);
     return [
         ...broken.map(image => "a broken picture: " + image.src),
@@ -163,10 +163,10 @@ class Page:
 
     def problems(self) -> list[str]:
         """Return what is wrong as it is shown now, and what console and network have said since it was opened."""
-        # Pictures that are loaded when they come into sight are wanted too; two frames, for the layout to follow.
+        # Pictures that are loaded when they come into sight are wanted too; and a frame, for scripts that follow.
         self.evaluate(
             "Promise.all([...document.images].map(image => (image.loading = 'eager', image.decode().catch(() => 0))))"
-            ".then(() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))))"
+            ".then(() => new Promise(requestAnimationFrame))"
         )
         return [*self._told, *self.evaluate(_LOOK)]
 
