@@ -43,11 +43,13 @@ class LineFormat(msgspec.Struct, frozen=True, array_like=True):
         name: One of `output.lines.ENCODERS`.
         more: The fields behind `error` that the results of the run have.
         only: The words of `--only`; empty: every result is written.
+        tallied: The results are counted for a page about the run, too.
     """
 
     name: str
     more: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    tallied: bool = False
 
     @property
     def readable(self) -> bool:
@@ -65,6 +67,7 @@ class ResultBlock(msgspec.Struct, tag="results"):
         shown: Results that the lines are of.
         body: Lines in the run's format, or else the results as a list in MessagePack.
         lines: The former.
+        tally: Counts for a page about the run (output/tally.py), in MessagePack; empty: it has none.
     """
 
     indices: list[int]
@@ -73,6 +76,7 @@ class ResultBlock(msgspec.Struct, tag="results"):
     shown: int
     body: bytes
     lines: bool = False
+    tally: bytes = b""
 
     @classmethod
     def of(cls, results: list[Result], lines: bytes | None = None, shown: int | None = None) -> ResultBlock:

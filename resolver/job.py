@@ -80,9 +80,11 @@ class Job:
         self._ordered = format == "table"
         self._selection = selection
         self._writer = open_writer(format, self._stream, selection=selection, group=group, more=more, keep=keep)
-        self._lines = line_format(format, selection=selection, group=group, more=more, keep=keep)
-        if report is not None or (resumed is not None and not resumed.takes_lines):
-            self._lines = None  # which are written depends on what they are, or they are counted
+        self._lines = line_format(
+            format, selection=selection, group=group, more=more, keep=keep, tallied=report is not None
+        )
+        if resumed is not None and not resumed.takes_lines:
+            self._lines = None  # which are written depends on what they are
         self._unwritten: OSError | None = None
 
     def run(self, *, order: str | None, strict: bool, progress: bool, quiet: bool) -> int:
@@ -103,6 +105,8 @@ class Job:
 
         def line_sink(block: ResultBlock) -> None:
             assert isinstance(writer, LineWriter | SelectingWriter)
+            if report is not None:
+                report.tally.merge_block(block.tally)
             if display is not None:
                 display.count(block.statuses)
                 if terminal:

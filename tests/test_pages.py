@@ -104,9 +104,11 @@ def test_parts_of_a_run_add_up() -> None:
     whole, part, other = RunTally(), RunTally(), RunTally()
     whole.add(results)
     part.add(results[:40])
-    other.add(results[40:])
-    part.merge(other)
-    assert whole == part
+    other.add(results[40:70])
+    part.merge_block(other.take())
+    other.add(results[70:])
+    part.merge_block(other.take())
+    assert [whole.measured, whole.times, whole.failures] == [part.measured, part.times, part.failures]
 
 
 def test_points() -> None:

@@ -17,9 +17,9 @@ REASONS = 40  # reasons that are told apart; what comes later is counted togethe
 EXAMPLES = 3  # of each reason
 _LONGEST = 200  # characters of a reason, and of a name in an example
 
-# Of a long run a sample is measured, which costs it less than one in a hundred of its time: up to so many results each
-# one, then each fourth, then each sixteenth.
-_STAGES = ((4_000, 1), (40_000, 4), (0, 16))
+# Of a long run a sample is measured, or counting would be felt: each of so many results, each fourth of so many, then
+# each sixteenth.
+_EACH, _EACH_FOURTH = 4_000, 40_000
 
 OTHER = "other reasons"
 _ADDRESS = re.compile(r"\[[0-9A-Fa-f:.%\w]+\]:\d+|\b\d+\.\d+\.\d+\.\d+:\d+")
@@ -33,7 +33,7 @@ class Example(msgspec.Struct, frozen=True, array_like=True):
     nameserver: str | None
 
 
-class Failures(msgspec.Struct):
+class Failures(msgspec.Struct, array_like=True):
     """Lookups that were not answered for one reason: how many, and the first few of them."""
 
     status: str
@@ -42,24 +42,24 @@ class Failures(msgspec.Struct):
     examples: list[Example]
 
 
-class RunTally(msgspec.Struct):
+class RunTally(msgspec.Struct, array_like=True):
     """Counts of the results of a run, or of a part of it.
 
     Attributes:
-        seen: Results.
         measured: Answered ones whose time was counted.
         times: Answers by the bucket of their time (tallies.py); each measured one stands for those near it.
         failures: By status and reason.
+        seen: Results that were added here, which says how many of the next ones are measured.
     """
 
-    seen: int = 0
     measured: int = 0
     times: dict[int, int] = {}
     failures: dict[str, Failures] = {}
+    seen: int = 0
 
     def add(self, results: list[Result]) -> None:
         """Count these results."""
-        stride = next(stride for most, stride in _STAGES if self.seen < most or not most)
+        stride = 1 if self.seen < _EACH else 4 if self.seen < _EACH_FOURTH else 16
         times = self.times
         for result in results[-self.seen % stride :: stride]:
             if result.elapsed is not None and result.status in _ANSWERED:
@@ -74,9 +74,18 @@ class RunTally(msgspec.Struct):
                 if result.status not in _ANSWERED:
                     self._fail(result)
 
+    def take(self) -> bytes:
+        """Return the counts since the last call, for `merge_block`."""
+        octets = _ENCODER.encode(self)
+        self.times, self.failures, self.measured = {}, {}, 0
+        return octets
+
+    def merge_block(self, octets: bytes) -> None:
+        """Add the counts of a block of results that another process made."""
+        self.merge(_DECODER.decode(octets))
+
     def merge(self, other: RunTally) -> None:
         """Add the counts of another part of the run."""
-        self.seen += other.seen
         self.measured += other.measured
         for bucket, count in other.times.items():
             self.times[bucket] = self.times.get(bucket, 0) + count
@@ -116,6 +125,8 @@ class RunTally(msgspec.Struct):
         return points
 
 
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(RunTally)
 _ANSWERED = tuple(ANSWERED)  # compared one by one, in C: a set would call Enum's __hash__, in Python
 
 
