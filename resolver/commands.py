@@ -74,7 +74,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.group(
     cls=Default,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Every option can be set by environment: --query-timeout by RESOLVE_QUERY_TIMEOUT. "
+    epilog="Every option can be set by environment, --query-timeout by RESOLVE_QUERY_TIMEOUT, and in a settings file. "
     "`resolve COMMAND -h` tells more of each command; a list that has a command's name is ./lab, or follows run.",
     options_metavar=None,
     subcommand_metavar="[run] [OPTIONS] [HOSTS]... | COMMAND ...",
@@ -96,18 +96,16 @@ _OF_REPLIES = ("query_timeout", "tries", "concurrency", "format_", "output", "or
 
 @cli.command(cls=Grouped, meaningless={"no_wait": _OF_REPLIES})
 @HOSTS
-@WORD_LIST
 @option("--column", group=Group.LIST, metavar="N|NAME", help="The lists are CSV: the host stands in this column, "
         "from 1, or by the header's name.")  # fmt: skip
 @option("--keep", group=Group.LIST, is_flag=True, help="With --column: the whole row comes out with each result.")
+@WORD_LIST
 @TYPE
 @option("--prefix", group=Group.QUESTION, metavar="LABELS", help="Put these before each name: --prefix _dmarc.")
 @option("--wildcards", group=Group.QUESTION, is_flag=True, help="Say of each result whether a wildcard made it, by "
         "probes with random labels.")  # fmt: skip
 @option("--follow", group=Group.QUESTION, is_flag=True, help="Look up the addresses of the targets of MX, NS, SRV, "
         "SVCB and HTTPS records too.")  # fmt: skip
-@option("--detail", group=Group.OUTPUT, is_flag=True, help="How each reply looked: flags, sections, extended errors, "
-        "in the key detail.")  # fmt: skip
 @option("--dnssec", group=Group.QUESTION, is_flag=True, help="Ask for DNSSEC records (DO); --detail shows AD.")
 @option("--cd", group=Group.QUESTION, is_flag=True, help="Ask the nameserver not to validate (CD).")
 @option("--no-recurse", group=Group.QUESTION, is_flag=True, help="Ask only for what the nameserver knows itself (RD "
@@ -117,15 +115,15 @@ _OF_REPLIES = ("query_timeout", "tries", "concurrency", "format_", "output", "or
 @option("--subnet", group=Group.QUESTION, multiple=True, metavar="PREFIX", help="Ask for this network (EDNS client "
         "subnet); repeat for several: each is one lookup.")  # fmt: skip
 @NAMESERVER
+@option("--lab", group=Group.NAMESERVERS, is_flag=True, help="Start the embedded nameserver on loopback for this run, "
+        "and ask it.")  # fmt: skip
 @option("--each-nameserver", group=Group.NAMESERVERS, is_flag=True, help="Ask each nameserver each question: one "
-        "result for each host, type and nameserver.")  # fmt: skip
+        "result for each host, type and nameserver; --only differing shows where they do not agree.")  # fmt: skip
 @SOURCE
 @option("--trusted", group=Group.NAMESERVERS, multiple=True, metavar="ADDR", help="Ask what was answered with records "
         "once more of these, whose verdict counts; as -n. Repeatable.")  # fmt: skip
 @option("--trusted-rate", group=Group.NAMESERVERS, type=Above(float), metavar="N", help="The most queries sent to "
         "them in a second. [default: no limit]")  # fmt: skip
-@option("--lab", group=Group.NAMESERVERS, is_flag=True, help="Start the embedded nameserver on loopback for this run, "
-        "and ask it.")  # fmt: skip
 @TLS_CA
 @option("--timeout", group=Group.EFFORT, type=Above(float), metavar="SECONDS", help="The whole run ends then: what is "
         "done is kept, what is not is reported DEADLINE.")  # fmt: skip
@@ -149,6 +147,8 @@ _OF_REPLIES = ("query_timeout", "tries", "concurrency", "format_", "output", "or
 @option("--order", group=Group.OUTPUT, type=click.Choice(["completion", "input"]), metavar="ORDER",
         help="completion or input: as results come, or as the list has it. [default: completion; input for a "
         "table]")  # fmt: skip
+@option("--detail", group=Group.OUTPUT, is_flag=True, help="How each reply looked: flags, sections, extended errors, "
+        "in the key detail.")  # fmt: skip
 @option("--resume", group=Group.OUTPUT, is_flag=True, help="With -o FILE in JSON Lines: keep what that file already "
         "holds, and look up only the rest.")  # fmt: skip
 @option("--redo", group=Group.OUTPUT, multiple=True, metavar="STATUS", help="With --resume: look these up again too, "

@@ -16,7 +16,7 @@ from resolver import settings
 from resolver.options import Setting, command
 
 
-@command(context_settings={"ignore_unknown_options": True})
+@command(context_settings={"ignore_unknown_options": True}, options_metavar=None)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND] [OPTIONS]...")
 @click.pass_context
 def config(ctx: click.Context, /, words: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import math
 import os
+import re
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -167,7 +168,17 @@ class Grouped(click.Command):
         for head, rows in sections.items():
             if rows:
                 with formatter.section(head):
-                    formatter.write_dl([(name.ljust(width), text) for name, text in rows], col_max=width)
+                    formatter.write_dl([(name.ljust(width), _kept(text)) for name, text in rows], col_max=width)
+        formatter.buffer[:] = [part.replace(_KEPT, " ") for part in formatter.buffer]
+
+
+def _kept(text: str) -> str:
+    """Return a text that is not broken inside of a short `[default: ...]`, nor behind a hyphen that is a word."""
+    joined = re.sub(r" +(\[default: .{,20}\])$", lambda found: f" {found[1].replace(' ', _KEPT)}", text)
+    return joined.replace(" - ", f" -{_KEPT}")
+
+
+_KEPT = "\u00a0"  # a blank at which no line is broken
 
 
 def _unset(ctx: click.Context, name: str) -> None:

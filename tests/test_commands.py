@@ -353,6 +353,16 @@ def test_help_in_groups(word: str) -> None:
     assert 1 == len(columns), f"the texts begin in columns {columns}"
 
 
+@pytest.mark.parametrize("word", [[], *([name] for name in cli.commands)])
+@pytest.mark.parametrize("columns", [80, 120])
+def test_help_is_laid_out(word: list[str], columns: int) -> None:
+    """The help fits the terminal, up to 110 columns, and no short default is broken in two."""
+    text = run(*word, "-h", env=environment(COLUMNS=str(columns))).out
+    assert max(map(len, text.splitlines())) <= min(columns, 110)
+    assert [] == re.findall(r"\[default:(?:\n +|[^\]\n]{,9}\n +)[^\]]{,9}\]", text)
+    assert "\u00a0" not in text
+
+
 def test_environment_sets_every_option() -> None:
     """RESOLVE_ and the option's long name, the same for every command."""
     for command in ("run", "compare", "lab", "worker"):

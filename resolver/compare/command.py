@@ -77,9 +77,10 @@ def compare(
     """The same hosts through several engines, side by side.
 
     Each engine, with each backend and timeout, is a run in a process of its own, one after the other; all have the same
-    list, policy and lookups in flight. The whole list is read first. Exit status: 0 every run came to its end; 1 some
-    engine failed; 2 usage, unreadable input, unwritable output; 4 writing failed; 130 Ctrl-C, 143 SIGTERM: what is
-    finished by then is reported.
+    list, policy and lookups in flight. The whole list is read first.
+
+    Exit status: 0 every run came to its end; 1 some engine failed; 2 usage, unreadable input, unwritable output; 4
+    writing failed; 130 Ctrl-C, 143 SIGTERM: what is finished by then is reported.
     """
     if not hosts and not host_words.is_input(0):
         click.echo(ctx.get_help())

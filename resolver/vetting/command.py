@@ -50,7 +50,9 @@ def nameservers(
     """Say which of these nameservers can be trusted with a run.
 
     ADDR is what `-n` takes; @FILE reads a list. Verdicts, each with its reason: good, slow, lame (it refuses or does
-    not recurse), lies, dead. Exit status: 0 where each of them has its line.
+    not recurse), lies, dead.
+
+    Exit status: 0 where each of them has its line.
     """
     prepare("gevent")
     from resolver.vetting.survey import survey
