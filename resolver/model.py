@@ -168,7 +168,7 @@ class Record(msgspec.Struct, gc=False, frozen=True):
     data: str
 
 
-class ExtendedError(msgspec.Struct, gc=False):
+class ExtendedError(msgspec.Struct, gc=False, frozen=True):
     """An extended DNS error (RFC 8914): its info-code, and what the nameserver adds to it."""
 
     code: int

@@ -20,7 +20,8 @@ from command import run as command
 from conftest import row
 
 from resolver import resolve
-from resolver.dns.detail import detail
+from resolver.dns.detail import _READ as known
+from resolver.dns.detail import detail, time_of_day
 from resolver.dns.form import query_form
 from resolver.dns.message import Malformed, match, question, read
 from resolver.engines import BACKENDS, pairs
@@ -105,7 +106,7 @@ def test_reads_what_dnspython_reads(seed: int) -> None:
         read = dns.message.from_wire(octets, one_rr_per_rrset=True)
         start = match(octets, question("www.example.", "A"))
         assert start is not None
-        found = detail(octets, start, 0.0)
+        found = detail(octets, start, time_of_day(0.0))
 
         def records(section: list[object]) -> list[tuple[str, int, str]]:
             return sorted((each.name, each.ttl, each.data) for each in section)  # type: ignore[attr-defined]
@@ -134,9 +135,30 @@ def test_whatever_a_stranger_sends(seed: int) -> None:
             read(bytes(octets), start, query)
         except Malformed:
             continue
-        assert len(octets) == detail(bytes(octets), start, 0.0).octets
+        found = detail(bytes(octets), start, "")
+        assert len(octets) == found.octets
+        known.clear()
+        assert found == detail(bytes(octets), start, "")
         told += 1
     assert told > 300
+
+
+@pytest.mark.parametrize("records", ["", "{name} 300 IN A 192.0.2.1", "x.{name} 300 IN A 192.0.2.1"])
+def test_what_replies_have_in_common(records: str) -> None:
+    """A zone's replies for many names are told as if each were the first, wherever their names point to."""
+    for label in ("one", "two", "six", "three"):
+        name = f"{label}.example."
+        message = dns.message.make_response(dns.message.make_query(name, "A"))
+        soa = "example. 300 IN SOA ns.example. host.example. 1 2 3 4 5"
+        for line in filter(None, (soa, records.format(name=name))):
+            owner, ttl, *words = line.split()
+            message.authority.append(dns.rrset.from_text(owner, int(ttl), *words[:2], " ".join(words[2:])))
+        octets = message.to_wire()
+        start = match(octets, question(name, "A"))
+        assert start is not None
+        found = detail(octets, start, "")
+        assert [str(each.name) for each in message.authority] == [each.name for each in found.authority]
+        assert "ns.example. host.example. 1 2 3 4 5" == found.authority[0].data
 
 
 def test_an_owner_that_cannot_be_read() -> None:
@@ -149,7 +171,7 @@ def test_an_owner_that_cannot_be_read() -> None:
     octets[at : at + 2] = b"\xc0\x0d"  # into the middle of a label
     start = match(bytes(octets), question("www.example.", "A"))
     assert start is not None
-    assert ["192.0.2.1", "192.0.2.3"] == [each.data for each in detail(bytes(octets), start, 0.0).additional]
+    assert ["192.0.2.1", "192.0.2.3"] == [each.data for each in detail(bytes(octets), start, "").additional]
 
 
 def test_form_of_queries() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from resolver import policy as rule
 from resolver.attempts import Reply
 from resolver.dns import message as codec
-from resolver.dns.detail import detail
+from resolver.dns.detail import detail, time_of_day
 from resolver.model import Status
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Lookup:
             return None
         if self._run.detail:
             subnet = self._run.subnets[self.query.subnet]
-            reply = reply._replace(detail=detail(message, start, time.time(), subnet))
+            reply = reply._replace(detail=detail(message, start, time_of_day(time.time()), subnet))
         return reply
 
     def ends(self, reply: Reply, own: bool) -> bool:

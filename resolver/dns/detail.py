@@ -2,78 +2,141 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from resolver.dns import edns, rdata
 from resolver.dns import message as codec
 from resolver.dns import name as names
 from resolver.dns.form import NSID, SUBNET
-from resolver.model import Detail, ExtendedError, Record, Subnet
+from resolver.model import Detail, ExtendedError, Record, Result, Subnet
 
 # RFC 1035 section 4.1.1, RFC 4035 section 3: in the order of the header.
 _FLAGS = {"qr": 0x8000, "aa": 0x0400, "tc": 0x0200, "rd": 0x0100, "ra": 0x0080, "ad": 0x0020, "cd": 0x0010}
+_KNOWN: dict[int, list[str]] = {}  # of the flags and rcodes that were seen
 
 
-def detail(message: bytes, start: int, when: float, subnet: str | None = None) -> Detail:
-    """Return how a reply looked that `message.read` has read.
+def time_of_day(when: float) -> str:
+    """Return seconds since the epoch as RFC 3339 writes them, in UTC, to the millisecond."""
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def plain_detail(message: bytes, time: str, subnet: str | None = None) -> Detail:
+    """Return how a reply looked that has nothing behind its answers, but for an OPT record without options.
 
     Args:
         message: Its octets.
-        start: Where its answer section begins.
-        when: When it came, in seconds since the epoch.
+        time: When it came, as `time_of_day` writes it.
         subnet: The network that was asked for (RFC 7871).
     """
-    bits = message[2] << 8 | message[3]
-    found = Detail(
-        time=datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        rcode=bits & 15,
-        flags=[flag for flag, bit in _FLAGS.items() if bits & bit],
-        authority=[],
-        additional=[],
-        nsid=None,
-        subnet=None if subnet is None else Subnet(subnet, None),
-        ede=[],
-        octets=len(message),
+    bits = (message[2] << 8 | message[3]) & 0x87BF
+    flags = _KNOWN.get(bits) or _KNOWN.setdefault(bits, [flag for flag, bit in _FLAGS.items() if bits & bit])
+    # By position: this is on the way of every reply that is told of.
+    return Detail(
+        time, bits & 15, flags.copy(), [], [], None, None if subnet is None else Subnet(subnet, None), [], len(message)
     )
-    answers, authority, additional = (message[at] << 8 | message[at + 1] for at in (6, 8, 10))
-    known: dict[int, bytes] = {}
+
+
+def tell_plain(messages: list[bytes], others: list[bytes], results: list[Result], time: str) -> None:
+    """Tell of each result how its reply looked, a plain one: the `messages` without the `others`, in their order."""
+    left, told = iter(others), iter(results)
+    other = next(left, None)
+    for message in messages:
+        if message is other:
+            other = next(left, None)
+        else:
+            next(told).detail = plain_detail(message, time)
+
+
+def detail(message: bytes, start: int, time: str, subnet: str | None = None) -> Detail:
+    """Return how a reply looked that `message.read` has read; `start`: where its answer section begins.
+
+    The other arguments are those of `plain_detail`.
+    """
+    found = plain_detail(message, time, subnet)
+    if message[8:12] == b"\0\0\0\0":
+        return found
     at = start
-    for _ in range(answers):
+    for _ in range(message[6] << 8 | message[7]):
         at = names.skip(message, at)
         at += 10 + (message[at + 8] << 8 | message[at + 9])
-    for number in range(authority + additional):
-        section = found.authority if number < authority else found.additional
-        at = _add(found, section, message, at, known)
+    behind = _behind_answers(message, start, at)
+    found.rcode |= behind.rcode
+    found.authority, found.additional, found.ede = behind.authority.copy(), behind.additional.copy(), behind.ede.copy()
+    found.nsid = behind.nsid
+    if found.subnet is not None:
+        found.subnet.scope = behind.scope
     return found
 
 
-def _add(found: Detail, section: list[Record], message: bytes, at: int, known: dict[int, bytes]) -> int:
-    """Add the record at `at` to its section, or the OPT record to what is found; returns where it ends."""
-    owner, at = at, names.skip(message, at)
-    number, ttl, begin, size = codec.record_at(message, at)
-    end = begin + size
-    if number == rdata.OPT:
-        _add_options(found, ttl, message[begin:end])
+class BehindAnswers:
+    """All that stands behind the answers of a reply. `rcode`: its upper bits; `scope`: of a client subnet."""
+
+    __slots__ = ("additional", "authority", "ede", "nsid", "rcode", "scope")
+
+    def __init__(self, message: bytes, at: int) -> None:
+        self.authority: list[Record] = []
+        self.additional: list[Record] = []
+        self.ede: list[ExtendedError] = []
+        self.nsid: str | None = None
+        self.scope: int | None = None
+        self.rcode = 0
+        authority, additional = (message[count] << 8 | message[count + 1] for count in (8, 10))
+        known: dict[int, bytes] = {}
+        for number in range(authority + additional):
+            at = self._add(self.authority if number < authority else self.additional, message, at, known)
+
+    def _add(self, section: list[Record], message: bytes, at: int, known: dict[int, bytes]) -> int:
+        """Add the record at `at` to its section, or what the OPT record says; returns where it ends."""
+        owner, at = at, names.skip(message, at)
+        number, ttl, begin, size = codec.record_at(message, at)
+        end = begin + size
+        if number == rdata.OPT:
+            self._add_options(ttl, message[begin:end])
+            return end
+        try:
+            name = names.to_text(names.read(message, owner, known)[0])
+        except codec.UNPARSABLE:
+            return end  # `message.read` has stepped over it too, and a record without an owner tells nothing
+        try:
+            data = rdata.reader(number)(message, begin, size, known)
+        except codec.UNPARSABLE:
+            data = rdata.generic(number, message[begin:end])
+        section.append(Record(name, rdata.mnemonic(number), ttl if ttl <= codec.LONGEST_TTL else 0, data))
         return end
-    try:
-        name = names.to_text(names.read(message, owner, known)[0])
-    except codec.UNPARSABLE:
-        return end  # `message.read` has stepped over it too, and a record without an owner tells nothing
-    try:
-        data = rdata.reader(number)(message, begin, size, known)
-    except codec.UNPARSABLE:
-        data = rdata.generic(number, message[begin:end])
-    section.append(Record(name, rdata.mnemonic(number), ttl if ttl <= codec.LONGEST_TTL else 0, data))
-    return end
+
+    def _add_options(self, ttl: int, octets: bytes) -> None:
+        self.rcode |= ttl >> 24 << 4  # RFC 6891 section 6.1.3
+        for code, data in edns.read_options(octets):
+            if code == NSID:
+                text = data.decode("ascii", "replace")
+                self.nsid = text if text.isascii() and text.isprintable() else data.hex()
+            elif code == SUBNET and len(data) >= 4:
+                self.scope = data[3]
+            elif code == edns.EDE and len(data) > 1:
+                self.ede.append(ExtendedError(*edns.error(data)))
 
 
-def _add_options(found: Detail, ttl: int, octets: bytes) -> None:
-    found.rcode |= ttl >> 24 << 4  # RFC 6891 section 6.1.3
-    for code, data in edns.read_options(octets):
-        if code == NSID:
-            text = data.decode("ascii", "replace")
-            found.nsid = text if text.isascii() and text.isprintable() else data.hex()
-        elif code == SUBNET and len(data) >= 4 and found.subnet is not None:
-            found.subnet.scope = data[3]
-        elif code == edns.EDE and len(data) > 1:
-            found.ede.append(ExtendedError(*edns.error(data)))
+def _behind_answers(message: bytes, start: int, at: int) -> BehindAnswers:
+    """Return what stands behind the answers, which end at `at`; `start` is where they begin.
+
+    The nameservers of a zone add the same to all their replies, up to the first label of the question: what was read
+    before is not read again. It must lead nowhere but to what it is known by: the rest of the question, and itself.
+    """
+    label = message[12] if start > 12 else 0
+    parent, octets = message[13 + label : start], message[at:]
+    key = (at, label, message[8:12], parent, octets)
+    known = _READ.get(key)
+    if known is None:
+        known = BehindAnswers(message, at)
+        leads = [(pointer[1][0] & 0x3F) << 8 | pointer[1][1] for pointer in _POINTER.finditer(octets)]
+        if len(octets) <= _LONGEST and all(to >= at or 13 + label <= to < start for to in leads):
+            if len(_READ) >= _MOST:
+                _READ.clear()
+            _READ[key] = known
+    return known
+
+
+_READ: dict[tuple[int, int, bytes, bytes, bytes], BehindAnswers] = {}
+_MOST, _LONGEST = 512, 1024  # of those; octets of each
+_POINTER = re.compile(b"(?=([\xc0-\xff].))", re.DOTALL)  # whatever may be one, RFC 1035 section 4.1.4

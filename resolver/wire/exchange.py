@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING
 
 from resolver.congestion import Round
 from resolver.dns import message as codec
-from resolver.dns.detail import detail
-from resolver.model import ANSWERED, Detail, Query, Record, Result, Status
+from resolver.dns.detail import detail, plain_detail, tell_plain, time_of_day
+from resolver.model import ANSWERED, Query, Record, Result, Status
 from resolver.wire import accelerator
 from resolver.wire.accelerator import RECEIVE
 from resolver.wire.connections import Connection
@@ -167,7 +167,9 @@ class Exchange:
         in_round = 0
         first = elapsed = -1.0
         late = False
-        details = self.policy.detail
+        details, subnets = self.policy.detail, self.policy.subnet
+        came = time_of_day(self._wall()) if details and messages else ""
+        start: int | None
         waits: list[float] = []  # seconds that each reply took
         unusual: list[Status] = []  # rcodes of those that have no records
         status: Status | None
@@ -182,6 +184,7 @@ class Exchange:
             answers = one_address(message, lookup.question, query)
             if answers is not None:
                 status, error = _NOERROR, None
+                start = 0
             else:
                 start = match(message, lookup.question)
                 if start is None:
@@ -209,9 +212,10 @@ class Exchange:
                 late = True
             waits.append(now - sent)
             if details and status is not None:
-                told = self._detail(message, lookup)
+                subnet = subnets[query.subnet] if subnets else None
+                told = detail(message, start, came, subnet) if start else plain_detail(message, came, subnet)
             if status is not _NOERROR:
-                unusual.append(Status.of_rcode(message[3] & 15) if status is None else status)
+                unusual.append(status or Status.of_rcode(message[3] & 15))
             if status is not _NOERROR and status not in ANSWERED:
                 del in_flight[ident]
                 if details and status is not None:
@@ -270,16 +274,10 @@ class Exchange:
         elif not late:
             window.record_rtt(now - sent)
 
-    def _detail(self, message: bytes, lookup: InFlight) -> Detail:
-        start = codec.match(message, lookup.question)
-        assert start is not None  # the message was taken for a reply
-        subnets = self.policy.subnet
-        return detail(message, start, self._wall(), subnets[lookup.query.subnet] if subnets else None)
-
     def _settle(self, flow: Flow, messages: list[bytes], now: float) -> tuple[list[bytes], int, float]:
         """End the lookups of plain replies; returns the other messages, how many were plain, when the last left."""
-        if self.policy.detail:
-            return messages, 0, -1.0
+        if self.policy.detail and self.policy.subnet:
+            return messages, 0, -1.0  # what each was asked with is not in its result
         results, server = self._retries.results, flow.server
         before = len(results)
         others, rounds, sent = accelerator.settle(
@@ -288,8 +286,10 @@ class Exchange:
         for (round_, begin), (_, end) in pairwise([*rounds, (NOWHERE, len(results))]):
             server.window.answered(round_, end - begin, now)
         self._sender.in_flight -= len(results) - before
-        if len(results) > before:
-            server.tally.replied([result.elapsed or 0.0 for result in results[before:]])
+        if settled := results[before:]:
+            server.tally.replied([result.elapsed or 0.0 for result in settled])
+            if self.policy.detail:
+                tell_plain(messages, others, settled, time_of_day(self._wall()))
         return others, len(results) - before, sent
 
     def failed(self, flow: Flow, reason: str, now: float) -> None:
