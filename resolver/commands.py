@@ -246,8 +246,6 @@ def run(
         if no_wait:
             sending = OneWayJob(summary, status, inputs=inputs)
         elif resume:
-            if policy.each_nameserver or policy.subnet:
-                raise ValueError("--resume does not go with --each-nameserver and --subnet")
             _check_resume(format_, output, only)
         elif redo and not standing(ctx, "redo"):
             raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
@@ -278,7 +276,7 @@ def run(
             resumed = None
             if resume:
                 assert output is not None
-                resumed = _resumed(output, redo, inputs, lists, types, ordered=order == "input")
+                resumed = _resumed(output, redo, inputs, lists, types, prepared.policy, ordered=order == "input")
                 prepared.opened.enter_context(resumed)
             job = Job(
                 prepared,
@@ -364,24 +362,27 @@ def _resumed(
     inputs: Sequence[str],
     opened: Callable[[], list[Source]],
     types: Sequence[str],
+    policy: Policy,
     *,
     ordered: bool,
 ) -> Resumed:
     """Open the file to go on with, once it is sure that it is one of these hosts and types. Raises as Resumed does."""
     from resolver.input.hosts import Hosts
+    from resolver.input.variants import Variants
     from resolver.output.files import check_other_file
     from resolver.output.resume import Resumed
     from resolver.output.selection import statuses_of
     from resolver.planning import record_types
 
     check_other_file(output, inputs)
-    resumed = Resumed(output, statuses_of(redo), ordered=ordered)
+    asked = map(str, policy.nameservers) if policy.each_nameserver else ()
+    resumed = Resumed(output, statuses_of(redo), ordered=ordered, nameservers=tuple(asked))
     try:
         with rewound(0), ExitStack() as closed:
             sources = opened()
             for each in sources:
                 closed.callback(each.close)
-            resumed.check(sources, lambda lists: Hosts(lists, record_types(types), "", ""))
+            resumed.check(sources, lambda lists: Variants(Hosts(lists, record_types(types), "", ""), policy.variants))
     except BaseException:
         resumed.close()
         raise

@@ -242,6 +242,37 @@ def test_before_a_migration(servers: tuple[str, str], tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_resumed(servers: tuple[str, str], tmp_path: Path) -> None:
+    """A file of each nameserver and subnet is gone on with; one of other nameservers is refused and stays as it was."""
+    names, file = tmp_path / "names.txt", tmp_path / "found.jsonl"
+    names.write_text("www.example\ntwo words\nns.example\n")
+    words = (
+        names,
+        "-o",
+        file,
+        "--resume",
+        "--each-nameserver",
+        "--subnet",
+        "192.0.2.0/24",
+        "--subnet",
+        "2001:db8::/32",
+    )
+    first, second = (("-n", server) for server in servers)
+    assert 1 == command(*words, *first, *second).status  # of the line that is no name
+    whole = file.read_text().splitlines(keepends=True)
+    assert 12 == len(whole)
+    file.write_text("".join(whole[:5] + whole[9:]))
+    refused = command(*words, *second, *first)
+    assert (2, 8) == (refused.status, len(file.read_text().splitlines()))
+    assert f"lookup 0 is 'www.example' A {servers[1]} now, and was another" in refused.err
+    resumed = command(*words, *first, *second, "--summary", tmp_path / "summary.json")
+    assert (1, 12) == (resumed.status, msgspec.json.decode((tmp_path / "summary.json").read_bytes())["results_written"])
+    found = sorted(map(msgspec.json.decode, file.read_text().splitlines()), key=lambda each: each["index"])
+    expected = sorted(map(msgspec.json.decode, whole), key=lambda each: each["index"])
+    kept = ("index", "input", "status", "nameserver")
+    assert [[each[key] for key in kept] for each in expected] == [[each[key] for key in kept] for each in found]
+
+
 @pytest.mark.parametrize("backend", ["system", "aiodns"])
 def test_who_cannot(backend: str) -> None:
     """A backend that cannot honour an option says who can, and asks nothing."""

@@ -53,6 +53,7 @@ class KeptRow(msgspec.Struct, gc=False):
     input: str
     type: str
     status: str
+    nameserver: str | None = None
 
 
 _DECODER = msgspec.json.Decoder(KeptRow)
@@ -131,12 +132,14 @@ class Kept:
     """Results that a file holds, by index.
 
     redo: the statuses that are looked up again, beside those that always are; also UNANSWERED.
+    nameservers: those that are each asked, as results name them; empty: any is asked, and it does not matter which.
     end: one more than the highest index. again: are there lines whose lookups are asked again? in_order: do the lines
     stand in the order of their index?
     """
 
-    def __init__(self, path: str, redo: Collection[str] = ()) -> None:
+    def __init__(self, path: str, redo: Collection[str] = (), nameservers: Sequence[str] = ()) -> None:
         self.path = path
+        self._nameservers = nameservers
         self._redo = {*UNDONE, *redo}
         self._marks = array("I")  # a hash of input and type; 0: no line
         self._statuses: list[str] = []
@@ -171,13 +174,14 @@ class Kept:
             self._last = indices[-1]
         for status in {row.status for row in rows} - self._codes.keys():
             self._learn(status)
-        marks, code, codes = self._marks, self._code, self._codes
+        marks, code, codes, pinned = self._marks, self._code, self._codes, bool(self._nameservers)
         for index, row in zip(indices, rows, strict=True):
             if marks[index]:
                 raise ValueError(
                     f"{self.path} has two results of index {index}: it is not one run's; write to another file"
                 )
-            marks[index] = hash((row.input, row.type)) & 0xFFFFFFFF or 1
+            asked = (row.input, row.type, row.nameserver) if pinned else (row.input, row.type)
+            marks[index] = hash(asked) & 0xFFFFFFFF or 1
             code[index] = codes[row.status]
 
     def settle(self) -> None:
@@ -193,14 +197,17 @@ class Kept:
 
     def check(self, lookups: Iterable[Query] | Iterable[Result]) -> None:
         """Raise OtherInput where one of these is not the lookup that the file has a line of."""
-        marks, end = self._marks, self.end
+        marks, end, nameservers = self._marks, self.end, self._nameservers
+        asked: tuple[str | None, ...]
         for one in lookups:
-            if (
-                one.index < end
-                and (mark := marks[one.index])
-                and mark != (hash((one.input, one.type)) & 0xFFFFFFFF or 1)
-            ):
-                raise self._other(f"lookup {one.index} is {one.input[:100]!r} {one.type} now, and was another")
+            if one.index >= end or not (mark := marks[one.index]):
+                continue
+            asked = one.input, one.type
+            if nameservers:
+                asked += (nameservers[one.nameserver] if isinstance(one.nameserver, int) else None,)
+            if mark != (hash(asked) & 0xFFFFFFFF or 1):
+                shown = " ".join([repr(one.input[:100]), *filter(None, asked[1:])])
+                raise self._other(f"lookup {one.index} is {shown} now, and was another")
 
     def check_length(self, lookups: int) -> None:
         """Raise OtherInput where so many lookups are all, and the file has more."""

@@ -77,13 +77,14 @@ class Resumed:
         path: The file.
         redo: Statuses that are asked again.
         ordered: The file is to be in input order.
+        nameservers: Those that are each asked, as results name them; empty: any is asked.
 
     Raises:
         OSError: It cannot be opened or read.
         ValueError: It cannot be resumed; it is as it was then.
     """
 
-    def __init__(self, path: str, redo: Collection[str], *, ordered: bool) -> None:
+    def __init__(self, path: str, redo: Collection[str], *, ordered: bool, nameservers: Sequence[str] = ()) -> None:
         self.path = path
         self._real = os.path.realpath(path)  # what takes the file's place must not take that of a link
         self._ordered = ordered
@@ -93,7 +94,7 @@ class Resumed:
         self._unfinished = f"{self._journal}.new"
         try:
             self._recover()
-            self.kept = Kept(path, redo)
+            self.kept = Kept(path, redo, nameservers)
             self._lines = _read(self._file, self.kept, 0, os.fstat(self._file.fileno()).st_size)
             if ordered and not self.kept.in_order:
                 raise ValueError(f"the results in {path} are not in input order; leave --order out")
