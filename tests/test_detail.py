@@ -52,7 +52,7 @@ RDATA = {
     "SOA": "ns.example. host.example. 1 2 3 4 5", "SRV": "1 2 3 srv.example.", "CAA": '0 issue "ca.example"',
     "TYPE65280": r"\# 3 010203",
 }  # fmt: skip
-FLAGS = [dns.flags.AA, dns.flags.RD, dns.flags.RA, dns.flags.AD, dns.flags.CD]
+FLAGS = [dns.flags.AA, dns.flags.TC, dns.flags.RD, dns.flags.RA, dns.flags.AD, dns.flags.CD]
 
 
 def generated(chance: random.Random) -> dns.message.Message:
@@ -71,6 +71,8 @@ def generated(chance: random.Random) -> dns.message.Message:
         options.append(dns.edns.GenericOption(dns.edns.OptionType.NSID, chance.choice([b"gw-1", b"\0\1\xff"])))
     if chance.random() < 0.3:
         options.append(dns.edns.GenericOption(dns.edns.OptionType.make(65001), b"unknown"))
+    if chance.random() < 0.3:
+        options.append(dns.edns.ECSOption("192.0.2.0", 24, chance.randrange(33)))
     if chance.random() < 0.8:
         message.use_edns(0, ednsflags=chance.choice([0, dns.flags.DO]), payload=1232, options=options)
     message.set_rcode(chance.choice([0, 2, 3, 5, 23] if message.edns >= 0 else [0, 2, 3, 5]))  # type: ignore[arg-type]
@@ -83,6 +85,7 @@ def expected(message: dns.message.Message, octets: bytes) -> tuple[object, ...]:
 
     flags = [flag for flag in ("qr", "aa", "tc", "rd", "ra", "ad", "cd") if message.flags & dns.flags.from_text(flag)]
     nsid = [each.to_wire() for each in message.options if each.otype == dns.edns.OptionType.NSID]
+    scopes = [each.scopelen for each in message.options if isinstance(each, dns.edns.ECSOption)]
     errors = [(int(each.code), each.text or "") for each in message.options if isinstance(each, dns.edns.EDEOption)]
     shown = {b"gw-1": "gw-1", b"\0\1\xff": "0001ff"}
     identity = shown[nsid[0]] if nsid else None
@@ -92,6 +95,7 @@ def expected(message: dns.message.Message, octets: bytes) -> tuple[object, ...]:
         records(message.authority),
         records(message.additional),
         identity,
+        scopes[0] if scopes else None,
         errors,
         len(octets),
     )
@@ -106,14 +110,15 @@ def test_reads_what_dnspython_reads(seed: int) -> None:
         read = dns.message.from_wire(octets, one_rr_per_rrset=True)
         start = match(octets, question("www.example.", "A"))
         assert start is not None
-        found = detail(octets, start, time_of_day(0.0))
+        found = detail(octets, start, time_of_day(0.0), "192.0.2.0/24")
+        assert found.subnet is not None
 
         def records(section: list[object]) -> list[tuple[str, int, str]]:
             return sorted((each.name, each.ttl, each.data) for each in section)  # type: ignore[attr-defined]
 
         ours = (
             found.rcode, found.flags, records(list(found.authority)), records(list(found.additional)), found.nsid,
-            [(each.code, each.text) for each in found.ede], found.octets,
+            found.subnet.scope, [(each.code, each.text) for each in found.ede], found.octets,
         )  # fmt: skip
         assert expected(read, octets) == ours
         assert "1970-01-01T00:00:00.000Z" == found.time
