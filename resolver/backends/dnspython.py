@@ -14,13 +14,13 @@ import ssl
 import threading
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import dns.query
 import msgspec
 
 from resolver.backends.descriptors import Descriptors
-from resolver.backends.dnspython_messages import Message, failure, http_library, plain_errors, tls_context
+from resolver.backends.dnspython_messages import Message, failure, http_client, plain_errors, tls_context
 from resolver.backends.dnspython_udp import BlockingLookup
 from resolver.backends.lookup import Conversation, RunForms
 from resolver.extras import NotInstalled, cure
@@ -226,11 +226,7 @@ class _HttpClient:
     """A client that keeps its connection. Shared by threads, the library's HTTP/2 loses replies now and then."""
 
     def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, source: str | None) -> None:
-        library = http_library()
-        ways: dict[str, Any] = {"http1": True, "http2": True, "verify": context}
-        if source is not None:
-            ways = {"transport": library.HTTPTransport(**ways, local_address=source)}
-        self._client = library.Client(**ways)
+        self._client = http_client(context, source)
         self._url = nameserver.url or ""
 
     def ask(self, message: Message, end: float) -> Reply:

@@ -1,22 +1,20 @@
-"""The awaited side of the backend `dnspython`: the library's asyncio functions, one socket or connection a question.
+"""The awaited side of the backend `dnspython`: lookups over UDP, and one connection a question over TCP and TLS.
 
-UDP stands in dnspython_async_udp.py, HTTPS in dnspython_async_https.py: there one client a nameserver lasts for the
-run. A try may be cancelled at any await, and must leave nothing open.
+HTTPS stands in dnspython_async_https.py: there one client a nameserver lasts for the run. A try may be cancelled at any
+await, and must leave nothing open.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from typing import TYPE_CHECKING, Any
-
-import dns.asyncbackend
-import dns.asyncquery
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING
 
 from resolver.backends.descriptors import Descriptors
-from resolver.backends.dnspython_async_https import Client
-from resolver.backends.dnspython_async_udp import AsyncLookup
-from resolver.backends.dnspython_messages import Message, endpoint, failure, local, tls_context
+from resolver.backends.dnspython_async_https import Client, Requests
+from resolver.backends.dnspython_messages import Message, failure, tls_context
+from resolver.backends.dnspython_udp import SocketLookup
 from resolver.backends.lookup import SILENCE, Conversation, RunForms
 from resolver.nameserver import Sources
 
@@ -37,7 +35,6 @@ class AsyncDnspython:
     def __init__(self, policy: Policy) -> None:
         secure = any(each.transport in ("tls", "https") for each in policy.nameservers)
         self._context = tls_context(policy) if secure else None
-        self._backend: Any = dns.asyncbackend.get_backend("asyncio")
         self._loop = asyncio.get_running_loop()
         self._descriptors = Descriptors(policy.query_timeout)
         self._forms = RunForms(policy)
@@ -51,18 +48,16 @@ class AsyncDnspython:
         assert nameserver is not None  # `prepare` has named some
         lookup = self._lookups.get(query.index)
         if lookup is None:
-            lookup = self._lookups[query.index] = AsyncLookup(
-                query, self._forms, self._sources, self._backend, self._descriptors
-            )
+            lookup = self._lookups[query.index] = AsyncLookup(query, self._forms, self._sources, self._descriptors)
         end = 0.0
         conversation = Conversation(lookup, nameserver)
         while conversation.reply is None:
             message = Message(lookup, nameserver, conversation.transport, conversation.edns)
             try:
                 if message.transport == "udp":
-                    connected = await lookup.send(message)
+                    await lookup.send(message)
                     end = end or self._loop.time() + timeout
-                    reply = await lookup.receive(connected, end)
+                    reply = await lookup.receive(message, end)
                 else:
                     end = end or self._loop.time() + timeout
                     if message.transport == "https":
@@ -85,11 +80,10 @@ class AsyncDnspython:
         await asyncio.gather(*(client.close() for client in [*self._former, *self._clients.values()]))
 
     async def _over_connection(self, message: Message, lookup: AsyncLookup, end: float) -> Reply:
-        # Not every step of the library keeps to a time that it is given; closing a connection, for one.
         while True:
             try:
                 async with asyncio.timeout_at(end):
-                    endpoint = await self._connect(message)
+                    reader, writer = await self._connect(message)
                 break
             except TimeoutError:
                 if message.nameserver.transport == "udp":
@@ -101,20 +95,28 @@ class AsyncDnspython:
                 await asyncio.sleep(wait)
                 end += wait
         self._descriptors.got()
-        async with asyncio.timeout_at(end), endpoint as stream:
-            await dns.asyncquery.send_tcp(stream, message.query)
-            while True:
-                octets = await _read(stream, int.from_bytes(await _read(stream, 2), "big"))
-                if (reply := message.read(octets)) is not None:
-                    return reply
+        octets = message.to_wire()
+        try:
+            writer.write(len(octets).to_bytes(2, "big") + octets)
+            async with asyncio.timeout_at(end):
+                while True:
+                    octets = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+                    if (reply := message.read(octets)) is not None:
+                        return reply
+        finally:
+            writer.transport.abort()  # a goodbye over TLS would be waited for
 
-    async def _connect(self, message: Message) -> Any:
-        context, name = None, None
-        if message.transport == "tls":
-            context, name = self._context, message.nameserver.certified
-        family, peer = endpoint(message.nameserver)
-        source = local(self._sources.next(message.nameserver))
-        return await self._backend.make_socket(family, socket.SOCK_STREAM, 0, source, peer, None, context, name)
+    async def _connect(self, message: Message) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        nameserver = message.nameserver
+        family, (host, port, *scope) = nameserver.address()
+        # asyncio wants the number of a zone in the address.
+        host = f"{host}%{scope[1]}" if any(scope) else host
+        context, name = (self._context, nameserver.certified) if message.transport == "tls" else (None, None)
+        source = self._sources.next(nameserver)
+        local = None if source is None else (source, 0)
+        return await asyncio.open_connection(
+            host, port, family=family, local_addr=local, ssl=context, server_hostname=name
+        )
 
     def _client(self, nameserver: Nameserver, *, alone: bool) -> Client:
         client = self._clients.get(nameserver)
@@ -132,10 +134,70 @@ class AsyncDnspython:
         return new
 
 
-async def _read(stream: Any, size: int) -> bytes:
-    octets = b""
-    while len(octets) < size:
-        if not (part := await stream.recv(size - len(octets), None)):
-            raise EOFError
-        octets += part
-    return octets
+class AsyncLookup(SocketLookup):
+    """A lookup whose tries are awaited. A try may be cancelled at any await; `close` closes what it leaves open."""
+
+    def __init__(self, query: Query, run: RunForms, sources: Sources, descriptors: Descriptors) -> None:
+        self._loop = asyncio.get_running_loop()
+        super().__init__(query, run, sources, descriptors, self._loop.remove_reader)
+        self.requests = Requests()
+        self._heard: deque[tuple[Message, Reply | OSError]] = deque()
+        self._came = asyncio.Event()
+
+    async def send(self, message: Message) -> None:
+        """Send a message, once there is a descriptor for that. Raises OSError."""
+        while True:
+            try:
+                descriptor = self._transmit(message)
+            except OSError as error:
+                wait = self._descriptors.wait(error)
+                super().close()
+                await asyncio.sleep(wait)
+            else:
+                self._loop.add_reader(descriptor, self._ready, descriptor)
+                return
+
+    async def receive(self, message: Message, end: float) -> Reply:
+        """Return the reply to the message sent last, or an answer to an earlier one; all else is waited past.
+
+        Args:
+            message: The one sent last.
+            end: Until when, in seconds on the event loop's clock.
+
+        Raises:
+            TimeoutError: None has come.
+            OSError: The nameserver's port is closed, for one.
+        """
+        while True:
+            late = self._loop.time() >= end
+            while self._heard:
+                asked, outcome = self._heard.popleft()
+                own = asked is message
+                if isinstance(outcome, OSError):
+                    # Of an earlier try: this nameserver is asked from another socket now.
+                    if own:
+                        raise outcome
+                elif self.ends(outcome, own):
+                    return outcome
+            if late:
+                raise TimeoutError
+            self._came.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(end):
+                    await self._came.wait()
+
+    def close(self) -> None:
+        """Close the lookup's sockets, and wait for none of its requests."""
+        self.requests.drop()
+        super().close()
+
+    def _ready(self, descriptor: int) -> None:
+        message = self._sent[descriptor][1]
+        outcome: Reply | OSError | None
+        try:
+            outcome = self._read(descriptor)
+        except OSError as error:
+            outcome = error
+        if outcome is not None:
+            self._heard.append((message, outcome))
+            self._came.set()

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dns.asyncquery
 
 from resolver.attempts import Reply
-from resolver.backends.dnspython_messages import http_library, plain_errors
+from resolver.backends.dnspython_messages import http_client, plain_errors
 
 if TYPE_CHECKING:
     import ssl
@@ -38,12 +38,9 @@ class Client:
     def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, source: str | None) -> None:
         self.left = False
         self._url = nameserver.url or ""
+        self._client = http_client(context, source, "Async")
         # The library's own time is for each step, connecting and reading; ours is for all of them.
-        library = http_library()
-        ways: dict[str, Any] = {"http1": True, "http2": True, "verify": context}
-        if source is not None:
-            ways = {"transport": library.AsyncHTTPTransport(**ways, local_address=source)}
-        self._client = library.AsyncClient(**ways, timeout=None)
+        self._client.timeout = None
         self._open: set[Task] = set()
         self._wanted: set[Task] = set()
         self._closing: asyncio.Task[None] | None = None

@@ -88,6 +88,21 @@ def http_library() -> Any:
     return vars(dns.query).get("httpx2") or vars(dns.query)["httpx"]
 
 
+def http_client(context: ssl.SSLContext | None, source: str | None, kind: str = "") -> Any:
+    """Return a client of the HTTP library.
+
+    Args:
+        context: What certificates are checked with.
+        source: The local address to ask from; None: the system's choice.
+        kind: "Async" for one that is awaited.
+    """
+    library = vars(http_library())
+    ways: dict[str, Any] = {"http1": True, "http2": True, "verify": context}
+    if source is not None:
+        ways = {"transport": library[f"{kind}HTTPTransport"](**ways, local_address=source)}
+    return library[f"{kind}Client"](**ways)
+
+
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
     """Raise the HTTP library's exceptions as those of connections."""
@@ -114,17 +129,6 @@ def _as_os_error(error: Exception) -> OSError:
             return OSError(cause.errno, os.strerror(cause.errno))
         cause = cause.__cause__ or cause.__context__
     return ConnectionError(str(error) or type(error).__name__)
-
-
-def endpoint(nameserver: Nameserver) -> tuple[int, tuple[str, int]]:
-    """Return its address as asyncio wants it, with the number of its zone. Raises OSError for an unknown zone."""
-    family, (host, port, *scope) = nameserver.address()
-    return family, (f"{host}%{scope[1]}" if any(scope) else host, port)
-
-
-def local(source: str | None) -> tuple[str, int] | None:
-    """Return a local address as asyncio wants it, with any port."""
-    return None if source is None else (source, 0)
 
 
 def tls_context(policy: Policy) -> ssl.SSLContext:
