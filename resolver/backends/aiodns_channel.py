@@ -110,6 +110,9 @@ class CaresChannel(aiodns.DNSResolver):
         self.waiting -= 1
         if future is not None and not future.done():
             at: int = self._channel.at  # type: ignore[attr-defined]  # a _Pycares
+            if code == errno.ARES_ECONNREFUSED:
+                # A truncated reply over UDP may be what it was asked again after, on a connection that breaks.
+                at = next((fd for fd, transport in self._transports.items() if transport == "tcp"), at)
             future.set_result(CaresOutcome(result, code, self._transports.get(at), at in self._standing))
 
     async def close(self) -> None:
