@@ -19,8 +19,9 @@ import click
 from benchmarks.fleet import Redis, Workers
 from benchmarks.measure import verdict
 from benchmarks.misfortunes import NEVER, Chance, Clock, Fleet
+from resolver.distributed.chunk_window import MAX_OPEN
 from resolver.distributed.connection import ENTRIES, SNAPSHOT_INTERVAL
-from resolver.distributed.coordinator import MAX_OPEN, Coordinator
+from resolver.distributed.coordinator import Coordinator
 from resolver.distributed.outstanding import Order
 from resolver.distributed.payload import ChunkReport
 from resolver.model import Query, Result, Status

@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from resolver.blocks import HostLines
+from resolver.blocks import HostLines, LineSink
 from resolver.input.plain import read_open
 from resolver.intake import Intake
 from resolver.model import ANSWERED, Query, Result, Status
 from resolver.output.ordered import InOrder
 from resolver.output.status import RunStatus, running
 from resolver.output.summary import Summary
-from resolver.seam import BlockEngine
+from resolver.seam import LineEngine
 from resolver.stages import FurtherLookups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
 
-    from resolver.blocks import LineFormat, ResultBlock
+    from resolver.blocks import ResultBlock
     from resolver.input.lookups import LookupSource
     from resolver.policy import Deadline, Policy
     from resolver.seam import Backend, Engine
@@ -41,13 +41,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AHEAD = 50_000  # results that wait for an earlier one, where they are wanted in input order
-
-
-class LineSink(NamedTuple):
-    """Sink of results that were made into lines elsewhere: the format, and what takes a block of them."""
-
-    format: LineFormat
-    write: Callable[[ResultBlock], None]
 
 
 class Plan(NamedTuple):
@@ -149,8 +142,9 @@ class Batch:
         """
         engine, policy, backend = self._plan.engine, self._plan.policy, self._plan.backend
         try:
-            if isinstance(engine, BlockEngine):
-                engine.run_blocks(self, policy, backend, self.deliver_block, self._lines and self._lines.format)
+            if self._lines is not None and isinstance(engine, LineEngine):
+                lines = LineSink(self._lines.format, self._deliver_lines)
+                engine.run_lines(self, policy, backend, self.deliver, lines)
             else:
                 engine.run(self, policy, backend, self.deliver)
         except Exception as error:
@@ -211,11 +205,9 @@ class Batch:
         opened = self._open
         self._take_results([result for result in results if opened.pop(result.index, None) is not None])
 
-    def deliver_block(self, block: ResultBlock) -> None:
-        """Take these results, of which each lookup has one."""
-        if self._lines is None or not block.lines:
-            self.deliver(block.results())
-            return
+    def _deliver_lines(self, block: ResultBlock) -> None:
+        """Take these results, of lookups that have none yet."""
+        assert self._lines is not None
         opened = self._open
         for index in block.indices:
             del opened[index]

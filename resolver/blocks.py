@@ -7,14 +7,14 @@ need to know travels beside them.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from resolver.model import Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 
 class HostLines(msgspec.Struct, frozen=True, eq=False):
@@ -33,7 +33,14 @@ class HostLines(msgspec.Struct, frozen=True, eq=False):
     @property
     def indices(self) -> range:
         """The indices of the lookups."""
-        return range(self.first, self.first + self.octets.count(b"\n"))
+        return range(self.first, self.first + len(self))
+
+    def __len__(self) -> int:
+        return self.octets.count(b"\n")
+
+    def then(self, more: HostLines) -> HostLines:
+        """Return these lines and those that follow them, as one."""
+        return HostLines(self.first, self.octets + more.octets, self.type)
 
 
 class LineFormat(msgspec.Struct, frozen=True, array_like=True):
@@ -55,6 +62,13 @@ class LineFormat(msgspec.Struct, frozen=True, array_like=True):
     def readable(self) -> bool:
         """Whether the lines still say all of every result."""
         return self.name == "jsonl" and not self.only
+
+
+class LineSink(NamedTuple):
+    """Sink of results that other processes write: the format, and what takes a block of lines in it."""
+
+    format: LineFormat
+    write: Callable[[ResultBlock], None]
 
 
 class ResultBlock(msgspec.Struct, tag="results"):
@@ -88,6 +102,18 @@ class ResultBlock(msgspec.Struct, tag="results"):
         """Return the results; of lines, those in JSON (LineFormat.readable)."""
         return _of_lines.decode_lines(self.body) if self.lines else _of_msgpack.decode(self.body)
 
+    def check(self) -> None:
+        """Raise ValueError where the lines, in JSON, are not those of the indices, or the counts not those of lines."""
+        found = [part.index for part in _indices.decode_lines(self.body)]
+        if not self.lines or found != self.indices or self.body.count(b"\n") != len(found):
+            raise ValueError("lines that are not those of their indices")
+        if not self.body.isascii():
+            self.body.decode()
+        if sum(self.statuses.values()) != len(self.indices) or min(self.queries, *self.statuses.values()) < 0:
+            raise ValueError("counts that are not those of the lines")
+        for status in self.statuses:
+            Status(status)
+
     def only(self, indices: Collection[int]) -> ResultBlock:
         """Return the part with these indices, each once. Lines must be readable."""
         if not self.lines:
@@ -108,10 +134,15 @@ class ResultBlock(msgspec.Struct, tag="results"):
         return cls([result.index for result in results], counts, queries, shown, body, lines)
 
 
-class _Part(msgspec.Struct, gc=False):
-    """The part of a line that is counted; the rest is skipped in C."""
+class _Index(msgspec.Struct, gc=False):
+    """The part of a line that says which result it is; the rest is skipped in C."""
 
     index: int
+
+
+class _Part(_Index, gc=False):
+    """The parts of a line that are counted."""
+
     status: str
     attempts: int | None
 
@@ -119,4 +150,5 @@ class _Part(msgspec.Struct, gc=False):
 _encode = msgspec.msgpack.Encoder().encode
 _of_msgpack = msgspec.msgpack.Decoder(list[Result])
 _of_lines = msgspec.json.Decoder(Result)
+_indices = msgspec.json.Decoder(_Index)
 _parts = msgspec.json.Decoder(_Part)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from resolver.batch import LineSink, failed, send_all
+from resolver.batch import failed, send_all
+from resolver.blocks import LineSink
 from resolver.console import ANSWERED, DEADLINE, UNANSWERED, UNREADABLE, UNWRITABLE, reason, say, signals
 from resolver.output.blocks import line_format
 from resolver.output.files import format_of, open_output

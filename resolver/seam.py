@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from resolver.attempts import AsyncSession, Session
-    from resolver.blocks import HostLines, LineFormat, ResultBlock
+    from resolver.blocks import HostLines, LineSink
     from resolver.model import Query, Result
     from resolver.policy import Policy
     from resolver.tallies import NameserverTallies
@@ -138,18 +138,18 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class BlockEngine(Engine, Protocol):
+class LineEngine(Engine, Protocol):
     """An engine whose results are made in other processes, and may be written there."""
 
-    def run_blocks(
+    def run_lines(
         self,
         queries: Queries,
         policy: Policy,
         backend: Backend,
-        deliver: Callable[[ResultBlock], None],
-        lines: LineFormat | None,
+        deliver: Callable[[list[Result]], None],
+        lines: LineSink,
     ) -> None:
-        """Run as `run` does; blocks come as lines of this format, as far as that can be, where there is one."""
+        """Run as `run` does; results that come as lines go to `lines`, all others to `deliver`."""
 
 
 @runtime_checkable

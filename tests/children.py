@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from resolver import Policy, Result, Status, Summary
-from resolver.batch import LineSink, Plan
-from resolver.blocks import LineFormat
+from resolver.batch import Plan
+from resolver.blocks import LineFormat, LineSink
 from resolver.input.given import source
 from resolver.lab import Lab
 from resolver.planning import plan

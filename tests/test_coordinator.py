@@ -6,18 +6,16 @@ import pytest
 from play import Play, found, indexes
 
 from resolver import Status
-from resolver.distributed.coordinator import (
+from resolver.distributed.chunk_window import (
     FIRST,
-    GRACE,
     LOOKUPS_PER_SLOT,
     MAX_LOOKUPS_PER_SLOT,
     MAX_OUT,
-    MAX_REFUSALS,
     SHORT_WINDOW,
-    SILENCE,
     TARGET,
     WINDOW,
 )
+from resolver.distributed.coordinator import GRACE, MAX_REFUSALS, SILENCE
 from resolver.distributed.outstanding import Order
 from resolver.distributed.payload import MAX_QUERIES
 from resolver.processes.protocol import Unfinished

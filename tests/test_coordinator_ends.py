@@ -6,14 +6,8 @@ import pytest
 from play import Play, found, indexes
 
 from resolver import Policy, Status
-from resolver.distributed.coordinator import (
-    FIRST,
-    MAX_COPIES,
-    MAX_DEATHS,
-    PIECES,
-    SLOW,
-    TARGET,
-)
+from resolver.distributed.chunk_window import FIRST, TARGET
+from resolver.distributed.coordinator import MAX_COPIES, MAX_DEATHS, PIECES, SLOW
 from resolver.distributed.outstanding import Order
 
 # --- The end of a run.

@@ -13,7 +13,8 @@ from benchmarks.fleet import Redis, Workers
 from benchmarks.misfortunes import NEVER, Chance, Clock, Fleet
 from benchmarks.simulation import Run
 from resolver import Policy, Query, Result, Status
-from resolver.distributed.coordinator import FIRST, GRACE, MAX_DEATHS, MAX_OUT, PIECES, SILENCE
+from resolver.distributed.chunk_window import FIRST, MAX_OUT
+from resolver.distributed.coordinator import GRACE, MAX_DEATHS, PIECES, SILENCE
 from resolver.distributed.outstanding import Order
 
 TROUBLE = 60.0  # seconds that it lasts

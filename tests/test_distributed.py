@@ -4,19 +4,21 @@ Whatever happens, each index has exactly one result (Running.end sees to that); 
 (`pytest -rP` shows it). Lookups take a third of a second and a worker makes few at a time, so that chunks are in hand.
 """
 
+import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cluster import Server, Worker, wait_for_workers
-from command import wait_for
+from command import end, in_order, start, wait_for
 from running import WORKER, Running, slow, statuses, wait_until_busy, working
 
 from resolver import Status, resolve
 from resolver.distributed import engine
-from resolver.distributed.coordinator import FIRST
+from resolver.distributed.chunk_window import FIRST
 from resolver.distributed.payload import VERSION
 from resolver.lab import Lab
 
@@ -70,6 +72,25 @@ def test_all_workers_killed(server: Server, lab: Lab, caplog: pytest.LogCaptureF
         with working(server, 2):
             assert {Status.NOERROR: 200} == statuses(run.end(killed))
     assert "lost its worker" in caplog.text
+
+
+def test_worker_killed_with_lines(server: Server, lab: Lab, tmp_path: Path) -> None:
+    """Of a list that goes out as lines, and comes back as lines, each line has one result, wherever it was asked."""
+    hosts, output = tmp_path / "hosts", tmp_path / "results.jsonl"
+    hosts.write_text("".join(f"{host}.{'a' * 50}.example\n" for host in slow(600)) + "a..b\n")
+    with working(server, 1, "--concurrency", "60") as (victim,):
+        words = ("-e", "redis", "--redis", server.url, "-n", lab.nameserver, "-o", output, hosts)
+        process = start(*words, stdin=subprocess.DEVNULL)
+        wait_for(lambda: output.exists() and output.read_bytes().count(b"\n") > 50, "results")
+        with working(server, 1, "--concurrency", "200"):
+            victim.kill()
+            assert (1, "") == (done := end(process))[:2]
+    results = in_order(output.read_text().splitlines())
+    assert list(range(601)) == [result["index"] for result in results], done.err
+    assert {"NOERROR": 600, "INVALID": 1} == Counter(result["status"] for result in results)
+    assert {"redis"} == {result["engine"] for result in results}
+    assert [f"{host}.{'a' * 50}.example" for host in slow(600)] == [result["input"] for result in results[:600]]
+    assert {1, None} == {result["attempts"] for result in results[:600]}
 
 
 @pytest.mark.parametrize("how", ["stop", "kill", "lose"])

@@ -29,7 +29,7 @@ from cluster import free_port, present
 from command import COMMAND, environment, line, start, wait_for
 
 from resolver.commands import cli
-from resolver.distributed import active_chunk, broker, coordinator, engine, envelope, payload, worker
+from resolver.distributed import active_chunk, broker, chunk_window, engine, envelope, payload, worker
 from resolver.distributed.embedded import SETTING, find_server
 from resolver.engines import ENGINES, carries
 from resolver.lab import Lab
@@ -234,12 +234,13 @@ def test_options_of_a_worker() -> None:
 @pytest.mark.parametrize(
     "claim",
     [
-        f"of {coordinator.FIRST} lookups at first",
-        f"about {coordinator.TARGET:.0f} seconds, {payload.MAX_QUERIES:,} at most",
-        f"for each slot {coordinator.WINDOW} chunks that are not asked to their end, {coordinator.SHORT_WINDOW} where",
-        f"they take less than {({1.0: 'a second'})[coordinator.SHORT_CHUNK]}, and {coordinator.MAX_OUT} with those",
-        f"{coordinator.LOOKUPS_PER_SLOT:,} lookups for each slot, or as many as have come back",
-        f"as many as have come back, up to {coordinator.MAX_LOOKUPS_PER_SLOT:,}",
+        f"of {chunk_window.FIRST} lookups at first",
+        f"about {chunk_window.TARGET:.0f} seconds, {payload.MAX_QUERIES:,} at most",
+        f"for each slot {chunk_window.WINDOW} chunks that are not asked to their end, "
+        f"{chunk_window.SHORT_WINDOW} where",
+        f"they take less than {({1.0: 'a second'})[chunk_window.SHORT_CHUNK]}, and {chunk_window.MAX_OUT} with those",
+        f"{chunk_window.LOOKUPS_PER_SLOT:,} lookups for each slot, or as many as have come back",
+        f"as many as have come back, up to {chunk_window.MAX_LOOKUPS_PER_SLOT:,}",
         f"takes {active_chunk.ASKED_PER_SLOT} chunks for each slot",
         f"not been heard of for {broker.DEAD:.0f} seconds",
         f"of {broker.LEASE:.0f} seconds, which its coordinator renews",

@@ -25,7 +25,8 @@ from running import WORKER, Running, slow, statuses, wait_until_busy, working
 from resolver import Status
 from resolver.console import TOGETHER
 from resolver.distributed.broker import LEASE, PREFIX
-from resolver.distributed.coordinator import FIRST, PIECES
+from resolver.distributed.chunk_window import FIRST
+from resolver.distributed.coordinator import PIECES
 from resolver.distributed.envelope import QUEUE
 from resolver.lab import Lab
 

@@ -13,15 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resolver import Policy, Record, Result, Status
-from resolver.blocks import ResultBlock
+from resolver import Policy, Query, Record, Result, Status
+from resolver.blocks import HostLines, LineFormat, ResultBlock
 from resolver.distributed import payload
 from resolver.distributed.active_chunk import ActiveChunk
 from resolver.distributed.authorities import MAX_FILES, AuthorityFiles
 from resolver.distributed.broker import Broker
 from resolver.distributed.envelope import TASK, check, wrap
 from resolver.distributed.payload import (
+    MAX_QUERIES,
     Chunk,
+    ChunkLines,
     ChunkQuery,
     ChunkReport,
     Refused,
@@ -30,6 +32,7 @@ from resolver.distributed.payload import (
 )
 from resolver.dns import message as codec
 from resolver.nameserver import Nameserver
+from resolver.output.blocks import block_encoder
 from resolver.processes.protocol import Unfinished
 
 NAMES = st.sampled_from(["www.example", "a\\.b.example", "\\255.example", "example", "x" * 63 + ".example", ""])
@@ -115,11 +118,75 @@ def test_a_chunk_there_and_back(chunk: Chunk) -> None:
     """What the coordinator encodes is what the worker gets; where that sends it as it is, the questions as well."""
     there, queries = decode_chunk(payload.encode_chunk(chunk))
     assert chunk == there
+    assert isinstance(queries, list)
     assert [(each.index, each.name, each.type) for each in chunk.queries] == [
         (query.index, query.name, query.type) for query in queries
     ]
     questions = [codec.question(each.name, each.type) if chunk.backend == "wire" else None for each in chunk.queries]
     assert questions == [query.question for query in queries]
+
+
+def test_lines_there_and_back() -> None:
+    """A chunk of lines is lines to the worker too, unopened; of what is no plain line, none."""
+    lines = HostLines(7, b"a.example\nB.example\n192.0.2.1\n", "AAAA")
+    chunk = msgspec.structs.replace(EXAMPLE, queries=[], lines=ChunkLines.of(lines))
+    there, work = decode_chunk(payload.encode_chunk(chunk))
+    assert isinstance(work, HostLines)
+    assert (chunk, {"AAAA"}, range(7, 10)) == (there, there.types, work.indices)
+    assert (lines.octets, lines.type) == (work.octets, work.type)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ChunkLines(0, "A", ""),
+        ChunkLines(0, "A", "a.example"),
+        ChunkLines(0, "A", "a.example\n\n"),
+        ChunkLines(0, "A", "192.0.2.0/24\n"),
+        ChunkLines(0, "A", "bücher.example\n"),
+        ChunkLines(0, "a", "a.example\n"),
+        ChunkLines(0, "A", "a\n" * (MAX_QUERIES + 1)),
+        None,
+    ],
+)
+def test_lines_that_are_no_lookups(lines: ChunkLines | None) -> None:
+    """A chunk is refused whose lines are not each a lookup, which has too many, or that asks nothing."""
+    with pytest.raises(Refused, match="it holds what cannot be asked"):
+        decode_chunk(payload.encode_chunk(msgspec.structs.replace(EXAMPLE, queries=[], lines=lines)))
+    both = payload.encode_chunk(msgspec.structs.replace(EXAMPLE, lines=ChunkLines(9, "A", "a.example\n")))
+    with pytest.raises(Refused, match="it holds what cannot be asked"):
+        decode_chunk(both)
+
+
+def spoil(block: ResultBlock, **fields: object) -> ResultBlock:
+    """The block with other fields."""
+    return msgspec.structs.replace(block, **fields)
+
+
+def test_lines_of_results_are_checked() -> None:
+    """Lines that are not those of their indices, or counts that are not theirs, are refused; nothing else is read."""
+    results = [Query(index, "a", "a.", "A").unanswered(Status.TIMEOUT, "x", "e", "b") for index in (5, 3)]
+    good = block_encoder(LineFormat("jsonl"))(results)
+
+    def report(block: ResultBlock) -> bytes:
+        return payload.encode_report(ChunkReport(1, 0, "w", lines=[block]))
+
+    assert [good] == decode_report(report(good)).lines
+    for bad in (
+        ResultBlock.of(results),
+        spoil(good, indices=[3, 5]),
+        spoil(good, indices=[5]),
+        spoil(good, body=good.body + b"\x1b[2J\n"),
+        spoil(good, body=good.body[:-9]),
+        spoil(good, body=good.body.replace(b"\n", b"", 1)),
+        spoil(good, body=good.body.replace(b'"x"', b'"\xff"')),
+        spoil(good, statuses={"TIMEOUT": 3}),
+        spoil(good, statuses={"TIMEOUT": 3, "NOERROR": -1}),
+        spoil(good, statuses={"\x1b[2J": 2}),
+        spoil(good, queries=-1),
+    ):
+        with pytest.raises(Refused, match="it is no report"):
+            decode_report(report(bad))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +224,9 @@ def test_an_index_that_is_twice_in_a_chunk() -> None:
         EXAMPLE, queries=[ChunkQuery(5, "www.example", "A"), ChunkQuery(5, "other.example", "A")]
     )
     lot = ActiveChunk(decode_chunk(payload.encode_chunk(twice))[1])
-    assert 1 == lot.waiting == len(lot.open)
+    assert [5] == list(lot.open)
+    assert [5] == [query.index for query in lot.take(10)]
+    assert not lot.waiting
 
 
 @given(REPORTS)

@@ -20,11 +20,13 @@ import pytest
 from cluster import Server, Worker, wait_for_workers
 from command import wait_for
 
-from resolver import Policy, Status, resolve
+from resolver import Policy, Result, Status, resolve
+from resolver.blocks import LineFormat
 from resolver.distributed import payload
 from resolver.distributed.broker import PREFIX, WORKERS, Keys, worker_key
 from resolver.distributed.envelope import QUEUE, TASK
 from resolver.lab import Lab
+from resolver.output.blocks import block_encoder
 
 HOSTS = [f"h{n}.example" for n in range(150)]
 OPTIONS = ("--slots", "1", "--engine", "threads")
@@ -217,9 +219,10 @@ def test_what_is_no_report_in_the_stream(place: Place, lab: Lab, caplog: pytest.
         "error": None,
     }  # fmt: skip
     lies: list[dict[str, Any]] = [
-        {"results": [result]},
-        {"results": [{**result, "name": HOSTS[0], "type": "AAAA"}]},
-        {"results": [{**result, "index": index, "name": HOSTS[0]} for index in (-1, 10**6, 1 << 62)]},
+        {"results": [[result]]},
+        {"lines": [block_encoder(LineFormat("jsonl"))([msgspec.convert(result, Result)])]},
+        {"results": [[{**result, "name": HOSTS[0], "type": "AAAA"}]]},
+        {"results": [[{**result, "index": index, "name": HOSTS[0]} for index in (-1, 10**6, 1 << 62)]]},
         {"sent": len(HOSTS)},
         {"chunk": 10**9, "over": "done"},
         {"over": "back", "sentence": "no", "unfinished": [[0, -5, float("nan")], [10**9, None, None]]},
@@ -230,7 +233,7 @@ def test_what_is_no_report_in_the_stream(place: Place, lab: Lab, caplog: pytest.
         b"\x91" * 100_000 + b"\xc0",
         made({"chunk": "0"}),
         made({"chunk": 0, "copy": 0, "worker": "liar", "command": "true"}),
-        made({"chunk": 0, "copy": 0, "worker": "liar", "results": [{**result, "status": "GREAT"}]}),
+        made({"chunk": 0, "copy": 0, "worker": "liar", "results": [[{**result, "status": "GREAT"}]]}),
         b"x" * (payload.MAX_OCTETS + 1),
     ]
 

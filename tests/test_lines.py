@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resolver import Query, Result, Status
-from resolver.batch import LineSink
-from resolver.blocks import HostLines, LineFormat, ResultBlock
+from resolver.blocks import HostLines, LineFormat, LineSink, ResultBlock
 from resolver.input.hosts import Hosts
 from resolver.input.plain import lookups_of
 from resolver.input.sources import LineSource

@@ -4,7 +4,8 @@ import itertools
 from collections.abc import Iterable
 
 from resolver import Policy, Query, Result, Status
-from resolver.distributed.coordinator import FIRST, GRACE, MAX_OPEN, WINDOW, Coordinator
+from resolver.distributed.chunk_window import FIRST, MAX_OPEN, WINDOW
+from resolver.distributed.coordinator import GRACE, Coordinator
 from resolver.distributed.outstanding import Order
 from resolver.distributed.payload import ChunkReport
 

@@ -27,25 +27,17 @@ from collections import Counter, deque
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from resolver.distributed.chunk_window import ChunkWindow
 from resolver.distributed.outstanding import Order, Outstanding
-from resolver.distributed.payload import MAX_QUERIES
 from resolver.model import Query, Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
+    from resolver.blocks import HostLines, ResultBlock
     from resolver.distributed.payload import ChunkReport
     from resolver.policy import Policy
 
-WINDOW = 3  # chunks out for each slot that are not all asked yet: those in work, and some to go on with;
-SHORT_WINDOW, SHORT_CHUNK = 6, 1.0  # and where a chunk takes less than so many seconds, much of it on its way
-MAX_OUT = 20  # and with those that only wait for their last replies
-LOOKUPS_PER_SLOT = 15_000  # lookups out for each slot: a slow reader of results soon slows the reading of hosts;
-MAX_LOOKUPS_PER_SLOT = 40_000  # where as many have come back: fast workers must not wait for the next chunk
-MAX_OPEN = 1_000_000  # and in all: the coordinator and the Redis never hold more
-FIRST = 128  # lookups in the first chunks, so that a short list is shared
-TARGET = 4.0  # seconds that a chunk should take,
-CHUNKS = 50  # or, with very many slots, as long that about so many are sent in a second: each costs milliseconds
 GRACE = 3.0  # seconds in which a chunk that was sent is in the queue or begun, and a worker that began one is seen
 STALE = 6.0  # seconds: more than a beat lasts, so a worker's beat is newer than the report heard before
 SILENCE = 60.0  # seconds without a report of a chunk, beyond the time that its queries may wait
@@ -67,28 +59,35 @@ class Coordinator:
         slots: The sum of these.
         recovered: Sentences about what went wrong and was mended, for a log that empties the list.
         oneway_reports: Reports that count in a one-way run, for the caller to take out.
+        blocks: Results that came as lines and count, for the caller to take out.
     """
 
-    def __init__(self, policy: Policy, engine: str, backend: str, *, oneway: bool = False) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        engine: str,
+        backend: str,
+        *,
+        oneway: bool = False,
+        put_back: Callable[[list[Query]], None] = lambda queries: None,
+    ) -> None:
+        """Args: put_back: Gets queries that had to be read from the lines that they stand in."""
         self.exhausted = False
         self.ending = False
         self.workers: Mapping[str, int] = {}
         self.slots = 0
         self.recovered: list[str] = []
         self.oneway_reports: list[ChunkReport] = []
+        self.blocks: list[ResultBlock] = []
+        self._put_back = put_back
         self._oneway = oneway
-        self._limits = policy.concurrency, policy.rate
+        self._window = ChunkWindow(policy)
         self._wait = math.fsum(policy.wait(attempt) for attempt in range(1, policy.tries + 1))
         self._names = engine, backend
         self._out: dict[int, Outstanding] = {}
         self._next = 0
-        self._handed = 0
-        self._parties: int | None = None  # shares of the run's limits
-        self._per_lookup: float | None = None  # seconds that a lookup adds to a chunk, of late
         self._took: deque[float] = deque(maxlen=32)  # seconds that the latest chunks took
         self._youngest = (-1, 0.0)  # the latest of the chunks that were begun, and when
-        self._taken = 0  # chunks out that are all asked
-        self._open = 0  # lookups out without a result
         self._snapshot_at = -math.inf
         self._steady_since = -math.inf  # since then there was a snapshot about every second
         self._empty: deque[float] = deque()  # when the queue was empty; reports of then may be unread
@@ -109,44 +108,19 @@ class Coordinator:
         """Yield the queries that some worker has in hand."""
         for chunk in self._out.values():
             if chunk.holders:
-                yield from chunk.open.values()
+                yield from self._read(chunk)
 
     # --- Out.
 
     def room(self) -> int:
         """Return how many lookups the next chunk may have; 0: none may be sent now."""
-        concurrency, rate = self._limits
-        if concurrency or rate:
-            share = min(self.slots, concurrency or self.slots)
-            if not self._out and share:
-                # The run's limits in so many shares, and as many chunks: whoever has these, together they keep below.
-                self._parties = share
-            if self._parties is None or share > self._parties:
-                return 0  # nobody is there; or more than before: what is out ends first
-        slots = max(1, self.slots)
-        first = max(FIRST, 4 * (concurrency or 0) // (self._parties or 1))  # a share is for one chunk at a time
-        size = max(min(first, MAX_QUERIES), min(MAX_QUERIES, self._handed // slots, MAX_OPEN // (2 * slots)))
-        if self._per_lookup:
-            size = min(size, max(FIRST, int(max(TARGET, slots / CHUNKS) / self._per_lookup)))
-        if rate:
-            size = min(size, max(1, int(TARGET * rate / (self._parties or 1))))
-        done = (self._handed - self._open) // slots
-        most = min(MAX_OPEN, max(LOOKUPS_PER_SLOT, min(done, MAX_LOOKUPS_PER_SLOT)) * slots)
-        return size if self._open + size <= most and not self._full(size, slots) else 0
+        return self._window.room(self.slots, len(self._out))
 
-    def _full(self, size: int, slots: int) -> bool:
-        """Return whether enough chunks are out, where the next one has this size."""
-        out = len(self._out)
-        if self._parties is not None:
-            return out >= self._parties
-        window = SHORT_WINDOW if self._per_lookup is not None and self._per_lookup * size < SHORT_CHUNK else WINDOW
-        return out - self._taken >= window * slots or out >= MAX_OUT * slots
-
-    def launch(self, queries: list[Query], now: float) -> Order:
-        """Make a chunk of these; it counts as sent."""
-        self._handed += len(queries)
-        self._open += len(queries)
-        return self._order(self._new(queries, now))
+    def launch(self, work: list[Query] | HostLines, now: float) -> Order:
+        """Make a chunk of these queries, or of the lines that they stand in; it counts as sent."""
+        chunk = self._new(work, now)
+        self._window.launched(chunk.size)
+        return self._order(chunk)
 
     def resends(self, now: float) -> list[Order]:
         """Return the chunks to be sent another time; they count as sent."""
@@ -168,11 +142,12 @@ class Coordinator:
         if chunk is None:
             return []
         self._on_begun(chunk, report, now)
+        opened = [each for block in report.lines if not self._pass_on(chunk, block) for each in block.results()]
         results = []
         engine, _ = self._names
-        for result in chain.from_iterable(report.results):
+        for result in chain(opened, *report.results):
             query = chunk.open.get(result.index)
-            if query is None or (query.name, query.type) != (result.name, result.type):
+            if not isinstance(query, Query) or (query.name, query.type) != (result.name, result.type):
                 continue
             del chunk.open[result.index]
             result.input = query.input
@@ -180,9 +155,9 @@ class Coordinator:
             if query.attempts is None:
                 result.attempts = None  # somebody else asked too
             results.append(result)
-        self._open -= len(results)
+        self._window.open -= len(results)
         if self._oneway and 0 < report.sent + report.failed == len(chunk.open):
-            self._open -= len(chunk.open)
+            self._window.open -= len(chunk.open)
             chunk.open.clear()
             self.oneway_reports.append(report)
         if not chunk.open:
@@ -190,6 +165,17 @@ class Coordinator:
         elif report.over is not None and report.over != "held":
             self._on_handed_back(chunk, report, now)
         return results
+
+    def _pass_on(self, chunk: Outstanding, block: ResultBlock) -> bool:
+        """Take a block of lines unopened; return False where its results have to be looked at one by one."""
+        if not chunk.holds(block.indices):
+            self._read(chunk)
+            return False
+        for index in block.indices:
+            del chunk.open[index]
+        self._window.open -= len(block.indices)
+        self.blocks.append(block)
+        return True
 
     def on_redis_back(self, now: float) -> None:
         """Record that the Redis was away, or has lost its data: workers and chunks may only not be seen yet."""
@@ -250,7 +236,7 @@ class Coordinator:
             chunk.deaths += len(gone)
             self._on_deaths(chunk, gone, now)
         elif rid:
-            chunk.forget_attempts()
+            self._forget_attempts(chunk)
             if not holders and chunk.sent is None:
                 self._resend(chunk, now, f"was done, and the word of it was lost ({', '.join(rid)})")
         elif chunk.sent is not None and chunk.sent < settled and self._lost_on_its_way(chunk, settled):
@@ -258,19 +244,36 @@ class Coordinator:
         elif chunk.sent is None and not holders:
             self._resend(chunk, now, "was refused by a worker")
         elif holders and max(holders.values()) < settled - SILENCE - 2 * self._wait:
-            chunk.forget_attempts()
+            self._forget_attempts(chunk)
             self._resend(chunk, now, "was begun, and nothing more was heard")
             holders.clear()
 
-    def _new(self, queries: list[Query], now: float, deaths: int = 0) -> Outstanding:
-        open_ = {query.index: query for query in queries}
-        chunk = Outstanding(self._next, open_, len(open_), self._parties, now, deaths)
-        self._out[chunk.number] = chunk
+    def _new(self, work: list[Query] | HostLines, now: float, deaths: int = 0) -> Outstanding:
+        chunk = self._out[self._next] = Outstanding.of(self._next, work, self._window.parties, now, deaths)
         self._next += 1
         return chunk
 
     def _order(self, chunk: Outstanding) -> Order:
-        return Order(chunk.number, chunk.copies - 1, list(chunk.open.values()), chunk.parties)
+        return Order(chunk.number, chunk.copies - 1, chunk.queries, chunk.parties, chunk.lines)
+
+    def _read(self, chunk: Outstanding) -> list[Query]:
+        """Return the open queries of a chunk, read from their lines where they stand in some.
+
+        Lines that cannot be asked get their result with those that are given up.
+        """
+        if chunk.lines is not None:
+            invalid = chunk.read(*self._names)
+            self._window.open -= len(invalid)
+            self._given_up += invalid
+            self._put_back(chunk.queries)
+        return chunk.queries
+
+    def _forget_attempts(self, chunk: Outstanding) -> list[Query]:
+        """Return the open queries of a chunk, marked as asked an unknown number of times."""
+        queries = self._read(chunk)
+        for query in queries:
+            query.attempts = None
+        return queries
 
     def _on_begun(self, chunk: Outstanding, report: ChunkReport, now: float) -> None:
         if report.copy == chunk.copies - 1:
@@ -280,15 +283,15 @@ class Coordinator:
             if chunk.number > self._youngest[0]:
                 self._youngest = chunk.number, now
         if chunk.holders and report.worker not in chunk.holders:
-            chunk.forget_attempts()  # from here on two ask
+            self._forget_attempts(chunk)  # from here on two ask
         chunk.holders[report.worker] = now
         if report.taken and not chunk.taken:
             chunk.taken = True
-            self._taken += 1
+            self._window.taken += 1
 
     def _remove(self, chunk: Outstanding) -> None:
         del self._out[chunk.number]
-        self._taken -= chunk.taken
+        self._window.taken -= chunk.taken
         self._probes.discard(chunk.number)
 
     def _on_done(self, chunk: Outstanding, now: float) -> None:
@@ -298,14 +301,13 @@ class Coordinator:
             took = now - chunk.began
             self._took.append(took)
             # A chunk waits at its end for those that are not answered at all: no smaller one would wait less.
-            each = max(0.0, took - self._wait) / chunk.size or 1e-6
-            self._per_lookup = each if self._per_lookup is None else 0.7 * self._per_lookup + 0.3 * each
+            self._window.took(max(0.0, took - self._wait) / chunk.size or 1e-6)
 
     def _on_handed_back(self, chunk: Outstanding, report: ChunkReport, now: float) -> None:
         """Send a chunk again that a worker left with lookups undone."""
         chunk.holders.pop(report.worker, None)
         told = {progress.index: progress for progress in report.unfinished}
-        for query in chunk.open.values():
+        for query in self._read(chunk):
             progress = told.get(query.index)
             query.attempts = progress.attempts if progress is not None and query.attempts == 0 else None
             if progress is not None and progress.ago is not None:
@@ -319,9 +321,13 @@ class Coordinator:
             self._resend(chunk, now, report.sentence or "came back unfinished")
 
     def _resend(self, chunk: Outstanding, now: float, why: str) -> None:
+        queries = self._read(chunk)
+        if not queries:  # none of its lines could be asked
+            self._remove(chunk)
+            return
         chunk.sent = now
         chunk.copies += 1
-        for query in chunk.open.values():
+        for query in queries:
             # A worker that still has it may finish before another begins the copy.
             if query.attempts:
                 query.attempts = None
@@ -330,14 +336,17 @@ class Coordinator:
 
     def _on_deaths(self, chunk: Outstanding, gone: list[str], now: float) -> None:
         """Send a chunk again whose workers died, perhaps of it: whole, in pieces, or not at all."""
-        chunk.forget_attempts()
+        self._forget_attempts(chunk)
         if chunk.holders:
+            return
+        if not chunk.open:  # of lines, none could be asked
+            self._remove(chunk)
             return
         alone = chunk.size == 1 or chunk.number in self._probes
         if chunk.number in self._probes and any(self._probes_held[name] > 1 for name in gone):
             self._one_probe = True
             self._remove(chunk)
-            self._pieces.append((chunk.forget_attempts(), chunk.deaths - len(gone)))
+            self._pieces.append((self._forget_attempts(chunk), chunk.deaths - len(gone)))
         elif chunk.deaths >= MAX_DEATHS and alone:
             self._give_up(
                 chunk, f"{chunk.deaths} workers ended while they looked this up, or another of the same chunk"
@@ -345,7 +354,7 @@ class Coordinator:
         elif chunk.deaths >= MAX_DEATHS - 1 and not alone:
             # Copies may have died all at once: what was not alone yet is not given up, however many did.
             self._remove(chunk)
-            queries = chunk.forget_attempts()
+            queries = self._forget_attempts(chunk)
             size = -(-len(queries) // PIECES)
             self._pieces += [(queries[at : at + size], MAX_DEATHS - 1) for at in range(0, len(queries), size)]
             self.recovered.append(f"chunk {chunk.number} lost a second worker; its lookups are sent in pieces, in turn")
@@ -355,8 +364,9 @@ class Coordinator:
     def _give_up(self, chunk: Outstanding, error: str) -> None:
         engine, backend = self._names
         self._remove(chunk)
-        self._open -= len(chunk.open)
-        for query in chunk.forget_attempts():
+        queries = self._forget_attempts(chunk)
+        self._window.open -= len(queries)
+        for query in queries:
             self._given_up.append(query.unanswered(Status.ERROR, error, engine, backend))
         self.recovered.append(f"chunk {chunk.number} is given up: {error}")
 
@@ -371,11 +381,11 @@ class Coordinator:
         """Send copies of chunks that take long to idle workers, where nothing else is left to send."""
         held = Counter(name for chunk in self._out.values() for name in chunk.holders)
         idle = sum(max(0, slots - held[name]) for name, slots in self.workers.items())
-        if not idle or any(self._limits):
+        if not idle or self._window.limited:
             return  # a copy would use more than its share
         usual = sorted(self._took)[len(self._took) // 2] if self._took else 0.0
         late = max(SLOW * usual, self._wait + 1.0)
-        for chunk in self._out.values():
+        for chunk in list(self._out.values()):
             if chunk.deaths:
                 continue  # two workers must not die of it at a time
             if idle and chunk.sent is None and chunk.began is not None and len(chunk.holders) < MAX_COPIES:

@@ -17,11 +17,14 @@ import msgspec
 from resolver.distributed.broker import DEAD, Broker
 from resolver.distributed.connection import RunConnection, Snapshot, log
 from resolver.distributed.coordinator import Coordinator
-from resolver.distributed.payload import VERSION, Chunk, ChunkQuery, encode_chunk
+from resolver.distributed.payload import VERSION, Chunk, ChunkLines, ChunkQuery, encode_chunk
+from resolver.input.plain import split
+from resolver.seam import LineQueries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from resolver.blocks import HostLines, LineSink
     from resolver.distributed.outstanding import Order
     from resolver.model import Query, Result
     from resolver.policy import Policy
@@ -82,6 +85,27 @@ class RedisEngine(NamedTuple):
         return self._replace(url=url, worker_count=WorkerCount())
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
+        self._run(queries, policy, backend, deliver, None)
+
+    def run_lines(
+        self,
+        queries: Queries,
+        policy: Policy,
+        backend: Backend,
+        deliver: Callable[[list[Result]], None],
+        lines: LineSink,
+    ) -> None:
+        # Lines that cannot be read again are not for us: of a lookup that was sent twice, they may not all be right.
+        self._run(queries, policy, backend, deliver, lines if lines.format.readable else None)
+
+    def _run(
+        self,
+        queries: Queries,
+        policy: Policy,
+        backend: Backend,
+        deliver: Callable[[list[Result]], None],
+        lines: LineSink | None,
+    ) -> None:
         from resolver.wire.oneway import SendOnly
 
         with contextlib.ExitStack() as opened:
@@ -94,7 +118,7 @@ class RedisEngine(NamedTuple):
             connection = RunConnection(Broker.parse(url), secrets.token_hex(16), policy.timeout)
             opened.callback(connection.close)
             tally = backend.counts if isinstance(backend, SendOnly) else None
-            run = _RedisRun(self, connection, queries, policy, backend, deliver, tally)
+            run = _RedisRun(self, connection, queries, policy, backend, deliver, lines, tally)
             connection.start()
             run.work(check)
 
@@ -110,6 +134,7 @@ class _RedisRun:
         policy: Policy,
         backend: Backend,
         deliver: Callable[[list[Result]], None],
+        lines: LineSink | None,
         tally: SendCounts | None,
     ) -> None:
         self._engine = engine
@@ -119,9 +144,13 @@ class _RedisRun:
         self._backend = backend
         self._deliver = deliver
         self._tally = tally
-        self._coordinator = Coordinator(policy, engine.name, backend.name, oneway=tally is not None)
+        self._line_sink = lines
+        self._by_line = queries if lines is not None and isinstance(queries, LineQueries) else None
+        put_back = self._by_line.put_back if self._by_line is not None else lambda queries: None
+        self._coordinator = Coordinator(policy, engine.name, backend.name, oneway=tally is not None, put_back=put_back)
         self._authority = _read(policy.tls_ca)
-        self._held: list[Query] = []  # taken, and too few for a chunk
+        self._lines: HostLines | None = None  # taken, and too few for a chunk;
+        self._held: list[Query] = []  # and what was taken behind them
         self._held_since = 0.0
         self._started = time.monotonic()
         self._begun = False
@@ -136,9 +165,9 @@ class _RedisRun:
         coordinator, queries = self._coordinator, self._queries
         while True:
             self._hand_out()
-            if coordinator.exhausted and coordinator.idle and not self._held:
+            if coordinator.exhausted and coordinator.idle and not self._holds:
                 return
-            max_wait = min(queries.max_wait(), LINGER if self._held else 1.0)
+            max_wait = min(queries.max_wait(), LINGER if self._holds else 1.0)
             if queries.ended:
                 self._wind_up()
                 return
@@ -153,34 +182,50 @@ class _RedisRun:
         if not self._ready():
             return
         while not self._queries.ended and (room := coordinator.room()):
-            chunk = self._fill(room)
-            if not chunk:
+            work = self._fill(room)
+            if work is None:
                 break
-            self._send(coordinator.launch(chunk, time.monotonic()))
+            self._send(coordinator.launch(work, time.monotonic()))
         for order in coordinator.resends(time.monotonic()):
             self._send(order)
         for sentence in coordinator.recovered:
             log.info(sentence)
         coordinator.recovered.clear()
 
-    def _fill(self, room: int) -> list[Query]:
-        """Return queries for a chunk of that size; none where it is worth while to wait for more."""
-        coordinator, held = self._coordinator, self._held
-        while len(held) < room and not coordinator.exhausted:
-            more = self._queries.take(room - len(held))
-            if more is None:
-                coordinator.exhausted = True
-            elif not more:
+    @property
+    def _holds(self) -> int:
+        """How many lookups are held."""
+        return len(self._held) + len(self._lines or ())
+
+    def _fill(self, room: int) -> list[Query] | HostLines | None:
+        """Return work for a chunk of that size; None where it is worth while to wait for more."""
+        coordinator = self._coordinator
+        while self._holds < room and not coordinator.exhausted:
+            if not self._holds:
+                self._held_since = time.monotonic()
+            if not self._take(room - self._holds):
                 break
-            else:
-                if not held:
-                    self._held_since = time.monotonic()
-                held += more
-        waits = len(held) < room and not coordinator.exhausted and not coordinator.idle
+        if not self._holds:
+            return None
+        waits = self._holds < room and not coordinator.exhausted and not coordinator.idle
         if waits and time.monotonic() - self._held_since < LINGER:
-            return []
-        self._held = held[room:]
-        return held[:room]
+            return None
+        if self._lines is not None:
+            lines, self._lines = split(self._lines, room)
+            return lines
+        queries, self._held = self._held[:room], self._held[room:]
+        return queries
+
+    def _take(self, n: int) -> bool:
+        """Take up to `n` queries, as lines where that can be; return whether there were any."""
+        if self._by_line is not None and not self._held and (lines := self._by_line.take_lines(n)) is not None:
+            self._lines = lines if self._lines is None else self._lines.then(lines)
+            return True
+        more = self._queries.take(n)
+        if more is None:
+            self._coordinator.exhausted = True
+        self._held += more or []
+        return bool(more)
 
     def _ready(self) -> bool:
         """Return whether the run's time has begun: when the workers are known, or else after a while."""
@@ -213,10 +258,12 @@ class _RedisRun:
             alone=order.parties is not None,
             oneway=self._tally is not None,
             parties=order.parties or max(1, self._coordinator.slots),
+            as_lines=self._line_sink is not None,
             queries=[
                 ChunkQuery(query.index, query.name, query.type, query.nameserver, query.subnet)
                 for query in order.queries
             ],
+            lines=None if order.lines is None else ChunkLines.of(order.lines),
         )
         self._connection.send(encode_chunk(chunk), f"chunk {order.number} of run {self._connection.run}")
 
@@ -245,6 +292,10 @@ class _RedisRun:
             pass
 
     def _pass_on(self, results: list[Result]) -> None:
+        if self._line_sink is not None:
+            for block in self._coordinator.blocks:
+                self._line_sink.write(block)
+            self._coordinator.blocks.clear()
         if self._tally is None:
             # A report may have thousands; lists of results are no longer than those of other engines.
             for at in range(0, len(results), BATCH):

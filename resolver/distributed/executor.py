@@ -15,13 +15,15 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from resolver.blocks import ResultBlock
 from resolver.distributed.active_chunk import ActiveChunk, AllAsked, ChunkEnded
+from resolver.input.plain import lookups_of
 from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.blocks import ResultBlock
+    from resolver.blocks import HostLines, LineFormat
     from resolver.distributed.fifo_lock import FifoLock
     from resolver.model import Query
     from resolver.policy import Policy
@@ -38,7 +40,8 @@ class Executor:
     """The executor of one run, or of one chunk. The engine sees it as its Queries.
 
     ends: when the run's time is over, on the monotonic clock. tally: counts queries whose replies are not awaited.
-    lock: held while it runs, where executors run one at a time. once: it ends with its first chunk.
+    lock: held while it runs, where executors run one at a time. once: it ends with its first chunk. lines: the format
+    of results; None: as they are.
     """
 
     engine: Processes
@@ -48,11 +51,11 @@ class Executor:
     tally: SendCounts | None
     lock: FifoLock | None
     once: bool
+    lines: LineFormat | None
     tallies: NameserverTallies = field(default_factory=NameserverTallies, init=False)
 
     _state: threading.Condition = field(default_factory=threading.Condition, init=False)
-    _waiting: deque[Query] = field(default_factory=deque, init=False)  # queries that the engine has not taken
-    _line: deque[ActiveChunk] = field(default_factory=deque, init=False)  # the chunks of these
+    _line: deque[ActiveChunk] = field(default_factory=deque, init=False)  # chunks that the engine has not taken whole
     _by_index: dict[int, ActiveChunk] = field(default_factory=dict, init=False)  # the chunk of each open query
     _oneway: deque[tuple[ActiveChunk, int]] = field(default_factory=deque, init=False)  # with the number of queries
     _counted: tuple[int, int] = field(default=(0, 0), init=False)  # sent and failed, of the one-way chunks that ended
@@ -77,7 +80,6 @@ class Executor:
                 return False
             chunk.tallies = self.tallies
             self._by_index.update(dict.fromkeys(chunk.open, chunk))
-            self._waiting += chunk.open.values()
             self._line.append(chunk)
             self._finishing = self.once
             if self.tally is not None:
@@ -111,27 +113,49 @@ class Executor:
 
     def take(self, n: int) -> list[Query] | None:
         """Take up to `n` queries; an empty list where there is none just now, None where no more will come."""
-        waiting = self._waiting
         with self._state:
             idle = IDLE if self.lock is None else IDLE_SHARED
-            if not waiting and not self._by_index and not self._state.wait_for(self._woken, idle):
+            if not self._line and not self._by_index and not self._state.wait_for(self._woken, idle):
                 self._finishing = True
-            if not waiting and self._finishing:
+            if not self._line and self._finishing:
                 return None
-            queries = [waiting.popleft() for _ in range(min(n, len(waiting)))]
-            taken = len(queries)
-            while taken:
+            queries: list[Query] = []
+            while self._line and len(queries) < n:
                 chunk = self._line[0]
-                part = min(taken, chunk.waiting)
-                chunk.waiting -= part
-                taken -= part
-                if not chunk.waiting:
-                    self._line.popleft()
-                    chunk.found.put(AllAsked())
+                if (lines := chunk.take_lines(n - len(queries))) is None:
+                    queries += chunk.take(n - len(queries))
+                else:
+                    more, invalid = lookups_of(lines, self.engine.name, self.backend.name)
+                    self.put_back(more)
+                    queries += more
+                    if invalid:
+                        self._deliver(ResultBlock.of(invalid))
+                self._on_taken(chunk)
             return queries
 
+    def take_lines(self, n: int) -> HostLines | None:
+        """Take up to `n` queries as the lines that they stand in; None: ask `take`."""
+        with self._state:
+            chunk = self._line[0] if self._line else None
+            if chunk is None or (lines := chunk.take_lines(n)) is None:
+                return None
+            self._on_taken(chunk)
+            return lines
+
+    def put_back(self, queries: list[Query]) -> None:
+        """Keep these, which say how far they came, in place of the lines that they were taken in."""
+        with self._state:
+            for query in queries:
+                if (chunk := self._by_index.get(query.index)) is not None:
+                    chunk.open[query.index] = query
+
+    def _on_taken(self, chunk: ActiveChunk) -> None:
+        if not chunk.waiting:
+            self._line.popleft()
+            chunk.found.put(AllAsked())
+
     def _woken(self) -> bool:
-        return bool(self._waiting) or self._finishing or self._stopped is not None
+        return bool(self._line) or self._finishing or self._stopped is not None
 
     @property
     def ended(self) -> bool:
@@ -178,7 +202,7 @@ class Executor:
         try:
             if self.lock is not None:
                 self.lock.acquire(self, lambda: self.ended)
-            self.engine.run_blocks(self, self.policy, self.backend, self._deliver, None)
+            self.engine.run_blocks(self, self.policy, self.backend, self._deliver, self.lines)
             self._count_sent()
         except Exception as error:
             sentence, engine_failed = f"the engine of a worker broke: {type(error).__name__}: {error}", True

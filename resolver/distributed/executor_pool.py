@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from resolver import engines
+from resolver.blocks import LineFormat
 from resolver.distributed.active_chunk import ActiveChunk
 from resolver.distributed.executor import Executor
 from resolver.distributed.fifo_lock import FifoLock
@@ -21,6 +22,7 @@ from resolver.processes.pool import Child, IdleChildren, Kind
 from resolver.seam import LimitedBackend
 
 if TYPE_CHECKING:
+    from resolver.blocks import HostLines
     from resolver.distributed.limits import WorkerLimits
     from resolver.distributed.payload import Chunk
     from resolver.model import Query
@@ -52,12 +54,12 @@ class ExecutorPool:
         self._closed = False
 
     def take(
-        self, chunk: Chunk, queries: list[Query], certificates: str | None, seconds: float | None
+        self, chunk: Chunk, work: list[Query] | HostLines, certificates: str | None, seconds: float | None
     ) -> ActiveChunk | None:
         """Have a chunk looked up; None: it is in hand already.
 
         Args:
-            queries: Those of the chunk.
+            work: What is asked in the chunk.
             certificates: The file that holds its authority.
             seconds: Time that its run has left; None: as long as it takes.
 
@@ -65,7 +67,7 @@ class ExecutorPool:
             CannotExecute: This worker cannot, or is leaving.
         """
         key = (chunk.run, chunk.number, chunk.copy) if chunk.alone else (chunk.run, None, None)
-        active = ActiveChunk(queries)
+        active = ActiveChunk(work)
         while True:
             with self._lock:
                 if self._closed:
@@ -117,7 +119,7 @@ class ExecutorPool:
                 tally = SendCounts()
                 backend = SendOnly(tally)
             if isinstance(backend, LimitedBackend):
-                backend.check_types({asked.type for asked in chunk.queries})
+                backend.check_types(chunk.types)
             policy = backend.prepare(policy)
             check_sources(policy.source, policy.nameservers)
         except (ValueError, LookupError, OSError) as error:
@@ -125,10 +127,17 @@ class ExecutorPool:
         children = 1 if chunk.alone else min(self.slots, policy.in_flight)
         # Where each worker asks nameservers of its own, the others' processes are at other ones.
         parties = chunk.parties if chunk.policy.nameservers and not self._limits.nameservers else 1
-        engine = Processes(self._inner, children, self._idle, parties, AHEAD)
+        engine = Processes(self._inner, children, self._idle, parties, AHEAD, name="redis")
         ends = None if seconds is None else time.monotonic() + seconds
         executor = self._executors[key] = Executor(
-            engine, policy, backend, ends, tally, self._one_at_a_time, once=chunk.alone
+            engine,
+            policy,
+            backend,
+            ends,
+            tally,
+            self._one_at_a_time,
+            once=chunk.alone,
+            lines=LineFormat("jsonl") if chunk.as_lines else None,
         )
         executor.start(lambda: self._forget(key, executor))
         return executor

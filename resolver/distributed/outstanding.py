@@ -5,17 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from resolver.blocks import HostLines
+from resolver.input.plain import read_open
+from resolver.model import Query
+
 if TYPE_CHECKING:
-    from resolver.model import Query
+    from resolver.model import Result
 
 
 class Order(NamedTuple):
-    """An order to send a chunk, for the `copy`-th time from 0. `parties`: so many share the run's limits."""
+    """An order to send a chunk, for the `copy`-th time from 0.
+
+    Attributes:
+        parties: So many share the run's limits.
+        lines: What is asked, in place of queries.
+    """
 
     number: int
     copy: int
     queries: list[Query]
     parties: int | None
+    lines: HostLines | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -23,7 +33,8 @@ class Outstanding:
     """A chunk that is out.
 
     Attributes:
-        open: Queries without a result, by index.
+        open: Queries without a result, or the lines that they stand in, by index.
+        lines: Those lines, as long as nobody had to look at a query of them.
         sent: When the copy went out that no worker has begun yet; None where there is none.
         began: When the first worker began it.
         holders: Workers that have begun it, and when each was last heard of.
@@ -33,7 +44,8 @@ class Outstanding:
     """
 
     number: int
-    open: dict[int, Query]
+    open: dict[int, Query | HostLines]
+    lines: HostLines | None
     size: int
     parties: int | None
     sent: float | None
@@ -44,8 +56,30 @@ class Outstanding:
     taken: bool = False
     refused: set[str] = field(default_factory=set)
 
-    def forget_attempts(self) -> list[Query]:
-        """Return the open queries, marked as asked an unknown number of times."""
-        for query in self.open.values():
-            query.attempts = None
-        return list(self.open.values())
+    @classmethod
+    def of(
+        cls, number: int, work: list[Query] | HostLines, parties: int | None, sent: float, deaths: int = 0
+    ) -> Outstanding:
+        """Return the chunk of these queries, or of the lines that they stand in."""
+        open_: dict[int, Query | HostLines]
+        if isinstance(work, HostLines):
+            open_, lines = dict.fromkeys(work.indices, work), work
+        else:
+            open_, lines = {query.index: query for query in work}, None
+        return cls(number, open_, lines, len(open_), parties, sent, deaths)
+
+    @property
+    def queries(self) -> list[Query]:
+        """The open queries, once no lines are left."""
+        return [query for query in self.open.values() if isinstance(query, Query)]
+
+    def holds(self, indices: list[int]) -> bool:
+        """Tell whether all of these are open in the lines, each once."""
+        return self.lines is not None and len(once := set(indices)) == len(indices) and self.open.keys() >= once
+
+    def read(self, engine: str, backend: str) -> list[Result]:
+        """Have queries in place of the lines; return the results of those lines that cannot be asked."""
+        self.lines = None
+        queries, invalid = read_open(self.open.items(), engine, backend)
+        self.open = {query.index: query for query in queries}
+        return invalid

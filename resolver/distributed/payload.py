@@ -15,8 +15,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from resolver.blocks import HostLines, ResultBlock
 from resolver.dns import message as codec
 from resolver.extras import DISTRIBUTION
+from resolver.input.plain import are_plain
 from resolver.model import Query, Result
 from resolver.policy import Policy
 from resolver.processes.protocol import Unfinished
@@ -47,8 +49,21 @@ class ChunkQuery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     subnet: _Count = 0
 
 
+class ChunkLines(msgspec.Struct, frozen=True, array_like=True):
+    """Queries as the lines of a list that they stand in (input/plain.py)."""
+
+    first: _Count
+    type: _Text
+    text: str
+
+    @classmethod
+    def of(cls, lines: HostLines) -> ChunkLines:
+        """Return lines as they travel."""
+        return cls(lines.first, lines.type, lines.octets.decode())
+
+
 class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Queries for a worker to look up.
+    """Queries for a worker to look up, or lines of them.
 
     Attributes:
         run: The run's name.
@@ -59,6 +74,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         alone: The policy's limits are this chunk's share of the run's, so that no other chunk may use them too.
         oneway: Replies are not awaited.
         parties: Processes of all workers that ask the run's nameservers at the same time.
+        as_lines: Results are wanted as JSON Lines, where they can be.
     """
 
     version: _Text
@@ -71,7 +87,14 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     alone: bool
     oneway: bool
     parties: Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
-    queries: Annotated[list[ChunkQuery], msgspec.Meta(min_length=1, max_length=MAX_QUERIES)]
+    queries: Annotated[list[ChunkQuery], msgspec.Meta(max_length=MAX_QUERIES)] = []
+    lines: ChunkLines | None = None
+    as_lines: bool = False
+
+    @property
+    def types(self) -> set[str]:
+        """The record types that are asked."""
+        return {self.lines.type} if self.lines is not None else {asked.type for asked in self.queries}
 
 
 class _Version(msgspec.Struct):
@@ -93,6 +116,7 @@ class ChunkReport(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True
         sent, failed, reasons: Of a one-way chunk.
         tallies: Counts of each nameserver since the last report of this worker, whichever of the run's chunks that was
             about.
+        lines: Results as JSON Lines.
     """
 
     chunk: _Count
@@ -107,6 +131,7 @@ class ChunkReport(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True
     failed: _Count = 0
     reasons: list[str] = []
     tallies: Annotated[list[NameserverTally], msgspec.Meta(max_length=MOST_MERGED)] = []
+    lines: list[ResultBlock] = []
 
 
 encode_report = msgspec.msgpack.Encoder().encode
@@ -138,8 +163,11 @@ def _unpack(text: str) -> bytes:
     return octets
 
 
-def decode_chunk(given: object) -> tuple[Chunk, list[Query]]:
-    """Decode the argument of a task into its chunk and queries. Raises Refused where it is none, or cannot be asked."""
+def decode_chunk(given: object) -> tuple[Chunk, list[Query] | HostLines]:
+    """Decode the argument of a task into its chunk, and what is to be looked up.
+
+    Raises Refused where it is none, or cannot be asked.
+    """
     if not isinstance(given, str):
         raise Refused(f"it is a {type(given).__name__}, not a text")
     if len(given) > MAX_OCTETS:
@@ -164,9 +192,13 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query]]:
     except ValueError as error:
         raise Refused(f"it asks a nameserver that there cannot be ({error})") from None
     try:
-        for text in {asked.type for asked in chunk.queries}:
+        for text in chunk.types:
             if codec.rdtype(text) != text:
                 raise ValueError(f"{text!r} is not how {codec.rdtype(text)} is written")
+        if chunk.lines is not None:
+            return chunk, _lines_of(chunk.lines, also=bool(chunk.queries))
+        if not chunk.queries:
+            raise ValueError("it asks nothing")
         queries = [
             Query(asked.index, "", asked.name, asked.type, nameserver=asked.nameserver, subnet=asked.subnet)
             for asked in chunk.queries
@@ -185,11 +217,22 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query]]:
     return chunk, queries
 
 
+def _lines_of(given: ChunkLines, *, also: bool) -> HostLines:
+    """Return the lines of a chunk. Raises ValueError where one of them is not a lookup."""
+    lines = HostLines(given.first, given.text.encode(), given.type)
+    if also or not are_plain(lines.octets) or len(lines) > MAX_QUERIES:
+        raise ValueError("lines that are none, too many, or not alone")
+    return lines
+
+
 def decode_report(octets: bytes) -> ChunkReport:
     """Decode the report that an entry of the stream holds. Raises Refused for whatever is none."""
     if len(octets) > MAX_OCTETS:
         raise Refused(f"it has {len(octets):,} octets; a report has {MAX_OCTETS:,} at most")
     try:
-        return _of_msgpack.decode(octets)
+        report = _of_msgpack.decode(octets)
+        for block in report.lines:
+            block.check()
+        return report
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Refused(f"it is no report ({error})") from None

@@ -26,7 +26,7 @@ from resolver.distributed.payload import ChunkReport, Refused, decode_chunk, enc
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from resolver.blocks import ResultBlock
+    from resolver.blocks import HostLines, ResultBlock
     from resolver.distributed.active_chunk import ActiveChunk
     from resolver.distributed.executor_pool import ExecutorPool
     from resolver.distributed.payload import Chunk
@@ -65,21 +65,21 @@ class TaskRunner:
     def perform(self, text: object) -> None:
         """Look a chunk up, and report. Returns when it is done, or was handed back."""
         try:
-            chunk, queries = decode_chunk(text)
+            chunk, work = decode_chunk(text)
         except Refused as refused:
             log.warning("a task was refused: %s", refused)
             return
         with self._lock:
             self._active.append((chunk.run, chunk.number))
-            self.open += len(queries)
+            self.open += len(work)
         try:
-            self._perform(chunk, queries, Reporter(chunk, self.name, self._client, self._leaving))
+            self._perform(chunk, work, Reporter(chunk, self.name, self._client, self._leaving))
         except Exception:
             log.exception("%s of this worker broke; the coordinator sends it again", _named(chunk))
         finally:
             with self._lock:
                 self._active.remove((chunk.run, chunk.number))
-                self.open -= len(queries)
+                self.open -= len(work)
 
     @property
     def held(self) -> int:
@@ -108,7 +108,7 @@ class TaskRunner:
         """Remove all files."""
         self._authorities.close()
 
-    def _perform(self, chunk: Chunk, queries: list[Query], reporter: Reporter) -> None:
+    def _perform(self, chunk: Chunk, work: list[Query] | HostLines, reporter: Reporter) -> None:
         began = time.monotonic()
         alive, seconds = reporter.begin()
         if not alive:
@@ -119,7 +119,7 @@ class TaskRunner:
             runs = self._executors.runs() | self.active().keys()
             certificates = self._authorities.path(chunk.authority, chunk.run, runs)
         try:
-            active = self._executors.take(chunk, queries, certificates, seconds)
+            active = self._executors.take(chunk, work, certificates, seconds)
         except CannotExecute as error:
             log.warning("%s is refused: %s", _named(chunk), error)
             # A worker that leaves refuses it for no fault of the chunk's.
@@ -142,7 +142,7 @@ class TaskRunner:
             "%s: %s of %s lookups in %.2f s%s%s",
             _named(chunk),
             f"{counts.total():,}",
-            f"{len(chunk.queries):,}",
+            f"{len(work):,}",
             time.monotonic() - began,
             f": {figures}" if figures else "",
             f"; left: {reporter.sentence}" if reporter.sentence else "",
@@ -222,8 +222,11 @@ class Reporter:
         self._send(over=over, sentence=sentence[:4000])
 
     def _send(self, blocks: Sequence[ResultBlock] = (), **fields: Any) -> None:
-        bodies: list[Any] = [msgspec.Raw(block.body) for block in blocks]
-        octets = encode_report(ChunkReport(self._chunk.number, self._chunk.copy, self._worker, bodies, **fields))
+        bodies: list[Any] = [msgspec.Raw(block.body) for block in blocks if not block.lines]
+        lines = [block for block in blocks if block.lines]
+        octets = encode_report(
+            ChunkReport(self._chunk.number, self._chunk.copy, self._worker, bodies, lines=lines, **fields)
+        )
         results = self._keys.results
         # Where the coordinator is gone, nobody else removes the stream.
         self._execute(lambda pipe: pipe.xadd(results, {"report": octets}).pexpire(results, int(4000 * LEASE)))

@@ -185,7 +185,7 @@ class Hosts:
         octets, self._lines = cut(self._lines, n)
         lines = HostLines(self.lookups, octets, self._types[0])
         self.lookups = lines.indices.stop
-        self.hosts_read += len(lines.indices)
+        self.hosts_read += len(lines)
         return lines
 
     def _source(self) -> Source | None:

@@ -10,6 +10,7 @@ import re
 from itertools import repeat
 from typing import TYPE_CHECKING
 
+from resolver.blocks import HostLines
 from resolver.input.groups import LONGEST, groups_of_lines
 from resolver.input.lookups import invalid_result
 from resolver.model import Query
@@ -17,7 +18,6 @@ from resolver.model import Query
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from resolver.blocks import HostLines
     from resolver.model import Result
 
 # No comment, no white space, no network, and no line without a letter: that would be no lookup.
@@ -33,6 +33,13 @@ def cut(lines: bytes, n: int) -> tuple[bytes, bytes]:
     """Return the first `n` lines, and the others."""
     rest = lines.split(b"\n", n)[n:]
     return (lines[: -len(rest[0])], rest[0]) if rest and rest[0] else (lines, b"")
+
+
+def split(lines: HostLines, n: int) -> tuple[HostLines, HostLines | None]:
+    """Return the first `n` lines, and the others if there are any."""
+    first, rest = cut(lines.octets, n)
+    taken = HostLines(lines.first, first, lines.type)
+    return taken, HostLines(taken.indices.stop, rest, lines.type) if rest else None
 
 
 def lookups_of(lines: HostLines, engine: str, backend: str) -> tuple[list[Query], list[Result]]:

@@ -30,7 +30,7 @@ from resolver.seam import LineQueries, PollBackend
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.blocks import LineFormat
+    from resolver.blocks import LineFormat, LineSink
     from resolver.model import Query, Result
     from resolver.policy import Policy
     from resolver.processes.pool import Child, IdleChildren
@@ -64,6 +64,22 @@ class Processes(NamedTuple):
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
         self.run_blocks(queries, policy, backend, lambda block: deliver(block.results()), None)
 
+    def run_lines(
+        self,
+        queries: Queries,
+        policy: Policy,
+        backend: Backend,
+        deliver: Callable[[list[Result]], None],
+        lines: LineSink,
+    ) -> None:
+        def take(block: ResultBlock) -> None:
+            if block.lines:
+                lines.write(block)
+            else:
+                deliver(block.results())
+
+        self.run_blocks(queries, policy, backend, take, lines.format)
+
     def run_blocks(
         self,
         queries: Queries,
@@ -72,7 +88,7 @@ class Processes(NamedTuple):
         deliver: Callable[[ResultBlock], None],
         lines: LineFormat | None,
     ) -> None:
-        """Run as `run` does; blocks come as the children made them: as lines, where there is a format."""
+        """Run as `run` does; results come in blocks as the children made them: as lines, where there is a format."""
         _ProcessesRun(self, queries, policy, backend, deliver, lines).run()
 
     def around(self, inner: str) -> Processes:

@@ -62,7 +62,7 @@ class WorkQueue:
             chunk, self.reserve = self.reserve[:n], self.reserve[n:]
         else:
             if self._by_line is not None and (lines := self._by_line.take_lines(n)) is not None:
-                self._handed_out += len(lines.indices)
+                self._handed_out += len(lines)
                 return lines
             chunk = self._take(n)
         self._handed_out += len(chunk)

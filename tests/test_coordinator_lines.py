@@ -1,0 +1,139 @@
+"""Chunks of lines by the coordinator's rules: results pass unopened where nobody else can have asked."""
+
+from typing import Any
+
+import pytest
+from play import Play
+
+from resolver import Query, Result, Status
+from resolver.blocks import HostLines, LineFormat
+from resolver.distributed.outstanding import Order
+from resolver.distributed.payload import ChunkReport
+from resolver.input.plain import lookups_of
+from resolver.output.blocks import block_encoder
+from resolver.processes.protocol import Unfinished
+
+WRITE = block_encoder(LineFormat("jsonl"))
+
+
+class LinePlay(Play):
+    """A play whose chunks are lines, of which each fifth cannot be asked."""
+
+    def send(self, number: int) -> Order:
+        """Send a chunk of so many lines."""
+        names = ["a..b" if n % 5 == 4 else f"h{n}.example" for n in range(self.next, self.next + number)]
+        lines = HostLines(self.next, "".join(f"{name}\n" for name in names).encode(), "A")
+        self.next += number
+        return self.coordinator.launch(lines, self.now)
+
+    def results(self, order: Order, *numbers: int, attempts: int = 1) -> list[Result]:
+        """What a worker finds for these lookups of an order, or for all."""
+        if order.lines is None:
+            queries = order.queries
+            invalid: list[Result] = []
+        else:
+            queries, invalid = lookups_of(order.lines, "redis", "wire")
+        found = [query.unanswered(Status.NXDOMAIN, "", "redis", "wire") for query in queries]
+        for result in found:
+            result.attempts = attempts
+        return [each for each in [*found, *invalid] if not numbers or each.index in numbers]
+
+    def report(self, order: Order, *numbers: int, worker: str = "a", **more: Any) -> list[Result]:
+        """A worker reports of these lookups, as lines; returns the results that were opened and count."""
+        block = [WRITE(self.results(order, *numbers))] if numbers else []
+        counted = self.coordinator.on_report(
+            ChunkReport(order.number, order.copy, worker, lines=block, **more), self.now
+        )
+        self.came += counted
+        return counted
+
+    @property
+    def passed(self) -> list[int]:
+        """The indices of what passed unopened so far."""
+        return [index for block in self.coordinator.blocks for index in block.indices]
+
+    @property
+    def indices(self) -> list[int]:
+        """The indices of all that counts so far, in order."""
+        return sorted([*self.passed, *(result.index for result in self.came)])
+
+
+def test_lines_pass_unopened() -> None:
+    """Blocks of a chunk that one worker has are not looked at; with the last one it is done."""
+    play = LinePlay(a=1)
+    order = play.send(10)
+    assert order.lines is not None
+    assert ([], []) == (play.report(order, 0, 1, 4), play.report(order, 9, *range(5, 8)))
+    assert [0, 1, 4, 5, 6, 7, 9] == sorted(play.passed)
+    play.report(order, 2, 3, 8, over="done")
+    assert list(range(10)) == play.indices
+    assert play.coordinator.idle
+    assert ([], []) == (play.came, play.put_back)
+
+
+@pytest.mark.parametrize("odd", [[0, 1], [5, 5], [700]], ids=["once more", "twice", "not asked"])
+def test_a_block_is_taken_whole_or_opened(odd: list[int]) -> None:
+    """Of one that holds what is not awaited, the results that are count; the others do not, nor twice."""
+    play = LinePlay(a=1)
+    order = play.send(10)
+    play.report(order, 0, 1)
+    strange = [Query(n, "", f"h{n}.example.", "A").unanswered(Status.NXDOMAIN, "", "redis", "wire") for n in odd]
+    block = WRITE([*strange, *play.results(order, 8)])
+    play.came += play.coordinator.on_report(ChunkReport(order.number, order.copy, "a", lines=[block]), play.now)
+    assert sorted({0, 1, 8, *odd} - {700}) == play.indices
+    play.report(order, *range(10), over="done")
+    play.wait(1.0)
+    assert list(range(10)) == play.indices
+    assert play.coordinator.idle
+
+
+def test_a_dead_worker_s_lines() -> None:
+    """What it left is read and sent again as queries, whose attempts are not known; what is no name has its result."""
+    play = LinePlay(a=1, b=1)
+    order = play.send(10)
+    play.report(order, 0, 1, 2)
+    play.die("a")
+    (again,) = play.resends()
+    assert (None, [3, 5, 6, 7, 8]) == (again.lines, [query.index for query in again.queries])
+    assert [None] * 5 == [query.attempts for query in again.queries] == [query.attempts for query in play.put_back]
+    play.wait(1.0)
+    assert [(4, Status.INVALID), (9, Status.INVALID)] == [(each.index, each.status) for each in play.came]
+    # It was not dead after all: what it says now may have been asked by the other one too.
+    late = play.report(order, 3, 4, 5)
+    assert [(3, None), (5, None)] == [(each.index, each.attempts) for each in late]
+    play.report(again, 5, 6, 7, 8, worker="b", over="done")
+    assert list(range(10)) == play.indices
+    assert ["h3.example", "h5.example"] == [each.input for each in late]
+    assert play.coordinator.idle
+
+
+def test_lines_given_back() -> None:
+    """A worker that leaves says how far each came; the rest is sent again as queries that know it."""
+    play = LinePlay(a=1, b=1)
+    order = play.send(10)
+    play.report(order, 0, over="back", sentence="leaving", unfinished=[Unfinished(3, 1, 0.5)])
+    (again,) = play.resends()
+    assert [1, 2, 3, 5, 6, 7, 8] == [query.index for query in again.queries]
+    assert {3: play.now - 0.5} == {query.index: query.asked for query in again.queries if query.asked is not None}
+
+
+def test_lines_of_which_none_can_be_asked() -> None:
+    """Where only such are left of a lost chunk, nothing is sent again, and they have their results."""
+    play = LinePlay(a=1, b=1)
+    order = play.send(10)
+    play.report(order, *(n for n in range(10) if n % 5 != 4))
+    play.die("a")
+    assert [] == play.resends()
+    play.wait(1.0)
+    assert list(range(10)) == play.indices
+    assert play.coordinator.idle
+
+
+def test_lines_whose_run_ends() -> None:
+    """Those that a worker has begun are read, so that each can say that it may have been asked."""
+    play = LinePlay(a=1)
+    begun, waiting = play.send(5), play.send(5)
+    play.report(begun, 0)
+    assert [1, 2, 3] == [query.index for query in play.coordinator.begun()]
+    assert [1, 2, 3] == [query.index for query in play.put_back]
+    assert waiting.lines is not None
