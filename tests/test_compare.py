@@ -15,18 +15,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pexpect
 import psutil
 import pytest
+from browser import MISSING, PROGRAM, Browser
 from command import COMMAND, Done, environment, run, wait_for
+from elements import Elements
 
 from resolver import Policy, engines
 from resolver.compare import contest, figures
-from resolver.compare.agreement import Answers
+from resolver.compare.agreement import Answers, Difference, Said
 from resolver.compare.child import RecordPart, ResultPart, Spec
 from resolver.compare.contest import Cell, Contestant
 from resolver.compare.curves import Axis
 from resolver.compare.figures import Spread, Tally
+from resolver.compare.page import page
 from resolver.compare.report import ComparisonReport
 from resolver.compare.watch import ChildFailed, Patience, Seen, watch
 from resolver.input.sources import elements
@@ -57,7 +61,7 @@ def found(at: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     path = tmp_path_factory.mktemp("compare")
     (path / "hosts").write_text("".join(f"host-{number}.example\n" for number in range(40)) + "hang.example\nx y\n")
     words = [*at, "hosts", "--repeat", "2", "--timeout", "1.5", "--timeout", "0.3", "--query-timeout", "0.5", "-t", "a"]
-    return path, run(*words, "--tries", "2", "-o", "r.json", "--plot", "p.svg", cwd=path)
+    return path, run(*words, "--tries", "2", "-o", "r.json", "--plot", "p.svg", "--report", "r.html", cwd=path)
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +292,42 @@ def test_svg(found: tuple[Path, Done]) -> None:
     assert len((found[0] / "p.svg").read_text()) > 10_000
 
 
+def test_page(found: tuple[Path, Done], document_of: dict[str, Any]) -> None:
+    """The page has a table for each timeout and a panel of curves, in one file that holds nothing active."""
+    octets = (found[0] / "r.html").read_bytes()
+    seen = Elements(octets.decode())
+    assert [set(), 2, 1, 2] == [
+        seen.active,
+        seen.names["table"],
+        octets.count(b'class="chart"'),
+        seen.text.count("90% in s"),
+    ]
+    for expected in (
+        "41 lookups through 2 pairs of engine and backend", "timeout 300 ms", "backend wire asyncio threads",
+        "All gave the same answer to each of the 40 lookups", "--timeout 1.5 --timeout 0.3",
+    ):  # fmt: skip
+        assert expected in seen.text
+
+
+@pytest.mark.skipif(PROGRAM is None, reason=MISSING)
+def test_page_in_a_browser(found: tuple[Path, Done], tmp_path: Path) -> None:
+    """What hosts, answers and errors say is text; the page fits its window, and two sheets of paper."""
+    hostile = '"><script>document.title="hacked"</script><img src=x onerror="document.title=`hacked`">'
+    report = msgspec.json.decode((found[0] / "r.json").read_bytes(), type=ComparisonReport)
+    said = [Said("NOERROR", [hostile], [hostile]), Said("NXDOMAIN", [], [hostile])]
+    report.agreement.differences.append(Difference(0, hostile, "A", False, said))
+    report.rows[0].errors.append(hostile)
+    report = msgspec.structs.replace(report, agreement=msgspec.structs.replace(report.agreement, differing=1))
+    octets = page(report, [hostile])
+    assert [set(), True] == [Elements(octets.decode()).active, len(octets) < 300_000]
+    (tmp_path / "page.html").write_bytes(octets)
+    with Browser() as browser, browser.open((tmp_path / "page.html").as_uri()) as shown:
+        for width, dark in ((400, False), (1200, True)):
+            shown.show(width=width, dark=dark)
+            assert [[], False] == [shown.problems(), "hacked" == shown.evaluate("document.title")]
+        assert 1 <= len(re.findall(rb"/Type /Page\b", shown.pdf())) <= 2
+
+
 def test_csv_and_png(at: list[str], tmp_path: Path) -> None:
     """A row for each contestant, in columns that have names; and the picture as PNG. Both replace what was there."""
     (tmp_path / "r.csv").write_text("old " * 10_000)
@@ -348,6 +388,7 @@ def test_output_that_is_no_file(at: list[str]) -> None:
         (["--repeat", "0"], "'0' is not a whole number above 0"),
         (["--plot", "p.gif"], "'p.gif' tells no format of pictures; valid: .png, .svg"),
         (["--plot", "/nonexistent/p.png"], "/nonexistent/p.png: No such file or directory"),
+        (["--report", "/nonexistent/r.html"], "/nonexistent/r.html: No such file or directory"),
         (["-o", "/nonexistent/r"], "/nonexistent/r: No such file or directory"),
         (["-o", "/"], "/: Is a directory"),
         (["-o", "results.jsonl"], "results.jsonl: a comparison is not JSON Lines; valid: .json, .csv"),
@@ -373,7 +414,7 @@ def test_nothing_to_look_up() -> None:
 def test_one_file_for_two(tmp_path: Path) -> None:
     """The list, the report and the picture are different files, and none is lost by a mistake."""
     (tmp_path / "list.svg").write_text("a.example\n")
-    for option in ("--plot", "-o"):
+    for option in ("--plot", "-o", "--report"):
         done = run("compare", "-n", "127.0.0.1", "list.svg", option, "list.svg", cwd=tmp_path)
         assert "list.svg is another file of this run, and would be overwritten" in complaint(done)
     assert "a.example\n" == (tmp_path / "list.svg").read_text()
@@ -388,14 +429,17 @@ def test_mistake_leaves_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("library", "sentence"),
     [
+        ("jinja2", "--report needs jinja2, which is not installed: pip install 'resolve-dns[report]'"),
         ("matplotlib", "--plot needs matplotlib, which is not installed: pip install 'resolve-dns[plot]'"),
         ("psutil", "compare needs psutil, which is not installed: pip install 'resolve-dns[compare]'"),
     ],
 )
 def test_without_the_extra(library: str, sentence: str) -> None:
-    """A picture without matplotlib, and any comparison without psutil, is an error that names the extra."""
+    """Without matplotlib, jinja2 or psutil the error names the extra: of a picture, a page, any comparison."""
     code = f"import sys; sys.modules[{library!r}] = None; from resolver.__main__ import main; main()"
-    done = run("compare", "--lab", "--plot", "p.png", "a.example", command=[sys.executable, "-c", code])
+    done = run(
+        "compare", "--lab", "--plot", "p.png", "--report", "r", "a.example", command=[sys.executable, "-c", code]
+    )
     assert sentence in complaint(done)
 
 

@@ -2,13 +2,13 @@
 
 import ast
 import asyncio
-import html.parser
 import re
 import types
 from pathlib import Path
 from typing import Any
 
 import pytest
+from elements import Elements
 
 from resolver import Record, Result, Run, Status, Summary, resolve
 from resolver.model import KEYS, First
@@ -69,27 +69,11 @@ def test_rows_per_something_else() -> None:
         of(result()).rows(per="host")  # type: ignore[arg-type]
 
 
-class Seen(html.parser.HTMLParser):
-    """The elements of a page, and the text between them."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[str] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.elements.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def test_shown_as_a_table() -> None:
     """The first hundred results are rows, what is left out is counted, and the figures stand below."""
-    seen = Seen(of(*map(result, range(1234)))._repr_html_())
+    seen = Elements(of(*map(result, range(1234)))._repr_html_())
     assert [101, True, True] == [
-        seen.elements.count("tr"), "… and 1,134 more" in seen.text, "1,234 results in 1.00 s" in seen.text,
+        seen.names["tr"], "… and 1,134 more" in seen.text, "1,234 results in 1.00 s" in seen.text,
     ]  # fmt: skip
 
 
@@ -97,9 +81,9 @@ def test_names_are_escaped() -> None:
     """Whatever the list, a nameserver or an error says is text, without directions and formulas."""
     hostile = result(input=HOSTILE, answers=[Record("a.", "TXT", 1, HOSTILE), *ANSWERS * 20], error=f"\u202e{HOSTILE}")
     page = of(hostile)._repr_html_()
-    seen = Seen(page)
+    seen = Elements(page)
     assert [{"div", "table", "thead", "tbody", "tr", "th", "td", "span", "br", "p"}, 3, True, True] == [
-        set(seen.elements), seen.text.count(HOSTILE), r"\u202e" in seen.text, "mathjax_ignore" in page,
+        set(seen.names), seen.text.count(HOSTILE), r"\u202e" in seen.text, "mathjax_ignore" in page,
     ]  # fmt: skip
 
 

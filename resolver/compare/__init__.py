@@ -7,7 +7,8 @@
 - `child` is one run, in a process of its own, and the messages to and from it;
 - `watch` starts that child, samples it from outside, and ends it where it hangs;
 - `figures` is the table of figures, and makes numbers of the results; `agreement` compares the answers;
-- `report` gathers all of it, and writes it for machines; `show` is for people, with `words` and `curves`; `plot` draws.
+- `report` gathers all of it, and writes it for machines; `show` is for people, with `words` and `curves`; `plot`
+  draws, and `page` is both for a browser.
 
 Measuring must not be measured: a child runs the same joinall as `resolve run` and writes its results away in one call
 to C for each batch; all else is done with them afterwards, while no clock runs. Importing this package loads nothing.

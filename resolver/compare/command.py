@@ -49,6 +49,8 @@ def _of_several(value: Sequence[str]) -> bool:
         "is standard output.")  # fmt: skip
 @option("--plot", group=Group.OUTPUT, metavar="FILE", help="Draw there: .png or .svg. Needs the extra plot.")
 @options.STATUS
+@option("--report", "page", group=Group.OUTPUT, metavar="FILE", help="Write a page about the comparison there, in "
+        "HTML, with its curves. Needs the extra report.")  # fmt: skip
 @option("-e", "--engine", "named", group=Group.RUN, meant=_of_several, multiple=True, metavar="ENGINE[:BACKEND]",
         help="What to compare; repeat it. [default: every pair of `resolve engines` that is installed]")  # fmt: skip
 @option("-b", "--backend", "backends", group=Group.RUN, meant=_of_several, multiple=True, metavar="BACKEND", help="The "

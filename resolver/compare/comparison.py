@@ -47,7 +47,7 @@ class Comparison(contextlib.ExitStack):
         timeouts: Seconds; None: no end.
         repeat: Runs of each.
         format: json, csv or table; None: by the name of the output.
-        output, plot, status: Files; None: standard output, no picture, no progress for programs.
+        output, plot, page, status: Files; None: standard output, no picture, no page, no progress for programs.
         lab: The behaviour of a nameserver of the comparison's own; None: there is none.
         progress: It is shown on standard error.
 
@@ -70,6 +70,7 @@ class Comparison(contextlib.ExitStack):
         format: str | None,
         output: str | None,
         plot: str | None,
+        page: str | None,
         status: str | None,
         lab: LabSettings | None,
         progress: bool,
@@ -87,6 +88,8 @@ class Comparison(contextlib.ExitStack):
                 raise ValueError(f"{output}: a comparison is not JSON Lines; valid: .json, .csv, or --format")
             if plot is not None:
                 check_plot(plot)
+            if page is not None:
+                require("jinja2", "report", "--report")
             if lab:
                 from resolver.lab import Lab
 
@@ -110,13 +113,15 @@ class Comparison(contextlib.ExitStack):
             self._output = None if output is None else opened.enter_context(_opened(output, inputs))
             others = [*inputs, output or 1]
             self._plot = None if plot is None else opened.enter_context(_opened(plot, others))
-            self._feed = None if status is None else StatusFeed(status, [*others, plot or ""])
+            others += [plot] if plot else []
+            self._page = None if page is None else opened.enter_context(_opened(page, others))
+            self._feed = None if status is None else StatusFeed(status, [*others, page or ""])
             directory = opened.enter_context(tempfile.TemporaryDirectory(prefix="resolve-compare-"))
             lookups = read(sources, asked, os.path.join(directory, "hosts"))
             runs = order(contestants.contestants, timeouts, repeat)
             self._contest = Contest(contestants, lookups, asked, policy, runs)
             self._format = format or suffix[1:]
-            self._lab, self._progress = lab, progress
+            self._lab, self._progress, self._inputs = lab, progress, inputs
             self.push(opened.pop_all())
 
     def run(self) -> int:
@@ -165,6 +170,12 @@ class Comparison(contextlib.ExitStack):
         if self._output is not None:
             _cut_off(self._output)
         write_all(stream, octets)
+        if self._page is not None:
+            from resolver.compare.page import page
+
+            octets = page(found, self._inputs)
+            _cut_off(self._page)
+            write_all(self._page, octets)
         if self._plot is None:
             return
         if any(row.runs for row in found.rows):

@@ -22,8 +22,8 @@ from resolver.compare.curves import percent
 from resolver.compare.figures import FIGURES
 from resolver.compare.report import ComparisonReport, RowReport
 from resolver.engines import BACKENDS, ENGINES
+from resolver.output.colours import SERIES
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2, 1, 2, 1, 2)), (0, (3, 3)))
 _HATCHES = ("", "++", "///", "xx", "\\\\\\", "oo")
 _GREY = "#b8b8b8"
@@ -99,7 +99,7 @@ def _curves(axes: Any, rows: Sequence[RowReport], backend: str, timeouts: Sequen
             # Every fourth point: it is behind the others, and a picture for a page should stay small.
             axes.plot(middle[::4], shares[::4], color=_GREY, linewidth=0.7, zorder=1)
             continue
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = SERIES[number % len(SERIES)]
         if len(row.runs) > 1:
             axes.fill_betweenx(shares, soonest, latest, color=colour, alpha=0.18, linewidth=0, zorder=2)
         axes.plot(
@@ -171,7 +171,7 @@ def _answered(axes: Any, report: ComparisonReport, rows: Sequence[RowReport], pl
 
 
 def _bar(axes: Any, row: RowReport, place: float, value: float, depth: float = 0.7) -> None:
-    colour = _COLOURS[_ENGINES.index(row.engine) % len(_COLOURS)]
+    colour = SERIES[_ENGINES.index(row.engine) % len(SERIES)]
     hatch = _HATCHES[_BACKENDS.index(row.backend) % len(_HATCHES)]
     axes.barh(place, value, depth, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
 

@@ -77,7 +77,7 @@ def _table(rows: Sequence[RowReport], columns: Sequence[Sequence[str]]) -> Table
 
 def _pages(rows: Sequence[RowReport], width: int) -> list[list[list[str]]]:
     """Return the columns that have anything to tell, in as many tables as it takes, evenly filled."""
-    columns = [column for name in COLUMNS if (column := _column(name, rows))]
+    columns = [found for name in COLUMNS if (found := column(name, rows))]
     widest = max(map(_width, columns))
     room = max(width - max(len(row.name) for row in rows), widest)
     fewest = len(_filled(columns, room))
@@ -101,7 +101,7 @@ def _width(column: list[str]) -> int:
     return _GAP + max(map(len, column))
 
 
-def _column(name: str, rows: Sequence[RowReport]) -> list[str]:
+def column(name: str, rows: Sequence[RowReport]) -> list[str]:
     """Return a heading and cells: a star for the best, where some are not; the median; how far off other runs were.
 
     Empty where there is nothing to tell.

@@ -18,6 +18,9 @@ class Colour(NamedTuple):
     text: str
 
 
+# Of lines in a picture that has several; the last is for light pages alone.
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+
 COLOURS = {
     "found": Colour("#0072b2", "#ffffff"),
     "absent": Colour("#56b4e9", "#000000"),

@@ -59,7 +59,7 @@ def logarithmic(low: float, high: float) -> Scale:
 
 def line(xs: Sequence[float], ys: Sequence[float]) -> str:
     """Return the path of a line through these places, in percent; y counts from below."""
-    return "M" + "L".join(f"{x:g} {100 - y:g}" for x, y in zip(xs, ys, strict=True))
+    return "M" + "L".join(f"{x:g} {round(100 - y, 2):g}" for x, y in zip(xs, ys, strict=True))
 
 
 class Stack(NamedTuple):

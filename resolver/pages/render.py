@@ -34,6 +34,7 @@ def render(template: str, **values: Any) -> bytes:
     )
     environment.filters |= {"count": count, "duration": duration, "kind": kind, "listed": listed, "share": share}
     environment.filters["whole"] = lambda text: escape(visible(text))
+    environment.filters["block"] = lambda text: escape("\n".join(map(visible, text.split("\n"))))
     return environment.get_template(template).render(colours=COLOURS, **values).encode("utf-8", "replace")
 
 
