@@ -22,9 +22,9 @@ import msgspec
 from resolver.backends.descriptors import Descriptors
 from resolver.backends.dnspython_messages import Message, failure, http_client, plain_errors, tls_context
 from resolver.backends.dnspython_udp import BlockingLookup
-from resolver.backends.lookup import Conversation, RunForms
+from resolver.backends.lookup import Conversation, RunLookups
 from resolver.extras import NotInstalled, cure
-from resolver.nameserver import Sources, bind, system
+from resolver.nameserver import bind, system
 
 if TYPE_CHECKING:
     from resolver.attempts import AsyncSession, Reply
@@ -79,9 +79,7 @@ class Blocking:
         secure = any(each.transport in ("tls", "https") for each in policy.nameservers)
         self._context = tls_context(policy) if secure else None
         self._descriptors = Descriptors(policy.query_timeout, self._close_kept)
-        self._forms = RunForms(policy)
-        self._sources = Sources(policy.source)
-        self._lookups: dict[int, BlockingLookup] = {}
+        self._run = RunLookups(policy, lambda query: BlockingLookup(query, self._run, self._descriptors))
         self._kept: defaultdict[tuple[str, Nameserver], list[_Kept]] = defaultdict(list)
         self._opening = {each: threading.Semaphore(OPENING) for each in policy.nameservers}
         self._closed = False
@@ -89,9 +87,7 @@ class Blocking:
     def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
         """Ask once, with the repeats that belong to it, within `timeout` seconds from the sending."""
         assert nameserver is not None  # `prepare` named one
-        lookup = self._lookups.get(query.index)
-        if lookup is None:
-            lookup = self._lookups[query.index] = BlockingLookup(query, self._forms, self._sources, self._descriptors)
+        lookup = self._run.of(query)
         end = 0.0
         conversation = Conversation(lookup, nameserver)
         while conversation.reply is None:
@@ -111,8 +107,7 @@ class Blocking:
 
     def done(self, query: Query) -> None:
         """Close the lookup's sockets."""
-        if lookup := self._lookups.pop(query.index, None):
-            lookup.close()
+        self._run.end(query)
 
     def close(self) -> None:
         """Close the connections that no thread uses; the others are closed by their threads."""
@@ -153,7 +148,7 @@ class Blocking:
         return reply._replace(queries=queries)
 
     def _open(self, transport: str, nameserver: Nameserver, end: float) -> _Kept:
-        source = self._sources.next(nameserver)
+        source = self._run.sources.next(nameserver)
         if transport == "https":
             return _HttpClient(nameserver, self._context, source)
         return _Stream(nameserver, self._context if transport == "tls" else None, source, end)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resolver.backends.descriptors import Descriptors
 from resolver.backends.dnspython_async_https import Client, Requests
 from resolver.backends.dnspython_messages import Message, failure, tls_context
 from resolver.backends.dnspython_udp import SocketLookup
-from resolver.backends.lookup import SILENCE, Conversation, RunForms
-from resolver.nameserver import Sources
+from resolver.backends.lookup import SILENCE, Conversation, RunLookups
 
 if TYPE_CHECKING:
     from resolver.attempts import Reply
@@ -37,18 +36,14 @@ class AsyncDnspython:
         self._context = tls_context(policy) if secure else None
         self._loop = asyncio.get_running_loop()
         self._descriptors = Descriptors(policy.query_timeout)
-        self._forms = RunForms(policy)
-        self._sources = Sources(policy.source)
-        self._lookups: dict[int, AsyncLookup] = {}
+        self._run = RunLookups(policy, lambda query: AsyncLookup(query, self._run, self._descriptors))
         self._clients: dict[Nameserver, Client] = {}
         self._former: set[Client] = set()  # each waited for by somebody, as long as it is not closed
 
     async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
         """Ask once, with the repeats that belong to it, within `timeout` seconds from the sending."""
         assert nameserver is not None  # `prepare` has named some
-        lookup = self._lookups.get(query.index)
-        if lookup is None:
-            lookup = self._lookups[query.index] = AsyncLookup(query, self._forms, self._sources, self._descriptors)
+        lookup = self._run.of(query)
         end = 0.0
         conversation = Conversation(lookup, nameserver)
         while conversation.reply is None:
@@ -72,8 +67,7 @@ class AsyncDnspython:
 
     def done(self, query: Query) -> None:
         """Close the lookup's sockets, and wait for none of its requests."""
-        if lookup := self._lookups.pop(query.index, None):
-            lookup.close()
+        self._run.end(query)
 
     async def close(self) -> None:
         """Close the HTTP clients; nothing else is open between lookups."""
@@ -112,7 +106,7 @@ class AsyncDnspython:
         # asyncio wants the number of a zone in the address.
         host = f"{host}%{scope[1]}" if any(scope) else host
         context, name = (self._context, nameserver.certified) if message.transport == "tls" else (None, None)
-        source = self._sources.next(nameserver)
+        source = self._run.sources.next(nameserver)
         local = None if source is None else (source, 0)
         return await asyncio.open_connection(
             host, port, family=family, local_addr=local, ssl=context, server_hostname=name
@@ -122,7 +116,7 @@ class AsyncDnspython:
         client = self._clients.get(nameserver)
         if client is not None and not client.left and not alone:
             return client
-        new = Client(nameserver, self._context, self._sources.next(nameserver))
+        new = Client(nameserver, self._context, self._run.sources.next(nameserver))
         if alone:
             # It closes when its one request is not waited for any more.
             new.left = True
@@ -137,9 +131,9 @@ class AsyncDnspython:
 class AsyncLookup(SocketLookup):
     """A lookup whose tries are awaited. A try may be cancelled at any await; `close` closes what it leaves open."""
 
-    def __init__(self, query: Query, run: RunForms, sources: Sources, descriptors: Descriptors) -> None:
+    def __init__(self, query: Query, run: RunLookups[Any], descriptors: Descriptors) -> None:
         self._loop = asyncio.get_running_loop()
-        super().__init__(query, run, sources, descriptors, self._loop.remove_reader)
+        super().__init__(query, run, descriptors, self._loop.remove_reader)
         self.requests = Requests()
         self._heard: deque[tuple[Message, Reply | OSError]] = deque()
         self._came = asyncio.Event()

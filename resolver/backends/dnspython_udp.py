@@ -12,7 +12,7 @@ import math
 import select
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resolver.backends.lookup import Lookup
 from resolver.nameserver import bind
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from resolver.attempts import Reply
     from resolver.backends.descriptors import Descriptors
     from resolver.backends.dnspython_messages import Message
-    from resolver.backends.lookup import RunForms
+    from resolver.backends.lookup import RunLookups
     from resolver.model import Query
-    from resolver.nameserver import Sources
 
 
 class SocketLookup(Lookup):
@@ -34,13 +33,12 @@ class SocketLookup(Lookup):
     def __init__(
         self,
         query: Query,
-        run: RunForms,
-        sources: Sources,
+        run: RunLookups[Any],
         descriptors: Descriptors,
         forget: Callable[[int], object] | None = None,
     ) -> None:
         super().__init__(query, run)
-        self._sources = sources
+        self._sources = run.sources
         self._descriptors = descriptors
         self._forget = forget
         self._sent: dict[int, tuple[socket.socket, Message]] = {}  # by descriptor

@@ -8,36 +8,59 @@ nameserver (that it truncates, that it refuses EDNS) the next one begins with. S
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from resolver import policy as rule
 from resolver.attempts import Reply
 from resolver.dns import message as codec
 from resolver.dns.detail import detail, time_of_day
 from resolver.model import Status
+from resolver.nameserver import Sources
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
+
+OneLookup = TypeVar("OneLookup", bound="Lookup")
 
 SILENCE = Reply(Status.TIMEOUT, [])
 TRUNCATED = Reply(Status.TIMEOUT, [], "a truncated reply")  # over UDP: the question is to be asked over TCP
 
 
-class RunForms:
-    """The form of a run's queries, constant for each subnet, and whether replies are told in detail."""
+class RunLookups(Generic[OneLookup]):
+    """The lookups of a run that have begun, and what all have in common: how queries look, and where they leave from.
 
-    def __init__(self, policy: Policy) -> None:
+    `begin` makes a lookup. `forms` are those of queries, one for each of `subnets`; `sources` the local addresses.
+    """
+
+    def __init__(self, policy: Policy, begin: Callable[[Query], OneLookup]) -> None:
         self.forms = policy.forms
         self.detail = policy.detail
         self.subnets: tuple[str | None, ...] = policy.subnet or (None,)
+        self.sources = Sources(policy.source)
+        self._begin = begin
+        self._begun: dict[int, OneLookup] = {}
+
+    def of(self, query: Query) -> OneLookup:
+        """Return the lookup of a query, which begins with its first try."""
+        lookup = self._begun.get(query.index)
+        if lookup is None:
+            lookup = self._begun[query.index] = self._begin(query)
+        return lookup
+
+    def end(self, query: Query) -> None:
+        """End the lookup of a query: it asks no further."""
+        if lookup := self._begun.pop(query.index, None):
+            lookup.close()
 
 
 class Lookup:
     """The state of one lookup from one try to the next. `form`: what stands around its question."""
 
-    def __init__(self, query: Query, run: RunForms) -> None:
+    def __init__(self, query: Query, run: RunLookups[Any]) -> None:
         self.query = query
         self.form = run.forms[query.subnet]
         self._run = run
@@ -47,6 +70,9 @@ class Lookup:
         self.truncating: set[Nameserver] = set()
         self.refusing_edns: set[Nameserver] = set()
         self._idents: dict[Nameserver, int] = {}
+
+    def close(self) -> None:
+        """Give back what the lookup holds."""
 
     def ident(self, nameserver: Nameserver, ident: int) -> int:
         """Return the message ID under which the nameserver was asked first, and is again; `ident` at first."""

@@ -18,13 +18,12 @@ from twisted.names.dns import DNSQueryTimeoutError
 
 from resolver.attempts import ASYNC_CONCURRENCY, Reply
 from resolver.backends.descriptors import NONE_LEFT, Descriptors
-from resolver.backends.lookup import SILENCE, Conversation, RunForms
+from resolver.backends.lookup import SILENCE, Conversation, RunLookups
 from resolver.backends.plain import plainly
 from resolver.backends.twisted_protocols import Datagrams, Question, TcpConnection, TransportFailed, sentence
 from resolver.backends.twisted_reactor import running_reactor
 from resolver.backends.twisted_udp import TwistedLookup
 from resolver.model import Status
-from resolver.nameserver import Sources
 
 if TYPE_CHECKING:
     from resolver.model import Query
@@ -64,20 +63,14 @@ class TwistedSession:
         self._descriptors = Descriptors(policy.query_timeout, self._give_back)
         self._sockets: dict[Nameserver, list[Datagrams]] = {}
         self._turn = 0
-        self._forms = RunForms(policy)
-        self._sources = Sources(policy.source)
+        self._run = RunLookups(policy, lambda query: TwistedLookup(query, self._run, reactor, self._shared))
         self._old: list[Datagrams | TcpConnection] = []  # no longer asked on; some wait for replies
         self._connections: dict[Nameserver, TcpConnection] = {}
-        self._lookups: dict[int, TwistedLookup] = {}
 
     async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
         """Ask once, with the repeats that belong to it, within `timeout` seconds."""
         assert nameserver is not None  # `prepare` has named some
-        lookup = self._lookups.get(query.index)
-        if lookup is None:
-            lookup = self._lookups[query.index] = TwistedLookup(
-                query, self._forms, self._sources, self._reactor, self._shared
-            )
+        lookup = self._run.of(query)
         end = self._reactor.seconds() + timeout
         conversation = Conversation(lookup, nameserver)
         while conversation.reply is None:
@@ -102,8 +95,7 @@ class TwistedSession:
 
     def done(self, query: Query) -> None:
         """Wait for no reply to it any more."""
-        if lookup := self._lookups.pop(query.index, None):
-            lookup.close()
+        self._run.end(query)
 
     async def close(self) -> None:
         """Close every socket."""
@@ -154,7 +146,7 @@ class TwistedSession:
         if at < len(sockets) and sockets[at].used < LIFE and sockets[at].up:
             return sockets[at]
         datagrams = Datagrams(nameserver, self._reactor)
-        datagrams.open(self._sources.next(nameserver))
+        datagrams.open(self._run.sources.next(nameserver))
         if at < len(sockets):
             self._old.append(sockets[at])
             sockets[at] = datagrams
@@ -210,7 +202,7 @@ class TwistedSession:
     def _connect(self, nameserver: Nameserver, end: float) -> TcpConnection:
         connection = TcpConnection(nameserver, self._reactor)
         endpoint = TCP6ClientEndpoint if ":" in nameserver.host else TCP4ClientEndpoint
-        source = self._sources.next(nameserver)
+        source = self._run.sources.next(nameserver)
         bound = None if source is None else (source, 0)
         to = endpoint(self._reactor, nameserver.host, nameserver.port, self._left(end), bound)
         connectProtocol(to, connection).addErrback(connection.failed)  # type: ignore[no-untyped-call]

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from resolver.attempts import Reply
-    from resolver.backends.lookup import RunForms
+    from resolver.backends.lookup import RunLookups
     from resolver.model import Query
-    from resolver.nameserver import Nameserver, Sources
+    from resolver.nameserver import Nameserver
 
 _Outcome = TypeVar("_Outcome")
 
@@ -30,10 +30,10 @@ class TwistedLookup(Lookup):
     """A lookup whose questions are Deferreds. `shared` gives a socket that is connected to a nameserver, and shared."""
 
     def __init__(
-        self, query: Query, run: RunForms, sources: Sources, reactor: Any, shared: Callable[[Nameserver], Datagrams]
+        self, query: Query, run: RunLookups[Any], reactor: Any, shared: Callable[[Nameserver], Datagrams]
     ) -> None:
         super().__init__(query, run)
-        self._sources = sources
+        self._sources = run.sources
         self._reactor = reactor
         self._shared = shared
         self._asked: list[tuple[Datagrams, Question]] = []

@@ -17,13 +17,14 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterable
+from typing import Unpack
 
 import msgspec
 
 from resolver.subprocesses import end, spawn
 
 from .scripts import SCRIPTS
-from .settings import Address, Counts, LabReport, Settings, duration, endpoint, share
+from .settings import Address, Counts, LabFields, LabReport, Settings, duration, endpoint, share
 
 __all__ = ["SCRIPTS", "Address", "Counts", "Lab", "Settings", "duration", "endpoint", "serve", "share"]
 
@@ -33,13 +34,17 @@ _STOP_SECONDS = 5.0
 class Lab:
     """A running lab, as a context manager.
 
-    `hosts`: the names that exist; None: all. `zone`: a master file, or several; `origin` for those that do not say
-    theirs. `latency`, `jitter`: seconds. `loss`: 0 to 1. `capacity`: queries a second. `seed` makes loss and jitter
-    repeatable. `lies`: names that cannot exist have addresses too. `listen`: ADDR:PORT, of loopback unless `public`.
-    `tls`: certificate chain and key, PEM files.
+    Args:
+        hosts: The names that exist; None: all.
+        zone: A master file (RFC 1035 section 5) to answer from, or several.
+        tls: Files of a certificate chain and of its key, PEM: it serves over TLS too.
+        settings: `origin`, of master files that do not say theirs; `latency` and `jitter`, seconds; `loss`, 0 to 1;
+            `capacity`, queries a second; `seed`, which makes loss and jitter repeatable; `lies`: names that cannot
+            exist have addresses too; `listen`: ADDR:PORT, of loopback unless `public`.
 
-    Raises `ValueError` for settings that make no sense; `start` raises it for a zone file or certificate that cannot be
-    used, and `OSError` where the address cannot be had.
+    Raises:
+        ValueError: Settings that make no sense; from `start`, a zone file or certificate that cannot be used.
+        OSError: From `start`: the address cannot be had, or a file cannot be read.
     """
 
     def __init__(
@@ -47,31 +52,14 @@ class Lab:
         hosts: Iterable[str] | None = None,
         *,
         zone: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
-        origin: str | None = None,
-        latency: float = 0.0,
-        jitter: float = 0.0,
-        loss: float = 0.0,
-        capacity: float | None = None,
-        seed: int | None = None,
-        lies: bool = False,
-        listen: str = "127.0.0.1:0",
-        public: bool = False,
         tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+        **settings: Unpack[LabFields],
     ) -> None:
-        files = [zone] if isinstance(zone, (str, os.PathLike)) else zone or ()
         self._settings = Settings(
             hosts=None if hosts is None else list(hosts),
-            zone=[os.fspath(file) for file in files],
-            origin=origin,
-            latency=latency,
-            jitter=jitter,
-            loss=loss,
-            capacity=capacity,
-            seed=seed,
-            lies=lies,
-            listen=listen,
-            public=public,
+            zone=[os.fspath(file) for file in ([zone] if isinstance(zone, str | os.PathLike) else zone or ())],
             tls=(os.fspath(tls[0]), os.fspath(tls[1])) if tls else None,
+            **settings,
         )
         self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
