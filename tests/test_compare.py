@@ -32,14 +32,14 @@ from resolver.compare.curves import Axis
 from resolver.compare.figures import Spread, Tally
 from resolver.compare.page import page
 from resolver.compare.report import ComparisonReport
-from resolver.compare.watch import ChildFailed, Patience, Seen, watch
+from resolver.compare.watch import ChildFailed, Cost, WaitLimits, watch
 from resolver.input.sources import elements
 from resolver.lab import Lab
 from resolver.nameserver import Nameserver
 
 FULL = "/dev/full"
 QUICK = ["-e", "threads", "-e", "asyncio", "--repeat", "1"]
-SEEN = Seen(seconds=2.0, startup_seconds=0.25, cpu_seconds=0.5, peak_memory=1000, threads=3, descriptors=9)
+COST = Cost(seconds=2.0, startup_seconds=0.25, cpu_seconds=0.5, peak_memory=1000, threads=3, descriptors=9)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def complaint(done: Done) -> str:
 
 def test_figures_of_a_run() -> None:
     """Ten lookups: seven answered in latencies of 10 to 70 ms, one TIMEOUT, one DEADLINE, one SERVFAIL."""
-    tally = Tally(10, SEEN, 1.75)
+    tally = Tally(10, COST, 1.75)
     tally.add(0.5, [told(n, "NOERROR", "192.0.2.1", elapsed=(n + 1) / 100) for n in range(5)])
     tally.add(1.5, [told(5, "NXDOMAIN", elapsed=0.06), told(6, "NODATA", elapsed=0.07, attempts=3)])
     tally.add(2.0, [told(7, "TIMEOUT", attempts=3, elapsed=1.9), told(8, "DEADLINE", attempts=0, elapsed=None)])
@@ -112,7 +112,7 @@ def test_figures_of_a_run() -> None:
 
 def test_ninety_percent() -> None:
     """The time until nine of ten were answered is that of the ninth; and a run without DEADLINE has passed none."""
-    tally = Tally(10, SEEN, 1.0)
+    tally = Tally(10, COST, 1.0)
     for number in range(10):
         tally.add(number / 10, [told(number, "NOERROR", "192.0.2.1")])
     got = tally.figures()
@@ -134,7 +134,7 @@ def test_spreads() -> None:
     """Median and both ends; a run that never had nine tenths answered takes that figure from all."""
     runs = []
     for seconds in (1.0, 4.0, 2.0):
-        tally = Tally(1, SEEN._replace(seconds=seconds))
+        tally = Tally(1, COST._replace(seconds=seconds))
         if seconds != 4.0:
             tally.add(seconds, [told(0, "NOERROR", "192.0.2.1", elapsed=seconds)])
         runs.append(tally.figures())
@@ -209,7 +209,7 @@ def test_order() -> None:
 
 def test_field_is_the_table() -> None:
     """Without a choice every installed pair takes part that can do what is asked, and the others are told of."""
-    got = contest.field([], [], ["A"], Policy(nameservers=(Nameserver.parse("192.0.2.1"),)))
+    got = contest.choose([], [], ["A"], Policy(nameservers=(Nameserver.parse("192.0.2.1"),)))
     taking_part = {each.name for each in got.contestants}
     everybody = [*taking_part, *(each.name for each in got.left_out)]
     assert sorted(f"{each.engine}:{each.backend}" for each in engines.pairs()) == sorted(everybody)
@@ -221,19 +221,19 @@ def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = engines.ENGINES["asyncio"]._replace(needs="no_such_library", extra="imaginary")
     monkeypatch.setitem(engines.ENGINES, "asyncio", missing)
     policy = Policy(nameservers=(Nameserver.parse("192.0.2.1"),))
-    left = [each.reason for each in contest.field([], ["wire"], ["A"], policy).left_out if each.engine == "asyncio"]
+    left = [each.reason for each in contest.choose([], ["wire"], ["A"], policy).left_out if each.engine == "asyncio"]
     assert ["not installed: pip install 'resolve-dns[imaginary]'"] == left
     with pytest.raises(LookupError, match=r"pip install 'resolve-dns\[imaginary\]'"):
-        contest.field(["asyncio"], [], ["A"], policy)
+        contest.choose(["asyncio"], [], ["A"], policy)
 
 
 def test_what_cannot_be_asked() -> None:
     """A backend that cannot do what is asked is left out with its reason, and an error where it is named."""
     policy = Policy(nameservers=(Nameserver.parse("https://192.0.2.1/dns-query"),))
     with pytest.raises(ValueError, match=r"threads:wire: backend wire does not speak https"):
-        contest.field(["threads"], [], ["A"], policy)
+        contest.choose(["threads"], [], ["A"], policy)
     with pytest.raises(ValueError, match=r"nothing to compare: backend wire does not speak https"):
-        contest.field([], ["wire"], ["A"], policy)
+        contest.choose([], ["wire"], ["A"], policy)
 
 
 def test_hosts_are_read_once(tmp_path: Path) -> None:
@@ -507,9 +507,9 @@ def test_child_that_fails(lab: Lab, tmp_path: Path, how: str) -> None:
     """A child that hangs, dies or gives up is an error that says which, and none is left behind."""
     program, sentence = CHILDREN[how]
     timeout = None if how == "silent" else 0.1
-    patience = Patience(start=5, late=0.1, silent=0.2)._replace(**({"start": 0.3} if how == "mute" else {}))
+    limits = WaitLimits(start=5, late=0.1, silent=0.2)._replace(**({"start": 0.3} if how == "mute" else {}))
     with pytest.raises(ChildFailed, match=sentence):
-        watched(lab, tmp_path, command=["-c", program], patience=patience, timeout=timeout)
+        watched(lab, tmp_path, command=["-c", program], limits=limits, timeout=timeout)
     assert [] == [each for each in psutil.Process().children() if program in each.cmdline()]
 
 
@@ -518,10 +518,10 @@ def watched(
     directory: Path,
     *,
     command: list[str],
-    patience: Patience = Patience(),  # noqa: B008  # an immutable tuple
+    limits: WaitLimits = WaitLimits(),  # noqa: B008  # an immutable tuple
     timeout: float | None = None,
     path: Path | None = None,
-) -> Seen:
+) -> Cost:
     """A run of one host on the engine threads, in this child; `path` is where it looks for modules first."""
     (directory / "hosts").write_text("a.example\n")
     policy = Policy(nameservers=(Nameserver.parse(lab.nameserver),), timeout=timeout)
@@ -530,7 +530,7 @@ def watched(
     try:
         if path is not None:
             sys.path.insert(0, str(path))
-        return watch(spec, patience, lambda: None, command)
+        return watch(spec, limits, lambda: None, command)
     finally:
         sys.path[:] = before
 

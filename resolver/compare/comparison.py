@@ -18,8 +18,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from resolver.compare.contest import CONCURRENCY, Contest, field, order, read
-from resolver.compare.report import ComparisonReport, Conditions, LabSettings, report
+from resolver.compare.contest import CONCURRENCY, Conditions, Contest, choose, read
+from resolver.compare.report import ComparisonReport, LabSettings, report
 from resolver.compare.show import text
 from resolver.compare.watch import Interrupted
 from resolver.console import ANSWERED, UNANSWERED, UNWRITABLE, say, signals
@@ -41,7 +41,7 @@ class Comparison(contextlib.ExitStack):
 
     Args:
         sources, inputs: The hosts, and their names as the user gave them.
-        named, backends: Who takes part; see `field`.
+        named, backends: The pairs of engine and backend that take part; see `choose`.
         types: Record types.
         policy: That of all.
         timeouts: Seconds; None: no end.
@@ -96,7 +96,7 @@ class Comparison(contextlib.ExitStack):
                 served = opened.enter_context(Lab(**msgspec.structs.asdict(lab), seed=1))
                 policy = msgspec.structs.replace(policy, nameservers=(served.nameserver,))
             concurrency = policy.concurrency or CONCURRENCY
-            self._settings = Conditions(
+            settings = Conditions(
                 types=asked,
                 timeouts=list(timeouts),
                 repeat=repeat,
@@ -107,9 +107,9 @@ class Comparison(contextlib.ExitStack):
                 rate=policy.rate,
             )
             policy = msgspec.structs.replace(policy, concurrency=concurrency)
-            contestants = field(named, backends, asked, policy)
+            participants = choose(named, backends, asked, policy)
             # If no nameserver is named, each child finds those of the system by itself.
-            policy = contestants.policy if policy.nameservers else policy
+            policy = participants.policy if policy.nameservers else policy
             self._output = None if output is None else opened.enter_context(_opened(output, inputs))
             others = [*inputs, output or 1]
             self._plot = None if plot is None else opened.enter_context(_opened(plot, others))
@@ -118,8 +118,7 @@ class Comparison(contextlib.ExitStack):
             self._feed = None if status is None else StatusFeed(status, [*others, page or ""])
             directory = opened.enter_context(tempfile.TemporaryDirectory(prefix="resolve-compare-"))
             lookups = read(sources, asked, os.path.join(directory, "hosts"))
-            runs = order(contestants.contestants, timeouts, repeat)
-            self._contest = Contest(contestants, lookups, asked, policy, runs)
+            self._contest = Contest(participants, lookups, settings, policy)
             self._format = format or suffix[1:]
             self._lab, self._progress, self._inputs = lab, progress, inputs
             self.push(opened.pop_all())
@@ -145,7 +144,7 @@ class Comparison(contextlib.ExitStack):
             display.close()
         if feed is not None:
             feed.close(_status(contest, contest.seconds))
-        found = report(contest, began, self._settings, self._lab)
+        found = report(contest, began, self._lab)
         try:
             self._write(found)
         except BrokenPipeError:

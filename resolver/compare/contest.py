@@ -22,7 +22,7 @@ from resolver import engines
 from resolver.compare.agreement import Agreement, Answers
 from resolver.compare.child import Spec, read_spool
 from resolver.compare.figures import Tally
-from resolver.compare.watch import ChildFailed, Interrupted, Patience, watch
+from resolver.compare.watch import ChildFailed, Interrupted, WaitLimits, watch
 from resolver.extras import cure
 from resolver.input.hosts import Hosts
 from resolver.input.sources import Source
@@ -62,7 +62,20 @@ class Cell(Contestant, frozen=True):
         return self.name if self.timeout is None else f"{self.name} {self.timeout:g} s"
 
 
-class Field(NamedTuple):
+class Conditions(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of all. `timeouts`: seconds, null: no end. `concurrency_chosen`: the user named no number."""
+
+    types: list[str]
+    timeouts: list[float | None]
+    repeat: int
+    query_timeout: float
+    tries: int
+    concurrency: int
+    concurrency_chosen: bool
+    rate: float | None
+
+
+class Participants(NamedTuple):
     """The contestants, and the pairs left out. `policy` names the nameservers that are asked."""
 
     contestants: list[Contestant]
@@ -70,12 +83,19 @@ class Field(NamedTuple):
     policy: Policy
 
 
-def field(named: Sequence[str], backends: Sequence[str], types: Sequence[str], policy: Policy) -> Field:
+def choose(named: Sequence[str], backends: Sequence[str], types: Sequence[str], policy: Policy) -> Participants:
     """Choose the contestants: those named as ENGINE or ENGINE:BACKEND, or every pair that is installed and can.
 
-    backends: those of an ENGINE without one (none given: wire), or, where nobody is named, of all.
-    Raises ValueError for a name that is none and for a named pair that cannot do what is asked, LookupError for one
-    that is not installed, OSError for a file that cannot be read.
+    Args:
+        named: ENGINE, or ENGINE:BACKEND; empty: every pair.
+        backends: Those of an ENGINE without one (empty: wire), or, where nobody is named, of all.
+        types: Record types that are asked.
+        policy: That of all.
+
+    Raises:
+        ValueError: A name is none, or a named pair cannot do what is asked.
+        LookupError: A named pair is not installed.
+        OSError: A file of certificates or nameservers cannot be read.
     """
     for backend in backends:
         check("backend", backend, engines.BACKENDS)
@@ -87,7 +107,7 @@ def field(named: Sequence[str], backends: Sequence[str], types: Sequence[str], p
     if named and missing:
         engines.find(missing[0].engine, missing[0].backend)  # raises, and names the cure
     left_out = [LeftOut(each.engine, each.backend, f"not installed: {cure(pairs[each].extra)}") for each in missing]
-    field = Field([], left_out, policy)
+    found = Participants([], left_out, policy)
     for each in [each for each in chosen if each not in missing]:
         try:
             prepared = _prepared(each.backend, types, policy)
@@ -96,13 +116,13 @@ def field(named: Sequence[str], backends: Sequence[str], types: Sequence[str], p
                 raise ValueError(f"{each.name}: {error}") from None
             left_out.append(LeftOut(each.engine, each.backend, str(error)))
             continue
-        field.contestants.append(each)
-        if prepared.nameservers and not field.policy.nameservers:
-            field = field._replace(policy=prepared)
-    if not field.contestants:
-        reasons = dict.fromkeys(each.reason for each in field.left_out)
+        found.contestants.append(each)
+        if prepared.nameservers and not found.policy.nameservers:
+            found = found._replace(policy=prepared)
+    if not found.contestants:
+        reasons = dict.fromkeys(each.reason for each in left_out)
         raise ValueError(f"there is nothing to compare: {'; '.join(reasons) or 'no engine has that backend'}")
-    return field
+    return found
 
 
 def _contestants(word: str, backends: Sequence[str]) -> list[Contestant]:
@@ -161,7 +181,7 @@ def order(contestants: Sequence[Contestant], timeouts: Sequence[float | None], r
     return [cell for number in range(repeat) for cell in (reversed(cells) if number % 2 else cells)]
 
 
-class Row(NamedTuple):
+class CellRuns(NamedTuple):
     """One cell's runs: their figures, their curves, and the errors of those that failed."""
 
     runs: list[dict[str, float | None]]
@@ -173,24 +193,21 @@ class Contest:
     """All runs of a comparison, one after the other. Finished ones can be read at any time.
 
     Args:
-        field: Who runs.
-        lookups: What is looked up.
-        types: The record types.
-        policy: That of all; a run's timeout is added.
-        runs: In their order.
+        participants: The contestants.
+        lookups: The same for each of them.
+        settings: Of all runs, with the timeouts, each of which makes runs of its own.
+        policy: That of the children, without a timeout.
     """
 
-    def __init__(
-        self, field: Field, lookups: Lookups, types: Sequence[str], policy: Policy, runs: Sequence[Cell]
-    ) -> None:
-        self.field = field
+    def __init__(self, participants: Participants, lookups: Lookups, settings: Conditions, policy: Policy) -> None:
+        self.participants = participants
         self.lookups = lookups
-        self.runs = runs
-        self.rows = {cell: Row([], [], []) for cell in runs}
+        self.settings = settings
+        self.runs = order(participants.contestants, settings.timeouts, settings.repeat)
+        self.rows = {cell: CellRuns([], [], []) for cell in self.runs}
         self.done = 0
         self.seconds = 0.0
         self.statuses: Counter[str] = Counter()  # of the runs that are done
-        self._types = list(types)
         self._policy = policy
         self._answers = Answers(len(lookups.of))
 
@@ -215,13 +232,13 @@ class Contest:
     def _run(self, cell: Cell, spool: str, tick: Callable[[], None]) -> None:
         row, total = self.rows[cell], len(self.lookups.of)
         policy = msgspec.structs.replace(self._policy, timeout=cell.timeout)
-        spec = Spec(cell.engine, cell.backend, self._types, policy, self.lookups.file, spool)
+        spec = Spec(cell.engine, cell.backend, self.settings.types, policy, self.lookups.file, spool)
         try:
-            seen = watch(spec, patience_for(policy), tick)
+            cost = watch(spec, wait_limits(policy), tick)
         except ChildFailed as error:
             row.errors.append(str(error))
             return
-        tally = Tally(total, seen, cell.timeout)
+        tally = Tally(total, cost, cell.timeout)
         with open(spool, "rb") as file:
             for when, batch in read_spool(file):
                 tally.add(when, batch)
@@ -234,8 +251,8 @@ class Contest:
         row.curves.append(tally.curve())
 
 
-def patience_for(policy: Policy) -> Patience:
+def wait_limits(policy: Policy) -> WaitLimits:
     """Return how long a child may be silent: twice the longest lookup of this policy, and how slow the rate is."""
-    usual = Patience()
+    usual = WaitLimits()
     longest = 4 * policy.query_timeout + (2 / policy.rate if policy.rate else 0)
     return usual._replace(silent=usual.silent + longest)

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, TypeVar
 import msgspec
 
 from resolver.compare.child import ResultPart
-from resolver.compare.watch import Seen
+from resolver.compare.watch import Cost
 from resolver.model import ANSWERED, Status
 
 K = TypeVar("K")
@@ -75,7 +75,7 @@ FIGURES = {
     "deadline": Figure(_count("deadline"), "DEADLINE", rare=True),
     "failed": Figure(_count("failed"), "failed", rare=True),
     # From the engine being ready to the last result; answered lookups for each of these seconds.
-    "seconds": Figure(attrgetter("seen.seconds"), "all in s", _seconds),
+    "seconds": Figure(attrgetter("cost.seconds"), "all in s", _seconds),
     "lookups_per_second": Figure(lambda run: run.rate, "lookups/s", better="more", compared=True),
     # Until nine tenths of the lookups were answered.
     "seconds_to_90": Figure(lambda run: run.until(0.9), "90% in s", _seconds, compared=True),
@@ -90,13 +90,13 @@ FIGURES = {
     "attempts": Figure(lambda run: run.queries / run.asked if run.asked else None, "tries", _hundredths,
                        better="neither"),
     # After the start-up, children included.
-    "cpu_seconds": Figure(attrgetter("seen.cpu_seconds"), "CPU s", _hundredths, compared=True),
+    "cpu_seconds": Figure(attrgetter("cost.cpu_seconds"), "CPU s", _hundredths, compared=True),
     # The most that all its processes had in one sample.
-    "peak_memory": Figure(attrgetter("seen.peak_memory"), "MB", scale=1e-6),
-    "threads": Figure(attrgetter("seen.threads"), "threads", better="neither"),
-    "descriptors": Figure(attrgetter("seen.descriptors"), "files", better="neither"),
+    "peak_memory": Figure(attrgetter("cost.peak_memory"), "MB", scale=1e-6),
+    "threads": Figure(attrgetter("cost.threads"), "threads", better="neither"),
+    "descriptors": Figure(attrgetter("cost.descriptors"), "files", better="neither"),
     # From starting the process to the engine being ready.
-    "startup_seconds": Figure(attrgetter("seen.startup_seconds"), "start s", _hundredths),
+    "startup_seconds": Figure(attrgetter("cost.startup_seconds"), "start s", _hundredths),
 }  # fmt: skip
 
 
@@ -105,12 +105,12 @@ class Tally:
 
     Args:
         lookups: How many there are.
-        seen: What the run cost.
+        cost: What the run cost.
         timeout: The deadline that it was given, in seconds; None: no end.
     """
 
-    def __init__(self, lookups: int, seen: Seen, timeout: float | None = None) -> None:
-        self.seen = seen
+    def __init__(self, lookups: int, cost: Cost, timeout: float | None = None) -> None:
+        self.cost = cost
         self.results = 0
         self.asked: int = 0  # lookups whose backend tells how many queries it took,
         self.queries: int = 0  # and those
@@ -138,14 +138,14 @@ class Tally:
     @property
     def rate(self) -> float:
         """Answered lookups a second."""
-        return self.counts["answered"] / self.seen.seconds if self.seen.seconds else 0.0
+        return self.counts["answered"] / self.cost.seconds if self.cost.seconds else 0.0
 
     @property
     def overrun(self) -> float | None:
         """Seconds past the deadline; None where it did not end the run."""
         if self._timeout is None or not self.counts["deadline"]:
             return None
-        return max(0.0, self.seen.seconds - self._timeout)
+        return max(0.0, self.cost.seconds - self._timeout)
 
     def until(self, share: float) -> float | None:
         """Return the seconds until this share of the lookups was answered; None: never."""

@@ -15,7 +15,7 @@ from importlib import metadata
 import msgspec
 
 from resolver.compare.agreement import Agreement
-from resolver.compare.contest import Cell, Contest, LeftOut
+from resolver.compare.contest import Cell, Conditions, Contest, LeftOut
 from resolver.compare.figures import FIGURES, Spread, best, curve, spreads
 from resolver.extras import DISTRIBUTION
 from resolver.output.lines import csv_rows
@@ -31,19 +31,6 @@ class LabSettings(msgspec.Struct, frozen=True):
     jitter: float = 0.0
     loss: float = 0.0
     capacity: float | None = None
-
-
-class Conditions(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of all. `timeouts`: seconds, null: no end. `concurrency_chosen`: the user named no number."""
-
-    types: list[str]
-    timeouts: list[float | None]
-    repeat: int
-    query_timeout: float
-    tries: int
-    concurrency: int
-    concurrency_chosen: bool
-    rate: float | None
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -129,9 +116,15 @@ class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
         return csv_rows(lines)
 
 
-def report(contest: Contest, began: str, settings: Conditions, lab: LabSettings | None) -> ComparisonReport:
-    """Return what was found so far."""
-    field, lookups = contest.field, contest.lookups
+def report(contest: Contest, began: str, lab: LabSettings | None) -> ComparisonReport:
+    """Return what was found so far.
+
+    Args:
+        contest: Its runs.
+        began: When, in ISO 8601.
+        lab: The behaviour of the comparison's own nameserver; None: others were asked.
+    """
+    participants, lookups, settings = contest.participants, contest.lookups, contest.settings
     rows = [row for timeout in settings.timeouts for row in _rows(contest, timeout)]
     return ComparisonReport(
         began=began,
@@ -142,13 +135,13 @@ def report(contest: Contest, began: str, settings: Conditions, lab: LabSettings 
         hosts=lookups.hosts,
         lookups=len(lookups.of),
         invalid=lookups.invalid,
-        nameservers=[str(each) for each in field.policy.nameservers],
+        nameservers=[str(each) for each in participants.policy.nameservers],
         lab=lab,
         settings=settings,
         versions=versions(),
         machine=machine(),
         order=[str(cell) for cell in contest.runs],
-        left_out=field.left_out,
+        left_out=participants.left_out,
         rows=rows,
         agreement=contest.agreement(),
         notes=_notes(rows, settings),

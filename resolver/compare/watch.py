@@ -28,7 +28,7 @@ CHILD = ("-m", "resolver.compare")
 Expected = TypeVar("Expected", Began, Ended)
 
 
-class Patience(NamedTuple):
+class WaitLimits(NamedTuple):
     """Seconds that a child is waited for: until it begins, after its deadline, and from one result to the next."""
 
     start: float = 60.0
@@ -36,7 +36,7 @@ class Patience(NamedTuple):
     silent: float = 60.0
 
 
-class Seen(NamedTuple):
+class Cost(NamedTuple):
     """The cost of a child, as the figures have it; the last three are the most that its processes had in one sample."""
 
     seconds: float
@@ -55,7 +55,7 @@ class Interrupted(Exception):
     """The user wants no more runs."""
 
 
-def watch(spec: Spec, patience: Patience, tick: Callable[[], None], command: Sequence[str] = CHILD) -> Seen:
+def watch(spec: Spec, limits: WaitLimits, tick: Callable[[], None], command: Sequence[str] = CHILD) -> Cost:
     """Run it in a fresh child; `tick` is called again and again, and may raise to end it.
 
     Raises ChildFailed where the child does not start, breaks, hangs or dies; no child is left behind in any case.
@@ -63,7 +63,7 @@ def watch(spec: Spec, patience: Patience, tick: Callable[[], None], command: Seq
     with open(f"{spec.spool}.err", "w+b") as complaints:
         child = WatchedChild([*command, spec.engine], spec, complaints, tick)
         try:
-            return child.follow(patience)
+            return child.follow(limits)
         finally:
             child.end()
 
@@ -81,24 +81,24 @@ class WatchedChild:
         self._unread = b""
         self._cpu = 0.0
 
-    def follow(self, patience: Patience) -> Seen:
+    def follow(self, limits: WaitLimits) -> Cost:
         """Watch it to its end."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(msgspec.json.encode(self._spec) + b"\n")
             self._process.stdin.flush()
-        began = self._event(Began, self._spawned + patience.start, "it did not begin")
+        began = self._event(Began, self._spawned + limits.start, "it did not begin")
         startup = time.monotonic() - self._spawned
         # The peak of getting ready is the start-up's and not the lookups' (the memory stays).
         self._usage.sample(force=True)
         timeout = self._spec.policy.timeout
-        latest = float("inf") if timeout is None else time.monotonic() + timeout + patience.late
-        ended = self._event(Ended, latest, "it did not end", patience.silent)
+        latest = float("inf") if timeout is None else time.monotonic() + timeout + limits.late
+        ended = self._event(Ended, latest, "it did not end", limits.silent)
         self._usage.sample(force=True)
         self.end()
         peak = self._usage
         cpu = max(0.0, self._cpu - began.cpu)
-        return Seen(ended.seconds, startup, cpu, peak.memory, peak.threads, peak.descriptors)
+        return Cost(ended.seconds, startup, cpu, peak.memory, peak.threads, peak.descriptors)
 
     def end(self) -> None:
         """End it, if it has not ended, and what it started; the kernel says what processor time it took."""

@@ -29,7 +29,7 @@ The window is made of small state machines, each with one question to answer:
 
     liveness     unheard   --(a try runs out)--> dead, and unheard
                  unheard, dead --(a reply)--> answering
-                 answering --(a try runs out, `patience` after the last reply)--> dead
+                 answering --(a try runs out, `dead_after` after the last reply)--> dead
 
 Several windows, in as many processes, may share one nameserver without knowing of each other but their number
 (`parties`): each is reduced by the loss that all cause together. What the first moments cost a lookup is no try of its
@@ -62,12 +62,12 @@ IDLE = 0.25  # of a round's time spent waiting for sockets: below it, the window
 
 
 class Window:
-    """The window of one nameserver. `limit`: the most queries in flight; `patience`: seconds of silence until dead.
+    """The window of one nameserver. `limit`: the most queries in flight; `dead_after`: seconds of silence until dead.
 
     `parties`: windows of this run at this nameserver, in as many processes, none of which sees the others.
     """
 
-    def __init__(self, limit: int, patience: float, parties: int = 1) -> None:
+    def __init__(self, limit: int, dead_after: float, parties: int = 1) -> None:
         self.limit = limit
         self._first = max(SMALLEST, FIRST / parties)
         self._near = max(SMALLEST, NEAR / parties)
@@ -76,7 +76,7 @@ class Window:
         self.in_flight = 0  # sent, not answered, not yet presumed lost
         self.round: Round | None = None  # the one that is being sent
         self.rtt = RttEstimator()
-        self._patience = patience
+        self._dead_after = dead_after
         self._begun = False
         self._rounds: deque[Round] = deque()  # closed, not yet judged
         self._heard: float | None = None
@@ -250,7 +250,7 @@ class Window:
         return max(SHORTEST_ROUND, min(self.rtt.srtt / 2, LONGEST_ROUND))
 
     def _overdue(self) -> float:
-        return self._patience if self._heard is None else self.rtt.rto
+        return self._dead_after if self._heard is None else self.rtt.rto
 
     def _close(self, round_: Round, now: float) -> None:
         round_.closed = now
@@ -354,7 +354,7 @@ class Window:
         self._loss.restart(now)
 
     def _silent(self, now: float) -> None:
-        if self._heard is None or now - self._heard > self._patience:
+        if self._heard is None or now - self._heard > self._dead_after:
             if not self.dead:
                 self._died = now
                 self.size = float(min(self._first, self.limit))
