@@ -73,12 +73,14 @@ class Aiodns(NamedTuple):
     def prepare(self, policy: Policy) -> Policy:
         """Return the policy with the nameservers that will be asked: the system's where it names none.
 
-        Raises ValueError for one that is asked over TLS, LookupError where there is none at all.
+        Raises:
+            ValueError: One is asked over TLS or HTTPS, or has a zone.
+            LookupError: There is none at all.
         """
         return plainly(policy, self.name)
 
     def check_types(self, types: Iterable[str]) -> None:
-        """Raises ValueError for a record type that pycares does not know."""
+        """Raise ValueError for a record type that pycares does not know."""
         for each in types:
             if each not in records.NUMBERS:
                 raise ValueError(f"backend aiodns cannot look up {each}; valid: {', '.join(records.NUMBERS)}")

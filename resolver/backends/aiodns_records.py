@@ -44,7 +44,8 @@ _LONGEST_TTL = 0x7FFFFFFF  # RFC 2181 section 8: with the top bit set it counts 
 def answers(records: list[pycares.DNSRecord], query: Query) -> tuple[list[Record], bool]:
     """Return the records that belong to the question (dns/chain.py), and whether one is of the wanted type.
 
-    Raises ValueError for data that cannot be read.
+    Raises:
+        ValueError: Data cannot be read.
     """
     if (
         len(records) == 1

@@ -44,8 +44,9 @@ class Dnspython(NamedTuple):
     def prepare(self, policy: Policy) -> Policy:
         """Return the policy with the nameservers that will be asked: the system's where it names none.
 
-        Raises LookupError where there is none, or one is asked over https and what that needs is not installed;
-        ValueError for certificates that cannot be read.
+        Raises:
+            LookupError: There is none, or one is asked over HTTPS and what that needs is not installed.
+            ValueError: Certificates cannot be read.
         """
         if not policy.nameservers:
             policy = msgspec.structs.replace(policy, nameservers=system())

@@ -99,8 +99,14 @@ class Requests:
     async def ask(self, client: Client, message: Message, end: float) -> Reply:
         """Return the reply, or an answer to an earlier request.
 
-        end: until when, by the event loop's clock.
-        Raises TimeoutError, and the exception that the request ended with.
+        Args:
+            client: The one to ask.
+            message: The question.
+            end: Until when, in seconds on the event loop's clock.
+
+        Raises:
+            TimeoutError: None has come.
+            Exception: What the request ended with.
         """
         loop = asyncio.get_running_loop()
         asked = client.request(message)

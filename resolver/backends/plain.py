@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def plainly(policy: Policy, backend: str) -> Policy:
     """Return the policy with the nameservers that will be asked: the system's where it names none.
 
-    Raises ValueError for one that is asked over TLS or has a zone (RFC 4007), LookupError where there is none at all.
+    Raises:
+        ValueError: One is asked over TLS or HTTPS, or has a zone (RFC 4007).
+        LookupError: There is none at all.
     """
     if not policy.nameservers:
         policy = msgspec.structs.replace(policy, nameservers=system())

@@ -75,7 +75,7 @@ class System(NamedTuple):
         return policy
 
     def check_types(self, types: Iterable[str]) -> None:
-        """Raises ValueError for a record type that the C library does not look up."""
+        """Raise ValueError for a record type that the C library does not look up."""
         for each in types:
             if each not in _TYPES:
                 raise ValueError(f"backend system cannot look up {each}; valid: {', '.join(_TYPES)} (PTR of addresses)")
@@ -87,7 +87,10 @@ class System(NamedTuple):
     def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
         """Call the C library once, or twice where it says EAI_NONAME, however long that takes.
 
-        timeout: seconds of the try, which tell what a late failure is called.
+        Args:
+            query: What is asked.
+            nameserver: None: the system knows whom to ask.
+            timeout: Seconds of the try, which tell what a late failure is called.
         """
         family = _FAMILIES.get(query.type)
         began = time.monotonic()

@@ -44,7 +44,9 @@ class TwistedNames(NamedTuple):
     def prepare(self, policy: Policy) -> Policy:
         """Return the policy with the nameservers that will be asked: the system's where it names none.
 
-        Raises ValueError for one that is asked over TLS, LookupError where there is none at all.
+        Raises:
+            ValueError: One is asked over TLS or HTTPS, or has a zone.
+            LookupError: There is none at all.
         """
         return plainly(policy, self.name)
 

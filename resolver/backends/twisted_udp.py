@@ -43,7 +43,8 @@ class TwistedLookup(Lookup):
     def datagrams(self, nameserver: Nameserver) -> Datagrams:
         """Return the socket to ask from: a shared one, or one of its own where this nameserver was asked before.
 
-        Raises CannotListenError or OSError where there is no socket to be had.
+        Raises:
+            CannotListenError, OSError: There is no socket to be had.
         """
         if not any(question.nameserver == nameserver for _, question in self._asked):
             return self._shared(nameserver)

@@ -41,7 +41,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Agreement(msgspec.Struct, frozen=True):
-    """compared: lookups that at least two contestants answered. differing, changing: of those, how many do.
+    """Counts of the lookups that at least two contestants answered, of those that differ, and of those that change.
 
     A changing lookup is not counted as differing. `differences` names both, the first `NAMED` of them.
     """

@@ -155,7 +155,9 @@ class Lookups(NamedTuple):
 def read(sources: Sequence[Source], types: Sequence[str], file: str) -> Lookups:
     """Read the hosts to their end, once, and write those that can be asked into this file.
 
-    Raises OSError where they cannot be read, ValueError where there is none to ask.
+    Raises:
+        OSError: They cannot be read.
+        ValueError: There is none to ask.
     """
     # One type for now: one lookup is one host, and of an address the type is PTR whatever is asked.
     reading = Hosts(sources, ("A",), "", "")
@@ -212,9 +214,13 @@ class Contest:
         self._answers = Answers(len(lookups.of))
 
     def go(self, tick: Callable[[], None]) -> None:
-        """Run everything. `tick` is called again and again, and ends it all by raising Interrupted.
+        """Run everything.
 
-        Raises OSError where the temporary directory takes no more.
+        Args:
+            tick: Called again and again; it ends it all by raising Interrupted.
+
+        Raises:
+            OSError: The temporary directory takes no more.
         """
         began = time.monotonic()
         with contextlib.suppress(Interrupted):

@@ -30,11 +30,14 @@ _KINDS: dict[str, str] = {Status.TIMEOUT: "timed_out", Status.DEADLINE: "deadlin
 class Figure(NamedTuple):
     """A figure of a run: seconds, octets or a number.
 
-    of: computes it from a run's results; None where there is nothing to measure.
-    heading, form, scale: how a table shows it: `form` writes a number that was multiplied by `scale`.
-    better: which of two is better. Of tries neither is: a further query may have saved a lookup.
-    compared: the table shows the spread, and a star at the best.
-    rare: the table leaves it out where it is 0 for all.
+    Args:
+        of: Computes it from a run's results; None where there is nothing to measure.
+        heading: Of its column in a table.
+        form: Writes a number of it there, once that is multiplied by `scale`.
+        scale: 1000 for milliseconds, 1e-6 for megabytes.
+        better: Which of two is better. Of tries neither is: a further query may have saved a lookup.
+        compared: The table shows the spread, and a star at the best.
+        rare: The table leaves it out where it is 0 for all.
     """
 
     of: Callable[[Tally], float | None]

@@ -56,9 +56,16 @@ class Interrupted(Exception):
 
 
 def watch(spec: Spec, limits: WaitLimits, tick: Callable[[], None], command: Sequence[str] = CHILD) -> Cost:
-    """Run it in a fresh child; `tick` is called again and again, and may raise to end it.
+    """Run it in a fresh child, of which nothing is left behind, however it ends.
 
-    Raises ChildFailed where the child does not start, breaks, hangs or dies; no child is left behind in any case.
+    Args:
+        spec: The run.
+        limits: How long the child is waited for.
+        tick: Called again and again; it may raise to end the run.
+        command: The child's arguments, before the engine's name.
+
+    Raises:
+        ChildFailed: The child does not start, breaks, hangs or dies.
     """
     with open(f"{spec.spool}.err", "w+b") as complaints:
         child = WatchedChild([*command, spec.engine], spec, complaints, tick)

@@ -33,15 +33,18 @@ class Growth:
         self._best = 0.0
         self._stood = -math.inf
 
-    def factor(self, through: float, trip: float, now: float) -> float:
-        """Return what to multiply the size by after a full round with that many replies a second.
+    def factor(self, through: float, rtt: float, now: float) -> float:
+        """Return what to multiply the size by after a full round.
 
-        `trip`: the shortest round trip, without what waits at a bottleneck.
+        Args:
+            through: The replies a second that it had.
+            rtt: The shortest round trip in seconds, without what waits at a bottleneck.
+            now: Seconds on any monotonic clock.
         """
         if now - self._stood < self._standing:
             return 1.0
         self.grown = now
-        factor = LONG_FACTOR if trip > self._long else FACTOR
+        factor = LONG_FACTOR if rtt > self._long else FACTOR
         if through > BETTER * self._best:
             self._best, self._standing = through, STANDING
             return factor

@@ -134,9 +134,10 @@ class LossAccount:
         return self.trial is not None and (self._sent >= TELLING or now - self.changed > REVIEW)
 
     def review(self, *, queueing: bool) -> tuple[float, float] | None:
-        """End the trial. Returns the rate and size to go back to where it was futile, and accepts the loss then.
+        """End the trial; return the rate and the size to go back to where it was futile, and accept the loss then.
 
-        `queueing`: queries wait at a bottleneck, so that it is congested, if not by us alone: the loss is no other's.
+        Args:
+            queueing: Queries wait at a bottleneck: the loss is congestion's, if not by us alone.
         """
         trial, self.trial = self.trial, None
         if trial is None or self.share <= 0.5 * trial.loss:

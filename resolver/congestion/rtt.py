@@ -17,7 +17,7 @@ QUEUE = 0.02  # seconds above twice the shortest round trip: queries wait somewh
 
 
 class RttEstimator:
-    """Round-trip times, in seconds. `srtt`: smoothed; 0: no sample yet. `rttvar`: variation. `least`: shortest."""
+    """Round-trip times, in seconds. `srtt`: smoothed, 0 before the first; `rttvar`: variation; `least`: shortest."""
 
     __slots__ = ("least", "rttvar", "srtt")
 

@@ -62,9 +62,12 @@ IDLE = 0.25  # of a round's time spent waiting for sockets: below it, the window
 
 
 class Window:
-    """The window of one nameserver. `limit`: the most queries in flight; `dead_after`: seconds of silence until dead.
+    """The window of one nameserver.
 
-    `parties`: windows of this run at this nameserver, in as many processes, none of which sees the others.
+    Args:
+        limit: The most queries in flight.
+        dead_after: Seconds of silence until the nameserver counts as dead.
+        parties: Windows of this run at this nameserver, in as many processes, none of which sees the others.
     """
 
     def __init__(self, limit: int, dead_after: float, parties: int = 1) -> None:
@@ -190,7 +193,9 @@ class Window:
     def withdrawn(self, round_: Round, in_flight: int) -> None:
         """Forget a query whose reply nobody will see, since an earlier one was answered meanwhile.
 
-        `in_flight`: 1, or 0 where its try had run out.
+        Args:
+            round_: Its round.
+            in_flight: 1, or 0 where its try had run out.
         """
         if not round_.judged:
             round_.sent -= 1
@@ -216,7 +221,9 @@ class Window:
     def tick(self, now: float, idle: float) -> None:
         """Close the round that is being sent if it lasted long enough, and judge those whose time is up.
 
-        `idle`: seconds that the run has spent waiting for sockets so far.
+        Args:
+            now: Seconds on any monotonic clock.
+            idle: Seconds that the run has spent waiting for sockets so far.
         """
         self._idle = idle
         if self.dead:
@@ -290,7 +297,7 @@ class Window:
         self._loss.follow(lost / round_.sent)
         if held:
             self.rate *= 1 + self._delivery.growth(self.rate, round_.span + self._overdue()) * min(round_.span, 0.25)
-        # Who was busy all the time would not be served by more replies at once.
+        # A run that was busy all the time could do nothing with more replies at once.
         if full and round_.opened >= self._growth.grown and round_.idle > IDLE * round_.span:
             # On a long path a round may be a whole window, or a part of it: the window is what a round trip brings.
             long = self.rtt.srtt > LONG

@@ -138,9 +138,15 @@ class Lab:
 
 
 def serve(settings: Settings, ready: Callable[[Address], None]) -> None:
-    """Serve in this process, in the foreground, until SIGINT or SIGTERM; `ready` is called once, with the address.
+    """Serve in this process, in the foreground, until SIGINT or SIGTERM.
 
-    Raises `ValueError` for a zone file or certificate that cannot be used, `OSError` where the address cannot be had.
+    Args:
+        settings: The lab's.
+        ready: Called once, with the address.
+
+    Raises:
+        ValueError: A zone file or certificate cannot be used.
+        OSError: The address cannot be had.
     """
     from .server import serve as serve_here
 

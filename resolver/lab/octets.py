@@ -107,9 +107,15 @@ def encode(
 ) -> bytes:
     """Make a reply.
 
-    `question`: sent instead of the one that was asked; `options`: those of the OPT record, None for no OPT.
+    It gets an OPT record where the query had one, or where its rcode cannot be said without (RFC 6891 section 6).
 
-    A reply gets an OPT record where the query had one, or where its rcode cannot be said without (RFC 6891 section 6).
+    Args:
+        query: What was asked.
+        rcode: Up to 4095.
+        answer, authority, additional: Records, whole.
+        aa, tc: Bits of the header.
+        question: Sent instead of the one that was asked.
+        options: Those of the OPT record; None: there is no OPT.
     """
     asked = query.question if question is None else question
     tail = list(additional)

@@ -70,7 +70,10 @@ def nxdomain(query: ReceivedQuery, answer: Sequence[bytes] = ()) -> bytes:
 def positive(query: ReceivedQuery, answer: Sequence[bytes], at: bytes = QNAME) -> bytes:
     """Make a reply for a name that exists; without records of the type, NODATA with an SOA (RFC 2308 section 2.2).
 
-    `at`: a pointer to the name that the negative reply is about.
+    Args:
+        query: What was asked.
+        answer: The records of the type.
+        at: A pointer to the name that a negative reply is about.
     """
     if answer:
         return fit(query, encode(query, answer=answer))

@@ -35,11 +35,17 @@ _Peer = tuple[str, int] | tuple[str, int, int, int]
 
 
 def serve(settings: Settings, ready: Callable[[Address], None], *, control: int | None = None) -> None:
-    """Serve in the foreground until SIGINT or SIGTERM; `ready` is called once, when queries are answered.
+    """Serve in the foreground until SIGINT or SIGTERM.
 
-    `control`: a descriptor whose end of file ends the serving too; each octet read from it is answered with a
-    `LabReport` of the counts on standard output. Raises `ValueError` for settings or a zone file that cannot be used,
-    `OSError` where the address cannot be had.
+    Args:
+        settings: The lab's.
+        ready: Called once, with the address, when queries are answered.
+        control: A descriptor whose end of file ends the serving too. Each octet read from it is answered with a
+            `LabReport` of the counts on standard output.
+
+    Raises:
+        ValueError: Settings, a zone file or a certificate cannot be used.
+        OSError: The address cannot be had.
     """
     # Only the main thread may have handlers; elsewhere the end of `control` is the way to stop.
     numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()

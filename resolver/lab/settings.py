@@ -30,7 +30,8 @@ class LabFields(TypedDict, total=False):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The behaviour of a lab.
 
-    Raises `ValueError`, with a sentence that can be shown, for a value that makes no sense.
+    Raises:
+        ValueError: A value makes no sense; the sentence can be shown.
     """
 
     hosts: list[str] | None = None
@@ -104,7 +105,8 @@ class LabReport(msgspec.Struct, frozen=True):
 def endpoint(text: str) -> tuple[str, int]:
     """Split `ADDR`, `ADDR:PORT`, `[V6]` or `[V6]:PORT`; the port is 5353 where none is given.
 
-    Raises `ValueError` where the text is neither.
+    Raises:
+        ValueError: The text is neither.
     """
     split = re.fullmatch(r"\[([^]]*)\](?::(\d*))?", text) or re.fullmatch(r"([^:]*)(?::(\d*))?", text)
     host, port = split.groups() if split else (text, None)
