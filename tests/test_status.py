@@ -58,8 +58,14 @@ def test_descriptor(at: list[str]) -> None:
             (last,) = objects(pipe.read())
         assert 0 == process.wait(10)
     assert [1, 1, {"NXDOMAIN": 1}] == [last[key] for key in ("done", "total", "statuses")]
-    done = run(*at, "--status", "77", "a.example")
-    assert [2, True] == [done.status, "Error: descriptor 77: Bad file descriptor" in done.err]
+
+
+@pytest.mark.parametrize("number", [*range(3, 9), 77, 1 << 40])
+def test_descriptor_that_is_not_open(at: list[str], tmp_path: Path, number: int) -> None:
+    """One that the caller has not opened is an error, also where the program has opened something there itself."""
+    (tmp_path / "l").write_text("a.example\n")
+    done = run("-e", "gevent", *at[2:], "--status", str(number), "-o", tmp_path / "o", tmp_path / "l")
+    assert [2, True] == [done.status, f"Error: descriptor {number}: Bad file descriptor" in done.err]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
@@ -83,6 +89,7 @@ def test_reader_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe that is full holds nothing up: what there is to say is left out until it is read again."""
     monkeypatch.setattr("resolver.output.status.INTERVAL", 0.0)
     reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
     feed = StatusFeed(str(writing), [])
     began = time.monotonic()
     for number in range(5000):

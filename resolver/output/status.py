@@ -7,6 +7,7 @@ a pipe is full because nobody reads, what there is to say is left out.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import stat
@@ -153,8 +154,11 @@ class StatusFeed:
 
 def _descriptor(number: int, others: Sequence[str | int]) -> BinaryIO:
     try:
-        os.fstat(number)
+        # What this program has opened itself is closed on exec; what its caller has left open for it cannot be.
+        own = fcntl.fcntl(number, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
     except (OSError, OverflowError):
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF), f"descriptor {number}") from None
+        own = True
+    if own:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), f"descriptor {number}")
     check_other_file(number, others)
     return open(number, "wb", buffering=0, closefd=False)
