@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from resolver import settings
-from resolver.options import Setting, command
+from resolver.options import Setting, ask_for_command, command
 
 
 @command(context_settings={"ignore_unknown_options": True}, options_metavar=None)
@@ -29,6 +29,8 @@ def config(ctx: click.Context, /, words: tuple[str, ...]) -> None:
     group = ctx.find_root().command
     assert isinstance(group, click.Group)
     name, *rest = words if words and words[0] in group.commands else ("run", *words)
+    if name == "run" and rest:
+        ask_for_command(rest[0], group.commands)
     asked = group.commands[name]
     if not any(isinstance(each, Setting) and each.key == "config" for each in asked.params):
         raise click.UsageError(f"`resolve {name}` has no settings", ctx)

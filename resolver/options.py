@@ -286,8 +286,8 @@ class Default(click.Group):
         if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
             if ctx.resilient_parsing:
                 ctx.meta[_FIRST] = not args
-            elif args and _is_host(args[0]):
-                _ask_for_command(args[0], self.commands)
+            elif args:
+                ask_for_command(args[0], self.commands)
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -309,13 +309,9 @@ class Default(click.Group):
         self.format_commands(ctx, formatter)
 
 
-def _is_host(word: str) -> bool:
-    return word.isalpha() and not os.path.exists(word)
-
-
-def _ask_for_command(word: str, commands: Iterable[str]) -> None:
-    """Say that a word which is nearly a command is taken for a host."""
-    if asked := meant(word, commands):
+def ask_for_command(word: str, commands: Iterable[str]) -> None:
+    """Say that a word which is nearly a command is taken for a host, unless it is a file."""
+    if word.isalpha() and not os.path.exists(word) and (asked := meant(word, commands)):
         say(f"{word} is taken for a host{asked}")
 
 

@@ -141,6 +141,7 @@ def checkout(tmp_path: Path, at: str) -> Path:
     (tmp_path / "words.txt").write_text("www\nnx\n")
     for nameservers in ("resolvers.txt", "trusted.txt"):
         (tmp_path / nameservers).write_text(f"{at}\n")
+    (tmp_path / "assets.csv").write_text("owner,host,asset\nAnn,a.example,1\nBob,b.example,2\n")
     (tmp_path / "access.log").write_text("python.org\tGET /\n")
     urls = ["GET https://python.org/a,b?c@d", "CONNECT pypi.org:443"]
     (tmp_path / "squid.log").write_text("".join(f"1.2 95 192.0.2.9 TCP_MISS/200 512 {url} - -\n" for url in urls))

@@ -1,5 +1,6 @@
 """The documentation, tested against the command: what README.md shows is run, what it lists is all there is."""
 
+import csv
 import ipaddress
 import json
 import os
@@ -27,6 +28,7 @@ from resolver.output.formats import FORMATS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DETAIL = (ROOT / "docs" / "in-detail.md").read_text(encoding="utf-8")
+COOKBOOK = (ROOT / "docs" / "cookbook.md").read_text(encoding="utf-8")
 LISTED = [each for each in (ROOT / "hosts.txt").read_text(encoding="utf-8").splitlines() if each and each[0] != "#"]
 ADDRESSES = 2  # of which it holds so many, each one lookup whatever types are asked
 
@@ -50,7 +52,7 @@ def quoted(text: str) -> list[str]:
 
 def between(name: str) -> str:
     """What stands between the marks."""
-    return (README + DETAIL).partition(f"<!-- {name} -->")[2].partition("<!-- end -->")[0]
+    return (README + DETAIL + COOKBOOK).partition(f"<!-- {name} -->")[2].partition("<!-- end -->")[0]
 
 
 def marked(name: str) -> str:
@@ -238,7 +240,7 @@ def test_thinned(at: str, checkout: Path) -> None:
 
 
 def test_spreadsheet(at: str, checkout: Path) -> None:
-    """A spreadsheet is looked up, its rows come out, and what was not answered is looked up again, as shown."""
+    """A spreadsheet is looked up, and its rows come out, as shown."""
     (checkout / "assets.csv").write_text('owner,host,asset\nAnn,a.example,1\nBob,"b c",2\n')
     (block,) = blocks("sh", between("spreadsheet"))
     shown = []
@@ -251,7 +253,45 @@ def test_spreadsheet(at: str, checkout: Path) -> None:
         ",".join(each.split(",")[:3]) for each in found
     )
     assert ["owner,host,asset,input,A,AAAA,PTR", 3] == [shown[1][0], len(shown[1])]
-    assert [["b c"], "b c"] == [(checkout / "again.txt").read_text().splitlines(), shown[3][0].split("\t")[0]]
+
+
+def test_asked_again(at: str, checkout: Path) -> None:
+    """What of a spreadsheet was not answered is written as a list, each host once, and asked again, as shown."""
+    (checkout / "assets.csv").write_text(
+        "owner;host;asset\nAnn;a.example;1\nBob;flaky-4.again.example;2\nCid;https://b.example/x;3\nDan;d e;4\n"
+    )
+    (block,) = blocks("sh", between("asked again"))
+    first, second, third = lines(block)
+    done = shell(f"{first} --tries 1 --query-timeout 0.1", checkout, at)
+    assert [1, "", ""] == [done.returncode, done.stdout, done.stderr]
+    found = [row["owner"] + row["status"] for row in csv.DictReader((checkout / "found.csv").open())]
+    assert sorted(2 * ["AnnNOERROR", "BobTIMEOUT", "CidNOERROR", "DanINVALID"]) == sorted(found)
+    done = shell(second.replace("-f hosts", "-f hosts --tries 1 --query-timeout 0.1"), checkout, at)
+    assert [0, ""] == [done.returncode, done.stderr]
+    assert ["d e", "flaky-4.again.example"] == (checkout / "again.txt").read_text().splitlines()
+    done = shell(third.replace("-timeout 5", "-timeout 1"), checkout, at)
+    assert [1, "", ["host", "A", "AAAA"]] == [done.returncode, done.stderr, done.stdout.split()[:3]]
+    assert re.search(r"^flaky-4\.again\.example +\d+\.\S+ +2001:", done.stdout, re.M)
+
+
+def test_proxy(at: str, checkout: Path) -> None:
+    """Of a proxy's log of URLs every address comes out once."""
+    (block,) = blocks("sh", between("proxy"))
+    done = shell(block, checkout, at)
+    found = done.stdout.splitlines()
+    assert [0, "", 4] == [done.returncode, done.stderr, len(found)]
+    assert [4, 4, 6, 6] == sorted(ipaddress.ip_address(each).version for each in found)
+
+
+def test_network(at: str, checkout: Path) -> None:
+    """The names of all addresses of a network."""
+    (block,) = blocks("sh", between("network"))
+    done = shell(block, checkout, at)
+    assert [0, "", ""] == [done.returncode, done.stdout, done.stderr]
+    rows = list(csv.DictReader((checkout / "names.csv").open()))
+    expected = [str(each) for each in ipaddress.ip_network("192.0.0.0/22")]
+    assert [1024, {"PTR"}] == [len(rows), {row["type"] for row in rows}]
+    assert sorted(expected) == sorted(row["input"] for row in rows)
 
 
 def test_words(at: str, checkout: Path) -> None:

@@ -255,6 +255,7 @@ def test_config_of_what_has_no_settings() -> None:
     """A command without settings, and options that are none, are errors."""
     assert "`resolve completion` has no settings" == complaint(run("config", "completion"))
     assert "No such option '--enigne'" in complaint(run("config", "--enigne", "gevent"))
+    assert "resolve: compre is taken for a host; did you mean compare?\n" == run("config", "compre").err
 
 
 def test_example_of_the_page(file: File) -> None:

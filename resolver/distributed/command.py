@@ -21,6 +21,7 @@ from resolver.options import (
     option,
     usage,
 )
+from resolver.spelling import meant
 
 
 def _local(engine: str) -> bool:
@@ -73,9 +74,10 @@ def worker(
         if redis is None:
             raise ValueError("a worker needs --redis URL, or RESOLVE_REDIS")
         engines.find("redis", "wire")
-        if not _local(engine):
-            local = ", ".join(name for name in engines.ENGINES if not engines.carries(name))
-            raise ValueError(f"engine {engine} starts processes itself; valid for a worker: {local}")
+        local = list(filter(_local, engines.ENGINES))
+        if engine not in local:
+            why = f"there is no engine {engine!r}" if _local(engine) else f"engine {engine} starts processes itself"
+            raise ValueError(f"{why}; valid for a worker: {', '.join(local)}{meant(engine, local)}")
         engines.find(engine, "wire")
         from resolver.distributed.broker import Broker
         from resolver.distributed.limits import WorkerLimits

@@ -97,5 +97,5 @@ def _status_of(word: str, also: Sequence[str]) -> str:
     try:
         return Status(word.upper())
     except ValueError:
-        valid = [*also, *Status]
+        valid = [*also, *Status, *([DIFFERING] if ANSWERED_WORD in also else [])]
         raise ValueError(f"{word!r} is no status; valid: {', '.join(valid)}, RCODE12 ...{meant(word, valid)}") from None
