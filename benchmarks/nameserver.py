@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,8 +99,10 @@ def write_hosts(path: Path, count: int) -> None:
 
 
 @contextmanager
-def serve(names: int = NAMES, udp_workers: int = 2) -> Iterator[Nameserver]:
+def serve(names: int = NAMES, udp_workers: int = 2, more: Iterable[str] = ()) -> Iterator[Nameserver]:
     """Run a nameserver with that many names until the block is left; it answers when the block is entered.
+
+    `more`: further lines of the zone.
 
     It has cores of its own, which what is started in the block does not use.
 
@@ -111,7 +113,7 @@ def serve(names: int = NAMES, udp_workers: int = 2) -> Iterator[Nameserver]:
     with tempfile.TemporaryDirectory(prefix="knot-") as name, _terminated_in_order():
         directory = Path(name)
         server = Nameserver(LOOPBACK, _free_port(), names)
-        _write_zone(directory / "zone", names)
+        _write_zone(directory / "zone", names, more)
         (directory / "conf").write_text(
             _CONFIGURATION.format(
                 directory=directory, address=server.address, port=server.port, udp_workers=udp_workers, zone=ZONE
@@ -173,10 +175,11 @@ def _free_port() -> int:
         return port
 
 
-def _write_zone(path: Path, names: int) -> None:
+def _write_zone(path: Path, names: int, more: Iterable[str]) -> None:
     with path.open("w") as zone:
         zone.write(_APEX)
         zone.writelines(f"h{index:06} A {host_address(index)}\n" for index in range(names))
+        zone.writelines(more)
 
 
 def _wait_until_it_answers(server: Nameserver, process: subprocess.Popen[bytes], log: Path) -> None:

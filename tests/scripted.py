@@ -21,6 +21,7 @@ import json
 import subprocess
 import sys
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ class Udp:
     whole_a_second: replies in a second that are whole; the rest are truncated.
     dead: the flows that are never answered: `first` (the first source port that is seen), `fourth` (the first, the
     fifth, the ninth, ... that is seen), `hashed` (a quarter of all ports). replies_a_port: then it falls silent.
-    everywhere: listens on all of 127.0.0.0/8. silent, refused: shares of those addresses, by their number.
+    everywhere: listens on all of 127.0.0.0/8. silent, refused, lying, limited: shares of those addresses. One that lies
+    has 192.0.2.66 for every name; one that is limited answers `most` queries in a second and drops the rest.
+    exist: with `everywhere`, the share of names that exist; the others are NXDOMAIN.
     """
 
     reply: str = "whole"
@@ -55,6 +58,10 @@ class Udp:
     everywhere: bool = False
     silent: float = 0.0
     refused: float = 0.0
+    lying: float = 0.0
+    limited: float = 0.0
+    most: int = 200
+    exist: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +185,12 @@ class Restart(threading.Thread):
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self.join()
+
+
+def exists(name: str, share: float) -> bool:
+    """Tell whether a name, in lower case and without its last dot, is one of those that exist."""
+    octets = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    return zlib.crc32(octets) < share * 2**32
 
 
 def names(number: int, *labels: str) -> list[str]:

@@ -20,6 +20,7 @@ import ssl
 import struct
 import sys
 import time
+import zlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +29,16 @@ from scripted import FATES, HOST, Counts, Stream, Udp
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 IP_PKTINFO = 8  # linux/in.h; the module socket has it from Python 3.14 on
 PKTINFO = struct.Struct("=I4s4s")
 
 
-def reply_to(query: bytes, rcode: int = 0, truncated: bool = False) -> bytes:
-    """The reply to a query for A: 192.0.2.1, or none with an rcode or TC."""
+def reply_to(query: bytes, rcode: int = 0, truncated: bool = False, last: int = 1) -> bytes:
+    """The reply to a query for A: 192.0.2.1 or another `last` octet, or none with an rcode or TC."""
     question = query[12 : query.index(b"\0", 12) + 5]
     empty = truncated or rcode != 0
-    answer = b"" if empty else b"\xc0\x0c\0\1\0\1\0\0\1\x2c\0\4\xc0\0\2\1"
+    answer = b"" if empty else b"\xc0\x0c\0\1\0\1\0\0\1\x2c\0\4\xc0\0\2%c" % last
     flags = bytes((0x81 | 2 * truncated, 0x80 | rcode))
     return query[:2] + flags + bytes((0, 1, 0, not empty, 0, 0, 0, 0)) + question + answer
 
@@ -99,10 +101,15 @@ class Datagrams:
         self._second = 0
         self._whole = 0  # in that second
         self._free = 0.0  # when all that waits will have been served
+        self._recent: Counter[bytes] = Counter()  # queries of this second, by the address that was asked
 
     def open(self, port: int) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
+        if self._settings.everywhere:
+            # Each of many nameservers has a buffer of its own; as root this one may have as much as all of them.
+            with contextlib.suppress(PermissionError):
+                self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 26)
         self._socket.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, self._settings.everywhere)
         self._socket.bind(("0.0.0.0" if self._settings.everywhere else HOST, port))
         self._socket.setblocking(False)
@@ -137,10 +144,7 @@ class Datagrams:
     def _reply(self, query: bytes, port: int, to: bytes) -> bytes | None:
         settings = self._settings
         if to:
-            number = chance(to)
-            if number < settings.silent:
-                return None
-            return reply_to(query, 5 if number < settings.silent + settings.refused else 0)
+            return self._reply_of(to, query)
         if port not in self._replies:
             self._see(port)
         if port in self._dead or settings.reply == "none" or self._random.random() < settings.lost:
@@ -150,6 +154,24 @@ class Datagrams:
         self._replies[port] += 1
         truncated = settings.reply == "truncated" or not self._may_be_whole()
         return reply_to(query, truncated=truncated)
+
+    def _reply_of(self, address: bytes, query: bytes) -> bytes | None:
+        settings, number = self._settings, chance(address)
+        if number < (share := settings.silent):
+            return None
+        if number < (share := share + settings.refused):
+            return reply_to(query, 5)
+        if number < (share := share + settings.lying):
+            return reply_to(query, last=66)
+        if number < share + settings.limited:
+            if (second := int(time.monotonic())) != self._second:
+                self._second = second
+                self._recent.clear()
+            self._recent[address] += 1
+            if self._recent[address] > settings.most:
+                return None
+        missing = settings.exist < 1 and zlib.crc32(query[12 : query.index(b"\0", 12)]) >= settings.exist * 2**32
+        return reply_to(query, 3 if missing else 0)
 
     def _see(self, port: int) -> None:
         number = len(self._replies)

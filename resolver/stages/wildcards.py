@@ -33,7 +33,8 @@ AGREE = 10  # probes that agree before an answer unlike theirs is taken for anot
 SURE = 20  # the same in the end: each further name that differs adds a probe until then
 UNSEEN = 15  # probes in a row that bring nothing new, until a pool is taken to be known
 POOL = 60  # probes for a pool, at most
-FAILURES = 3  # probes of a parent that may fail
+FAILURES = 3  # probes that fail, until a parent of which nothing else is known is left untested
+NONE = 2  # probes that find nothing, until a parent of several names is taken to have no wildcard: a reply may be wrong
 
 _LABEL = re.compile(r"(?:[^.\\]|\\.)+\.")  # of a name in presentation format, with its dot
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -48,8 +49,9 @@ class Wildcards:
     def __init__(self, further: FurtherLookups, sink: Sink, chance: random.Random | None = None) -> None:
         self._further = further
         self._sink = sink
-        self._chance = chance or random.SystemRandom()
+        self._chance = chance or random.Random()
         self._known: OrderedDict[bytes, ProbedParent] = OrderedDict()
+        self._wanting: dict[ProbedParent, None] = {}  # parents that may want more probes than were asked
         self._held: dict[int, Trial] = {}
         further.probes = 0
 
@@ -71,6 +73,7 @@ class Wildcards:
                 finished.append(result)
             else:
                 self._held[result.index] = trial
+        self._probe()
         if finished:
             self._sink(finished)
 
@@ -92,16 +95,21 @@ class Wildcards:
         while trial.level < len(trial.parents):
             name = trial.parents[trial.level]
             parent = self._parent(name, trial.result)
-            if _room(name) < SHORTEST:
+            if parent.room < SHORTEST:
                 trial.level += 1
                 continue
+            if trial.level > trial.counted:
+                trial.counted = trial.level
+                parent.names += parent.names < NONE
             made = parent.makes(trial.data, trial.relative())
             if made is False and not trial.doubted and parent.doubtful:
                 trial.doubted = True
                 parent.wanted += 1
                 made = None
             if made is None:
-                self._probe(parent, trial)
+                # All that wait for it say first what they want, so that its probes go out together.
+                parent.hold(trial)
+                self._wanting[parent] = None
                 return False
             if not made:
                 if trial.level == 0 and not parent.failed:
@@ -109,10 +117,16 @@ class Wildcards:
                 break
             if trial.owner is not None:
                 below = self._parent(trial.owner, trial.result)
-                if below.exists is None:
-                    self._look(below, parent, trial)
+                if not below.looked_at:
+                    self._look(below, trial)
                     return False
-                if below.exists:
+                # What the wildcard above it makes is no name of its own.
+                alike = below.own is not None and parent.makes(below.own, _relative(below.name, name))
+                if alike is None:
+                    parent.hold(trial)
+                    self._wanting[parent] = None
+                    return False
+                if not alike:
                     break
             trial.owner = name
             trial.level += 1
@@ -132,31 +146,31 @@ class Wildcards:
             self._known.move_to_end(key)
         return parent
 
-    def _probe(self, parent: ProbedParent, trial: Trial) -> None:
-        """Have a trial wait for the probes that its parent wants."""
-        parent.waiting = [*(parent.waiting or ()), trial]
-        length = min(LABEL, _room(parent.name))
-        while parent.asked < parent.wanted:
-            label = "".join(self._chance.choices(_LETTERS, k=length))
-            parent.asked += 1
+    def _probe(self) -> None:
+        """Ask the probes that are wanted."""
+        wanting, self._wanting = self._wanting, {}
+        for parent in wanting:
+            for _ in range(parent.asked, parent.wanted):
+                label = "".join(self._chance.choices(_LETTERS, k=min(LABEL, parent.room)))
+                parent.asked += 1
 
-            def answered(result: Result, label: str = label) -> None:
-                parent.learn(result, label)
-                if parent.asked == parent.probed:
-                    self._go_on(parent)
+                def answered(result: Result, parent: ProbedParent = parent, label: str = label) -> None:
+                    parent.learn(result, label)
+                    if parent.asked == parent.probed:
+                        self._go_on(parent)
 
-            self._ask(f"{label}.{parent.name}", parent, answered)
+                self._ask(f"{label}.{parent.name}", parent, answered)
 
-    def _look(self, below: ProbedParent, above: ProbedParent, trial: Trial) -> None:
-        """Have a trial wait for a parent itself: what the wildcard above it makes is no name of its own."""
-        below.waiting = [*(below.waiting or ()), trial]
+    def _look(self, below: ProbedParent, trial: Trial) -> None:
+        """Have a trial wait for what a parent itself is answered with."""
+        below.hold(trial)
         if below.looking:
             return
         below.looking = True
 
         def answered(result: Result) -> None:
-            made = result.status is Status.NOERROR and above.makes(data_of(result), _relative(below.name, above.name))
-            below.exists = not made
+            below.looked_at = True
+            below.own = data_of(result) if result.status is Status.NOERROR else None
             self._go_on(below)
 
         self._ask(below.name, below, answered)
@@ -173,6 +187,7 @@ class Wildcards:
             if trial.result.index in self._held and self._decided(trial):
                 del self._held[trial.result.index]
                 finished.append(trial.result)
+        self._probe()
         if finished:
             self._sink(finished)
 
@@ -180,16 +195,18 @@ class Wildcards:
 class Trial:
     """A result that is being tested.
 
-    level: which of its parents is tested. owner: the highest one whose wildcard makes it so far. doubted: it differed
-    from what a wildcard was seen to make, and has had one more probe sent for that.
+    level: which of its parents is tested; counted: the last one that counts it among its names. owner: the highest one
+    whose wildcard makes it so far. doubted: it differed from what a wildcard was seen to make, and has had one more
+    probe sent for that.
     """
 
-    __slots__ = ("data", "doubted", "level", "owner", "parents", "result")
+    __slots__ = ("counted", "data", "doubted", "level", "owner", "parents", "result")
 
     def __init__(self, result: Result) -> None:
         self.result = result
         self.data = data_of(result)
         self.level = 0
+        self.counted = -1
         self.owner: str | None = None
         self.doubted = False
         name = result.name or "."
@@ -204,37 +221,45 @@ class Trial:
 class ProbedParent:
     """A parent and type, and what probes have told of it. `like`: the index of a lookup that it was probed for first.
 
-    wanted, asked, probed: probes that are needed, were sent, and came back. none: no wildcard answers there.
-    failed: too many probes were answered by an error, which proves nothing. exists: the parent is a name of its own;
-    None: that was not looked up.
+    wanted, asked, probed: probes that are needed, were sent, and came back; failures: with an error, which proves
+    nothing; missing: without an answer. names: results that it was probed for, up to NONE. looked_at: the parent itself
+    was looked up; own: what it has. room: octets that a label before it may have.
     """
 
     __slots__ = (
-        "asked", "exists", "failures", "first", "like", "looking", "name", "none", "probed", "seen", "type", "unseen",
-        "varies", "waiting", "wanted",
+        "asked", "failures", "first", "like", "looked_at", "looking", "missing", "name", "names", "own", "probed",
+        "room", "seen", "type", "unseen", "varies", "waiting", "wanted",
     )  # fmt: skip
 
     def __init__(self, name: str, type_: str, like: int) -> None:
         self.name = name
         self.type = type_
         self.like = like
-        self.wanted, self.asked, self.probed, self.failures = 1, 0, 0, 0
-        self.none = self.varies = False
+        self.room = min(63, LONGEST - 1 - len(from_text(name)))
+        self.wanted = self.asked = self.probed = self.failures = self.missing = self.names = 0
+        self.varies = False
         self.first: Data | None = None  # with _HOLE where the label was
         self.seen: Data | None = None  # by any probe
         self.unseen = 0  # probes in a row that saw nothing new
-        self.exists: bool | None = None
-        self.looking = False
+        self.own: Data | None = None
+        self.looking = self.looked_at = False
         self.waiting: list[Trial] | None = None
 
     @property
     def failed(self) -> bool:
-        return self.failures >= FAILURES
+        """Whether nothing is known of it, for all that was tried."""
+        return self.probed == self.failures >= FAILURES
 
     @property
     def doubtful(self) -> bool:
         """Whether its wildcard may yet turn out to give more than one answer."""
         return self.first is not None and not self.varies and self.wanted < SURE
+
+    def hold(self, trial: Trial) -> None:
+        """Have a trial wait for what is not known yet."""
+        if self.waiting is None:
+            self.waiting = []
+        self.waiting.append(trial)
 
     def learn(self, result: Result, label: str) -> None:
         """Take the result of a probe."""
@@ -242,7 +267,7 @@ class ProbedParent:
         if result.status not in ANSWERED:
             self.failures += 1
         elif result.status is not Status.NOERROR:
-            self.none = self.first is None
+            self.missing += 1
         else:
             data = frozenset((kind, text.replace(label, _HOLE)) for kind, text in data_of(result))
             if self.first is None or self.seen is None:
@@ -254,17 +279,19 @@ class ProbedParent:
 
     def makes(self, data: Data, relative: str) -> bool | None:
         """Tell whether the wildcard answers so for these labels; None: that takes the probes that are `wanted` now."""
-        if self.failed or self.none:
+        if self.failed or (self.first is None and self.missing >= NONE):
             return False
         if self.asked > self.probed:
             return None
         agreed = self.probed - self.failures
         if self.first is None or self.seen is None:
-            self.wanted = self.probed + 1
+            if self.missing >= self.names or (self.missing and self.failures >= FAILURES):
+                return False
+            self.wanted = self.probed + self.names - self.missing
         elif not self.varies:
             if data == _filled(self.first, relative):
                 return True
-            if agreed >= AGREE:
+            if agreed >= AGREE or self.probed >= POOL:
                 return False
             self.wanted = self.probed + AGREE - agreed
         elif self.unseen < UNSEEN and self.probed < POOL:
@@ -277,11 +304,6 @@ class ProbedParent:
 def data_of(result: Result) -> Data:
     """Return what answers are compared by: type and data of each record, without owners, TTLs and letter case."""
     return frozenset((record.type, record.data.lower()) for record in result.answers)
-
-
-def _room(parent: str) -> int:
-    """Return how many octets a label before this parent may have."""
-    return min(63, LONGEST - 1 - len(from_text(parent)))
 
 
 def _filled(data: Data, relative: str) -> Data:
