@@ -5,19 +5,17 @@ Its fields, in their order, are what `-f json` writes; scripts rely on them.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import platform
 from collections.abc import Sequence
-from importlib import metadata
 
 import msgspec
 
 from resolver.compare.agreement import Agreement
 from resolver.compare.contest import Cell, Conditions, Contest, LeftOut
 from resolver.compare.figures import FIGURES, Spread, best, curve, spreads
-from resolver.extras import DISTRIBUTION
+from resolver.extras import versions
 from resolver.output.lines import csv_rows
 
 # Libraries that a figure may depend on; those that are installed are named.
@@ -138,7 +136,7 @@ def report(contest: Contest, began: str, lab: LabSettings | None) -> ComparisonR
         nameservers=[str(each) for each in participants.policy.nameservers],
         lab=lab,
         settings=settings,
-        versions=versions(),
+        versions=versions(_LIBRARIES),
         machine=machine(),
         order=[str(cell) for cell in contest.runs],
         left_out=participants.left_out,
@@ -146,15 +144,6 @@ def report(contest: Contest, began: str, lab: LabSettings | None) -> ComparisonR
         agreement=contest.agreement(),
         notes=_notes(rows, settings),
     )
-
-
-def versions() -> dict[str, str]:
-    """Return our version, and those of the libraries that are installed."""
-    found = {}
-    for name in (DISTRIBUTION, *_LIBRARIES):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def machine() -> Machine:

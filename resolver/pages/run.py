@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from resolver.output.summary import Summary
     from resolver.policy import Policy
 
-SHORTEST = 3  # steps of a picture of results over time
+SHORTEST = 3  # points of a curve, or steps of results over time, that are worth a picture
 REASONS, NAMESERVERS = 20, 20  # rows of the tables; paper has fewer of them
 _LIBRARIES = ("gevent", "dnspython", "aiodns", "Twisted", "celery", "redis", "msgspec")
 _LONGEST_COMMAND = 1500  # characters
@@ -123,7 +123,7 @@ class LatencyCurve(NamedTuple):
 
 def _latency(tally: RunTally) -> LatencyCurve | None:
     points = tally.curve()
-    if not points:
+    if len(points) < SHORTEST:
         return None
     across = charts.logarithmic(points[0][0], points[-1][0])
     return LatencyCurve(across, charts.line([across.place(at) for at, _ in points], [100 * part for _, part in points]))
@@ -161,7 +161,7 @@ def _question(figures: Summary, asked: Asked) -> dict[str, str]:
     policy = asked.policy
     inputs = ["standard input" if each == "-" else each for each in asked.inputs]
     read = count(figures.hosts_read, "host") + ("" if figures.input_complete else ", and the rest was not read")
-    wait = f"the last waits {duration(policy.query_timeout)}" if policy.tries > 1 else duration(policy.query_timeout)
+    wait = f"{'the last' if policy.tries > 1 else 'which'} waits {duration(policy.query_timeout)}"
     limits = [
         f"{policy.concurrency:,} lookups in flight" if policy.concurrency else "",
         f"{policy.rate:,g} queries a second" if policy.rate else "",
