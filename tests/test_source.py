@@ -22,6 +22,7 @@ from conftest import lacking, row
 
 from resolver import Result, resolve, stream
 from resolver.engines import BACKENDS, Pair
+from resolver.model import Detail
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only on Linux is all of 127.0.0.0/8 this machine's")
 SOURCES = ["127.0.0.2", "127.0.0.3"]
@@ -123,6 +124,27 @@ def test_on_every_pair(
         assert set(SOURCES) == nameserver.peers
     else:
         assert set() < nameserver.peers <= set(SOURCES)
+
+
+@pytest.mark.parametrize("engine", ["asyncio", "threads"])
+def test_over_https(engine: str, secure: tuple[Path, Path]) -> None:
+    """Clients of HTTPS connect from there too, and tell how the reply looked."""
+    https = pytest.importorskip("test_await_https")
+    peers: set[str] = set()
+
+    class Noting(https.Http2):  # type: ignore[misc,name-defined]  # imported where it can be
+        def verify_request(self, request: object, client_address: tuple[str, int]) -> bool:
+            peers.add(client_address[0])
+            return True
+
+    with Noting(secure[0]) as server:
+        (result,) = resolve(
+            ["a.example"], engine=engine, backend="dnspython", nameservers=f"https://{server.where}/dns-query",
+            tls_ca=str(secure[1]), source=SOURCES[1], detail=True,
+        )  # fmt: skip
+    assert ("NOERROR", {SOURCES[1]}) == (result.status, peers)
+    assert isinstance(result.detail, Detail)
+    assert ["qr", "rd"] == result.detail.flags
 
 
 def test_of_its_own_family(nameserver: Seen) -> None:
