@@ -98,10 +98,10 @@ def _worst(nameservers: Sequence[NameserverFigures]) -> list[str]:
     count = f"{len(nameservers):,}" if len(nameservers) < MOST_SHOWN else f"{MOST_SHOWN:,} or more"
     lines = [f"The worst of {count} nameservers, by the share of queries that brought no answer:"]
     for each in worst:
-        outcomes = {"timeout": each.timeouts, "error": each.errors} | {
-            rcode: times for rcode, times in each.rcodes.items() if rcode not in ("NOERROR", "NXDOMAIN")
-        }
-        bad = ", ".join(f"{times:,} {name}" for name, times in outcomes.items() if times)
+        outcomes = [_count(each.timeouts, "timeout")] * bool(each.timeouts)
+        outcomes += [_count(each.errors, "error")] * bool(each.errors)
+        outcomes += [f"{n:,} {rcode}" for rcode, n in each.rcodes.items() if rcode not in ("NOERROR", "NXDOMAIN")]
+        bad = ", ".join(outcomes)
         parts = [f"{each.useless:.1%} of {_count(each.queries, 'query', 'queries')}", *([bad] if bad else [])]
         if each.rtt_p50 is not None and each.rtt_p95 is not None:
             parts.append(f"{1000 * each.rtt_p50:.1f} ms, 95 % within {1000 * each.rtt_p95:.1f} ms")
