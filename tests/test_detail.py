@@ -259,6 +259,8 @@ def test_resumed(servers: tuple[str, str], tmp_path: Path) -> None:
         "-o",
         file,
         "--resume",
+        "--order",
+        "input",
         "--each-nameserver",
         "--subnet",
         "192.0.2.0/24",
