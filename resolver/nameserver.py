@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
 _PORTS = {"udp": 53, "tcp": 53, "tls": 853, "https": 443}
+TEMPLATE = "{?dns}"  # at the end of a URL (RFC 8484 section 3)
 _FORMS = "ADDR, ADDR:PORT, [V6]:PORT, with udp://, tcp:// or tls:// before it, tls://ADDR#NAME, or https://…"
 
 
@@ -30,7 +31,8 @@ class Nameserver(msgspec.Struct, frozen=True):
         host: An IP address; of https also a host name.
         port: A port from 1 to 65535.
         name: The name that its certificate must be for (tls); None: the address.
-        url: The whole address (https).
+        url: The whole address (https); `{?dns}` at its end: asked by GET, else by POST (RFC 8484).
+        addresses: Those that the system knows for a host that is a name, in the order to try; none: not looked up.
     """
 
     transport: str
@@ -38,6 +40,7 @@ class Nameserver(msgspec.Struct, frozen=True):
     port: int
     name: str | None = None
     url: str | None = None
+    addresses: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Nameserver:
@@ -71,16 +74,42 @@ class Nameserver(msgspec.Struct, frozen=True):
 
     @classmethod
     def _of_url(cls, text: str) -> Nameserver:
+        bare = text.removesuffix(TEMPLATE)
         try:
-            url = urlsplit(text)
+            url = urlsplit(bare)
             port = url.port
         except ValueError as error:
             raise ValueError(f"{text!r} is no nameserver: {error}; valid: {_FORMS}") from None
+        wrong = None
         if not url.hostname:
-            raise ValueError(f"{text!r} is no nameserver: the URL names no host; valid: {_FORMS}")
-        if "%" in url.hostname:
-            raise ValueError(f"{text!r} is no nameserver: no URL has an address with a zone; valid: {_FORMS}")
-        return cls("https", url.hostname, port or 443, None, text)
+            wrong = "the URL names no host"
+        elif "%" in url.hostname:
+            wrong = "no URL has an address with a zone"
+        elif not _can_be_certified(url.hostname.removesuffix(".")):
+            wrong = f"{url.hostname!r} is not the name of a host"
+        elif "{" in bare or "}" in bare or (bare != text and url.query):
+            wrong = f"the one template is {TEMPLATE}, behind the path"
+        if wrong is not None:
+            raise ValueError(f"{text!r} is no nameserver: {wrong}; valid: {_FORMS}")
+        return cls("https", url.hostname or "", port or 443, None, text)
+
+    @property
+    def bare_url(self) -> str:
+        """Its URL without the template."""
+        return (self.url or "").removesuffix(TEMPLATE)
+
+    @property
+    def by_get(self) -> bool:
+        """Say whether it is asked by GET."""
+        return (self.url or "").endswith(TEMPLATE)
+
+    def at(self, number: int) -> Nameserver:
+        """Return it at one of the addresses of its name, each in turn."""
+        if not self.addresses:
+            return self
+        return msgspec.structs.replace(
+            self, host=self.addresses[number % len(self.addresses)], name=self.host, addresses=()
+        )
 
     @property
     def certified(self) -> str:
@@ -97,7 +126,9 @@ class Nameserver(msgspec.Struct, frozen=True):
         text = self.url
         if text is None:
             text = f"{self.transport}://{self}" + (f"#{self.name}" if self.name is not None else "")
-        if Nameserver.parse(text) != self:
+        if Nameserver.parse(text) != msgspec.structs.replace(self, addresses=()) or not all(
+            map(_is_address, self.addresses)
+        ):
             raise ValueError(f"{text!r} is not how it is written")
 
     def address(self) -> tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]:

@@ -219,7 +219,7 @@ WORD_LIST = option("-w", "--words", group=Group.LIST, metavar="FILE", help="Each
                    "of this list before it, or in place of the * in it: api-*.example.com.")  # fmt: skip
 NAMESERVER = option("-n", "--nameserver", "nameservers", group=Group.NAMESERVERS, multiple=True, metavar="ADDR",
                     help="ADDR, ADDR:PORT or [V6]:PORT, with udp://, tcp:// or tls:// before it; tls://ADDR#NAME; "
-                    "https://... with backend dnspython; @FILE reads a list. Repeatable. [default: the "
+                    "https://...; @FILE reads a list. Repeatable. [default: the "
                     "system's]")  # fmt: skip
 SOURCE = option("--source", group=Group.NAMESERVERS, multiple=True, metavar="IP", help="A local address to ask from; "
                 "repeat for several, taken in turn. [default: the system's choice]")  # fmt: skip

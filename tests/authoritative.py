@@ -72,6 +72,41 @@ def nsd(directory: Path, zones: Mapping[str, str]) -> Iterator[str]:
     yield from _served(directory, zones, NSD + lines, [program, "-d", "-c", "{conf}"])
 
 
+UNBOUND = """\
+server:
+    directory: "{directory}"
+    chroot: ""
+    username: ""
+    pidfile: "{directory}/pid"
+    use-syslog: no
+    do-daemonize: no
+    interface: 127.53.0.53@{port}
+    port: {port}
+    interface: 127.53.0.53@{secure}
+    https-port: {secure}
+    tls-service-key: "{certificate}"
+    tls-service-pem: "{certificate}"
+    access-control: 127.0.0.0/8 allow
+    module-config: "iterator"
+    local-zone: "{origin}." redirect
+    local-data: "{origin}. SOA ns.{origin}. hostmaster.{origin}. 1 3600 600 86400 300"
+    local-data: "{origin}. A 192.0.2.1"
+remote-control:
+    control-enable: no
+"""
+
+
+@contextmanager
+def unbound(directory: Path, certificate: Path, origin: str) -> Iterator[str]:
+    """Answer 192.0.2.1 for all names below an origin with Unbound; yields its ADDR:PORT for HTTPS."""
+    program = _installed("unbound", "unbound")
+    secure = _free_port()
+    text = UNBOUND.replace("{secure}", str(secure)).replace("{certificate}", str(certificate))
+    command = [program, "-d", "-c", "{conf}"]
+    for _ in _served(directory, {origin: ""}, text.replace("{origin}", origin), command):
+        yield f"{HOST}:{secure}"
+
+
 def _installed(name: str, package: str) -> str:
     program = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if program is None:

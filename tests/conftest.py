@@ -96,7 +96,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     directory = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(directory / "authority.pem"))
-    authority.issue_cert("127.0.0.1", "127.53.0.53").private_key_and_cert_chain_pem.write_to_path(
+    authority.issue_cert("127.0.0.1", "127.53.0.53", "https.example").private_key_and_cert_chain_pem.write_to_path(
         str(directory / "both.pem")
     )
     return directory / "both.pem", directory / "authority.pem"

@@ -9,6 +9,7 @@ it is asked by, and ends when its standard input does.
 
 `Stream(by_name=True)`: the first label says what becomes of a query. `close` and `reset` end the connection, `silent`
 is never answered, `mute` silences the whole connection from then on, `broken` and `short` get octets that are no reply.
+Over HTTP/2 there are those of scripted_http.py as well.
 `Stream(mixed=True)`: chance says so, of FATES.
 """
 
@@ -74,6 +75,9 @@ class Stream:
     none is no end. service: seconds that each query takes, one after the other. first_of_read: of the messages that
     one read brings only the first is answered. unread: accepted and never read, so that no handshake of TLS ends
     either. by_name, mixed: see the module.
+
+    http: HTTP/2 (scripted_http.py), with so many `streams` at a time, so many octets of `window` on a new one, and
+    octets of `padding` in each response. goaway: what takes no more than `queries` says so, and answers those.
     """
 
     certificate: str | None = None
@@ -87,15 +91,24 @@ class Stream:
     unread: bool = False
     by_name: bool = False
     mixed: bool = False
+    http: bool = False
+    streams: int | None = None
+    window: int | None = None
+    padding: int | None = None
+    goaway: bool = False
 
 
 @dataclasses.dataclass
 class Counts:
-    """What the nameserver saw: queries over UDP, their source ports, connections, and the queries over those."""
+    """What the nameserver saw: queries over UDP, their source ports, connections, and the queries over those.
+
+    resumed: connections that went on with a TLS session.
+    """
 
     udp: int = 0
     ports: int = 0
     connections: int = 0
+    resumed: int = 0
     stream: int = 0
     most: int = 0  # queries of one connection
 
@@ -133,8 +146,9 @@ class Scripted:
         return f"tls://{self.udp}"
 
     def over(self, transport: str) -> str:
-        """Its address for `tcp`, `tls`, or `udp`."""
-        return self.udp if transport == "udp" else f"{transport}://{self.udp}"
+        """Its address for `tcp`, `tls`, `https`, or `udp`."""
+        path = "/dns-query" if transport == "https" else ""
+        return self.udp if transport == "udp" else f"{transport}://{self.udp}{path}"
 
     def addresses(self, number: int) -> list[str]:
         """So many of the addresses of one that is `everywhere`."""

@@ -27,7 +27,9 @@ from typing import TYPE_CHECKING, Any
 from scripted import FATES, HOST, Counts, Stream, Udp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from scripted_http import Http
 
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 IP_PKTINFO = 8  # linux/in.h; the module socket has it from Python 3.14 on
@@ -212,6 +214,8 @@ class Streams:
         if settings.certificate is not None:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.load_cert_chain(settings.certificate)
+            if settings.http:
+                self._context.set_alpn_protocols(["h2"])
 
     def open(self, port: int) -> int:
         self._socket = socket.create_server((HOST, port), backlog=4096)
@@ -238,6 +242,15 @@ class Streams:
                 self.connections.add(Connection(accepted, self))
 
 
+def http(settings: Stream) -> Http | None:
+    """The HTTP/2 of a connection; the library is loaded only where there is some."""
+    if not settings.http:
+        return None
+    from scripted_http import Http
+
+    return Http(settings)
+
+
 class Connection:
     """One connection."""
 
@@ -247,6 +260,7 @@ class Connection:
         self._shaken = not isinstance(accepted, ssl.SSLSocket)
         self._in = b""
         self._out = b""
+        self._http = http(owner.settings)
         self._queries = 0
         self._replies = 0
         self._free = 0.0  # when the query before is done
@@ -275,6 +289,7 @@ class Connection:
             if not self._shaken:
                 self._socket.do_handshake()  # type: ignore[attr-defined]  # of TLS where this is so
                 self._shaken = True
+                self._owner.counts.resumed += self._socket.session_reused is True  # type: ignore[attr-defined]
             self._flush()
             while not self._closed:
                 octets = self._socket.recv(1 << 16)
@@ -288,20 +303,28 @@ class Connection:
             self.close()
 
     def _take(self, octets: bytes) -> None:
-        self._in += octets
         first = True
-        while len(self._in) >= 2 and len(self._in) >= (end := 2 + int.from_bytes(self._in[:2])):
-            query, self._in = self._in[2:end], self._in[end:]
+        for stream, query in self._http.take(octets) if self._http else self._split(octets):
             self._owner.counts.stream += 1
             self._queries += 1
             self._owner.counts.most = max(self._owner.counts.most, self._queries)
             if first or not self._settings.first_of_read:
-                self._answer(query)
+                self._answer(query, stream)
             first = False
+            if self._http and self._settings.goaway and self._queries == self._most:
+                self._http.leave(stream)
             if self._closed:
                 return
+        if self._http:
+            self._flush()
 
-    def _answer(self, query: bytes) -> None:
+    def _split(self, octets: bytes) -> Iterator[tuple[int, bytes]]:
+        self._in += octets
+        while len(self._in) >= 2 and len(self._in) >= (end := 2 + int.from_bytes(self._in[:2])):
+            query, self._in = self._in[2:end], self._in[end:]
+            yield 0, query
+
+    def _answer(self, query: bytes, stream: int) -> None:
         settings, draw = self._settings, self._owner.random
         if self._mute or (self._answers is not None and self._queries > self._answers):
             return
@@ -325,14 +348,17 @@ class Connection:
             reply = query[:2]
         now = time.monotonic()
         self._free = max(now, self._free) + settings.service
-        self._owner.loop.later(self._free - now + settings.latency, self._done, reply)
+        self._owner.loop.later(self._free - now + settings.latency, self._done, reply, stream, fate)
 
-    def _done(self, reply: bytes | None) -> None:
+    def _done(self, reply: bytes | None, stream: int, fate: str) -> None:
         if self._closed:
             return
         self._replies += 1
         if reply is not None:
-            self._out += len(reply).to_bytes(2) + reply
+            if self._http:
+                self._http.answer(stream, reply, fate)
+            else:
+                self._out += len(reply).to_bytes(2) + reply
             try:
                 self._flush()
             except OSError:
@@ -341,6 +367,8 @@ class Connection:
             self.close(reset=self._settings.reset)
 
     def _flush(self) -> None:
+        if self._http:
+            self._out += self._http.out()
         if not self._out or not self._shaken:
             return
         try:

@@ -63,7 +63,7 @@ def test_numbers_must_be_above_zero(option: str) -> None:
         (["-n", "[2001:db8::1]:53x"], "'53x' is not a port from 1 to 65535; valid: ADDR"),
         (["-n", "@"], "'@' is no nameserver: no file follows the @"),
         (["-n", "quic://192.0.2.1"], "quic:// is not known; valid: ADDR"),
-        (["-n", "https://192.0.2.1/dns-query"], "valid: udp://, tcp://, tls://"),
+        (["-n", "https://192.0.2.1/{dns}"], "the one template is {?dns}, behind the path"),
         (["-n", ""], "is no nameserver"),
         (["-n", "@/nonexistent/servers"], "/nonexistent/servers: No such file or directory"),
         (["-o", "/nonexistent/r.jsonl"], "/nonexistent/r.jsonl: No such file or directory"),

@@ -230,10 +230,10 @@ def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_cannot_be_asked() -> None:
     """A backend that cannot do what is asked is left out with its reason, and an error where it is named."""
     policy = Policy(nameservers=(Nameserver.parse("https://192.0.2.1/dns-query"),))
-    with pytest.raises(ValueError, match=r"threads:wire: backend wire does not speak https"):
-        contest.choose(["threads"], [], ["A"], policy)
-    with pytest.raises(ValueError, match=r"nothing to compare: backend wire does not speak https"):
-        contest.choose([], ["wire"], ["A"], policy)
+    with pytest.raises(ValueError, match=r"asyncio:aiodns: backend aiodns does not speak https"):
+        contest.choose(["asyncio"], ["aiodns"], ["A"], policy)
+    with pytest.raises(ValueError, match=r"nothing to compare: backend aiodns does not speak https"):
+        contest.choose([], ["aiodns"], ["A"], policy)
 
 
 def test_hosts_are_read_once(tmp_path: Path) -> None:

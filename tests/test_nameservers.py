@@ -100,6 +100,7 @@ def test_an_interface_that_is_not_there(zone: str) -> None:
         "tcp://[2001:db8::1%lo]:5353",
         "tls://192.0.2.1#dns.example",
         "https://dns.example/dns-query",
+        "https://dns.example/dns-query{?dns}",
     ],
 )
 def test_check_knows_what_parse_made(text: str) -> None:
@@ -119,6 +120,7 @@ def test_check_knows_what_parse_made(text: str) -> None:
         Nameserver("tls", "192.0.2.1", 853, ""),
         Nameserver("udp", "2001:DB8::1", 53),
         Nameserver("https", "dns.example", 443),
+        Nameserver("https", "dns.example", 443, None, "https://dns.example/", ("192.0.2.1", "other.example")),
         Nameserver("https", "dns.example", 443, None, "https://other.example/"),
         Nameserver("udp", "192.0.2.1", 53, None, "file:///etc/passwd"),
     ],

@@ -223,12 +223,15 @@ class _HttpClient:
 
     def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, source: str | None) -> None:
         self._client = http_client(context, source)
-        self._url = nameserver.url or ""
+        self._url = nameserver.bare_url
+        self._post = not nameserver.by_get
 
     def ask(self, message: Message, end: float) -> Reply:
         """Return the reply. The time is the library's for each step, connecting and reading, not for all of them."""
         with plain_errors():
-            answer = dns.query.https(message.query, self._url, _left(end), session=self._client, ignore_trailing=True)
+            answer = dns.query.https(
+                message.query, self._url, _left(end), session=self._client, ignore_trailing=True, post=self._post
+            )
         return message.read_https(answer)
 
     def close(self) -> None:

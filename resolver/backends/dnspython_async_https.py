@@ -37,7 +37,7 @@ class Client:
 
     def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, source: str | None) -> None:
         self.left = False
-        self._url = nameserver.url or ""
+        self._url, self._post = nameserver.bare_url, not nameserver.by_get
         self._client = http_client(context, source, "Async")
         # The library's own time is for each step, connecting and reading; ours is for all of them.
         self._client.timeout = None
@@ -84,7 +84,9 @@ class Client:
     async def _request(self, message: Message) -> Reply | Exception:
         try:
             with plain_errors():
-                answer = await dns.asyncquery.https(message.query, self._url, client=self._client, ignore_trailing=True)
+                answer = await dns.asyncquery.https(
+                    message.query, self._url, client=self._client, ignore_trailing=True, post=self._post
+                )
         except Exception as error:  # `failure` knows its meaning
             return error
         return message.read_https(answer)

@@ -25,7 +25,7 @@ def plainly(policy: Policy, backend: str) -> Policy:
         if each.transport not in ("udp", "tcp"):
             raise ValueError(
                 f"backend {backend} does not speak {each.transport} ({each.url or each}); valid: udp://, tcp://; "
-                "tls:// is spoken by the backends wire and dnspython, https:// by dnspython"
+                "tls:// and https:// are spoken by the backends wire and dnspython"
             )
         if "%" in each.host:
             raise ValueError(

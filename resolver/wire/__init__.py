@@ -2,16 +2,18 @@
 
 From the inside out: `inflight` (what is in flight, and on which flow), `flows` and `connections` (which socket a query
 leaves on), `servers` (whose turn it is), `sender` (what goes out next), `exchange` (what each reply, silence or failure
-means; no I/O), `udp` and `tcp` (one socket each), `channel` (all of it for an engine). The package `congestion` decides
-how much a nameserver may be sent, `dns` what octets mean.
+means; no I/O), `udp` and `tcp` (one socket each), `https` (HTTP/2 on the latter; no I/O), `channel` (all of it for an
+engine). The package `congestion` decides how much a nameserver may be sent, `dns` what octets mean.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from resolver.extras import NotInstalled, cure
 from resolver.nameserver import system
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Wire(NamedTuple):
-    """The built-in stub, over UDP, TCP and TLS.
+    """The built-in stub, over UDP, TCP, TLS and HTTPS.
 
     parties: processes that share the run's nameservers. answered: says whether a nameserver has answered something in
     another of them; None: there is no other.
@@ -35,18 +37,21 @@ class Wire(NamedTuple):
     def prepare(self, policy: Policy) -> Policy:
         """Return the policy with the nameservers that will be asked: the system's where it names none.
 
-        Raises ValueError for one that is asked over https and for a file without certificates, OSError for one that
-        cannot be read, LookupError where there is no nameserver at all.
+        A name is looked up here. Raises ValueError for a file without certificates, OSError for one that cannot be
+        read, LookupError where there is no nameserver at all, a name has no address, or a library is not installed.
         """
         if policy.tls_ca is not None:
             check_certificates(policy.tls_ca)
-        for nameserver in policy.nameservers:
-            if nameserver.transport == "https":
-                raise ValueError(
-                    f"backend wire does not speak https ({nameserver.url}); valid: udp://, tcp://, tls://; "
-                    "https:// is spoken by backend dnspython"
-                )
-        return policy if policy.nameservers else msgspec.structs.replace(policy, nameservers=system())
+        if not policy.nameservers:
+            return msgspec.structs.replace(policy, nameservers=system())
+        https = next((each for each in policy.nameservers if each.transport == "https"), None)
+        if https is None:
+            return policy
+        if not (find_spec("hpack") and find_spec("hyperframe")):
+            raise NotInstalled(f"{https.url} needs hpack and hyperframe, which are not installed: {cure('doh')}")
+        from resolver.wire.system_names import with_addresses
+
+        return msgspec.structs.replace(policy, nameservers=with_addresses(policy.nameservers, policy.source))
 
     def channel(
         self, queries: Queries, policy: Policy, engine: str, watch: Callable[[int, bool, bool], None]

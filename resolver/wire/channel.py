@@ -12,21 +12,28 @@ import errno
 import os
 import ssl
 import time
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, TypeVar
 
 from resolver.descriptors import descriptors_left
 from resolver.nameserver import Sources
+from resolver.wire.connections import Connection
 from resolver.wire.exchange import Exchange
-from resolver.wire.tcp import Closed, Stream
+from resolver.wire.tcp import Closed, LengthFraming, Stream
 from resolver.wire.udp import UNREACHABLE, Datagram
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.model import Result
+    from resolver.nameserver import Nameserver
     from resolver.policy import Policy
     from resolver.seam import Queries
+    from resolver.wire.endpoint import Endpoint
     from resolver.wire.inflight import Flow
+    from resolver.wire.tcp import Framing
+
+L = TypeVar("L", Datagram, Stream)
 
 
 class Channel:
@@ -59,7 +66,10 @@ class Channel:
         self._sockets: dict[Flow, Datagram | Stream] = {}
         self._by_fd: dict[int, Datagram | Stream] = {}
         self._wanted: dict[int, bool] = {}  # by descriptor: also for writing?
-        self._context: ssl.SSLContext | None = None
+        self._contexts: dict[str, ssl.SSLContext] = {}  # by transport
+        self._sessions: dict[Nameserver, ssl.SSLSession | None] = {}
+        self._endpoints: dict[Nameserver, Endpoint] = {}  # of https://
+        self._missed: Counter[Nameserver] = Counter()  # addresses of a name that took no connection
         self._sources = Sources(policy.source)
         self._waiting: float | None = None  # since when the engine has waited
         self._told = False  # the exchange heard something since it last said what to send
@@ -153,7 +163,7 @@ class Channel:
                     self._exchange.failed(flow, reason, now)
                 return
         if isinstance(link, Stream):
-            link.send(messages)
+            link.framing.send(messages)
             self._progress(link, now)
             return
         outcome = link.send(messages)
@@ -168,11 +178,41 @@ class Channel:
             self._exchange.unreachable(flow, _reason(outcome.error, flow), now)
 
     def _open(self, flow: Flow) -> Datagram | Stream:
-        source = self._sources.next(flow.server.nameserver)
-        link = Stream(flow, self._tls(flow), source) if flow.stream else Datagram(flow, source)
-        self._sockets[flow] = self._by_fd[link.fd] = link
-        self._want(link, write=flow.stream)
+        if flow.stream:
+            return self._connect(flow, self._framing(flow), len(flow.server.nameserver.addresses) or 1)
+        return self._add(Datagram(flow, self._sources.next(flow.server.nameserver)))
+
+    def _connect(self, flow: Flow, framing: Framing, addresses: int) -> Stream:
+        """Begin a connection, at the first of so many addresses of a nameserver's name that allows it."""
+        nameserver = flow.server.nameserver
+        at = nameserver.at(self._missed[nameserver])
+        try:
+            link = Stream(flow, at, framing, self._tls(flow), self._sources.next(at), self._sessions)
+        except OSError:
+            self._missed[nameserver] += 1
+            if addresses <= 1:
+                raise
+            return self._connect(flow, framing, addresses - 1)
+        link.further = addresses - 1
+        self._add(link)
         return link
+
+    def _add(self, link: L) -> L:
+        self._sockets[link.flow] = self._by_fd[link.fd] = link
+        self._want(link, write=link.flow.stream)
+        return link
+
+    def _framing(self, flow: Flow) -> Framing:
+        if flow.transport != "https":
+            return LengthFraming()
+        from resolver.wire.endpoint import Endpoint
+        from resolver.wire.https import HttpFraming
+
+        nameserver = flow.server.nameserver
+        if nameserver not in self._endpoints:
+            self._endpoints[nameserver] = Endpoint(nameserver)
+        assert isinstance(flow, Connection)
+        return HttpFraming(flow, self._endpoints[nameserver])
 
     def _progress(self, link: Stream, now: float) -> None:
         try:
@@ -181,15 +221,38 @@ class Channel:
                 self._exchange.receive(link.flow, messages, now)
         except Closed:
             self._told = True
+            self._unanswered(link, now)
             self._exchange.closed(link.flow, f"{link.flow.server.text} closed the connection", now)
         except OSError as error:
             self._told = True
-            broke = self._exchange.closed if link.established else self._exchange.failed
-            broke(link.flow, _reason(error, link.flow), now)
+            self._unanswered(link, now)
+            if link.connected or not link.further:
+                broke = self._exchange.closed if link.established else self._exchange.failed
+                broke(link.flow, _reason(error, link.flow), now)
+            else:
+                self._drop(link)
+                try:
+                    self._connect(link.flow, link.framing, link.further)
+                except OSError as last:
+                    self._exchange.failed(link.flow, _reason(last, link.flow), now)
         else:
+            self._unanswered(link, now)
             self._want(link, write=link.wants_write)
             return
         self._close_dropped()
+
+    def _unanswered(self, link: Stream, now: float) -> None:
+        """Tell the exchange of single queries to which no reply comes, though the connection goes on."""
+        framing, flow = link.framing, link.flow
+        if not (framing.no_replies or framing.leaving):
+            return
+        self._told = True
+        if framing.leaving:
+            self._exchange.leaving(flow, sum(reason is None for _, reason in framing.no_replies))
+        for ident, reason in framing.no_replies:
+            said = f"{flow.server.text} {reason or 'takes no more queries on this connection'}"
+            self._exchange.no_reply(flow, ident, said, now, processed=reason is not None)
+        framing.no_replies.clear()
 
     def _close_dropped(self) -> None:
         dropped = self._exchange.dropped
@@ -204,16 +267,20 @@ class Channel:
             self._watch(link.fd, True, write)
 
     def _drop(self, link: Datagram | Stream) -> None:
+        if isinstance(link, Stream) and not link.connected:
+            self._missed[link.flow.server.nameserver] += 1
         self._watch(link.fd, False, False)
         del self._sockets[link.flow], self._by_fd[link.fd], self._wanted[link.fd]
         link.close()
 
     def _tls(self, flow: Flow) -> ssl.SSLContext | None:
-        if flow.transport != "tls":
+        if flow.transport not in ("tls", "https"):
             return None
-        if self._context is None:
-            self._context = ssl.create_default_context(cafile=self._policy.tls_ca)
-        return self._context
+        if flow.transport not in self._contexts:
+            context = self._contexts[flow.transport] = ssl.create_default_context(cafile=self._policy.tls_ca)
+            if flow.transport == "https":
+                context.set_alpn_protocols(["h2"])
+        return self._contexts[flow.transport]
 
 
 def _reason(error: OSError, flow: Flow) -> str:
@@ -221,6 +288,8 @@ def _reason(error: OSError, flow: Flow) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{flow.server.text} showed a certificate that does not fit: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
+        if "NO_APPLICATION_PROTOCOL" in (error.reason or ""):
+            return f"{flow.transport} to {flow.server.text} failed: it does not speak HTTP/2"
         return f"TLS with {flow.server.text} failed: {error.reason or error}"
     what = error.strerror or (os.strerror(error.errno) if error.errno else type(error).__name__)
-    return f"{flow.transport} to {flow.server.text} failed: {what.lower()}"
+    return f"{flow.transport} to {flow.server.text} failed: {what[:1].lower()}{what[1:]}"

@@ -1,4 +1,4 @@
-"""The connections to one nameserver (RFC 7766, 7858): which one the next query goes on, and how many at once. No I/O.
+"""Connections to a nameserver (RFC 7766, 7858, 8484): which one the next query goes on, and how many at once. No I/O.
 
 Theory of operation. Queries are pipelined on one connection, and on a few more where one is not enough. Each has a
 *depth*, the queries that may wait on it at once: nothing is lost in a connection, so delay alone says when it is too
@@ -39,9 +39,12 @@ RARELY = 16  # connections of which one tries to go beyond the limit
 
 
 class Connection(Flow):
-    """One TCP or TLS connection. `most`: queries that it may carry in all; `quickest`: seconds of a reply."""
+    """One connection. `most`: queries that it may carry in all; `quickest`: seconds of a reply.
 
-    __slots__ = ("alone", "depth", "lost", "most", "one_by_one", "quickest", "slowed")
+    `streams`: queries that the nameserver allows on it at a time (HTTP/2), as far as that is known.
+    """
+
+    __slots__ = ("alone", "depth", "lost", "most", "one_by_one", "quickest", "slowed", "streams")
 
     def __init__(self, server: Server, transport: str, depth: float, most: float, alone: bool) -> None:
         super().__init__(server, transport)
@@ -51,12 +54,13 @@ class Connection(Flow):
         self.one_by_one = depth == 1  # no query ever waits on it beside another
         self.lost = 0  # queries that ran out
         self.quickest = math.inf
+        self.streams: float = math.inf
         self.slowed = -math.inf
 
     @property
     def room(self) -> int:
         """Number of queries that may go on it now."""
-        return int(max(0, min(self.depth - len(self.in_flight), self.most - self.sent)))
+        return int(max(0, min(min(self.depth, self.streams) - len(self.in_flight), self.most - self.sent)))
 
     @property
     def busy(self) -> bool:
@@ -75,7 +79,7 @@ class Connections:
         self.waiting: deque[InFlight] = deque()
         self.suspects: deque[InFlight] = deque()  # to be asked alone
         self._server = server
-        self._transport = "tls" if server.nameserver.transport == "tls" else "tcp"
+        self._transport = server.nameserver.transport if server.nameserver.transport in ("tls", "https") else "tcp"
         self._flows = flows
         self._alone: set[Connection] = set()
         self._most_in_flight = most_in_flight
@@ -87,6 +91,7 @@ class Connections:
         self._by_name = False  # queries run out that were alone, too
         self._distrusted = False  # one has fallen silent
         self._limit = math.inf
+        self._streams = math.inf  # what the latest connection that answered allows at a time
         self._carried = 0  # connections that answered as many as the limit, since one tried more
         self._rarely = RARELY
 
@@ -126,6 +131,7 @@ class Connections:
         """Count replies on a connection, of which the last took so many seconds."""
         self._answered = True
         self._silent = 0
+        self._streams = connection.streams
         if connection.replies > self._limit:
             self._limit *= 2
         if connection.one_by_one:
@@ -156,7 +162,7 @@ class Connections:
             if connection in self.open:
                 self._silent += 1
                 self._distrusted = True
-                self._learn(connection)
+                self._learn(connection, connection.replies)
             self.forget(connection)
             return blamed
         if connection.one_by_one:
@@ -171,11 +177,11 @@ class Connections:
                 each.depth = 1
         return self._deepest == 1
 
-    def closed(self, connection: Connection, stranded: int) -> None:
-        """Forget a connection that ended, with so many queries unanswered."""
+    def closed(self, connection: Connection, stranded: int, took: int) -> None:
+        """Forget a connection that ended, or is about to, with so many queries unanswered; it took so many others."""
         self.forget(connection)
         if stranded:
-            self._learn(connection)
+            self._learn(connection, took)
 
     def forget(self, connection: Flow) -> None:
         """Give no more queries to a connection."""
@@ -192,13 +198,14 @@ class Connections:
         """Return how many more connections may be opened."""
         if not self._answered:
             return 0 if self.open else 1
-        most = max(FEW, min(MANY, math.ceil(TOGETHER / min(self._limit, self._deepest))))
+        most = max(FEW, min(MANY, math.ceil(TOGETHER / min(self._limit, self._deepest, self._streams))))
         if self._limit == math.inf and self._deepest > 1 and not all(each.replies for each in self.open):
             return 0  # how much one connection takes is soon known
         return max(0, min(most - sum(each.busy for each in self.open), MANY - len(self.open) - len(self._alone)))
 
     def _begin(self, depth: float, most: float, *, alone: bool = False) -> Connection | None:
         connection = Connection(self._server, self._transport, depth, most, alone)
+        connection.streams = self._streams
         if self._flows.add(connection) is None:
             return None
         if alone:
@@ -212,13 +219,13 @@ class Connections:
             return self._most_in_flight
         return min(self._deepest, TRIAL if self._distrusted else DEPTH)
 
-    def _learn(self, connection: Connection) -> None:
+    def _learn(self, connection: Connection, took: int) -> None:
         """Learn from a connection that took so many queries, and no more."""
-        if connection.alone or not connection.replies:
+        if connection.alone or not took:
             return
         if connection.most > self._limit:
             self._rarely = min(4096, 2 * self._rarely)  # it was this one that tried more
-        self._limit = max(1, min(self._limit, connection.replies))
+        self._limit = max(1, min(self._limit, took))
 
     def _was_carried(self, connection: Connection) -> None:
         """A connection answered as many queries as one is thought to take, and is still there."""

@@ -58,7 +58,7 @@ _TRUNCATED: tuple[Status | None, list[Record], str | None] = (None, [], None)
 
 
 class Exchange:
-    """Everything in flight over UDP, TCP and TLS, for one run.
+    """Everything in flight over UDP, TCP, TLS and HTTPS, for one run.
 
     `outbox` and `dropped` (sockets to close) are taken and emptied by the channel after each call. `clock`
     tells the time after queries were taken; None: it is still that of the call. `parties`: processes that share the
@@ -319,23 +319,21 @@ class Exchange:
             server.refused_since = now
 
     def closed(self, flow: Flow, reason: str, now: float) -> None:
-        """A connection ended after it was made. What it left unanswered is asked again (RFC 7766 section 6.2.4).
-
-        That uses up no try of a lookup that shared it, for only one of them can have been the cause, or none: servers
-        may limit the queries of one connection. One that may have been the cause is asked alone from then on.
-        """
-        stranded = self._retries.take_off(flow)
+        """A connection ended after it was made. What it left unanswered is asked again (RFC 7766 section 6.2.4)."""
         assert isinstance(flow, Connection)
-        self._rotation.connections(flow.server).closed(flow, len(stranded))
+        stranded = self._retries.strand(flow, reason, now)
+        self._rotation.connections(flow.server).closed(flow, stranded, flow.replies)
         self._flows.drop(flow)
-        for lookup in stranded:
-            if flow.sent > 1 and self._retries.repeat(lookup):
-                lookup.alone = lookup.broke or not flow.replies
-                lookup.broke = True
-                self._sender.queue(lookup)
-            else:
-                self._rotation.failure(flow.server, now, silence=False)
-                self._retries.failed(lookup, Status.ERROR, reason, flow, now)
+
+    def leaving(self, flow: Flow, unprocessed: int) -> None:
+        """A connection is given no more queries: it took all that it carries but so many."""
+        assert isinstance(flow, Connection)
+        self._rotation.connections(flow.server).closed(flow, unprocessed, flow.sent - unprocessed)
+
+    def no_reply(self, flow: Flow, ident: bytes, reason: str, now: float, *, processed: bool) -> None:
+        """No reply comes to a query, though its connection goes on; if it was not `processed`, that is no try."""
+        flow.last_reply = now
+        self._retries.no_reply(flow, ident, reason, now, processed=processed)
 
     def refused(self, flow: Flow, messages: Iterable[bytes], reason: str, now: float) -> None:
         """The kernel refused to send these (a full table, a filter's rule): each goes again in a moment."""

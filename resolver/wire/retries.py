@@ -16,6 +16,8 @@ from resolver.wire.connections import Connection
 from resolver.wire.inflight import NOWHERE, Flow, InFlight
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from resolver.policy import Policy
     from resolver.wire.flows import Flows
     from resolver.wire.sender import Sender
@@ -113,17 +115,45 @@ class Retries:
         lookup.leave()
         return True
 
-    def take_off(self, flow: Flow) -> list[InFlight]:
-        """Take every lookup off a flow, and return those that wait for a reply there."""
+    def take_off(self, flow: Flow, idents: Iterable[bytes] | None = None) -> list[InFlight]:
+        """Take lookups off a flow, those with these message IDs or all; returns those that wait for a reply there."""
         stranded = []
-        for ident, lookup in flow.in_flight.items():
+        for ident in [*flow.in_flight] if idents is None else idents:
+            lookup = flow.in_flight.pop(ident, None)
+            if lookup is None:
+                continue
             if lookup.flow is not flow or lookup.ident != ident:
                 others = [sent for sent in lookup.earlier or () if sent.flow is not flow or sent.ident != ident]
                 lookup.earlier = others or None
             elif self._timers.remove(lookup):
                 stranded.append(lookup)
-        flow.in_flight.clear()
         return stranded
+
+    def strand(self, flow: Connection, reason: str, now: float) -> int:
+        """Go on with all that waits for a reply on a connection that has ended; returns how many that were.
+
+        That uses up no try of a lookup that shared it, for only one of them can have been the cause, or none: servers
+        may limit the queries of one connection. One that may have been the cause is asked alone from then on.
+        """
+        stranded = self.take_off(flow)
+        for lookup in stranded:
+            if flow.sent > 1 and self.repeat(lookup):
+                lookup.alone = lookup.broke or not flow.replies
+                lookup.broke = True
+                self._sender.queue(lookup)
+            else:
+                self._rotation.failure(flow.server, now, silence=False)
+                self.failed(lookup, Status.ERROR, reason, flow, now)
+        return len(stranded)
+
+    def no_reply(self, flow: Flow, ident: bytes, reason: str, now: float, *, processed: bool) -> None:
+        """Go on with the query of this ID, to which no reply comes; one that was not `processed` was no try."""
+        for lookup in self.take_off(flow, [ident]):
+            if not processed and self.repeat(lookup):
+                self._sender.queue(lookup)
+            else:
+                self._rotation.failure(flow.server, now, silence=False)
+                self.failed(lookup, Status.ERROR, reason, flow, now)
 
     def hear(self, lookup: InFlight, status: Status, error: str | None, flow: Flow) -> None:
         """Remember what a try told, where nothing better was heard before."""

@@ -1,5 +1,6 @@
 """One TCP or TLS connection to a nameserver: queries are pipelined on it, replies come in any order (RFC 7766, 7858).
 
+How messages stand in it is its framing's to know: with their lengths before them, or in HTTP/2 (https.py).
 Non-blocking throughout: connecting, the handshake, reading and writing all go on when the socket is ready. TLS runs
 between two memory buffers, so that both kinds share the same few lines of I/O.
 """
@@ -10,11 +11,12 @@ import errno
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from resolver.nameserver import bind
 
 if TYPE_CHECKING:
+    from resolver.nameserver import Nameserver
     from resolver.wire.inflight import Flow
 
 CHUNK = 65536  # octets
@@ -24,28 +26,90 @@ class Closed(Exception):
     """The other side closed the connection in order."""
 
 
+class Framing(Protocol):
+    """How messages stand in the octets of a connection."""
+
+    out: bytearray  # octets to be sent, taken and emptied by the connection
+    alpn: str | None  # the protocol that TLS is to agree on (RFC 7301); None: that goes without saying
+    # Message IDs of queries to which no reply comes, taken and emptied by the channel, and why: what the nameserver
+    # did; None: it has not looked at them.
+    no_replies: list[tuple[bytes, str | None]]
+    leaving: bool  # the nameserver takes no more queries on this connection
+
+    def send(self, messages: list[bytes]) -> None:
+        """Have these queries sent."""
+
+    def receive(self, octets: bytes) -> list[bytes]:
+        """Take what came; returns the replies that are whole. Raises OSError for what cannot be read."""
+
+
+class LengthFraming:
+    """Messages with their length before them (RFC 1035 section 4.2.2)."""
+
+    alpn: str | None = None
+    leaving = False
+
+    def __init__(self) -> None:
+        self.out = bytearray()
+        self.no_replies: list[tuple[bytes, str | None]] = []
+        self._in = b""
+
+    def send(self, messages: list[bytes]) -> None:
+        """Have these queries sent."""
+        for message in messages:
+            self.out += len(message).to_bytes(2, "big") + message
+
+    def receive(self, octets: bytes) -> list[bytes]:
+        """Take what came; returns the replies that are whole."""
+        data, at, messages = self._in + octets, 0, []
+        while len(data) - at >= 2:
+            end = at + 2 + (data[at] << 8 | data[at + 1])
+            if end > len(data):
+                break
+            messages.append(data[at + 2 : end])
+            at = end
+        self._in = data[at:]
+        return messages
+
+
 class Stream:
     """The connection of a flow.
 
-    context: for TLS; the certificate must be the nameserver's name or address. source: the local address; None: the
-    system's choice.
+    nameserver: where it goes. framing: of its messages. context: for TLS; the certificate must be the nameserver's name
+    or address. source: the local address; None: the system's choice. sessions: TLS sessions to go on with (RFC 8446
+    section 2.2), by nameserver; its own is put there.
 
     Raises OSError where no connection can be begun; `progress` raises what the connection fails of later.
     """
 
-    def __init__(self, flow: Flow, context: ssl.SSLContext | None, source: str | None = None) -> None:
-        nameserver = flow.server.nameserver
+    def __init__(
+        self,
+        flow: Flow,
+        nameserver: Nameserver,
+        framing: Framing,
+        context: ssl.SSLContext | None,
+        source: str | None = None,
+        sessions: dict[Nameserver, ssl.SSLSession | None] | None = None,
+    ) -> None:
         family, address = nameserver.address()
         self.flow = flow
+        self.framing = framing
+        self.connected = False
+        self.further = 0  # addresses that may be tried in place of this one
+        self._nameserver = nameserver
         self._out = bytearray()
         self._in = bytearray()
-        self._connected = False
         self._shaken = context is None
         self._tls: ssl.SSLObject | None = None
+        self._sessions = {} if sessions is None else sessions
         if context is not None:
             self._cipher_in, self._cipher_out = ssl.MemoryBIO(), ssl.MemoryBIO()
-            self._tls = context.wrap_bio(self._cipher_in, self._cipher_out, server_hostname=nameserver.certified)
-        self._plain = bytearray()  # framed queries that wait for the handshake
+            self._tls = context.wrap_bio(
+                self._cipher_in,
+                self._cipher_out,
+                server_hostname=nameserver.certified,
+                session=self._sessions.pop(nameserver, None),
+            )
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         try:
             self._socket.setblocking(False)
@@ -62,17 +126,12 @@ class Stream:
     @property
     def established(self) -> bool:
         """Say whether the connection was made, and the handshake with it."""
-        return self._connected and self._shaken
+        return self.connected and self._shaken
 
     @property
     def wants_write(self) -> bool:
         """Say whether something waits for the socket to be writable."""
-        return not self._connected or bool(self._out)
-
-    def send(self, messages: list[bytes]) -> None:
-        """Queue these queries, each with its length before it (RFC 1035 section 4.2.2)."""
-        for message in messages:
-            self._plain += len(message).to_bytes(2, "big") + message
+        return not self.connected or bool(self._out)
 
     def progress(self) -> list[bytes]:
         """Go on as far as the socket lets us; returns the whole messages that came.
@@ -80,19 +139,28 @@ class Stream:
         Raises Closed at the end of the stream, OSError (ssl.SSLError among them) for a failure. What came before
         either is returned first; the end is told by the next call.
         """
-        if not self._connected and not self._connect():
+        if not self.connected and not self._connect():
             return []
         end: Exception | None = None
+        messages: list[bytes] = []
         try:
             self._fill()
         except (OSError, Closed) as error:
             end = error
         try:
-            self._turn_tls()
+            if self._tls is not None:
+                self._decipher(self._tls)
+        except OSError as error:
+            end = error
+        try:
+            if self._in:
+                came = bytes(self._in)
+                self._in.clear()
+                messages = self.framing.receive(came)
+            self._encipher(failed=end is not None)
             self._drain()
         except OSError as error:
             end = error
-        messages = self._messages()
         if end is not None and not messages:
             raise end
         return messages
@@ -111,7 +179,7 @@ class Stream:
             if error.errno == errno.ENOTCONN:
                 return False
             raise
-        self._connected = True
+        self.connected = True
         return True
 
     def _fill(self) -> None:
@@ -130,28 +198,33 @@ class Stream:
             if len(data) < CHUNK:
                 return
 
-    def _turn_tls(self) -> None:
-        """Move octets through TLS in both directions; without it, just move the queries on."""
-        tls = self._tls
-        if tls is None:
-            self._out += self._plain
-            self._plain.clear()
-            return
+    def _decipher(self, tls: ssl.SSLObject) -> None:
+        """Go on with the handshake, then read what came."""
         try:
             if not self._shaken:
                 tls.do_handshake()
+                if self.framing.alpn not in (None, tls.selected_alpn_protocol()):
+                    raise OSError(errno.EPROTO, "it does not speak HTTP/2")
                 self._shaken = True
-            if self._plain:
-                tls.write(bytes(self._plain))
-                self._plain.clear()
             while data := tls.read(CHUNK):
+                if self._nameserver not in self._sessions:
+                    self._sessions[self._nameserver] = tls.session
                 self._in += data
         except ssl.SSLWantReadError:
             pass
-        finally:
-            # Also after a failure: the alert tells the nameserver why.
-            if self._cipher_out.pending:
-                self._out += self._cipher_out.read()
+
+    def _encipher(self, *, failed: bool) -> None:
+        """Move on what is to be sent."""
+        if self._tls is None:
+            self._out += self.framing.out
+            self.framing.out.clear()
+            return
+        if self._shaken and self.framing.out and not failed:
+            self._tls.write(bytes(self.framing.out))
+            self.framing.out.clear()
+        # Also after a failure: the alert tells the nameserver why.
+        if self._cipher_out.pending:
+            self._out += self._cipher_out.read()
 
     def _drain(self) -> None:
         """Write what the socket takes."""
@@ -161,14 +234,3 @@ class Stream:
             except BlockingIOError:
                 return
             del self._out[:sent]
-
-    def _messages(self) -> list[bytes]:
-        buffer, at, messages = self._in, 0, []
-        while len(buffer) - at >= 2:
-            end = at + 2 + (buffer[at] << 8 | buffer[at + 1])
-            if end > len(buffer):
-                break
-            messages.append(bytes(buffer[at + 2 : end]))
-            at = end
-        del buffer[:at]
-        return messages
