@@ -7,8 +7,11 @@ imported before `prepare` was called. Only programs of our own call it: the libr
 from __future__ import annotations
 
 
-def prepare(engine: str) -> None:
-    """Make the process ready for a run on this engine, before anything else of the package is imported."""
+def prepare(engine: str, backend: str | None = None) -> None:
+    """Make the process ready for a run on this engine, before anything else of the package is imported.
+
+    backend: the only one that the process will use, where that is known.
+    """
     if engine != "gevent":
         return
     try:
@@ -21,4 +24,5 @@ def prepare(engine: str) -> None:
     events.notify_and_call_entry_points = events.notify
     from gevent import monkey
 
-    monkey.patch_all()
+    # TLS of the backend wire goes through memory, where nothing waits; loading it is a twelfth of a command's start.
+    monkey.patch_all(ssl=backend != "wire")

@@ -214,7 +214,7 @@ def run(
     if not hosts and not is_input(0):
         click.echo((ctx.parent or ctx).get_help())
         ctx.exit()
-    prepare(engine)
+    prepare(engine, backend)
     from resolver.engines import carries
     from resolver.input.columns import HostColumn
     from resolver.job import Job, OneWayJob

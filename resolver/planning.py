@@ -20,9 +20,6 @@ from resolver.input.variants import Variants
 from resolver.nameserver import Nameserver, check_sources
 from resolver.policy import Deadline, Policy
 from resolver.seam import ConditionalEngine, LimitedBackend, Remote
-from resolver.stages.follow import Follow
-from resolver.stages.trusted import Trusted
-from resolver.stages.wildcards import Wildcards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,6 +134,12 @@ def _stages(
     trusted_rate: float | None = None,
 ) -> list[StageMaker]:
     """Return what makes the stages of a run, in the order in which results pass them."""
+    if not (wildcards or follow or trusted or trusted_rate):
+        return []
+    from resolver.stages.follow import Follow
+    from resolver.stages.trusted import Trusted
+    from resolver.stages.wildcards import Wildcards
+
     if trusted and policy.each_nameserver:
         raise ValueError("trusted has one verdict for a question; it does not go with each-nameserver")
     testing: list[StageMaker] = [Wildcards] if wildcards else []

@@ -65,7 +65,7 @@ def main() -> None:
 def _load(engine_name: str, backend_name: str) -> tuple[Engine, Backend]:
     from resolver.bootstrap import prepare
 
-    prepare(engine_name)
+    prepare(engine_name, backend_name)
     from resolver import engines
 
     found = engines.find(engine_name, backend_name)

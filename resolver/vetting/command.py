@@ -54,7 +54,7 @@ def nameservers(
 
     Exit status: 0 where each of them has its line.
     """
-    prepare("gevent")
+    prepare("gevent", "wire")
     from resolver.vetting.survey import survey
 
     with ExitStack() as opened, usage(ctx):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import ssl
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
@@ -23,6 +22,7 @@ from resolver.wire.tcp import Closed, LengthFraming, Stream
 from resolver.wire.udp import UNREACHABLE, Datagram
 
 if TYPE_CHECKING:
+    import ssl  # at run time where there is TLS, as in tcp.py
     from collections.abc import Callable
 
     from resolver.model import Result
@@ -277,6 +277,8 @@ class Channel:
         if flow.transport not in ("tls", "https"):
             return None
         if flow.transport not in self._contexts:
+            import ssl
+
             context = self._contexts[flow.transport] = ssl.create_default_context(cafile=self._policy.tls_ca)
             if flow.transport == "https":
                 context.set_alpn_protocols(["h2"])
@@ -285,11 +287,14 @@ class Channel:
 
 def _reason(error: OSError, flow: Flow) -> str:
     """Put what failed into a sentence for `error`."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{flow.server.text} showed a certificate that does not fit: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        if "NO_APPLICATION_PROTOCOL" in (error.reason or ""):
-            return f"{flow.transport} to {flow.server.text} failed: it does not speak HTTP/2"
-        return f"TLS with {flow.server.text} failed: {error.reason or error}"
+    if flow.transport in ("tls", "https"):
+        import ssl
+
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"{flow.server.text} showed a certificate that does not fit: {error.verify_message}"
+        if isinstance(error, ssl.SSLError):
+            if "NO_APPLICATION_PROTOCOL" in (error.reason or ""):
+                return f"{flow.transport} to {flow.server.text} failed: it does not speak HTTP/2"
+            return f"TLS with {flow.server.text} failed: {error.reason or error}"
     what = error.strerror or (os.strerror(error.errno) if error.errno else type(error).__name__)
     return f"{flow.transport} to {flow.server.text} failed: {what[:1].lower()}{what[1:]}"

@@ -10,12 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import ssl
 from typing import TYPE_CHECKING, Protocol
 
 from resolver.nameserver import bind
 
 if TYPE_CHECKING:
+    import ssl  # at run time where there is TLS: it takes a twelfth of a command's start
+
     from resolver.nameserver import Nameserver
     from resolver.wire.inflight import Flow
 
@@ -103,6 +104,8 @@ class Stream:
         self._tls: ssl.SSLObject | None = None
         self._sessions = {} if sessions is None else sessions
         if context is not None:
+            import ssl
+
             self._cipher_in, self._cipher_out = ssl.MemoryBIO(), ssl.MemoryBIO()
             self._tls = context.wrap_bio(
                 self._cipher_in,
@@ -200,6 +203,8 @@ class Stream:
 
     def _decipher(self, tls: ssl.SSLObject) -> None:
         """Go on with the handshake, then read what came."""
+        import ssl
+
         try:
             if not self._shaken:
                 tls.do_handshake()
