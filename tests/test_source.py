@@ -126,8 +126,10 @@ def test_on_every_pair(
         assert set() < nameserver.peers <= set(SOURCES)
 
 
-@pytest.mark.parametrize("engine", ["asyncio", "threads"])
-def test_over_https(engine: str, secure: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize(
+    ("engine", "backend"), [("asyncio", "dnspython"), ("threads", "dnspython"), ("gevent", "wire")]
+)
+def test_over_https(engine: str, backend: str, secure: tuple[Path, Path]) -> None:
     """Clients of HTTPS connect from there too, and tell how the reply looked."""
     https = pytest.importorskip("test_await_https")
     peers: set[str] = set()
@@ -139,7 +141,7 @@ def test_over_https(engine: str, secure: tuple[Path, Path]) -> None:
 
     with Noting(secure[0]) as server:
         (result,) = resolve(
-            ["a.example"], engine=engine, backend="dnspython", nameservers=f"https://{server.where}/dns-query",
+            ["a.example"], engine=engine, backend=backend, nameservers=f"https://{server.where}/dns-query",
             tls_ca=str(secure[1]), source=SOURCES[1], detail=True,
         )  # fmt: skip
     assert ("NOERROR", {SOURCES[1]}) == (result.status, peers)
