@@ -14,13 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resolver.bootstrap import prepare
-from resolver.compare.command import compare
-from resolver.completion import WORDS, completion
-from resolver.config_command import config
-from resolver.distributed.command import worker
-from resolver.engines.command import engines_command
+from resolver.completion import WORDS
 from resolver.host_words import is_input, rewound, sources_of
-from resolver.lab_command import lab
 from resolver.options import (
     HOSTS,
     NAMESERVER,
@@ -37,13 +32,13 @@ from resolver.options import (
     Default,
     Group,
     Grouped,
+    LazyCommands,
     chosen_format,
     config_option,
     option,
     usage,
 )
 from resolver.settings import standing
-from resolver.vetting.command import nameservers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,8 +66,22 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     ctx.exit()
 
 
+COMMANDS = LazyCommands(
+    {
+        "compare": "resolver.compare.command:compare",
+        "completion": "resolver.completion:completion",
+        "config": "resolver.config_command:config",
+        "engines": "resolver.engines.command:engines_command",
+        "lab": "resolver.lab_command:lab",
+        "nameservers": "resolver.vetting.command:nameservers",
+        "worker": "resolver.distributed.command:worker",
+    }
+)
+
+
 @click.group(
     cls=Default,
+    commands=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Every option can be set by environment, --query-timeout by RESOLVE_QUERY_TIMEOUT, and in a settings file. "
     "`resolve COMMAND -h` tells more of each command; a list that has a command's name is ./lab, or follows run.",
@@ -293,15 +302,6 @@ def run(
                 report=None if report is None else _page(report, inputs, record_types(types), prepared.policy, resume),
             )
         ctx.exit(job.run(order=order, strict=strict, progress=progress and not quiet, quiet=quiet))
-
-
-cli.add_command(compare)
-cli.add_command(worker)
-cli.add_command(lab)
-cli.add_command(nameservers)
-cli.add_command(completion)
-cli.add_command(config)
-cli.add_command(engines_command)
 
 
 def _group_format(ctx: click.Context, format_: str | None, output: str | None) -> str | None:

@@ -65,13 +65,13 @@ def key_of(option: click.Parameter) -> str:
     return max(option.opts, key=len).lstrip("-")
 
 
-def take(ctx: click.Context, named: str | None, keys: Keys) -> None:
+def take(ctx: click.Context, named: str | None, known: Callable[[], Keys]) -> None:
     """Take the settings file for what the options of this command are where nobody says more.
 
     Args:
         ctx: The command's.
         named: The file; None: where one is looked for, which needs not be there.
-        keys: All keys that there are.
+        known: Returns all keys that there are: it loads every command, and is called where there is a file.
 
     Raises:
         OSError: It cannot be read.
@@ -79,7 +79,7 @@ def take(ctx: click.Context, named: str | None, keys: Keys) -> None:
     """
     path = named or default_path()
     if named is not None or os.path.exists(path):
-        found = read(path)
+        found, keys = read(path), known()
         check(found, keys, path)
         ctx.meta[_PATH] = path
         ctx.default_map = of_command(found, keys, ctx.command.name or "", path)
