@@ -32,6 +32,7 @@ USELESS = 8  # tries that fail at a nameserver which never answered, until it re
 FAILING = 0.9  # share of the latest tries that fail at one which has answered, until it rests
 MEMORY = 1 / 16  # weight of one try in that share
 REST = 16.0  # times the first rest: the longest
+TOGETHER = 8  # new queries that one of many nameservers is sent at once, where there are as many: they cost less so
 LOOK = 64  # nameservers that are looked at for one with room, or for the next try
 
 
@@ -201,6 +202,7 @@ class ServerRotation:
         """Return how many new queries, `most` at each, may go to whom just now, in turn; only those with room."""
         turn, found = self._turn, []
         fruitless = 0
+        enough = max(min(wanted, LOOK), wanted // TOGETHER)
         for _ in range(len(turn)):
             server = turn[0]
             if server.rest and self._awake:
@@ -211,7 +213,7 @@ class ServerRotation:
             room = min(most, self._room(server, now))
             if room > 0:
                 found.append((room, server))
-                if len(found) >= wanted:
+                if len(found) >= enough:
                     break
             else:
                 self.in_use[server] = None  # woken when it has room
