@@ -58,7 +58,7 @@ def test_who_does_not_tell() -> None:
 def test_of_thousands_those_asked_most(tmp_path: Path) -> None:
     """The summary has the 1,000 asked most of 1,200, each with its counts, whatever the number of lookups."""
     with Scripted(Udp(everywhere=True)) as server:
-        run = resolve(names(3000), nameservers=server.addresses(1200))
+        run = resolve(names(12_000), nameservers=server.addresses(1200))
     figures = run.summary.nameservers
     assert figures is not None
     assert MOST_SHOWN == len(figures) == len({each.nameserver for each in figures})
