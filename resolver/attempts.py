@@ -76,11 +76,20 @@ class Tries:
     `query.attempts` and `query.asked` are kept up to date, for the batch, which may abandon the lookup.
     """
 
-    def __init__(self, query: Query, policy: Policy, turn: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        query: Query,
+        policy: Policy,
+        turn: int,
+        clock: Callable[[], float] = time.monotonic,
+        number: Callable[[int], int] | None = None,
+    ) -> None:
+        """Args: turn: The number of the nameserver that is asked first; number: Returns whom a later turn asks."""
         self.query = query
         self._policy = policy
         self._turn = turn
         self._clock = clock
+        self._number = number
         self._attempt = 0
         self._best: Reply | None = None
         self._unread: str | None = None
@@ -97,7 +106,7 @@ class Tries:
         servers = self._policy.nameservers
         if self.query.nameserver is not None:
             return servers[self.query.nameserver]
-        return servers[(self._turn + self._attempt) % len(servers)] if servers else None
+        return servers[self._turn % len(servers)] if servers else None
 
     def begin(self) -> tuple[Nameserver | None, float]:
         """Begin the next try; returns the nameserver to ask, and the seconds to wait."""
@@ -112,6 +121,7 @@ class Tries:
         """Record the outcome of the try that was begun last."""
         self.query.attempts = (self.query.attempts or 0) + reply.queries - 1
         self._done = rule.final(reply.status)
+        self._turn = self._turn + 1 if self._number is None else self._number(self._turn + 1)
         if reply.status is Status.TIMEOUT:
             self._unread = reply.error or self._unread
         if self._done or self._best is None or rule.outranks(reply.status, self._best.status):

@@ -259,6 +259,7 @@ class Batch:
         )
         summary.probes = self._further.probes
         summary.nameservers = self.tallies.figures() or None
+        summary.asked_last = self.tallies.asked_last() or msgspec.UNSET
         return summary
 
     def seconds(self) -> float:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST_TRIES = 100  # the wait doubles from one to the next: no lookup needs, and no nameserver deserves more
+USELESS = 8  # tries that fail at a nameserver which never answered, until it is asked last
+FAILING = 0.9  # share of the latest tries that fail at one which has answered, until it is asked last
+MEMORY = 1 / 16  # weight of one try in that share
 CONCURRENCY = 1000  # the most lookups in flight where the user names no number
 
 

@@ -23,6 +23,7 @@ MOST_MERGED = 1 << 16  # nameservers that other processes may name
 MOST_RCODES = 64  # of one nameserver
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+_Change = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]
 _Bucket = Annotated[int, msgspec.Meta(ge=0, lt=1024)]
 _Buckets = Annotated[dict[_Bucket, _Count], msgspec.Meta(max_length=1024)]
 _Rcodes = Annotated[dict[Annotated[str, msgspec.Meta(max_length=32)], _Count], msgspec.Meta(max_length=MOST_RCODES)]
@@ -57,8 +58,23 @@ class NameserverFigures(msgspec.Struct):
         return 1 - min(1.0, good / self.queries) if self.queries else 0.0
 
 
+class AskedLast(msgspec.Struct):
+    """A nameserver that is asked last.
+
+    Attributes:
+        nameserver: Its address, as results name it.
+        reason: `lies`: trusted nameservers took back what it had said. `fails`: of its latest tries nearly all failed.
+    """
+
+    nameserver: str
+    reason: str
+
+
 class NameserverTally(msgspec.Struct, array_like=True):
-    """Counts of one nameserver. `rtts`: replies by the bucket of their round-trip time."""
+    """Counts of one nameserver. `rtts`: replies by the bucket of their round-trip time.
+
+    `failing`: in how many processes it is asked last, since of its latest tries nearly all failed.
+    """
 
     nameserver: Annotated[str, msgspec.Meta(max_length=320)]
     queries: _Count = 0
@@ -67,6 +83,7 @@ class NameserverTally(msgspec.Struct, array_like=True):
     errors: _Count = 0
     rcodes: _Rcodes = {}
     rtts: _Buckets = {}
+    failing: _Change = 0
 
     def replied(self, seconds: Sequence[float], rcodes: Sequence[Status] = (), *, timed: bool = True) -> None:
         """Count replies, at least one.
@@ -108,6 +125,7 @@ class NameserverTally(msgspec.Struct, array_like=True):
         self.replies += other.replies
         self.timeouts += other.timeouts
         self.errors += other.errors
+        self.failing += other.failing
         for rcode, times in other.rcodes.items():
             self._count_rcode(rcode, times)
         for bucket, times in other.rtts.items():
@@ -128,10 +146,14 @@ class NameserverTally(msgspec.Struct, array_like=True):
 
 
 class NameserverTallies:
-    """The tallies of a run. `lock` is held by whoever counts or reads where several threads do."""
+    """The tallies of a run. `lock` is held by whoever counts or reads where several threads do.
+
+    `distrusted`: nameservers that were found to lie. Whoever asks looks there now and then, and asks them last.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.distrusted: set[str] = set()
         self._by_name: dict[str, NameserverTally] = {}
         self._elsewhere: list[NameserverTally] = []
 
@@ -157,16 +179,10 @@ class NameserverTallies:
         """Return what was counted since the last call."""
         with self.lock:
             counted = [*self._by_name.values(), *self._elsewhere]
-            return [each.take() for each in counted if each.queries or each.replies or each.timeouts or each.errors]
+            return [each.take() for each in counted if each != NameserverTally(each.nameserver)]
 
     def figures(self) -> list[NameserverFigures]:
         """Return the figures of those that were asked, the ones asked most first, MOST_SHOWN at most."""
-        with self.lock:
-            whole: dict[str, NameserverTally] = {}
-            for each in (*self._by_name.values(), *self._elsewhere):
-                if each.queries or each.replies:
-                    whole.setdefault(each.nameserver, NameserverTally(each.nameserver)).add(each)
-        asked = sorted(whole.values(), key=lambda each: -each.queries)
         return [
             NameserverFigures(
                 each.nameserver,
@@ -178,8 +194,23 @@ class NameserverTallies:
                 percentile(each.rtts, 0.50),
                 percentile(each.rtts, 0.95),
             )
-            for each in asked[:MOST_SHOWN]
+            for each in self._asked()[:MOST_SHOWN]
         ]
+
+    def asked_last(self) -> list[AskedLast]:
+        """Return those that are asked last by now: liars first, then the ones asked most, MOST_SHOWN at most."""
+        liars = [AskedLast(name, "lies") for name in sorted(self.distrusted)]
+        failing = [each.nameserver for each in self._asked() if each.failing > 0]
+        return [*liars, *(AskedLast(name, "fails") for name in failing if name not in self.distrusted)][:MOST_SHOWN]
+
+    def _asked(self) -> list[NameserverTally]:
+        """Return the counts of those that were asked, each once, the ones asked most first."""
+        with self.lock:
+            whole: dict[str, NameserverTally] = {}
+            for each in (*self._by_name.values(), *self._elsewhere):
+                if each.queries or each.replies:
+                    whole.setdefault(each.nameserver, NameserverTally(each.nameserver)).add(each)
+        return sorted(whole.values(), key=lambda each: -each.queries)
 
 
 def bucket_of(seconds: float) -> int:

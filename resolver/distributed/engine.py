@@ -259,6 +259,7 @@ class _RedisRun:
             oneway=self._tally is not None,
             parties=order.parties or max(1, self._coordinator.slots),
             as_lines=self._line_sink is not None,
+            distrusted=list(self._queries.tallies.distrusted),
             queries=[
                 ChunkQuery(query.index, query.name, query.type, query.nameserver, query.subnet)
                 for query in order.queries

@@ -73,6 +73,7 @@ class ExecutorPool:
                 if self._closed:
                     raise CannotExecute("this worker is leaving")
                 executor = self._executors.get(key) or self._start(key, chunk, certificates, seconds)
+            executor.tallies.distrusted.update(chunk.distrusted)
             added = executor.add(active)
             if added is not None:
                 return active if added else None

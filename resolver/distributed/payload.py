@@ -75,6 +75,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         oneway: Replies are not awaited.
         parties: Processes of all workers that ask the run's nameservers at the same time.
         as_lines: Results are wanted as JSON Lines, where they can be.
+        distrusted: Nameservers that were found to lie.
     """
 
     version: _Text
@@ -90,6 +91,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     queries: Annotated[list[ChunkQuery], msgspec.Meta(max_length=MAX_QUERIES)] = []
     lines: ChunkLines | None = None
     as_lines: bool = False
+    distrusted: Annotated[list[Annotated[str, msgspec.Meta(max_length=320)]], msgspec.Meta(max_length=MOST_MERGED)] = []
 
     @property
     def types(self) -> set[str]:

@@ -100,7 +100,7 @@ class AsyncWorkers:
         session, throttle, sleep = self._session, self._throttle, self._sleep
         try:
             while query is not None:
-                tries = Tries(query, self._policy, query.index)
+                tries = throttle.tries(query)
                 await ask_async(tries, session, throttle, sleep)
                 self._results.append(tries.result(self._engine, self._backend))
                 query = throttle.take()

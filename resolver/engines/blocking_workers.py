@@ -58,7 +58,7 @@ def run_blocking_workers(
     throttle = Throttle(policy, most, time.process_time, queries.tallies)
 
     def look_up(query: Query) -> Result:
-        tries = Tries(query, policy, query.index)
+        tries = throttle.tries(query)
         ask(tries, session, throttle)
         return tries.result(engine, backend.name)
 

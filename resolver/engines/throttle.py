@@ -16,8 +16,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from resolver.attempts import Tries
 from resolver.congestion import TokenBucket, Window
-from resolver.model import Status
+from resolver.engines.standings import Standings
+from resolver.model import ANSWERED, Status
 from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
@@ -59,10 +61,13 @@ class Throttle:
         busy: Callable[[], float] = time.thread_time,
         tallies: NameserverTallies | None = None,
     ) -> None:
+        self._policy = policy
         self._servers = policy.nameservers
         silence = max(2 * policy.query_timeout, 1.0)
         self._windows = {each: Window(limit, silence) for each in self._servers}
         self._tallies = tallies or NameserverTallies()
+        self._standings = Standings(self._servers, self._tallies)
+        self._firsts: dict[int, int] = {}  # the nameserver that each query at hand asks first
         self._at_hand: list[deque[Query]] = [deque() for _ in self._servers or (None,)]  # by whom it asks first
         self._ticked = dict.fromkeys(self._servers, -math.inf)
         self._turn = 0
@@ -81,8 +86,8 @@ class Throttle:
     def extend(self, queries: list[Query]) -> None:
         """Add queries to those at hand."""
         for query in queries:
-            turn = query.index if query.nameserver is None else query.nameserver
-            self._at_hand[turn % len(self._at_hand)].append(query)
+            first = self._firsts[query.index] = self._first(query)
+            self._at_hand[first].append(query)
 
     def take(self) -> Query | None:
         """Return the next query whose first try may go now; None: there is none."""
@@ -98,6 +103,12 @@ class Throttle:
                 if not self._again[nameserver] and self._grant(queries[0], nameserver):
                     return queries.popleft()
         return None
+
+    def tries(self, query: Query) -> Tries:
+        """Return the tries of a lookup, which ask those last that are of no use."""
+        first = self._firsts.pop(query.index, None)
+        number = self._standings.number if self._servers else None
+        return Tries(query, self._policy, self._first(query) if first is None else first, number=number)
 
     def wait(self) -> float:
         """Return the seconds until `take` may have a query; infinite when only the end of a lookup can bring one."""
@@ -137,6 +148,8 @@ class Throttle:
         window, now = self._windows[nameserver], time.monotonic()
         self._count(str(nameserver), reply, now - sent.at)
         with self._lock:
+            if not self._policy.each_nameserver:
+                self._standings.heard(nameserver, answered=reply.status in ANSWERED)
             if reply.status is Status.TIMEOUT:
                 window.expired(sent.round, now)
             elif reply.status is Status.ERROR:
@@ -161,6 +174,11 @@ class Throttle:
     def close(self) -> None:
         """Let no further try go: a worker that was abandoned between two tries, or waits for its turn, ends there."""
         self._closed = True
+
+    def _first(self, query: Query) -> int:
+        if query.nameserver is not None:
+            return query.nameserver
+        return self._standings.number(query.index) if self._servers else 0
 
     def _window_delay(self, query: Query, nameserver: Nameserver) -> float:
         again = self._again[nameserver]

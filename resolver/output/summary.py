@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from resolver.tallies import MOST_SHOWN, NameserverFigures
+from resolver.tallies import MOST_SHOWN, AskedLast, NameserverFigures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,8 @@ class Summary(msgspec.Struct):
         probes: Lookups of the run's own that looked for wildcards; only where they were asked for.
         nameservers: Figures of each nameserver that was asked, the 1,000 asked most; None where nobody was, or the
             backend does not tell.
+        asked_last: Nameservers that were asked last in the end, since they lied or nearly everything failed there; only
+            where there are some.
     """
 
     engine: str
@@ -53,6 +55,7 @@ class Summary(msgspec.Struct):
     results_shown: int | None = None
     probes: int | msgspec.UnsetType = msgspec.UNSET
     nameservers: list[NameserverFigures] | None = None
+    asked_last: list[AskedLast] | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         if self.results_shown is None:
@@ -76,6 +79,7 @@ def summary_lines(summary: Summary) -> str:
         probes = f", {_count(summary.probes, 'probe')} for wildcards among them" if summary.probes else ""
         lines.append(f"{_count(summary.queries_sent, 'query', 'queries')} sent, {each:.2f} a lookup{probes}")
     lines += _worst(summary.nameservers or ())
+    lines += _asked_last(summary.asked_last or ())
     if summary.ended in _ENDED:
         lines.append(_ENDED[summary.ended])
     if not summary.input_complete:
@@ -106,6 +110,17 @@ def _worst(nameservers: Sequence[NameserverFigures]) -> list[str]:
         if each.rtt_p50 is not None and each.rtt_p95 is not None:
             parts.append(f"{1000 * each.rtt_p50:.1f} ms, 95 % within {1000 * each.rtt_p95:.1f} ms")
         lines.append(f"  {each.nameserver}  {'; '.join(parts)}")
+    return lines
+
+
+def _asked_last(nameservers: Sequence[AskedLast]) -> list[str]:
+    """Return the lines about the nameservers that were asked last in the end."""
+    lines = []
+    for reason, words in (("lies", "what they said was taken back"), ("fails", "nearly everything failed there")):
+        names = [each.nameserver for each in nameservers if each.reason == reason]
+        if names:
+            more = f" and {len(names) - WORST:,} more" if len(names) > WORST else ""
+            lines.append(f"Asked last, since {words}: {', '.join(names[:WORST])}{more}")
     return lines
 
 

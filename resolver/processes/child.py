@@ -210,6 +210,7 @@ class ChildQueries:
                 self._end = self._received + message.seconds
                 self.answered = message.answered
                 self._again = message.again
+                self.tallies.distrusted.update(message.distrusted)
                 self._waiting += message.queries if isinstance(message.queries, list) else self._read(message.queries)
             elif isinstance(message, protocol.Stop):
                 self._stopped = True

@@ -243,7 +243,9 @@ class _ProcessesRun:
             child.open.update({query.index: query for query in chunk})
         child.given += len(child.open) - before
         child.deaths = deaths
-        self._pool.send(child, protocol.Work(max(0.0, self._end - now), chunk, self._answered, deaths > 0))
+        distrusted = list(self._queries.tallies.distrusted)
+        seconds = max(0.0, self._end - now)
+        self._pool.send(child, protocol.Work(seconds, chunk, self._answered, deaths > 0, distrusted))
 
     # --- In.
 

@@ -41,12 +41,14 @@ class Work(msgspec.Struct, tag="work"):
         seconds: What remains until the run ends; infinite where nothing ends it.
         answered: A nameserver has answered something in this run, if not in this child: a closed port may open again.
         again: A child died of these, and how often they were asked is not known.
+        distrusted: Nameservers that were found to lie.
     """
 
     seconds: float
     queries: list[Query] | HostLines
     answered: bool = False
     again: bool = False
+    distrusted: list[str] = []
 
 
 class Stop(msgspec.Struct, tag="stop"):

@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from resolver.model import First, Query, Result, Status
+from resolver.stages.honesty import Honesty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,7 @@ class Trusted:
         self._follow = follow
         self._asked = Confirmations()
         self._came: deque[Result] = deque()  # from the thread
+        self._honesty = Honesty()
         self._held: dict[int, tuple[Result, float]] = {}  # first replies by index, and when they were put here
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -65,6 +67,8 @@ class Trusted:
         now = time.monotonic()
         for result in results:
             result.first = None
+            if result.nameserver is not None and result.answered:
+                self._honesty.said(result.nameserver)
             if self._wildcards:
                 result.wildcard = None
             if self._follow:
@@ -94,6 +98,7 @@ class Trusted:
         while self._came:
             second = self._came.popleft()
             if (held := self._held.pop(second.index, None)) is not None:
+                self._weigh(held[0], second)
                 finished.append(verdict(*held, second))
         if finished:
             self._sink(finished)
@@ -112,6 +117,15 @@ class Trusted:
             result.error = "the run ended before a trusted nameserver was asked"
         if left:
             self._sink(left)
+
+    def _weigh(self, first: Result, second: Result) -> None:
+        """Have a nameserver that was found to lie asked last from now on."""
+        if first.nameserver is None or not second.answered:
+            return
+        exists = second.status is Status.NOERROR
+        alike = exists and not _records(first).isdisjoint(_records(second))
+        if self._honesty.asked_again(first.nameserver, exists=exists, alike=alike):
+            self._further.tallies.distrusted.add(first.nameserver)
 
     def _work(self) -> None:
         try:
@@ -186,3 +200,7 @@ def verdict(first: Result, came: float, second: Result) -> Result:
 
 def _data(result: Result) -> frozenset[tuple[str, str, str]]:
     return frozenset((record.name.lower(), record.type, record.data) for record in result.answers)
+
+
+def _records(result: Result) -> frozenset[str]:
+    return frozenset(record.data.lower() for record in result.answers if record.type == result.type)

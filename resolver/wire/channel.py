@@ -71,6 +71,7 @@ class Channel:
         self._endpoints: dict[Nameserver, Endpoint] = {}  # of https://
         self._missed: Counter[Nameserver] = Counter()  # addresses of a name that took no connection
         self._sources = Sources(policy.source)
+        self._distrusted = 0  # nameservers of which the exchange knows that they lie
         self._waiting: float | None = None  # since when the engine has waited
         self._told = False  # the exchange heard something since it last said what to send
 
@@ -105,6 +106,9 @@ class Channel:
             # In a busy process the reply may have come, with no turn to read it: not silence, then.
             if link := self._sockets.get(flow):
                 self.drain(link.fd)
+        if len(distrusted := self._queries.tallies.distrusted) > self._distrusted:
+            self._distrusted = len(distrusted)
+            exchange.distrust(frozenset(distrusted))
         exchange.flush(now, self._queries.take)
         self._told = False
         while exchange.outbox:

@@ -88,7 +88,7 @@ class Exchange:
         self._flows = Flows(policy.in_flight, len(nameservers), entropy, sockets, waits, len(policy.source))
         self.dropped = self._flows.dropped
         self._rotation = ServerRotation(policy, nameservers, parties, self._flows)
-        self.servers = self._rotation.servers
+        self.servers, self.distrust = self._rotation.servers, self._rotation.distrust
         self._sender = Sender(policy, self._rotation, self._flows, self._timers, entropy, clock)
         self.outbox = self._sender.outbox
         self._retries = Retries(policy, engine, self._rotation, self._flows, self._timers, self._sender)

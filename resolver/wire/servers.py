@@ -1,26 +1,28 @@
 """The nameservers of a run, and whose turn it is.
 
 All get their turn, as far as their windows allow. One that is of no use while another answers rests: it has never
-answered and a query to it ran out, or it fails or refuses nearly everything. It is asked only where all are so, or with
-one query at times to see whether that is over. A short list goes to all of them: shares follow from what there is to
-ask, not from what there is room for. Looking costs by the nameservers in use, not by all of them: there may be
-thousands.
+answered and a query to it ran out, it fails or refuses nearly everything, or it was found to lie. It is asked only
+where all are so, or with one query at times to see whether that is over. A short list goes to all of them: shares
+follow from what there is to ask, not from what there is room for. Looking costs by the nameservers in use, not by all
+of them: there may be thousands.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
 from resolver.congestion import Window
+from resolver.policy import FAILING, MEMORY, USELESS
 from resolver.tallies import NameserverTally
 from resolver.wire.connections import Connections
 from resolver.wire.flows import RENEWED
 from resolver.wire.inflight import Flow, InFlight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from resolver.model import Query
     from resolver.nameserver import Nameserver
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
     from resolver.wire.flows import Flows
 
 PROBE = 0.1  # seconds between the queries that look whether a closed port is open again
-USELESS = 8  # tries that fail at a nameserver which never answered, until it rests
-FAILING = 0.9  # share of the latest tries that fail at one which has answered, until it rests
-MEMORY = 1 / 16  # weight of one try in that share
 REST = 16.0  # times the first rest: the longest
 TOGETHER = 8  # new queries that one of many nameservers is sent at once, where there are as many: they cost less so
 LOOK = 64  # nameservers that are looked at for one with room, or for the next try
@@ -42,6 +41,7 @@ class Server:
     __slots__ = (
         "answered",
         "connections",
+        "distrusted",
         "edns",
         "failing",
         "failures",
@@ -85,6 +85,7 @@ class Server:
         self.failing = 0.0  # share of the latest tries that failed since
         self.refused_since: float | None = None  # the port is closed, though it has answered before
         self.probe_at = 0.0  # when one query may look whether it is open again
+        self.distrusted = False  # it was found to lie: it rests for good
         self.rest = 0.0  # seconds of the present rest; 0: none
         self.rested = 0.0  # until when
 
@@ -147,8 +148,9 @@ class ServerRotation:
             self._proven += 1
         elif server.failing:
             server.failing *= (1 - MEMORY) ** answers
-        if server.rest:
+        if server.rest and not server.distrusted:
             server.rest = server.failing = 0.0
+            server.tally.failing -= 1
             self._awake += 1
             if server not in self._turn:
                 self._turn.append(server)
@@ -166,15 +168,29 @@ class ServerRotation:
         if not useless or self._proven <= server.answered:
             return  # nobody else answers either
         if not server.rest:
-            server.rest = self._patience
-            server.rested = now + server.rest
-            self._awake -= 1
-            if not self._awake:
-                self._turn.extend(each for _, _, each in self._resting)
-                self._resting.clear()
+            server.tally.failing += 1
+            self._begin_rest(server, now + self._patience)
         elif now >= server.rested:
             server.rest = min(REST * self._patience, 2 * server.rest)
             server.rested = now + server.rest
+
+    def distrust(self, names: Collection[str]) -> None:
+        """Have nameservers that lie rest for good: they are asked only where all others rest."""
+        if self._policy.each_nameserver:
+            return  # each is asked what it says
+        for server in self.servers:
+            if server.text in names and not server.distrusted:
+                server.distrusted = True
+                if not server.rest:
+                    self._begin_rest(server, math.inf)
+
+    def _begin_rest(self, server: Server, until: float) -> None:
+        server.rest = self._patience
+        server.rested = until
+        self._awake -= 1
+        if not self._awake:
+            self._turn.extend(each for _, _, each in self._resting)
+            self._resting.clear()
 
     def sole(self, server: Server) -> bool:
         """Say whether there is no other that could be asked in its place."""
@@ -192,9 +208,9 @@ class ServerRotation:
             return None
         server = self._resting[0][2]
         if server.rest:
-            server.rested = now + server.rest
+            server.rested = math.inf if server.distrusted else now + server.rest
             heapq.heapreplace(self._resting, (server.rested, server.number, server))
-            return server
+            return None if server.distrusted else server
         heapq.heappop(self._resting)
         return None
 
