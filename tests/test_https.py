@@ -183,6 +183,16 @@ def test_no_more_streams_than_are_allowed(streams: int) -> None:
     assert streams == pair.connection.streams
 
 
+def test_no_streams_at_all() -> None:
+    """A nameserver that allows nothing is asked one query, so that it can say no."""
+    pair = Pair()
+    pair.ours.receive(SettingsFrame(0, settings={SettingsFrame.MAX_CONCURRENT_STREAMS: 0}).serialize())
+    before = len(pair.ours.out)
+    pair.ask(1, 2)
+    assert 1 == pair.connection.streams
+    assert 200 > len(pair.ours.out) - before > len(query(1))
+
+
 def test_streams_of_what_nobody_waits_for_are_cancelled() -> None:
     """Where the places are taken by queries that have been given up, these are cancelled, and only then."""
     pair = asked(1, 2, max_concurrent_streams=2)

@@ -292,7 +292,8 @@ class HttpFraming:
         """Take the nameserver's settings."""
         most = frame.settings.get(frames.SettingsFrame.MAX_CONCURRENT_STREAMS)
         if most is not None or not self._settled:
-            self._connection.streams = STREAMS if most is None else min(most, STREAMS)
+            # Where it allows none, one is asked all the same: it says no to that, and nothing waits for ever.
+            self._connection.streams = STREAMS if most is None else max(1, min(most, STREAMS))
         window = frame.settings.get(frames.SettingsFrame.INITIAL_WINDOW_SIZE, self._initial_window)
         more, self._initial_window = window - self._initial_window, window
         self._settled = True
