@@ -1,5 +1,7 @@
 """The settings file, and `resolve config`, which says what is in force and where it comes from."""
 
+import contextlib
+import io
 import json
 import os
 import sys
@@ -7,6 +9,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 from command import HOME, Done, environment, run
 
@@ -41,10 +44,22 @@ def complaint(done: Done) -> str:
     return done.err.splitlines()[-1].removeprefix("Error: ")
 
 
-def sources(done: Done) -> dict[str, tuple[str, str]]:
-    """What `resolve config` prints: value and source by key."""
-    assert [0, ""] == [done.status, done.err]
-    lines = [line.removeprefix("# ").rpartition("  # ") for line in done.out.splitlines()[1:]]
+def printed(*words: str, env: dict[str, str] | None = None) -> str:
+    """What `resolve config WORDS` prints, here in this process, for there are many of them."""
+    env = env or environment()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+        for name in os.environ.keys() - env.keys():
+            patch.delenv(name)
+        for name, value in env.items():
+            patch.setenv(name, value)
+        with cli.make_context("resolve", ["config", *words]) as context:
+            cli.invoke(context)
+    return out.getvalue()
+
+
+def sources(*words: str, env: dict[str, str] | None = None) -> dict[str, tuple[str, str]]:
+    """What `resolve config WORDS` says: value and source by key."""
+    lines = [line.removeprefix("# ").rpartition("  # ") for line in printed(*words, env=env).splitlines()[1:]]
     return {key.strip(): (value.strip(), source) for said, _, source in lines for key, value in [said.split("=", 1)]}
 
 
@@ -62,7 +77,7 @@ def test_command_line_environment_file_default(lab: Lab, file: File) -> None:
     env = file('engine = "asyncio"\ntype = ["MX"]\ntries = 4\n') | {"RESOLVE_TYPE": "AAAA", "RESOLVE_ENGINE": "nope"}
     done = run("-e", "threads", "-n", lab.nameserver, "--json", "a.example", env=env)
     assert [("threads", "AAAA")] == [(one["engine"], one["type"]) for one in done.results]
-    found = sources(run("config", "-e", "threads", env=env))
+    found = sources("-e", "threads", env=env)
     path = env["XDG_CONFIG_HOME"] + "/resolve/config.toml"
     assert [('"threads"', "command line"), ('["AAAA"]', "RESOLVE_TYPE"), ("4", path), ('"wire"', "default")] == [
         found[key] for key in ("engine", "type", "tries", "backend")
@@ -72,11 +87,11 @@ def test_command_line_environment_file_default(lab: Lab, file: File) -> None:
 def test_table_of_a_command(file: File) -> None:
     """A table is for its command and outranks what stands above the tables, which is for all."""
     env = file("tries = 4\nrate = 50\n[run]\ntries = 5\n[compare]\nrepeat = 7\n[lab]\nloss = 0.01\n")
-    assert ["5", "50.0"] == [sources(run("config", env=env))[key][0] for key in ("tries", "rate")]
-    compare = sources(run("config", "compare", env=env))
+    assert ["5", "50.0"] == [sources(env=env)[key][0] for key in ("tries", "rate")]
+    compare = sources("compare", env=env)
     assert ["4", "7", '"0"'] == [compare[key][0] for key in ("tries", "repeat", "loss")]
-    assert '"0.01"' == sources(run("config", "lab", env=env))["loss"][0]
-    assert "50.0" == sources(run("config", "worker", env=env))["rate"][0]
+    assert '"0.01"' == sources("lab", env=env)["loss"][0]
+    assert "50.0" == sources("worker", env=env)["rate"][0]
 
 
 @pytest.mark.parametrize("home", ["", "relative"])
@@ -86,7 +101,7 @@ def test_where_it_is_looked_for(file: File, tmp_path: Path, home: str) -> None:
     (tmp_path / ".config").mkdir()
     (tmp_path / "resolve").rename(tmp_path / ".config" / "resolve")
     env = environment(HOME=str(tmp_path), XDG_CONFIG_HOME=home)
-    assert ("4", f"{tmp_path}/.config/resolve/config.toml") == sources(run("config", env=env, cwd=tmp_path))["tries"]
+    assert ("4", f"{tmp_path}/.config/resolve/config.toml") == sources(env=env)["tries"]
 
 
 def test_another_file(file: File, tmp_path: Path) -> None:
@@ -95,9 +110,9 @@ def test_another_file(file: File, tmp_path: Path) -> None:
     (tmp_path / "b.toml").write_text("tries = 5\n")
     (tmp_path / "c.toml").write_text("tries = 6\n")
     env["RESOLVE_CONFIG"] = str(tmp_path / "b.toml")
-    assert ("5", str(tmp_path / "b.toml")) == sources(run("config", env=env))["tries"]
-    assert ("6", "c.toml") == sources(run("config", "--config", "c.toml", env=env, cwd=tmp_path))["tries"]
-    assert ("3", "default") == sources(run("config", "--config", os.devnull, env=env))["tries"]
+    assert ("5", str(tmp_path / "b.toml")) == sources(env=env)["tries"]
+    assert ("6", f"{tmp_path}/c.toml") == sources("--config", f"{tmp_path}/c.toml", env=env)["tries"]
+    assert ("3", "default") == sources("--config", os.devnull, env=env)["tries"]
     for words in (["--config", "none.toml"], ["compare", "--config", "none.toml"]):
         assert "none.toml: No such file or directory" == complaint(run(*words, "a.example", env=env))
 
@@ -132,7 +147,9 @@ def test_another_file(file: File, tmp_path: Path) -> None:
 def test_mistakes(file: File, text: str, expected: str) -> None:
     """What the file has wrong is one sentence that names it and the key, whatever the command line says."""
     env = file(text)
-    said = complaint(run("-q", "--lab", "a.example", env=env))
+    with pytest.raises(click.UsageError) as raised:
+        printed("-q", "--lab", "a.example", env=env)
+    said = raised.value.message
     assert [True, True] == [said.startswith(f"{env['XDG_CONFIG_HOME']}/resolve/config.toml: "), expected in said], said
 
 
@@ -184,13 +201,13 @@ def test_what_is_for_every_run(lab: Lab, file: File) -> None:
 def test_engine_of_run_alone(file: File) -> None:
     """The engine, backend and format of `run` do not narrow a comparison, nor are they a worker's or a list's."""
     env = file('engine = "redis"\nbackend = "wire"\nformat = "hosts"\n')
-    compare = sources(run("config", "compare", env=env))
+    compare = sources("compare", env=env)
     assert [("", "default")] * 3 == [compare[key] for key in ("engine", "backend", "format")]
-    assert ('"gevent"', "default") == sources(run("config", "worker", env=env))["engine"]
+    assert ('"gevent"', "default") == sources("worker", env=env)["engine"]
     assert 0 == run("engines", env=env).status
     env = file('[compare]\nengine = ["gevent"]\n[worker]\nengine = "asyncio"\n')
-    assert '["gevent"]' == sources(run("config", "compare", env=env))["engine"][0]
-    assert '"asyncio"' == sources(run("config", "worker", env=env))["engine"][0]
+    assert '["gevent"]' == sources("compare", env=env)["engine"][0]
+    assert '"asyncio"' == sources("worker", env=env)["engine"][0]
 
 
 @pytest.mark.parametrize(("engine", "expected"), [("gevent", True), ("threads", False)])
@@ -226,11 +243,12 @@ def test_help_in_spite_of_a_broken_file(file: File) -> None:
 @pytest.mark.parametrize("name", sorted(set(cli.commands) - {"completion", "config"}))
 def test_config_of_every_command(name: str, file: File) -> None:
     """What it prints is a table of the settings file that changes nothing."""
-    printed = run("config", name).out
-    assert sorted(sources(run("config", name))) == sorted(
-        sources(run("config", name, env=file(f"[{name}]\n{printed}")))
-    )
-    assert "config" not in tomllib.loads(printed)
+    text = printed(name)
+    again = sources(name, env=file(f"[{name}]\n{text}"))
+    assert {key: value for key, (value, _) in sources(name).items()} == {
+        key: value for key, (value, _) in again.items()
+    }
+    assert "config" not in tomllib.loads(text)
 
 
 @pytest.mark.parametrize(
@@ -243,12 +261,11 @@ def test_config_of_every_command(name: str, file: File) -> None:
 )
 def test_passwords_are_not_shown(url: str, expected: str, file: File) -> None:
     """Passwords in addresses are masked, wherever they come from."""
-    for done in (
-        run("config", "--redis", url),
-        run("config", env=environment(RESOLVE_REDIS=url)),
-        run("config", "worker", env=file(f'redis = "{url}"\n')),
-    ):
-        assert json.dumps(expected) == sources(done)["redis"][0]
+    assert [json.dumps(expected)] * 3 == [
+        sources("--redis", url)["redis"][0],
+        sources(env=environment(RESOLVE_REDIS=url))["redis"][0],
+        sources("worker", env=file(f'redis = "{url}"\n'))["redis"][0],
+    ]
 
 
 def test_config_of_what_has_no_settings() -> None:
@@ -262,12 +279,12 @@ def test_example_of_the_page(file: File) -> None:
     """The file that the page shows says what the page says of it."""
     page = (HOME / "docs" / "in-detail.md").read_text(encoding="utf-8").partition("<!-- settings -->\n```toml\n")[2]
     env = file(page.partition("```")[0])
-    ran, compared = sources(run("config", env=env)), sources(run("config", "compare", env=env))
+    ran, compared = sources(env=env), sources("compare", env=env)
     assert ['["192.0.2.53", "192.0.2.54"]', "5.0", '"asyncio"'] == [
         ran[key][0] for key in ("nameserver", "query-timeout", "engine")
     ]
     assert ['["gevent", "asyncio:aiodns"]', "5", "5.0"] == [
         compared[key][0] for key in ("engine", "repeat", "query-timeout")
     ]
-    worker = sources(run("config", "worker", env=env))
+    worker = sources("worker", env=env)
     assert ['"redis://192.0.2.10/0"', '"asyncio"'] == [worker[key][0] for key in ("redis", "engine")]
