@@ -208,6 +208,10 @@ class Detail(msgspec.Struct, gc=False):
     octets: int
 
 
+class EdnsDetail(Detail, gc=False):
+    """The look of a reply with an OPT record, which is in none of its sections: in the process that read it."""
+
+
 class Target(msgspec.Struct, gc=False):
     """A name that a record leads to, with its addresses, A before AAAA (`follow`).
 

@@ -18,11 +18,11 @@ Answer = Callable[[str], tuple[Any, ...]]
 
 
 @contextmanager
-def answering(answer: Answer) -> Iterator[str]:
-    """Answer queries for A so until the block is left; yields ADDR:PORT."""
+def answering(answer: Answer, *, edns: bool = True) -> Iterator[str]:
+    """Answer queries for A so until the block is left, with EDNS where they have it; yields ADDR:PORT."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind((HOST, 0))
-        thread = threading.Thread(target=_serve, args=(udp, answer), daemon=True)
+        thread = threading.Thread(target=_serve, args=(udp, answer, edns), daemon=True)
         thread.start()
         address = udp.getsockname()
         yield f"{HOST}:{address[1]}"
@@ -30,10 +30,12 @@ def answering(answer: Answer) -> Iterator[str]:
         thread.join()
 
 
-def _serve(udp: socket.socket, answer: Answer) -> None:
+def _serve(udp: socket.socket, answer: Answer, edns: bool) -> None:
     while (received := udp.recvfrom(2048))[0]:
         octets, peer = received
         reply = dns.message.make_response(dns.message.from_wire(octets), recursion_available=True)
+        if not edns:
+            reply.use_edns(False)
         owner = reply.question[0].name
         status, *records = answer(owner.to_text().lower())
         reply.set_rcode(dns.rcode.from_text(str(status)))

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from answering import answering
 from command import run as command
 
 from resolver.lab import Lab
 from resolver.model import Detail, Query, Record, Result, Status
+from resolver.vetting.survey import survey
 from resolver.vetting.verdict import Verdict, judge
 
 VERDICTS = ["good", "slow", "lame", "lies", "dead"]
@@ -75,6 +77,28 @@ def test_beside_a_trusted_one(known: Result, verdict: str, error: str | None) ->
     """What a trusted nameserver says is the measure; an error in a test never counts as passed."""
     found = judge("192.0.2.53:53", [known], [], TRUTH)
     assert (verdict, error) == (found.verdict, found.error)
+
+
+def test_zone_with_a_wildcard() -> None:
+    """What most nameservers have below a zone is its wildcard's; what only some invent are lies."""
+
+    def honest(name: str) -> tuple[object, ...]:
+        return ("NXDOMAIN",) if name.endswith((".invalid.", ".plain.example.")) else ("NOERROR", ("A", "192.0.2.1"))
+
+    def liar(name: str) -> tuple[object, ...]:
+        return ("NXDOMAIN",) if name.endswith(".invalid.") else ("NOERROR", ("A", "192.0.2.1"))
+
+    with answering(honest) as one, answering(honest) as two, answering(liar) as three:
+        found = survey([one, two, three], zones=["wild.example", "plain.example"])
+    assert ["good", "good", "lies"] == [each.verdict for each in found]
+
+
+@pytest.mark.parametrize("edns", [True, False])
+def test_edns(edns: bool) -> None:
+    """A nameserver that takes no notice of EDNS has none, and is good all the same."""
+    with answering(lambda name: ("NXDOMAIN",) if name.endswith("invalid.") else ("NOERROR",), edns=edns) as nameserver:
+        (found,) = survey([nameserver], tries=1)
+    assert ("good", edns, False) == (found.verdict, found.edns, found.tcp)
 
 
 def test_nobody_is_named() -> None:

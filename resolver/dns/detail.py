@@ -9,7 +9,7 @@ from resolver.dns import edns, rdata
 from resolver.dns import message as codec
 from resolver.dns import name as names
 from resolver.dns.form import NSID, SUBNET
-from resolver.model import Detail, ExtendedError, Record, Result, Subnet
+from resolver.model import Detail, EdnsDetail, ExtendedError, Record, Result, Subnet
 
 # RFC 1035 section 4.1.1, RFC 4035 section 3: in the order of the header.
 _FLAGS = {"qr": 0x8000, "aa": 0x0400, "tc": 0x0200, "rd": 0x0100, "ra": 0x0080, "ad": 0x0020, "cd": 0x0010}
@@ -29,10 +29,14 @@ def plain_detail(message: bytes, time: str, subnet: str | None = None) -> Detail
         time: When it came, as `time_of_day` writes it.
         subnet: The network that was asked for (RFC 7871).
     """
+    return _header(EdnsDetail if message[10:12] != b"\0\0" else Detail, message, time, subnet)
+
+
+def _header(kind: type[Detail], message: bytes, time: str, subnet: str | None) -> Detail:
     bits = (message[2] << 8 | message[3]) & 0x87BF
     flags = _KNOWN.get(bits) or _KNOWN.setdefault(bits, [flag for flag, bit in _FLAGS.items() if bits & bit])
     # By position: this is on the way of every reply that is told of.
-    return Detail(
+    return kind(
         time, bits & 15, flags.copy(), [], [], None, None if subnet is None else Subnet(subnet, None), [], len(message)
     )
 
@@ -53,14 +57,14 @@ def detail(message: bytes, start: int, time: str, subnet: str | None = None) -> 
 
     The other arguments are those of `plain_detail`.
     """
-    found = plain_detail(message, time, subnet)
     if message[8:12] == b"\0\0\0\0":
-        return found
+        return _header(Detail, message, time, subnet)
     at = start
     for _ in range(message[6] << 8 | message[7]):
         at = names.skip(message, at)
         at += 10 + (message[at + 8] << 8 | message[at + 9])
     behind = _behind_answers(message, start, at)
+    found = _header(EdnsDetail if behind.edns else Detail, message, time, subnet)
     found.rcode |= behind.rcode
     found.authority, found.additional, found.ede = behind.authority.copy(), behind.additional.copy(), behind.ede.copy()
     found.nsid = behind.nsid
@@ -70,9 +74,12 @@ def detail(message: bytes, start: int, time: str, subnet: str | None = None) -> 
 
 
 class BehindAnswers:
-    """All that stands behind the answers of a reply. `rcode`: its upper bits; `scope`: of a client subnet."""
+    """All that stands behind the answers of a reply. `rcode`: its upper bits; `scope`: of a client subnet.
 
-    __slots__ = ("additional", "authority", "ede", "nsid", "rcode", "scope")
+    `edns`: there is an OPT record.
+    """
+
+    __slots__ = ("additional", "authority", "ede", "edns", "nsid", "rcode", "scope")
 
     def __init__(self, message: bytes, at: int) -> None:
         self.authority: list[Record] = []
@@ -81,6 +88,7 @@ class BehindAnswers:
         self.nsid: str | None = None
         self.scope: int | None = None
         self.rcode = 0
+        self.edns = False
         authority, additional = (message[count] << 8 | message[count + 1] for count in (8, 10))
         known: dict[int, bytes] = {}
         for number in range(authority + additional):
@@ -106,6 +114,7 @@ class BehindAnswers:
         return end
 
     def _add_options(self, ttl: int, octets: bytes) -> None:
+        self.edns = True
         self.rcode |= ttl >> 24 << 4  # RFC 6891 section 6.1.3
         for code, data in edns.read_options(octets):
             if code == NSID:

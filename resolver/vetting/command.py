@@ -95,7 +95,8 @@ def write(found: Sequence[Verdict], format: str) -> None:
 
         writer = csv.writer(sys.stdout)
         writer.writerow(Verdict.__struct_fields__)
-        writer.writerows(msgspec.structs.astuple(each) for each in found)
+        rows = map(msgspec.structs.astuple, found)
+        writer.writerows([str(cell).lower() if isinstance(cell, bool) else cell for cell in row] for row in rows)
     elif format == "text":
         sys.stdout.write("".join(f"{each.nameserver}\t{each.verdict}\t{visible(each.error or '')}\n" for each in found))
     else:
@@ -103,8 +104,14 @@ def write(found: Sequence[Verdict], format: str) -> None:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*Verdict.__struct_fields__, box=None)
+        table = Table("nameserver", "verdict", "ms", "loss", "it is, or has", "why not good", box=None)
+        for column in table.columns[:4]:
+            column.no_wrap = True
         for each in found:
-            table.add_row(*(Text("" if cell is None else visible(str(cell))) for cell in msgspec.structs.astuple(each)))
+            has = [name for name in ("recursive", "honest", "tcp", "edns", "dnssec") if getattr(each, name)]
+            trip = "" if each.rtt_p50 is None else f"{1000 * each.rtt_p50:.1f}"
+            loss = "" if each.loss is None else f"{each.loss:.0%}"
+            why = Text(visible(each.error or ""))
+            table.add_row(Text(each.nameserver), each.verdict, trip, loss, " ".join(has), why)
         Console().print(table)
     sys.stdout.flush()

@@ -7,7 +7,7 @@ every recursive nameserver knows, and about names that can never exist (RFC 6761
 from __future__ import annotations
 
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ROOT_TYPES = ("SOA", "NS")
 ZONE_TYPES = ("A", "NS")
+RESERVED = "invalid"  # no name below it exists (RFC 6761 section 6.4)
 MISSING = 2  # names that cannot exist, for each zone
 
 
@@ -38,7 +39,8 @@ def survey(
 
     Args:
         nameservers: As `resolve` takes them.
-        zones: Names that exist; they, and random names below them, are asked. Empty: the root and `invalid.`.
+        zones: Names that exist; they, and random names below them, are asked. Empty: the root is. Names below
+            `invalid.` are asked where nobody is trusted.
         trusted: Nameservers whose answers are right.
         **keywords: As `resolve` takes them: engine, query_timeout, tries, rate, …
 
@@ -50,9 +52,8 @@ def survey(
     if not servers:
         raise ValueError("no nameserver was given")
     known, types = (list(zones), ZONE_TYPES) if zones else (["."], ROOT_TYPES)
-    missing = [
-        f"{secrets.token_hex(8)}.{zone.removesuffix('.')}" for zone in zones or ("invalid",) for _ in range(MISSING)
-    ]
+    above = zones if trusted and zones else [*zones, RESERVED]
+    missing = [f"{secrets.token_hex(8)}.{zone.removesuffix('.')}" for zone in above for _ in range(MISSING)]
     truth: dict[Question, Result] = {}
     if trusted:
         said = [*resolve(known, types=types, nameservers=trusted, **keywords)]
@@ -65,6 +66,8 @@ def survey(
     heard = [server for server in servers if any(map(_heard, first[str(server)]))]
     others = _ask(known, types, heard, keywords)
     invented = _ask(missing, ("A",), heard, keywords)
+    if zones and not trusted:
+        _leave_out_wildcards(invented, len(heard))
     over_udp = [server for server in heard if server.transport == "udp"]
     streams = [msgspec.structs.replace(server, transport="tcp") for server in over_udp]
     tcp = _ask(known[:1], types[:1], streams, keywords)
@@ -83,6 +86,13 @@ def _ask(
         for result in resolve(names, types=types, nameservers=list(dict.fromkeys(servers)), **keywords):
             found[result.nameserver or ""].append(result)
     return found
+
+
+def _leave_out_wildcards(invented: dict[str, list[Result]], servers: int) -> None:
+    """Drop the results for names that most nameservers have: a zone may have a wildcard."""
+    made = Counter(each.name for found in invented.values() for each in found if each.status is Status.NOERROR)
+    for found in invented.values():
+        found[:] = [each for each in found if 2 * made[each.name] <= servers or each.input.endswith(f".{RESERVED}")]
 
 
 def _heard(result: Result) -> bool:

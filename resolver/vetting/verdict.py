@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from resolver.model import Result, Status
+from resolver.model import EdnsDetail, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,10 +31,10 @@ class Verdict(msgspec.Struct):
         recursive: It answers what it has to look up, and says so (the flag RA, RFC 1035 section 4.1.1).
         honest: It invented no name and changed no record; None where it did not answer what would show that.
         tcp: It answers over TCP.
-        edns: It answers a query that has EDNS (RFC 6891); None where none was answered at once.
+        edns: It replies with EDNS to a query that has it (RFC 6891).
         dnssec: It validates: the flag AD came back (RFC 6840 section 5.7).
         rtt_p50: Seconds, the median of its replies.
-        loss: Share of its queries that had no reply.
+        loss: Share of its queries that had no reply; None where all were sent again before a reply came.
         error: Why it is not good, in a sentence.
     """
 
@@ -73,7 +73,9 @@ def judge(
         error = next((result.error for result in results if result.error), "it did not answer")
         return Verdict(nameserver, "dead", reachable=False, error=error)
     sent = sum(result.attempts or 0 for result in results)
-    waits = [result.elapsed for result in heard if result.elapsed is not None and result.attempts == 1]
+    timed = [result for result in heard if result.elapsed is not None]
+    # Of several queries nobody knows which was answered: that it took so long since the first, at most.
+    waits = [result.elapsed or 0.0 for result in [each for each in timed if each.attempts == 1] or timed]
     flags = [flag for result in heard if result.detail for flag in result.detail.flags]
     found = Verdict(
         nameserver,
@@ -81,10 +83,10 @@ def judge(
         reachable=True,
         recursive="ra" in flags and any(result.answered for result in known),
         tcp=None if tcp is None else tcp.answered,
-        edns=True if waits else None,
+        edns=any(isinstance(result.detail, EdnsDetail) for result in heard),
         dnssec="ad" in flags,
         rtt_p50=round(statistics.median(waits), 6) if waits else None,
-        loss=round(max(0.0, 1 - len(heard) / sent), 3) if sent else None,
+        loss=round(max(0.0, 1 - len(heard) / sent), 3) if any(result.attempts == 1 for result in heard) else None,
     )
     found.honest, lie = _honesty(known, missing, truth)
     if not found.recursive:
