@@ -162,7 +162,9 @@ def test_monitor(manned: Site) -> None:
 def test_flower(manned: Site) -> None:
     """Flower, started as shown but for its port, lists both workers to who knows the password, and nobody else."""
     port = free_port()
-    commands = " && ".join(shell("flower")).replace("FLOWER_PORT=5555", f"FLOWER_PORT={port}")
+    *settings, program = shell("flower")
+    # exec: what is ended is Flower, not the shell alone.
+    commands = " && ".join([*settings, f"exec {program}"]).replace("FLOWER_PORT=5555", f"FLOWER_PORT={port}")
     page = f"http://127.0.0.1:{port}/workers?json=1"
     with manned.running(f"sh -c {shlex.quote(commands)}"):
         wait_for(lambda: len(_asked(page, b"me:PASSWORD").get("data", [])) == 2, "two workers in Flower")
