@@ -74,7 +74,7 @@ class _Line(msgspec.Struct):
     answers: list[_Record]
 
 
-def resolve_command(hosts: Path | str, server: Nameserver, output: Path, *options: str) -> list[str]:
+def resolve_command(hosts: Path | str, server: Nameserver | str, output: Path, *options: str) -> list[str]:
     """The command line of `resolve` for this list and server, JSON Lines to `output`."""
     return [*RESOLVE, "run", str(hosts), "-n", str(server), "-f", "jsonl", "-o", str(output), "-q", *options]
 

@@ -112,7 +112,7 @@ def serve(names: int = NAMES, udp_workers: int = 2, more: Iterable[str] = ()) ->
     program = _knotd()
     with tempfile.TemporaryDirectory(prefix="knot-") as name, _terminated_in_order():
         directory = Path(name)
-        server = Nameserver(LOOPBACK, _free_port(), names)
+        server = Nameserver(LOOPBACK, free_port(), names)
         _write_zone(directory / "zone", names, more)
         (directory / "conf").write_text(
             _CONFIGURATION.format(
@@ -129,7 +129,7 @@ def serve(names: int = NAMES, udp_workers: int = 2, more: Iterable[str] = ()) ->
             )
         try:
             _wait_until_it_answers(server, process, directory / "log")
-            with _apart(process.pid):
+            with apart(process.pid):
                 yield server
         finally:
             process.terminate()
@@ -141,7 +141,7 @@ def serve(names: int = NAMES, udp_workers: int = 2, more: Iterable[str] = ()) ->
 
 
 @contextmanager
-def _apart(server: int) -> Iterator[None]:
+def apart(server: int) -> Iterator[None]:
     """Give the process `server` and its threads a quarter of the cores, and this program's children the others.
 
     With a single core, or where the system cannot bind (macOS), they share: the output says so.
@@ -168,11 +168,20 @@ def _knotd() -> str:
     return program
 
 
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind((LOOPBACK, 0))
-        port: int = udp.getsockname()[1]
-        return port
+def free_port() -> int:
+    """A port of loopback that is free for UDP and TCP."""
+    while True:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+        ):
+            udp.bind((LOOPBACK, 0))
+            port: int = udp.getsockname()[1]
+            try:
+                tcp.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
 
 
 def _write_zone(path: Path, names: int, more: Iterable[str]) -> None:
