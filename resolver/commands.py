@@ -162,7 +162,8 @@ _OF_REPLIES = ("query_timeout", "tries", "concurrency", "format_", "output", "or
         "holds, and look up only the rest.")  # fmt: skip
 @option("--redo", group=Group.OUTPUT, multiple=True, metavar="STATUS", help="With --resume: look these up again too, "
         "and replace them; also unanswered. Repeatable.")  # fmt: skip
-@option("--summary", group=Group.OUTPUT, metavar="FILE", help="Write the run's figures there, as one JSON object.")
+@option("--summary", group=Group.OUTPUT, metavar="FILE", help="Write the run's figures there, as one JSON object; - "
+        "is standard output.")  # fmt: skip
 @option("--report", group=Group.OUTPUT, metavar="FILE", help="Write a page about the run there, in HTML, for people: "
         "statuses, times, failures. Needs the extra report.")  # fmt: skip
 @STATUS

@@ -60,6 +60,15 @@ def test_descriptor(at: list[str]) -> None:
     assert [1, 1, {"NXDOMAIN": 1}] == [last[key] for key in ("done", "total", "statuses")]
 
 
+def test_standard_output(at: list[str], tmp_path: Path) -> None:
+    """`-` is standard output for figures and progress, where results go elsewhere."""
+    out = tmp_path / "out.jsonl"
+    done = run(*at, "--summary", "-", "-o", out, "a.example")
+    assert (0, {"NOERROR": 1}) == (done.status, json.loads(done.out)["statuses"])
+    done = run(*at, "--status", "-", "-o", out, "a.example")
+    assert (0, {"NOERROR": 1}) == (done.status, objects(done.out)[-1]["statuses"])
+
+
 @pytest.mark.parametrize("number", [*range(3, 9), 77, 1 << 40])
 def test_descriptor_that_is_not_open(at: list[str], tmp_path: Path, number: int) -> None:
     """One that the caller has not opened is an error, also where the program has opened something there itself."""

@@ -28,7 +28,7 @@ def open_output(path: str | int, others: Sequence[str | int], *, locked: bool = 
     """Open a file for writing, unbuffered: a batch is one write, and what was written can be seen.
 
     Args:
-        path: A name, or 1 for standard output.
+        path: A name; `-` or 1: standard output.
         others: The other files of the run.
         locked: No other run may write it meanwhile.
 
@@ -36,6 +36,8 @@ def open_output(path: str | int, others: Sequence[str | int], *, locked: bool = 
         ValueError: Another run writes it, or it is one of the others.
         OSError: It cannot be opened.
     """
+    if path == "-":
+        path = 1
     check_other_file(path, others)
     if isinstance(path, int) or not locked or (os.path.exists(path) and not os.path.isfile(path)):
         return open(path, "wb", buffering=0, closefd=path != 1)

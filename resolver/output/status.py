@@ -99,7 +99,7 @@ class StatusFeed:
     """Lines of progress for a program that reads along.
 
     Args:
-        target: The name of a file, or the number of a descriptor that is open.
+        target: The name of a file, `-` for standard output, or the number of a descriptor that is open.
         others: The other files of the run.
 
     `workers` tells how many an engine has whose work is done elsewhere, where that is to be told too.
