@@ -39,7 +39,7 @@ def at() -> Iterator[list[str]]:
 def listed(tmp_path: Path) -> Path:
     """A list of words with a comment and a blank line."""
     file = tmp_path / "words.txt"
-    file.write_text("www # the web\n\n# later: mail\napi\r\na.b.\n")
+    file.write_text("www # the web\n\n# later: mail\napi\r\na.b.  # two labels\n")
     return file
 
 
@@ -84,6 +84,8 @@ def test_words_before_domains(listed: Path) -> None:
         ("1", "2.0.192.in-addr.arpa", "1.2.0.192.in-addr.arpa", "1.2.0.192.in-addr.arpa."),
         ("0/25", "2.0.192.in-addr.arpa", "0/25.2.0.192.in-addr.arpa", "0/25.2.0.192.in-addr.arpa."),
         ("x" * 63, "example", "x" * 63 + ".example", "x" * 63 + ".example."),
+        (r"a\.", "example", r"a\..example", r"a\..example."),
+        (r"a\\.", "example", r"a\\.example", r"a\\.example."),
     ],
 )
 def test_name_that_is_made(word: str, domain: str, text: str, name: str) -> None:
@@ -111,6 +113,7 @@ def test_name_that_is_made(word: str, domain: str, text: str, name: str) -> None
         ("a", "two words", "a.two words", "two words"),
         ("a", "x@y", "a.x@y", "@"),
         ("a", " ", "a.", "empty"),
+        ("a", "x\ny", "a.x\ny", "two words"),
     ],
 )
 def test_name_that_cannot_be_asked(word: str, domain: str, text: str, error: str) -> None:

@@ -9,20 +9,18 @@ thousand words are taken at a time, and each domain has its names together: what
 from __future__ import annotations
 
 import re
-from itertools import islice, product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from resolver.input.columns import with_rows
-from resolver.input.forms import first_slash, host_of
+from resolver.input.domains import Domains
+from resolver.input.forms import first_slash
 from resolver.input.groups import HostBlock, HostGroup, groups_of, text_of
 from resolver.input.names import Stretch, canonical, stretches
-from resolver.input.networks import is_address
 from resolver.input.sources import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from resolver.input.lookups import Row
     from resolver.input.networks import NetworkGroup
     from resolver.input.sources import LineSource
 
@@ -32,40 +30,7 @@ _PIECE = 512  # names that are made at once
 _LONGEST = 1024  # characters of a word that are kept: more than a name may have
 
 _COMMENT = re.compile(r"(?m)(?:^|[^\S\n])#.*")
-_STAR = re.compile(r"((?:[^\\*]|\\.)*)\*(.*)")  # an * behind a backslash is one in a name
-_NEVER_ORDINARY = "\\"
-
-
-class Domain(NamedTuple):
-    """Text before and behind a word, as written and as it is asked; or why no name is made of it."""
-
-    head: str
-    tail: str
-    asked_head: str
-    asked_tail: str
-    error: str | None = None
-    row: Row = None
-
-    @classmethod
-    def of(cls, text: str, row: Row = None, error: str | None = None) -> Domain:
-        """Return the domain that a host means."""
-        try:
-            if error is not None:
-                raise ValueError(error)
-            text = host_of(text)
-            if is_address(text):
-                raise ValueError("an address has no names below it: words stand before a domain")
-            star = _STAR.fullmatch(text)
-            if star is not None and _STAR.match(star[2]):
-                raise ValueError("a domain has one place for the word: more than one * is in it")
-            canonical(text.replace("*", "a") if star else text)
-        except ValueError as reason:
-            return cls("", f".{text}", _NEVER_ORDINARY, "", str(reason), row)
-        head, tail = star.groups() if star else ("", "." if text == "." else f".{text}")
-        if text.isascii() or not (head.endswith(".") or not head) or not tail.startswith("."):
-            return cls(head, tail, head, tail, None, row)
-        # Mapped and encoded once, and not in each name.
-        return cls(head, tail, canonical(head) if head else "", f".{canonical(tail[1:])}", None, row)
+_ESCAPED = re.compile(r"(?<!\\)(?:\\\\)*\\.$")
 
 
 class Words(Source):
@@ -82,9 +47,7 @@ class Words(Source):
         self._words = words
         self._sources = list(domains)
         self._unread = list(domains)
-        self._domains: list[Domain] = []
-        self._plain = True  # what is asked is what is written, of each domain
-        self._keep = False
+        self._domains = Domains()
         self._kept: list[str] = []  # words that wait until there are enough to be taken together
         self._size = 0  # octets that they were read from
 
@@ -93,8 +56,8 @@ class Words(Source):
             source = self._unread[0]
             block = source.read(types, hosts)
             self.waitable = source.waitable
-            if block is not None:
-                self._add(block)
+            for group in block.groups if block is not None else ():
+                self._domains.add(group)
             if source.ended:
                 self._unread.pop(0)
             self._settle()
@@ -129,47 +92,50 @@ class Words(Source):
         self.cut = any(each.cut for each in (self._words, *self._sources))
         self.ended = not self._unread and (not self._domains or (self._words.ended and not self._kept))
 
-    def _add(self, block: HostBlock) -> None:
-        for group in block.groups:
-            rows: Iterable[Row] = group.rows or [None] * len(group.texts)
-            self._keep |= bool(group.rows)
-            self._domains += [Domain.of(text, row, group.error) for text, row in zip(group.texts, rows, strict=False)]
-        self._plain = all(each.head == each.asked_head and each.tail == each.asked_tail for each in self._domains)
-
     def _groups(self, words: Sequence[str], types: tuple[str, ...]) -> Iterator[HostGroup | NetworkGroup]:
-        pairs: Iterator[tuple[str, Domain]]
-        if len(self._domains) > MANY:
-            pairs = (
-                (word, domain)
-                for at in range(0, len(words), TOGETHER)
-                for domain in self._domains
-                for word in words[at : at + TOGETHER]
-            )
-        else:
-            pairs = product(words, self._domains)
-        while piece := list(islice(pairs, _PIECE)):
-            groups = groups_of(self._parts(piece, types), types)
-            yield from with_rows(groups, [domain.row for _, domain in piece]) if self._keep else groups
+        domains = self._domains
+        by_domain = len(domains) > MANY or len(domains) == 1  # of one, it is the same and quicker
+        for some, places in pieces(words, len(domains), by_domain=by_domain):
+            groups = groups_of(self._parts(some, places, types, by_domain=by_domain), types)
+            if domains.keeps_rows:
+                rows = domains.rows[places.start : places.stop]
+                groups = with_rows(groups, [row for row in rows for _ in some] if by_domain else rows * len(some))
+            yield from groups
 
-    def _parts(self, piece: Sequence[tuple[str, Domain]], types: tuple[str, ...]) -> Iterator[Stretch | HostGroup]:
-        texts = [f"{domain[0]}{word}{domain[1]}" for word, domain in piece]
-        asked = texts if self._plain else [f"{domain[2]}{word}{domain[3]}" for word, domain in piece]
+    def _parts(
+        self, words: Sequence[str], places: range, types: tuple[str, ...], *, by_domain: bool
+    ) -> Iterator[Stretch | HostGroup]:
+        lines, texts = self._domains.names(words, places, by_domain=by_domain)
         at = 0
-        for part in stretches("\n".join([*asked, ""])):
+        for part in stretches(lines):
             if not isinstance(part, str):
                 many = len(part.texts)
-                yield part._replace(texts=texts[at : at + many])
+                yield part if texts is None else part._replace(texts=texts[at : at + many])
                 at += many
                 continue
-            error = piece[at][1].error
+            text = part if texts is None else texts[at]
+            word, place = divmod(at, len(places)) if not by_domain else divmod(at, len(words))[::-1]
             try:
-                if error is None and first_slash(part) is not None:
+                if places[place] in self._domains.errors:
+                    domain, error = self._domains.errors[places[place]]
+                    text = f"{words[word]}.{domain}"
+                    raise ValueError(error)
+                if first_slash(part) is not None:
                     raise ValueError("a slash is in the name: a word is one label or several, and no path")
-                name = canonical(part) if error is None else ""
+                yield Stretch([text], [canonical(part)], None)
             except ValueError as reason:
-                error = str(reason)
-            yield Stretch([texts[at]], [name], None) if error is None else HostGroup([texts[at]], [""], types, error)
+                yield HostGroup([text], [""], types, str(reason))
             at += 1
+
+
+def pieces(words: Sequence[str], domains: int, *, by_domain: bool) -> Iterator[tuple[Sequence[str], range]]:
+    """Yield words and the places of domains whose names are made at once, in their order: all words before each."""
+    together = TOGETHER if by_domain else max(1, _PIECE // domains)
+    for at in range(0, len(words), together):
+        some = words[at : at + together]
+        step = max(1, _PIECE // len(some)) if by_domain else _PIECE
+        for first in range(0, domains, step):
+            yield some, range(first, min(first + step, domains))
 
 
 def words_of(lines: bytes) -> list[str]:
@@ -178,5 +144,10 @@ def words_of(lines: bytes) -> list[str]:
     if "#" in text:
         text = _COMMENT.sub("", text)
     words = [word for word in map(str.strip, text.split("\n")) if word]
-    words = [word.removesuffix(".") for word in words] if ".\n" in text else words
+    words = [_without_dot(word) for word in words] if "." in text else words
     return [word[:_LONGEST] for word in words] if max(map(len, words), default=0) > _LONGEST else words
+
+
+def _without_dot(word: str) -> str:
+    """Return the word without a dot at its end; one that is escaped is a part of its last label."""
+    return word[:-1] if word.endswith(".") and not _ESCAPED.search(word) else word
