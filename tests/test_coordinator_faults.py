@@ -3,7 +3,7 @@
 import pytest
 from play import Play, indexes
 
-from resolver.distributed.coordinator import GRACE, STALE
+from resolver.distributed.coordinator import GRACE, STALE, SUSPECT
 
 
 def test_a_redis_that_was_away_is_no_death() -> None:
@@ -71,7 +71,7 @@ def test_what_waits_to_be_read_is_not_lost(behind: float, copies: int) -> None:
 
 
 def test_a_suspect_goes_to_one_worker_at_a_time() -> None:
-    """Idle workers get copies of what takes long at the end, but not of what a worker died with."""
+    """Idle workers get copies of what takes long at the end, of what a worker died with SUSPECT seconds later."""
     for deaths, copies in ((0, 1), (1, 0)):
         play = Play(zero=1, one=1, two=1)
         order = play.launch(8)
@@ -82,5 +82,7 @@ def test_a_suspect_goes_to_one_worker_at_a_time() -> None:
             play.wait(1.0)
             [order] = play.resends()
         play.on_report(order, worker="one")
-        play.wait(50.0)
+        play.wait(SUSPECT - 5.0)
         assert copies == bool(play.resends())
+    play.wait(SUSPECT)
+    assert play.resends()

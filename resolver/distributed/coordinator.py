@@ -46,6 +46,7 @@ PIECES = 8  # of a chunk that two workers died with
 APART = 8  # workers for each piece that is out, so that two seldom meet
 MAX_REFUSALS = 3  # workers that may refuse a chunk, where there are as many
 SLOW = 3.0  # times the usual: at the end, a chunk that takes so long is sent to idle workers too
+SUSPECT = 30.0  # seconds more for a chunk that a worker died with: one that does no harm in that time may be copied
 MAX_COPIES = 4  # workers that have one chunk in hand: more than two, since the second may be slow as well
 
 
@@ -386,10 +387,10 @@ class Coordinator:
         usual = sorted(self._took)[len(self._took) // 2] if self._took else 0.0
         late = max(SLOW * usual, self._wait + 1.0)
         for chunk in list(self._out.values()):
-            if chunk.deaths:
+            if chunk.deaths >= MAX_DEATHS - 1:
                 continue  # two workers must not die of it at a time
             if idle and chunk.sent is None and chunk.began is not None and len(chunk.holders) < MAX_COPIES:
                 since = now - chunk.began
-                if since > late * len(chunk.holders):
+                if since > late * len(chunk.holders) + SUSPECT * chunk.deaths:
                     idle -= 1
                     self._resend(chunk, now, f"takes long ({since:.0f} s)")
