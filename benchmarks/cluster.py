@@ -1,4 +1,6 @@
-"""A Redis and workers for the benchmarks: processes of their own, as they would run on machines of their own."""
+"""A Redis and workers as users run them, for benchmarks and tests: processes of their own, that can be stopped, killed
+and started again.
+"""
 
 import contextlib
 import os
@@ -7,22 +9,140 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 import psutil
 import redis
+from mirakuru import TCPExecutor
 
-from benchmarks.measure import CHECKOUT, RESOLVE, child_environment
+from benchmarks.measure import RESOLVE, child_environment
 from resolver.distributed.broker import WORKERS, worker_key
 from resolver.distributed.embedded import find_server
 
-LOOPBACK = "127.0.0.1"
 SECONDS_TO_START = 30.0
-SECONDS_TO_STOP = 10.0
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+class Server:
+    """A Redis on loopback that writes down what it is told (appendonly), in `directory`."""
+
+    def __init__(self, directory: Path, *settings: str, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        command = [find_server(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory)]
+        command += ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec", *settings]
+        self._executor = TCPExecutor(
+            command, host="127.0.0.1", port=self.port, timeout=20, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def start(self) -> Self:
+        """Start it, also again; what it held is there, as far as it was written down."""
+        self._executor.start()
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        assert self._executor.process is not None
+        pid: int = self._executor.process.pid
+        return pid
+
+    def stop(self) -> None:
+        """End it in order."""
+        self._executor.stop(stop_signal=signal.SIGTERM)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._executor.stop(stop_signal=signal.SIGKILL, expected_returncode=-signal.SIGKILL)
+
+    def lose(self) -> None:
+        """kill -9, and nothing of what it held is left."""
+        self.kill()
+        for path in sorted(self.directory.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+    def hang(self) -> None:
+        """It is there, and says nothing any more."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def client(self) -> Any:
+        """A client of redis-py."""
+        return redis.Redis.from_url(self.url)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(Exception):
+            self.kill()
+
+
+class Worker:
+    """`resolve worker` at this Redis. `log` is what it says on standard error. `command`: what runs it."""
+
+    def __init__(
+        self,
+        url: str,
+        *options: str,
+        env: dict[str, str] | None = None,
+        log: Path | None = None,
+        command: Sequence[str] = RESOLVE,
+    ) -> None:
+        self.log = log
+        with open(log or os.devnull, "ab") as said:
+            self.process = subprocess.Popen(
+                [*command, "worker", *options],
+                env={**(env or child_environment()), "RESOLVE_REDIS": url},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Of its main process."""
+        return self.process.pid
+
+    def said(self) -> str:
+        """What it has said so far."""
+        assert self.log is not None
+        return self.log.read_text()
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        """Ctrl-C; returns the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(15)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+def present(client: Any) -> list[str]:
+    """The names of the workers that beat."""
+    names = [name.decode() for name in client.smembers(WORKERS)]
+    return sorted(name for name in names if client.exists(worker_key(name)))
 
 
 @dataclass(frozen=True)
@@ -42,23 +162,26 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(workers: int, *options: str) -> Iterator[Cluster]:
-    """A Redis that writes down what it is told, as in production, and so many workers of one slot with these options.
+    """A Redis and so many workers of one slot with these options.
 
     All of them are there when the block is entered. Raises click.ClickException where one does not start.
     """
     with tempfile.TemporaryDirectory(prefix="redis-") as name, contextlib.ExitStack() as opened:
-        port = _free_port()
-        command = [_server(), "--port", str(port), "--bind", LOOPBACK, "--dir", name, "--save", "", "--appendonly"]
-        command += ["yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]
-        server = _start(opened, command, Path(name) / "redis.log")
-        url = f"redis://{LOOPBACK}:{port}/0"
-        client: Any = opened.enter_context(redis.Redis.from_url(url))
-        _wait_for(lambda: _answers(client), "the Redis", Path(name) / "redis.log")
+        try:
+            server = opened.enter_context(Server(Path(name) / "redis", "--maxmemory-policy", "noeviction"))
+        except LookupError as error:
+            raise click.ClickException(str(error)) from None
+        client: Any = opened.enter_context(server.client())
         log = Path(name) / "workers.log"
-        asked = [*RESOLVE, "worker", "--redis", url, "--slots", "1", "-q", *options]
-        crew = [_start(opened, asked, log) for _ in range(workers)]
-        _wait_for(lambda: _beating(client) == workers, f"{workers} workers", log)
-        yield Cluster(url, client, psutil.Process(server.pid), [psutil.Process(each.pid) for each in crew])
+        begun = [
+            opened.enter_context(Worker(server.url, "--slots", "1", "-q", *options, log=log)) for _ in range(workers)
+        ]
+        give_up = time.monotonic() + SECONDS_TO_START
+        while len(present(client)) < workers:
+            if time.monotonic() > give_up:
+                raise click.ClickException(f"{workers} workers did not start: {log.read_text().strip()}")
+            time.sleep(0.05)
+        yield Cluster(server.url, client, psutil.Process(server.pid), [psutil.Process(each.pid) for each in begun])
 
 
 def seconds_of(process: psutil.Process) -> float:
@@ -86,54 +209,3 @@ def on_cores(count: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def _server() -> str:
-    try:
-        return find_server()
-    except LookupError as error:
-        raise click.ClickException(str(error)) from None
-
-
-def _start(opened: contextlib.ExitStack, command: list[str], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("ab") as said:
-        process = subprocess.Popen(
-            command, cwd=CHECKOUT, env=child_environment(), stdin=subprocess.DEVNULL, stdout=said, stderr=said
-        )
-    opened.callback(_stop, process)
-    return process
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(SECONDS_TO_STOP)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _wait_for(condition: Callable[[], bool], what: str, log: Path) -> None:
-    give_up = time.monotonic() + SECONDS_TO_START
-    while not condition():
-        if time.monotonic() > give_up:
-            raise click.ClickException(f"{what} did not start in {SECONDS_TO_START:.0f} s: {log.read_text().strip()}")
-        time.sleep(0.05)
-
-
-def _answers(client: Any) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.RedisError:
-        return False
-
-
-def _beating(client: Any) -> int:
-    return sum(client.exists(worker_key(name.decode())) for name in client.smembers(WORKERS))
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind((LOOPBACK, 0))
-        port: int = taken.getsockname()[1]
-        return port

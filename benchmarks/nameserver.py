@@ -37,7 +37,7 @@ _FIRST_ADDRESS = 10 << 24
 _SECONDS_TO_LOAD = 60.0
 _SECONDS_TO_STOP = 10.0
 
-_CONFIGURATION = """\
+CONFIGURATION = """\
 server:
     rundir: "{directory}"
     listen: {address}@{port}
@@ -58,8 +58,6 @@ template:
     journal-content: none
     semantic-checks: off
 zone:
-  - domain: {zone}
-    file: "{directory}/zone"
 """
 
 _APEX = f"""\
@@ -115,9 +113,8 @@ def serve(names: int = NAMES, udp_workers: int = 2, more: Iterable[str] = ()) ->
         server = Nameserver(LOOPBACK, free_port(), names)
         _write_zone(directory / "zone", names, more)
         (directory / "conf").write_text(
-            _CONFIGURATION.format(
-                directory=directory, address=server.address, port=server.port, udp_workers=udp_workers, zone=ZONE
-            )
+            CONFIGURATION.format(directory=directory, address=server.address, port=server.port, udp_workers=udp_workers)
+            + f'  - domain: {ZONE}\n    file: "{directory}/zone"\n'
         )
         with (directory / "log").open("w") as log:
             process = subprocess.Popen(

@@ -15,28 +15,9 @@ import dns.query
 import pytest
 from scripted import HOST
 
-KNOT = """\
-server:
-    rundir: "{directory}"
-    listen: 127.53.0.53@{port}
-    udp-workers: 1
-    tcp-workers: 1
-    background-workers: 1
-log:
-  - target: stderr
-    any: warning
-database:
-    storage: "{directory}/db"
-control:
-    listen: "{directory}/control"
-template:
-  - id: default
-    storage: "{directory}"
-    zonefile-sync: -1
-    journal-content: none
-    semantic-checks: off
-zone:
-"""
+from benchmarks.nameserver import CONFIGURATION
+
+KNOT = CONFIGURATION.replace("{address}", HOST).replace("{udp_workers}", "1")
 
 NSD = """\
 server:

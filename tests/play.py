@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from benchmarks.fleet import result_of
 from resolver import Policy, Query, Result, Status
 from resolver.distributed.coordinator import GRACE, Coordinator
 from resolver.distributed.outstanding import Order
@@ -13,8 +14,7 @@ POLICY = Policy(tries=1, query_timeout=1.0)
 
 def found(query: Query, **other: Any) -> Result:
     """What a worker finds for a query; it knows nothing of the line, and calls its engine by its own name."""
-    result = query.unanswered(Status.NXDOMAIN, "", "threads", "wire")
-    result.input = ""
+    result = result_of(query, Status.NXDOMAIN)
     for name, value in other.items():
         setattr(result, name, value)
     return result
