@@ -11,13 +11,14 @@ import ipaddress
 import math
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
 
 from resolver.dns.form import QueryForm, query_form
 from resolver.model import ANSWERED, Status
-from resolver.nameserver import Nameserver, parse_all
+from resolver.nameserver import Nameserver, parse_all, system
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,8 +107,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         texts = (given,) if isinstance(given, str | Nameserver) else given
         # The one place where a frozen Policy is completed: users give texts, the rooms behind want nameservers.
         msgspec.structs.force_setattr(self, "nameservers", parse_all(texts or ()))
-        msgspec.structs.force_setattr(self, "subnet", _networks(self.subnet))
-        msgspec.structs.force_setattr(self, "source", _addresses(self.source))
+        subnets = _read_each("subnet", self.subnet, partial(ipaddress.ip_network, strict=False))
+        msgspec.structs.force_setattr(self, "subnet", subnets)
+        msgspec.structs.force_setattr(self, "source", _read_each("source", self.source, ipaddress.ip_address))
 
     @property
     def forms(self) -> tuple[QueryForm, ...]:
@@ -149,6 +151,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         """The most lookups in flight."""
         return CONCURRENCY if self.concurrency is None else self.concurrency
 
+    def with_nameservers(self) -> Policy:
+        """Return it with the nameservers that will be asked: the system's where it names none.
+
+        Raises:
+            LookupError: There is none at all.
+        """
+        return self if self.nameservers else msgspec.structs.replace(self, nameservers=system())
+
     def wait(self, number: int) -> float:
         """Return the seconds that try `number` (from 1) waits: the last the whole query_timeout, each earlier half."""
         return math.ldexp(self.query_timeout, number - self.tries)
@@ -184,22 +194,13 @@ def _rank(status: Status) -> int:
     return 1 if status is Status.TIMEOUT else 2
 
 
-def _networks(given: Any) -> tuple[str, ...]:
-    """Return networks as ipaddress writes them, each once. Raises ValueError for a text that is none."""
+def _read_each(name: str, given: Any, read: Callable[[str], object]) -> tuple[str, ...]:
+    """Return what a field holds as ipaddress writes it, each once. Raises ValueError for a text that is none."""
     texts = (given,) if isinstance(given, str) else given or ()
     try:
-        return tuple(dict.fromkeys(str(ipaddress.ip_network(text, strict=False)) for text in texts))
+        return tuple(dict.fromkeys(str(read(text)) for text in texts))
     except ValueError as error:
-        raise ValueError(f"subnet: {error}") from None
-
-
-def _addresses(given: Any) -> tuple[str, ...]:
-    """Return addresses as ipaddress writes them, each once. Raises ValueError for a text that is none."""
-    texts = (given,) if isinstance(given, str) else given or ()
-    try:
-        return tuple(dict.fromkeys(str(ipaddress.ip_address(text)) for text in texts))
-    except ValueError as error:
-        raise ValueError(f"source: {error}") from None
+        raise ValueError(f"{name}: {error}") from None
 
 
 class Deadline:

@@ -21,22 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # By mnemonic: what may be asked, all that pycares knows.
-NUMBERS = {
-    "A": pycares.QUERY_TYPE_A,
-    "AAAA": pycares.QUERY_TYPE_AAAA,
-    "ANY": pycares.QUERY_TYPE_ANY,
-    "CAA": pycares.QUERY_TYPE_CAA,
-    "CNAME": pycares.QUERY_TYPE_CNAME,
-    "HTTPS": pycares.QUERY_TYPE_HTTPS,
-    "MX": pycares.QUERY_TYPE_MX,
-    "NAPTR": pycares.QUERY_TYPE_NAPTR,
-    "NS": pycares.QUERY_TYPE_NS,
-    "PTR": pycares.QUERY_TYPE_PTR,
-    "SOA": pycares.QUERY_TYPE_SOA,
-    "SRV": pycares.QUERY_TYPE_SRV,
-    "TLSA": pycares.QUERY_TYPE_TLSA,
-    "TXT": pycares.QUERY_TYPE_TXT,
-    "URI": pycares.QUERY_TYPE_URI,
+_PREFIX = "QUERY_TYPE_"
+NUMBERS: dict[str, int] = {
+    name.removeprefix(_PREFIX): number for name, number in sorted(vars(pycares).items()) if name.startswith(_PREFIX)
 }
 _LONGEST_TTL = 0x7FFFFFFF  # RFC 2181 section 8: with the top bit set it counts as 0
 

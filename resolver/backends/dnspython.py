@@ -17,14 +17,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import dns.query
-import msgspec
 
 from resolver.backends.descriptors import Descriptors
 from resolver.backends.dnspython_messages import Message, failure, http_client, plain_errors, tls_context
 from resolver.backends.dnspython_udp import BlockingLookup
 from resolver.backends.lookup import Conversation, RunLookups
 from resolver.extras import NotInstalled, cure
-from resolver.nameserver import bind, system
+from resolver.nameserver import bind
 
 if TYPE_CHECKING:
     from resolver.attempts import AsyncSession, Reply
@@ -48,8 +47,7 @@ class Dnspython(NamedTuple):
             LookupError: There is none, or one is asked over HTTPS and what that needs is not installed.
             ValueError: Certificates cannot be read.
         """
-        if not policy.nameservers:
-            policy = msgspec.structs.replace(policy, nameservers=system())
+        policy = policy.with_nameservers()
         https = next((each for each in policy.nameservers if each.transport == "https"), None)
         if https is not None and not dns.query.have_doh:
             raise NotInstalled(

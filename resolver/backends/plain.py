@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from resolver.nameserver import system
-
 if TYPE_CHECKING:
     from resolver.policy import Policy
 
@@ -19,8 +15,7 @@ def plainly(policy: Policy, backend: str) -> Policy:
         ValueError: One is asked over TLS or HTTPS, or has a zone (RFC 4007).
         LookupError: There is none at all.
     """
-    if not policy.nameservers:
-        policy = msgspec.structs.replace(policy, nameservers=system())
+    policy = policy.with_nameservers()
     for each in policy.nameservers:
         if each.transport not in ("udp", "tcp"):
             raise ValueError(

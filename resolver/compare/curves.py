@@ -21,17 +21,16 @@ def curves(report: ComparisonReport, width: int) -> list[str]:
     times = [at for row in rows for at in row.curve if at]
     if not times:
         return []
-    deadlines = [each for each in report.settings.timeouts if each is not None]
     label = max(len(row.name) for row in rows)
     wide = max(20, min(width - label - 8, _WIDEST))
-    axis = Axis(min(times) / 1.2, max([*times, *deadlines]) * 1.05, wide)
+    axis = Axis(min(times) / 1.2, max([*times, *report.deadlines]) * 1.05, wide)
     lines = ["share of the lookups that were answered, against seconds (logarithmic)"]
     for row in rows:
         bar = "".join(_BLOCKS[_level(share)] for share in axis.shares(row.curve))
         lines.append(f"{row.name:{label}} {bar} {percent(row.median('answered') / report.lookups)}")
     lines.append(f"{'':{label}} {axis.ruler()}")
-    if deadlines:
-        lines.append(f"{'':{label}} {axis.marks(deadlines)}")
+    if report.deadlines:
+        lines.append(f"{'':{label}} {axis.marks(report.deadlines)}")
     return lines
 
 

@@ -60,7 +60,7 @@ def page(report: ComparisonReport, inputs: Sequence[str]) -> bytes:
         tables=[table for timeout in report.settings.timeouts if (table := _table(report, timeout))],
         scale=scale,
         panels=panels,
-        deadlines=[each for each in report.settings.timeouts if each is not None],
+        deadlines=report.deadlines,
         series=SERIES,
         agreement=words.agreement(report),
         left_out=words.left_out(report),
@@ -72,11 +72,7 @@ def _table(report: ComparisonReport, timeout: float | None) -> TimeoutTable | No
     rows = report.at(timeout)
     if not any(row.runs or row.errors for row in rows):
         return None  # interrupted before
-    errors = [
-        f"{row.name}: {row.errors.count(error)} of {len(row.runs) + len(row.errors)} runs failed: {error}"
-        for row in rows
-        for error in dict.fromkeys(row.errors)
-    ]
+    errors = [failure for row in rows for failure in row.failures()]
     columns = [found for name in COLUMNS if (found := column(name, rows))]
     headings = [heading for heading, *_ in columns]
     cells = [[row.name, *[found[number] for found in columns]] for number, row in enumerate(rows, 1)]
@@ -88,8 +84,7 @@ def _panels(report: ComparisonReport) -> tuple[charts.Scale, list[Panel]]:
     rows = [row for row in report.at(report.longest) if row.runs]
     rows.sort(key=lambda row: _ENGINES.index(row.engine))
     times = [at for row in rows for at in (*row.curve_soonest, *row.curve_latest) if at]
-    deadlines = [each for each in report.settings.timeouts if each is not None]
-    scale = charts.logarithmic(min(times, default=1.0) / 1.2, max([*times, *deadlines], default=1.0) * 1.05)
+    scale = charts.logarithmic(min(times, default=1.0) / 1.2, max([*times, *report.deadlines], default=1.0) * 1.05)
     panels = []
     for backend in BACKENDS if times else ():
         own = [row for row in rows if row.backend == backend]

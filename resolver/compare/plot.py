@@ -58,14 +58,13 @@ def _figure(report: ComparisonReport) -> Any:
     shown = [each for each in _BACKENDS if any(row.backend == each for row in rows)]
     across = len(shown) if len(shown) <= 4 else 3
     down = -(-len(shown) // across)
-    timeouts = [each for each in report.settings.timeouts if each is not None]
     heights = [3.4 * down, 1.0 + max(0.3, 0.14 * len(report.settings.timeouts)) * len(rows)]
     figure: Any = Figure(figsize=(13, sum(heights) + 0.4), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=heights)
     _title(figure, report)
     axes = list(top.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat)
     for backend, each in zip(shown, axes, strict=False):
-        _curves(each, rows, backend, timeouts)
+        _curves(each, rows, backend, report.deadlines)
     for each in axes[len(shown) :]:
         each.remove()
     top.supxlabel("seconds since the engine was ready, logarithmic", fontsize=9)
@@ -164,7 +163,7 @@ def _answered(axes: Any, report: ComparisonReport, rows: Sequence[RowReport], pl
             at = place + 0.4 - depth * (number + 0.5)
             _bar(axes, row, at, share, depth * 0.9)
             _note(axes, percent(share), share, at, 7)
-    words = [f"{each:g}" for each in timeouts if each is not None]
+    words = [f"{each:g}" for each in report.deadlines]
     axes.set_title(f"answered within {' / '.join(words)} s" if words else "answered", fontsize=9)
     axes.set_xlim(0, 1.2)
     axes.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])

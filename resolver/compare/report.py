@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -60,6 +61,11 @@ class RowReport(Cell, frozen=True):
         spread = self.figures[name]
         return otherwise if spread is None else spread.median
 
+    def failures(self) -> list[str]:
+        """Return a sentence about the runs that failed, for each error."""
+        runs = len(self.runs) + len(self.errors)
+        return [f"{self.name}: {count} of {runs} runs failed: {error}" for error, count in Counter(self.errors).items()]
+
 
 class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
     """The whole comparison. `seconds` is what it took; `complete` is false where it was interrupted."""
@@ -87,6 +93,11 @@ class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
         """Return the rows of a timeout: first to 90% answered, then most answered, then those without a run."""
         rows = [row for row in self.rows if row.timeout == timeout]
         return sorted(rows, key=lambda row: (row.median("seconds_to_90", math.inf), -row.median("answered", -1)))
+
+    @property
+    def deadlines(self) -> list[float]:
+        """The timeouts that are an end."""
+        return [each for each in self.settings.timeouts if each is not None]
 
     @property
     def longest(self) -> float | None:

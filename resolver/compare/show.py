@@ -48,9 +48,8 @@ def text(report: ComparisonReport, width: int | None, terminal: bool) -> str:
             for page in _pages(rows, console.width):
                 console.print(_table(rows, page))
         for row in rows:
-            for error in dict.fromkeys(row.errors):
-                share = f"{row.errors.count(error)} of {len(row.runs) + len(row.errors)}"
-                console.print(f"{row.name}: {share} runs failed: {visible(error)}", style="red", markup=False)
+            for failure in row.failures():
+                console.print(visible(failure), style="red", markup=False)
         for line in words.verdicts(rows):
             console.print(line, markup=False)
     if drawn := curves(report, console.width):

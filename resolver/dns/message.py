@@ -19,28 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from resolver.dns import chain, edns, rdata, referral
 from resolver.dns import name as names
-from resolver.dns.name import Malformed
+from resolver.dns.name import Malformed as Malformed  # who reads messages catches it
 from resolver.model import Query, Record, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-__all__ = [
-    "LONGEST_TTL",
-    "TYPE_AND_CLASS",
-    "UNPARSABLE",
-    "Malformed",
-    "match",
-    "mismatch",
-    "one_address",
-    "question",
-    "questions",
-    "rdtype",
-    "read",
-    "record_at",
-    "truncated",
-    "unreadable",
-]
 
 Answer = tuple[Status, list[Record], str | None]
 

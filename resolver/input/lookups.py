@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from resolver.model import Result, Status
+from resolver.model import Query, Result, Status
 
 if TYPE_CHECKING:
     from resolver.blocks import HostLines
-    from resolver.model import Query
 
     # A row of CSV: by the names of its header, or a list where there is none; None where it cannot be read.
     Row = dict[str, str | None] | list[str] | None
@@ -38,21 +37,9 @@ class LookupSource(Protocol):
 
 def invalid_result(index: int, text: str, type_: str, error: str, engine: str, backend: str) -> Result:
     """Return the result of a line that cannot be asked."""
-    return Result(
-        index=index,
-        input=text,
-        name=None,
-        type=type_,
-        status=Status.INVALID,
-        answers=[],
-        nameserver=None,
-        transport=None,
-        attempts=0,
-        elapsed=None,
-        engine=engine,
-        backend=backend,
-        error=error,
-    )
+    result = Query(index, text, "", type_).unanswered(Status.INVALID, error, engine, backend)
+    result.name = None
+    return result
 
 
 class WrappedLookups:

@@ -7,7 +7,7 @@ caller's to explain: every `write` and `close` here raises the OSError as it is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from resolver.model import KEYS
 from resolver.output.lines import ENCODERS, LineWriter, csv_cells, csv_encoder, csv_header
@@ -20,15 +20,17 @@ if TYPE_CHECKING:
     from resolver.model import Result
     from resolver.output.selection import Differing, Selection
 
+Row = TypeVar("Row")
+
 FORMATS = ("text", "table", "jsonl", "csv", "hosts", "answers")
 GROUPED = ("table", "csv")  # formats that can have a row a host
 
 
-class ResultWriter(Protocol):
-    """Writer of results. Both methods raise OSError where the stream cannot be written."""
+class Writer(Protocol[Row]):
+    """Writer of results, or of rows of them. Both methods raise OSError where the stream cannot be written."""
 
-    def write(self, results: list[Result]) -> None:
-        """Write these results after those before."""
+    def write(self, rows: list[Row], /) -> None:
+        """Write these after those before."""
 
     def close(self) -> None:
         """Write what is held back. The stream stays open: it is the caller's."""
@@ -42,7 +44,7 @@ def open_writer(
     group: Sequence[str] = (),
     more: Sequence[str] = (),
     keep: bool = False,
-) -> ResultWriter:
+) -> Writer[Result]:
     """Return a writer of results.
 
     Args:
@@ -59,7 +61,7 @@ def open_writer(
         OSError: The stream cannot be written.
     """
 
-    def selected(format: str) -> ResultWriter:
+    def selected(format: str) -> Writer[Result]:
         writer = _writer(format, stream, more, keep=keep)
         return writer if selection is None else SelectingWriter(writer, selection)
 
@@ -72,7 +74,7 @@ def open_writer(
     return Auto(selected) if format == "auto" else selected(format)
 
 
-def _writer(format: str, stream: BinaryIO, more: Sequence[str], *, keep: bool) -> ResultWriter:
+def _writer(format: str, stream: BinaryIO, more: Sequence[str], *, keep: bool) -> Writer[Result]:
     if format == "table":
         from resolver.output.table import Table, results_table
 
@@ -89,7 +91,7 @@ def _writer(format: str, stream: BinaryIO, more: Sequence[str], *, keep: bool) -
 class SelectingWriter:
     """Writer of those results that are selected."""
 
-    def __init__(self, writer: ResultWriter, selection: Selection | Differing) -> None:
+    def __init__(self, writer: Writer[Result], selection: Selection | Differing) -> None:
         self._writer = writer
         self._selection = selection
 
@@ -112,10 +114,10 @@ class Auto:
 
     SHORT = 100
 
-    def __init__(self, writer_of: Callable[[str], ResultWriter]) -> None:
+    def __init__(self, writer_of: Callable[[str], Writer[Result]]) -> None:
         self._writer_of = writer_of
         self._held: list[Result] = []
-        self._text: ResultWriter | None = None
+        self._text: Writer[Result] | None = None
 
     def write(self, results: list[Result]) -> None:
         if self._text is None:

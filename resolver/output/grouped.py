@@ -6,7 +6,7 @@ A row is held until each of its types has its result, so what is held are the ho
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from resolver.output.lines import LineWriter, asked_for, csv_rows
 
@@ -15,18 +15,11 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from resolver.model import Result
+    from resolver.output.formats import Writer
     from resolver.output.selection import Differing, Selection
 
     # The results of a host by their types, in the order of the types.
     HostRow = dict[str, Result]
-
-
-class RowWriter(Protocol):
-    """Writer of rows, as ResultWriter is one of results."""
-
-    def write(self, rows: list[HostRow]) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def host_rows(
@@ -63,7 +56,7 @@ class HostRows:
     A result that is not selected leaves its cell empty; a row without a selected one is left out.
     """
 
-    def __init__(self, rows: RowWriter, types: Sequence[str], selection: Selection | Differing | None) -> None:
+    def __init__(self, rows: Writer[HostRow], types: Sequence[str], selection: Selection | Differing | None) -> None:
         self._rows = rows
         self._types = types
         self._places = {type_: place for place, type_ in enumerate(types)}

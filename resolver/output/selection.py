@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resolver.model import ANSWERED, Status
+from resolver.output.lines import asked_for
 from resolver.spelling import meant
 
 if TYPE_CHECKING:
@@ -73,14 +74,20 @@ class Differing:
             same.append(result)
             if len(same) == self._nameservers:
                 del self._held[question]
-                if len({_said(each) for each in same}) > 1:
+                if len({said(each) for each in same}) > 1:
                     chosen += sorted(same, key=lambda each: each.index)
         self.shown += len(chosen)
         return chosen
 
 
-def _said(result: Result) -> tuple[str, frozenset[tuple[str, str, str]]]:
+def said(result: Result) -> tuple[str, frozenset[tuple[str, str, str]]]:
+    """Return what results are compared by: status and records, without their order and TTLs."""
     return result.status, frozenset((each.name.lower(), each.type, each.data) for each in result.answers)
+
+
+def alike(result: Result, other: Result) -> bool:
+    """Tell whether two results have a record of their type in common, whatever the case of its letters."""
+    return not set(map(str.lower, asked_for(result))).isdisjoint(map(str.lower, asked_for(other)))
 
 
 def statuses_of(words: Iterable[str], also: Sequence[str] = (UNANSWERED,)) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from resolver.model import Result, Status
+from resolver.output.colours import kind
 from resolver.output.lines import asked_for, data_of, visible
 from resolver.output.streams import write_all
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table as RichTable
     from rich.text import Text as RichText
+
+    from resolver.model import Result
 
 Row = TypeVar("Row")
 
@@ -65,13 +67,7 @@ class Table(Generic[Row]):
         write_all(self._stream, text.getvalue().encode("utf-8", "replace"))
 
 
-_COLOURS = {
-    Status.NOERROR: "green",
-    Status.NODATA: "yellow",
-    Status.NXDOMAIN: "yellow",
-    Status.DEADLINE: "magenta",
-    Status.CANCELLED: "magenta",
-}
+_COLOURS = {"found": "green", "absent": "yellow", "failed": "red", "ended": "magenta"}
 
 # Characters of a line that a table shows: no name is longer, and one that is would fill the screen.
 _LONGEST_HOST = 255
@@ -131,7 +127,7 @@ def _host(host: str) -> RichText:
 
 
 def _status(result: Result) -> RichText:
-    return _cell(result.status, style=_COLOURS.get(result.status, "red"))
+    return _cell(result.status, style=_COLOURS[kind(result.status)])
 
 
 def _found(result: Result) -> RichText:

@@ -68,7 +68,11 @@ class FurtherLookups:
 
     def variant(self, index: int) -> tuple[int | None, int]:
         """Return the variant that a lookup of this index is: its nameserver, where it has its own, and its subnet."""
-        return self._kinds[index % len(self._kinds)]
+        return self._kinds[self.like(index)]
+
+    def like(self, index: int) -> int:
+        """Return the first index of the same variant."""
+        return index % len(self._kinds)
 
     def ask(self, name: str, type_: str, answered: Callable[[Result], None], *, like: int = 0) -> None:
         """Have `name` looked up; `answered` is called with the result, from within `deliver`.

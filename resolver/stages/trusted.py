@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from resolver.model import First, Query, Result, Status
+from resolver.output.selection import alike, said
 from resolver.stages.honesty import Honesty
 
 if TYPE_CHECKING:
@@ -123,8 +124,7 @@ class Trusted:
         if first.nameserver is None or not second.answered:
             return
         exists = second.status is Status.NOERROR
-        alike = exists and not _records(first).isdisjoint(_records(second))
-        if self._honesty.asked_again(first.nameserver, exists=exists, alike=alike):
+        if self._honesty.asked_again(first.nameserver, exists=exists, alike=exists and alike(first, second)):
             self._further.tallies.distrusted.add(first.nameserver)
 
     def _work(self) -> None:
@@ -185,10 +185,10 @@ def verdict(first: Result, came: float, second: Result) -> Result:
         first.attempts = None if second.attempts is None else first.attempts + second.attempts
     first.wildcard, first.follow = second.wildcard, second.follow
     if not second.answered:
-        said = second.error or f"it said {second.status}"
-        first.error = f"no trusted nameserver answered: {said}"
+        why = second.error or f"it said {second.status}"
+        first.error = f"no trusted nameserver answered: {why}"
         return first
-    if (first.status, _data(first)) != (second.status, _data(second)):
+    if said(first) != said(second):
         first.first = First(nameserver=first.nameserver, status=first.status, answers=first.answers)
     first.status, first.answers, first.error = second.status, second.answers, second.error
     first.detail = second.detail
@@ -196,11 +196,3 @@ def verdict(first: Result, came: float, second: Result) -> Result:
     if first.elapsed is not None:
         first.elapsed = round(first.elapsed + time.monotonic() - came, 6)
     return first
-
-
-def _data(result: Result) -> frozenset[tuple[str, str, str]]:
-    return frozenset((record.name.lower(), record.type, record.data) for record in result.answers)
-
-
-def _records(result: Result) -> frozenset[str]:
-    return frozenset(record.data.lower() for record in result.answers if record.type == result.type)

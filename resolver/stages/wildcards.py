@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections import OrderedDict
-from hashlib import blake2b
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from resolver.dns.name import LONGEST, from_text
@@ -50,7 +49,7 @@ class Wildcards:
         self._further = further
         self._sink = sink
         self._chance = chance or random.Random()
-        self._known: OrderedDict[bytes, ProbedParent] = OrderedDict()
+        self._known = lru_cache(REMEMBERED)(ProbedParent)  # trials that wait for one that is forgotten keep it
         self._wanting: dict[ProbedParent, None] = {}  # parents that may want more probes than were asked
         self._held: dict[int, Trial] = {}
         further.probes = 0
@@ -135,16 +134,7 @@ class Wildcards:
         return True
 
     def _parent(self, name: str, result: Result) -> ProbedParent:
-        variant = self._further.variant(result.index)
-        key = blake2b(f"{variant} {result.type} {name}".encode(), digest_size=8).digest()
-        parent = self._known.get(key)
-        if parent is None:
-            parent = self._known[key] = ProbedParent(name, result.type, result.index)
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)  # trials that wait for it keep it
-        else:
-            self._known.move_to_end(key)
-        return parent
+        return self._known(name, result.type, self._further.like(result.index))
 
     def _probe(self) -> None:
         """Ask the probes that are wanted."""
@@ -219,7 +209,7 @@ class Trial:
 
 
 class ProbedParent:
-    """A parent and type, and what probes have told of it. `like`: the index of a lookup that it was probed for first.
+    """A parent and type, and what probes have told of it. `like`: an index of the variant that it is probed for.
 
     wanted, asked, probed: probes that are needed, were sent, and came back; failures: with an error, which proves
     nothing; missing: without an answer. names: results that it was probed for, up to NONE. looked_at: the parent itself

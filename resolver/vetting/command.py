@@ -83,7 +83,7 @@ def write(found: Sequence[Verdict], format: str) -> None:
     """Write the verdicts to standard output, a line each."""
     import msgspec
 
-    from resolver.output.lines import visible
+    from resolver.output.lines import csv_rows, visible
     from resolver.vetting.verdict import Verdict
 
     if format == "jsonl":
@@ -91,12 +91,9 @@ def write(found: Sequence[Verdict], format: str) -> None:
     elif format == "nameservers":
         sys.stdout.write("".join(f"{each.nameserver}\n" for each in found if each.verdict == "good"))
     elif format == "csv":
-        import csv
-
-        writer = csv.writer(sys.stdout)
-        writer.writerow(Verdict.__struct_fields__)
-        rows = map(msgspec.structs.astuple, found)
-        writer.writerows([str(cell).lower() if isinstance(cell, bool) else cell for cell in row] for row in rows)
+        rows = [Verdict.__struct_fields__, *map(msgspec.structs.astuple, found)]
+        cells = [[str(cell).lower() if isinstance(cell, bool) else cell for cell in row] for row in rows]
+        sys.stdout.write(csv_rows(cells).decode())
     elif format == "text":
         sys.stdout.write("".join(f"{each.nameserver}\t{each.verdict}\t{visible(each.error or '')}\n" for each in found))
     else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from resolver.model import EdnsDetail, Result, Status
+from resolver.output.selection import alike
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,7 +115,7 @@ def _honesty(
                 return False, f"it says that {result.name} exists, which cannot be"
         elif result.status != told.status:
             return False, f"it says {result.status} for {result.name} {result.type}, which is {told.status}"
-        elif told.answers and _data(result).isdisjoint(_data(told)):
+        elif told.answers and not alike(result, told):  # some names have other records for everybody who asks
             return False, f"it changes the {result.type} records of {result.name}"
     return (None, doubt) if doubt else (True, None)
 
@@ -126,8 +127,3 @@ def _lameness(known: Sequence[Result]) -> str:
     if failure.status is Status.REFUSED:
         return "it refuses (REFUSED)"
     return f"it does not answer for {failure.name} {failure.type} ({failure.status})"
-
-
-def _data(result: Result) -> set[str]:
-    # Some names have other records for everybody who asks: one in common is enough.
-    return {record.data.lower() for record in result.answers if record.type == result.type}

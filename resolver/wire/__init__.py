@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from resolver.extras import NotInstalled, cure
-from resolver.nameserver import system
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +41,7 @@ class Wire(NamedTuple):
         """
         if policy.tls_ca is not None:
             check_certificates(policy.tls_ca)
-        if not policy.nameservers:
-            return msgspec.structs.replace(policy, nameservers=system())
+        policy = policy.with_nameservers()
         https = next((each for each in policy.nameservers if each.transport == "https"), None)
         if https is None:
             return policy

@@ -38,32 +38,6 @@ LOOK = 64  # nameservers that are looked at for one with room, or for the next t
 class Server:
     """One nameserver: its window, its flows, and the lookups that wait to be sent to it (again)."""
 
-    __slots__ = (
-        "answered",
-        "connections",
-        "distrusted",
-        "edns",
-        "failing",
-        "failures",
-        "flows",
-        "further",
-        "nameserver",
-        "number",
-        "probe_at",
-        "ready",
-        "refused_since",
-        "renew_after",
-        "renewals",
-        "rest",
-        "rested",
-        "stream",
-        "tally",
-        "text",
-        "turn",
-        "went_silent",
-        "window",
-    )
-
     def __init__(self, number: int, nameserver: Nameserver, window: Window) -> None:
         self.number = number
         self.nameserver = nameserver
