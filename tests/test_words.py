@@ -20,6 +20,7 @@ from resolver.input.sources import elements
 from resolver.input.textfile import text_file
 from resolver.input.words import Words
 from resolver.lab import Lab
+from resolver.output.status import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -206,16 +207,38 @@ def test_words_are_streamed() -> None:
     assert read < 20_000
 
 
-def test_progress_knows_the_whole(listed: Path) -> None:
-    """How far a run is, is known by the octets of the list of words."""
-    hosts = Hosts([Words(word_list(listed), [elements(DOMAINS)])], ["A"], "e", "b")
-    size = listed.stat().st_size
-    while not hosts.lookups:
-        hosts.take(3)
-    assert size == (hosts.position() or (0, 0))[1] > (hosts.position() or (0, 0))[0] > 0
-    while hosts.take(3) is not None:
-        pass
-    assert (size, size) == hosts.position()
+@pytest.mark.parametrize("kind", ["path", "text file", "collection"])
+def test_progress_knows_the_whole(kind: str, listed: Path) -> None:
+    """How many names there will be is known exactly, comments and blank lines apart, once the words were counted."""
+    with listed.open() as file:
+        words = {"path": listed, "text file": file, "collection": listed.read_text().split("\n")}[kind]
+        hosts = Hosts([Words(word_list(words), [elements(DOMAINS)])], ["A", "MX"], "e", "b")
+        while not hosts.lookups:
+            hosts.take(4)
+        status = running(hosts, all_read=False, results=0, in_flight=4, statuses={}, seconds=0)
+        assert ((2, 9), 18) == (hosts.position(), status.total)
+        while hosts.take(4) is not None:
+            pass
+        assert (9, 9) == hosts.position()
+
+
+def test_words_are_counted_while_names_are_asked(tmp_path: Path) -> None:
+    """A long list is counted a part at a time, so that nothing waits for it."""
+    file = tmp_path / "words.txt"
+    file.write_text("".join(f"word-{number:030}\n# none\n" for number in range(20_000)))
+    hosts = Hosts([Words(word_list(file), [elements(["a", "b"])])], ["A"], "e", "b")
+    before = set()
+    while (known := hosts.position()) is None:
+        before.add(hosts.lookups)
+        hosts.take(100)
+    assert (True, 40_000) == (0 < max(before) < 5000, known[1])
+
+
+def test_number_of_names_from_a_pipe() -> None:
+    """Nobody knows how many words a pipe will bring."""
+    hosts = Hosts([Words(word_list(iter(["www"])), [elements(["a"])])], ["A"], "e", "b")
+    wait_for(lambda: (hosts.take(9) or [[]])[0], "a name")
+    assert hosts.position() is None
 
 
 # --- With other options.

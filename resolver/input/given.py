@@ -14,6 +14,8 @@ from resolver.input.sources import LineSource, elements, path
 from resolver.input.textfile import text_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from resolver.input.columns import HostColumn
     from resolver.input.sources import Source
 
@@ -69,10 +71,14 @@ def word_list(words: Any, *, whole: bool = False) -> LineSource:
     if isinstance(words, Sized):
         for word in words:
             _check_word(word)
-    lines = (f"{_line(word)}\n" for word in words)
     if not isinstance(words, Sized):
-        return LineSource(ahead=ReadAhead(InThread(lines), whole=whole))
-    return LineSource(lambda: octets_of("".join(islice(lines, _WORDS))))
+        return LineSource(ahead=ReadAhead(InThread(map(_line, words)), whole=whole))
+    return _collection(words, lambda: _collection(words))
+
+
+def _collection(words: Iterable[str], twin: Callable[[], LineSource] | None = None) -> LineSource:
+    lines = map(_line, words)
+    return LineSource(lambda: octets_of("".join(islice(lines, _WORDS))), twin=twin)
 
 
 def _check_word(word: object) -> None:
@@ -82,4 +88,4 @@ def _check_word(word: object) -> None:
 
 def _line(word: str) -> str:
     _check_word(word)
-    return word.replace("\n", "\r")  # which no name may hold either, and which ends no line
+    return word.replace("\n", "\r") + "\n"  # a CR no name may hold either, and it ends no line

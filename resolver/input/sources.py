@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _AN_ADDRESS = 16  # octets that each address of a network counts as in a list's total, as if it had its own line
 BLOCK = 16 * 1024  # octets read at once: about 700 names, less than a millisecond of work
+_COUNTED = 256 * 1024  # octets of a twin: its lines are only counted
 
 
 class Source(Protocol):
@@ -88,10 +89,30 @@ def descriptor(
     close = (lambda: os.close(fd)) if owned else None
     if stat.S_ISREG(status.st_mode):
         # Standard input may stand in the middle of its file: { read header; resolve; } < hosts.csv
-        rest = max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))
-        lines = LineSource(lambda: os.read(fd, BLOCK), total=rest, close=close, name=name, column=column)
+        where = os.lseek(fd, 0, os.SEEK_CUR)
+        rest = max(0, status.st_size - where)
+        lines = LineSource(
+            lambda: os.read(fd, BLOCK),
+            total=rest,
+            close=close,
+            name=name,
+            column=column,
+            twin=lambda: twin_of(fd, where, name),
+        )
         return lines.looked_at()
     return LineSource(lambda: _read_ready(fd), once=True, waitable=fd, close=close, name=name, column=column)
+
+
+def twin_of(fd: int, where: int, name: str) -> LineSource:
+    """Return the list in an open regular file from an octet on, to be read beside its reader, who keeps its place."""
+
+    def read() -> bytes:
+        nonlocal where
+        octets = os.pread(fd, _COUNTED, where)
+        where += len(octets)
+        return octets
+
+    return LineSource(read, name=name)
 
 
 def elements(hosts: Iterable[object], *, whole: bool = False) -> Source:
@@ -119,6 +140,7 @@ class LineSource(Source):
     """List: lines of octets from anywhere.
 
     `read` gives a block of octets, b"" at the end, None for nothing right now; in its place, `ahead` gives texts.
+    `twin` gives the same list once more, from its beginning; None: it can be read only once.
     """
 
     def __init__(
@@ -132,7 +154,9 @@ class LineSource(Source):
         close: Callable[[], None] | None = None,
         name: str | None = None,
         column: HostColumn | None = None,
+        twin: Callable[[], LineSource] | None = None,
     ) -> None:
+        self.twin = twin
         self._rows = None if column is None else _row_reader(column)
         self.waitable = waitable
         self.total = total

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from resolver.input.groups import octets_of
 from resolver.input.readahead import InThread, ReadAhead
-from resolver.input.sources import BLOCK, LineSource, descriptor
+from resolver.input.sources import BLOCK, LineSource, descriptor, twin_of
 
 if TYPE_CHECKING:
     from resolver.input.columns import HostColumn
@@ -39,8 +39,14 @@ def text_file(file: io.TextIOBase, column: HostColumn | None = None) -> LineSour
             if waits:
                 return descriptor(fd, name=name, column=column)
             buffer = file.buffer
-            total = max(0, os.fstat(fd).st_size - buffer.tell())
-            return LineSource(lambda: buffer.read(BLOCK), total=total, name=name, column=column).looked_at()
+            where = buffer.tell()
+            return LineSource(
+                lambda: buffer.read(BLOCK),
+                total=max(0, os.fstat(fd).st_size - where),
+                name=name,
+                column=column,
+                twin=lambda: twin_of(fd, where, name),
+            ).looked_at()
         file = _decoded_once_more(file)
     if waits:
         return LineSource(ahead=ReadAhead(InThread(lines)), name=name, column=column)

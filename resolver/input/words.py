@@ -30,11 +30,12 @@ _PIECE = 512  # names that are made at once
 _LONGEST = 1024  # characters of a word that are kept: more than a name may have
 
 _COMMENT = re.compile(r"(?m)(?:^|[^\S\n])#.*")
+_BARE = re.compile(rb"(?:[!\"$-~]++\n)*+")  # lines of one word each
 _ESCAPED = re.compile(r"(?<!\\)(?:\\\\)*\\.$")
 
 
 class Words(Source):
-    """Names made of words and domains: a Source of one.
+    """Names made of words and domains: a Source of one. Its total are the names, once the words were counted.
 
     Args:
         words: The list of words, with the rules of lists.
@@ -42,14 +43,13 @@ class Words(Source):
     """
 
     def __init__(self, words: LineSource, domains: Sequence[Source]) -> None:
-        self.total = words.total
         self.once = words.once or any(each.once for each in domains)
         self._words = words
         self._sources = list(domains)
         self._unread = list(domains)
         self._domains = Domains()
         self._kept: list[str] = []  # words that wait until there are enough to be taken together
-        self._size = 0  # octets that they were read from
+        self._count = None if words.twin is None else WordCount(words.twin())
 
     def read(self, types: tuple[str, ...], hosts: int) -> HostBlock | None:
         if self._unread:
@@ -66,7 +66,8 @@ class Words(Source):
         self.waitable = self._words.waitable
         if got is None:
             return None
-        self._size += got[0]
+        if self._count is not None and self.total is None:
+            self.total = self._count.go_on(len(self._domains))
         self._kept += words_of(got[1])
         together = TOGETHER if len(self._domains) > MANY else 1
         ready = len(self._kept) if self._words.ended else len(self._kept) // together * together
@@ -74,9 +75,9 @@ class Words(Source):
             self._settle()
             return HostBlock(0, 0, iter(()))
         words, self._kept = self._kept[:ready], self._kept[ready:]
-        size, self._size = self._size, 0
         self._settle()
-        return HostBlock(size, len(words) * len(self._domains), self._groups(words, types))
+        names = len(words) * len(self._domains)
+        return HostBlock(names, names, self._groups(words, types))
 
     def stop(self) -> None:
         for each in (self._words, *self._sources):
@@ -126,6 +127,22 @@ class Words(Source):
             except ValueError as reason:
                 yield HostGroup([text], [""], types, str(reason))
             at += 1
+
+
+class WordCount:
+    """Count of the words of a list, which is read once more for it: a part at a time, ahead of who uses them."""
+
+    def __init__(self, twin: LineSource) -> None:
+        self._twin = twin
+        self._words = 0
+
+    def go_on(self, domains: int) -> int | None:
+        """Count some more; returns how many names all words make before so many domains. None: not known yet."""
+        for _ in range(2):  # the second one shows that a short list is at its end
+            got = (0, b"") if self._twin.ended else self._twin.lines()
+            if got is not None:
+                self._words += got[1].count(b"\n") if _BARE.fullmatch(got[1]) else len(words_of(got[1]))
+        return self._words * domains if self._twin.ended else None
 
 
 def pieces(words: Sequence[str], domains: int, *, by_domain: bool) -> Iterator[tuple[Sequence[str], range]]:

@@ -33,7 +33,8 @@ class RunStatus(msgspec.Struct, kw_only=True):
 
     Attributes:
         done: Lookups that have their result.
-        total: Lookups of the whole run; of a list that is still being read, as its size so far makes expect.
+        total: Lookups of the whole run; of a list that is still being read, as its size so far makes expect; of words
+            before domains, as these were counted.
         rate: Results a second, since the first host was taken.
         in_flight: Lookups that were begun and are not done.
         statuses: How many results each status has.
