@@ -15,6 +15,8 @@ from resolver.settings import default_path
 
 T = TypeVar("T")
 
+LOOKS = 5
+
 COMMAND = [sys.executable, "-m", "resolver"]
 # Where the package stands that is tested: the command must find it from any working directory.
 HOME = Path(resolver.__file__).parents[1]
@@ -88,14 +90,15 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = 20.0) -> T:
 
 
 def second_look(attempt: Callable[[], T], good: Callable[[T], bool]) -> T:
-    """One attempt or, where that is not good, a second one; that it was needed stands among the tests' warnings.
+    """One attempt or, while that is not good, another, LOOKS at most; that they were needed stands among the warnings.
 
     For bounds on real time: next to other tests, a program that misses one may only have waited for the processor. One
-    that cannot keep it misses it twice.
+    that cannot keep it misses it each time.
     """
-    if good(value := attempt()):
-        return value
-    warnings.warn(f"a second look was needed, the first was not good: {repr(value)[:100]}", stacklevel=2)
+    for _ in range(LOOKS - 1):
+        if good(value := attempt()):
+            return value
+        warnings.warn(f"another look was needed, this was not good: {repr(value)[:100]}", stacklevel=2)
     return attempt()
 
 
