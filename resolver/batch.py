@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from resolver.blocks import HostLines, LineSink
+from resolver.blocks import LineSink, OpenLookups
 from resolver.input.plain import read_open
 from resolver.intake import Intake
-from resolver.model import ANSWERED, Query, Result, Status
+from resolver.model import ANSWERED, Result, Status
 from resolver.output.ordered import InOrder
 from resolver.output.status import RunStatus, running
 from resolver.output.summary import Summary
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
 
-    from resolver.blocks import ResultBlock
+    from resolver.blocks import HostLines, ResultBlock
     from resolver.input.lookups import LookupSource
+    from resolver.model import Query
     from resolver.policy import Deadline, Policy
     from resolver.seam import Backend, Engine
     from resolver.stages import Stage, StageMaker
@@ -119,7 +120,7 @@ class Batch:
         self._sink: Sink = self._order or sink
         self._whole = ordered or bool(plan.stages) or hosts.rows is not None  # each result is looked at here
         self._lines = None if self._whole else lines
-        self._open: dict[int, Query | HostLines] = {}
+        self._open = OpenLookups()
         self._results = 0
         self._queries_sent = 0
         self._uncounted = False  # are there lookups of which nobody knows how often they were asked?
@@ -172,19 +173,19 @@ class Batch:
             self._intake.look_again()
             return []
         if queries:
-            self._open.update({query.index: query for query in queries})
+            self._open.queries.update({query.index: query for query in queries})
         return queries
 
     def take_lines(self, n: int) -> HostLines | None:
         """Take up to `n` queries as the lines that they stand in; None: `take` has the next ones."""
         lines = None if self._whole else self._intake.take_lines(n)
         if lines is not None:
-            self._open.update(dict.fromkeys(lines.indices, lines))
+            self._open.add_lines(lines)
         return lines
 
     def put_back(self, queries: list[Query]) -> None:
         """Keep these, which say how far they came, in place of the lines that they were taken in."""
-        self._open.update({query.index: query for query in queries if query.index in self._open})
+        self._open.replace(queries)
 
     @property
     def ended(self) -> bool:
@@ -202,15 +203,16 @@ class Batch:
         """Take these results; of a lookup that has one already, a further one is dropped."""
         if self._stages:
             results = self._further.deliver(results)
-        opened = self._open
-        self._take_results([result for result in results if opened.pop(result.index, None) is not None])
+        # Lines are looked at here only where an engine has read them.
+        opened, rest = self._open.queries, self._open.remove
+        fresh = [result for result in results if opened.pop(result.index, None) is not None or rest(result.index)]
+        self._take_results(fresh)
 
     def _deliver_lines(self, block: ResultBlock) -> None:
         """Take these results, of lookups that have none yet."""
         assert self._lines is not None
-        opened = self._open
-        for index in block.indices:
-            del opened[index]
+        if not self._open.remove_all(block.indices):
+            raise RuntimeError("the engine gave a result of a lookup that has one, or was never asked")
         self._results += len(block.indices)
         self._queries_sent += block.queries
         self._statuses.update(block.statuses)
@@ -233,8 +235,8 @@ class Batch:
         """Give every lookup without a result its own, a pause after each few, in which the sink may be emptied."""
         for stage in self._stages:
             stage.finish()
-        unfinished, invalid = read_open(self._open.items(), self._plan.engine.name, self._plan.backend.name)
-        self._open = {}
+        unfinished, invalid = read_open(self._open, self._plan.engine.name, self._plan.backend.name)
+        self._open = OpenLookups()
         unfinished.sort(key=lambda query: query.index)
         self._take_results(invalid)
         now = time.monotonic()

@@ -6,6 +6,7 @@ need to know travels beside them.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +15,11 @@ import msgspec
 from resolver.model import Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from resolver.model import Query
+
+FORGET = 1 << 20  # octets of lines after which an OpenLookups lets go of those that are done
 
 
 class HostLines(msgspec.Struct, frozen=True, eq=False):
@@ -24,23 +29,128 @@ class HostLines(msgspec.Struct, frozen=True, eq=False):
         first: The index of the first; the others follow it.
         octets: The lines, each with its line feed.
         type: The record type that is asked, but of an address.
+        count: How many there are.
     """
 
     first: int
     octets: bytes
     type: str
+    count: int
+
+    @classmethod
+    def of(cls, first: int, octets: bytes, type: str) -> HostLines:
+        """Return lines that are to be counted."""
+        return cls(first, octets, type, octets.count(b"\n"))
 
     @property
     def indices(self) -> range:
         """The indices of the lookups."""
-        return range(self.first, self.first + len(self))
+        return range(self.first, self.first + self.count)
 
     def __len__(self) -> int:
-        return self.octets.count(b"\n")
+        return self.count
 
     def then(self, more: HostLines) -> HostLines:
         """Return these lines and those that follow them, as one."""
-        return HostLines(self.first, self.octets + more.octets, self.type)
+        return HostLines(self.first, self.octets + more.octets, self.type, self.count + more.count)
+
+
+class OpenLookups:
+    """Lookups without a result: queries, and those that still stand in their lines.
+
+    Results of lines are taken out by the block, with no Python code for each.
+
+    Attributes:
+        queries: The queries, by index.
+    """
+
+    def __init__(self, work: Iterable[Query] | HostLines = ()) -> None:
+        self.queries: dict[int, Query] = {}
+        self._in_lines: set[int] = set()
+        self._lines: dict[int, HostLines] = {}  # by their first index: those of the above, and some that are done
+        self._octets = self._kept = 0  # of these lines, now and when they were last looked through
+        if isinstance(work, HostLines):
+            self.add_lines(work)
+        else:
+            self.queries.update({query.index: query for query in work})
+
+    def __len__(self) -> int:
+        return len(self.queries) + len(self._in_lines)
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._in_lines or index in self.queries
+
+    @property
+    def indices(self) -> set[int]:
+        """The indices of all."""
+        return self._in_lines.union(self.queries)
+
+    @property
+    def lines(self) -> Iterable[tuple[HostLines, set[int]]]:
+        """The lines, in the order in which they were added, with the indices that are open in each."""
+        for lines in self._lines.values():
+            if found := self._in_lines.intersection(lines.indices):
+                yield lines, found
+
+    def add_lines(self, lines: HostLines) -> None:
+        """Add lines, in the order of their indices."""
+        self._in_lines.update(lines.indices)
+        self._lines[lines.first] = lines
+        self._octets += len(lines.octets)
+        if self._octets > 2 * self._kept + FORGET:
+            self._forget()
+
+    def among(self, indices: set[int]) -> set[int]:
+        """Return those of these indices that are open."""
+        found = self._in_lines & indices
+        return found | self.queries.keys() & indices if self.queries else found
+
+    def remove(self, index: int) -> bool:
+        """Take out a lookup; return whether it was open."""
+        if self.queries.pop(index, None) is not None:
+            return True
+        if index in self._in_lines:
+            self._in_lines.remove(index)
+            return True
+        return False
+
+    def remove_all(self, indices: Sequence[int]) -> bool:
+        """Take out these; return False, and take out none, unless each of them is open and comes once."""
+        left = self._in_lines
+        if self.queries and not left.issuperset(indices):
+            return self._remove_some(indices)
+        if not left.issuperset(indices):
+            return False
+        before = len(left)
+        left.difference_update(indices)
+        if before - len(left) != len(indices):
+            left.update(indices)
+            return False
+        return True
+
+    def replace(self, queries: list[Query]) -> None:
+        """Have those of these queries that are open in place of the lines that they stand in."""
+        for query in queries:
+            if query.index in self._in_lines:
+                self._in_lines.remove(query.index)
+                self.queries[query.index] = query
+
+    def _remove_some(self, indices: Sequence[int]) -> bool:
+        once = set(indices)
+        asked = once - self._in_lines
+        if len(once) < len(indices) or not self.queries.keys() >= asked:
+            return False
+        self._in_lines -= once
+        for index in asked:
+            del self.queries[index]
+        return True
+
+    def _forget(self) -> None:
+        """Let go of the lines that are done."""
+        starts = list(self._lines)
+        needed = {starts[bisect_right(starts, index) - 1] for index in self._in_lines}
+        self._lines = {first: lines for first, lines in self._lines.items() if first in needed}
+        self._octets = self._kept = sum([len(lines.octets) for lines in self._lines.values()])
 
 
 class LineFormat(msgspec.Struct, frozen=True, array_like=True):
@@ -79,18 +189,18 @@ class ResultBlock(msgspec.Struct, tag="results"):
         statuses: How many results have each status.
         queries: Queries that were sent for them, as far as that is known.
         shown: Results that the lines are of.
-        body: Lines in the run's format, or else the results as a list in MessagePack.
-        lines: The former.
+        lines: The body is lines in the run's format.
         tally: Counts for a page about the run (output/tally.py), in MessagePack; empty: it has none.
+        body: Those lines, or else the results as a list in MessagePack.
     """
 
     indices: list[int]
     statuses: dict[str, int]
     queries: int
     shown: int
-    body: bytes
     lines: bool = False
     tally: bytes = b""
+    body: bytes = b""  # last: what sends a block has it in pieces (processes/protocol.py)
 
     @classmethod
     def of(cls, results: list[Result], lines: bytes | None = None, shown: int | None = None) -> ResultBlock:
@@ -125,13 +235,23 @@ class ResultBlock(msgspec.Struct, tag="results"):
 
     @classmethod
     def _of(cls, results: list[Result] | list[_Part], shown: int, body: bytes, lines: bool) -> ResultBlock:
+        block = cls([], {}, 0, 0, lines, body=body)
+        block.count(results, shown)
+        return block
+
+    def count(self, results: list[Result] | list[_Part], shown: int) -> None:
+        """Count results that are in the body, or that will be."""
+        self.indices += [result.index for result in results]
+        self.shown += shown
+        self.queries += sum([result.attempts or 0 for result in results])
+        counts = self.statuses
         statuses = [result.status for result in results]
         usual = statuses.count(Status.NOERROR)  # by list.count, which compares in C, and nearly all are
-        counts = {str(Status.NOERROR): usual} if usual else {}
+        if usual:
+            counts[_NOERROR] = counts.get(_NOERROR, 0) + usual
         if usual < len(statuses):
-            counts.update(Counter(str(status) for status in statuses if status != Status.NOERROR))
-        queries = sum([result.attempts or 0 for result in results])
-        return cls([result.index for result in results], counts, queries, shown, body, lines)
+            for status, count in Counter(str(status) for status in statuses if status != Status.NOERROR).items():
+                counts[status] = counts.get(status, 0) + count
 
 
 class _Index(msgspec.Struct, gc=False):
@@ -147,6 +267,7 @@ class _Part(_Index, gc=False):
     attempts: int | None
 
 
+_NOERROR = str(Status.NOERROR)
 _encode = msgspec.msgpack.Encoder().encode
 _of_msgpack = msgspec.msgpack.Decoder(list[Result])
 _of_lines = msgspec.json.Decoder(Result)

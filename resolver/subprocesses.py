@@ -126,29 +126,66 @@ def encode_frame(message: object, encode_into: Callable[[Any, bytearray, int], N
     """Return the octets of a message behind their number, as `encode_into(message, buffer, offset)` writes them."""
     buffer = bytearray(_LENGTH.size)
     encode_into(message, buffer, _LENGTH.size)
-    _LENGTH.pack_into(buffer, 0, len(buffer) - _LENGTH.size)
-    return buffer
+    return lengthened(buffer, 0)
+
+
+def lengthened(frame: bytearray, more: int) -> bytearray:
+    """Have a frame say that so many octets follow it which belong to its message, and return it."""
+    _LENGTH.pack_into(frame, 0, len(frame) - _LENGTH.size + more)
+    return frame
 
 
 class FrameDecoder(Generic[_Message]):
-    """Turns octets, as they come, into the messages that were framed; `decode` reads one, and keeps none of it."""
+    """Turns octets, as they come, into the messages that were framed; `decode` reads one, and keeps none of it.
 
-    def __init__(self, decode: Callable[[memoryview], _Message]) -> None:
+    They are received into its own buffer: `room` is filled, and `received` told how far.
+    """
+
+    def __init__(self, decode: Callable[[memoryview], _Message], size: int = 1 << 16) -> None:
+        """Args: size: Octets of the buffer, where no message is longer."""
         self._decode = decode
-        self._held = bytearray()
+        self._size = size
+        self._buffer = bytearray(size)
+        self._held = 0  # octets in it: the begin of a message
+
+    def room(self) -> memoryview:
+        """Return where the next octets are to be put."""
+        return memoryview(self._buffer)[self._held :]
+
+    def received(self, octets: int) -> list[_Message]:
+        """Return the messages that are whole with so many more octets. Raises what `decode` raises."""
+        end = self._held + octets
+        messages = []
+        start = needed = 0
+        with memoryview(self._buffer) as view:
+            while end - start >= _LENGTH.size:
+                needed = _LENGTH.size + _LENGTH.unpack_from(view, start)[0]
+                if end - start < needed:
+                    break
+                with view[start + _LENGTH.size : start + needed] as message:
+                    messages.append(self._decode(message))
+                start += needed
+                needed = 0
+        self._keep(start, end, max(self._size, needed))
+        return messages
 
     def feed(self, octets: bytes | memoryview) -> list[_Message]:
-        """Return the messages that are whole now. Raises what `decode` raises."""
-        held = self._held
-        held += octets
+        """Return the messages that are whole with these octets. Raises what `decode` raises."""
         messages = []
-        start = 0
-        while len(held) >= start + _LENGTH.size:
-            end = start + _LENGTH.size + _LENGTH.unpack_from(held, start)[0]
-            if len(held) < end:
-                break
-            with memoryview(held) as view, view[start + _LENGTH.size : end] as message:
-                messages.append(self._decode(message))
-            start = end
-        del held[:start]
+        left = memoryview(octets)
+        while left:
+            room = self.room()
+            size = min(len(room), len(left))
+            room[:size] = left[:size]
+            messages += self.received(size)
+            left = left[size:]
         return messages
+
+    def _keep(self, start: int, end: int, size: int) -> None:
+        """Move what is held to the begin of a buffer of this size."""
+        before = self._buffer
+        if size != len(before):
+            self._buffer = bytearray(size)
+        if end > start and (start or size != len(before)):
+            self._buffer[: end - start] = before[start:end]
+        self._held = end - start

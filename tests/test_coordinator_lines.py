@@ -22,7 +22,7 @@ class LinePlay(Play):
     def send(self, number: int) -> Order:
         """Send a chunk of so many lines."""
         names = ["a..b" if n % 5 == 4 else f"h{n}.example" for n in range(self.next, self.next + number)]
-        lines = HostLines(self.next, "".join(f"{name}\n" for name in names).encode(), "A")
+        lines = HostLines.of(self.next, "".join(f"{name}\n" for name in names).encode(), "A")
         self.next += number
         return self.coordinator.launch(lines, self.now)
 

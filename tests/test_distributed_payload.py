@@ -128,7 +128,7 @@ def test_a_chunk_there_and_back(chunk: Chunk) -> None:
 
 def test_lines_there_and_back() -> None:
     """A chunk of lines is lines to the worker too, unopened; of what is no plain line, none."""
-    lines = HostLines(7, b"a.example\nB.example\n192.0.2.1\n", "AAAA")
+    lines = HostLines.of(7, b"a.example\nB.example\n192.0.2.1\n", "AAAA")
     chunk = msgspec.structs.replace(EXAMPLE, queries=[], lines=ChunkLines.of(lines))
     there, work = decode_chunk(payload.encode_chunk(chunk))
     assert isinstance(work, HostLines)
@@ -224,7 +224,7 @@ def test_an_index_that_is_twice_in_a_chunk() -> None:
         EXAMPLE, queries=[ChunkQuery(5, "www.example", "A"), ChunkQuery(5, "other.example", "A")]
     )
     lot = ActiveChunk(decode_chunk(payload.encode_chunk(twice))[1])
-    assert [5] == list(lot.open)
+    assert {5} == lot.open.indices
     assert [5] == [query.index for query in lot.take(10)]
     assert not lot.waiting
 

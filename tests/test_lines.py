@@ -14,14 +14,16 @@ from command import run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resolver import Query, Result, Status
-from resolver.blocks import HostLines, LineFormat, LineSink, ResultBlock
+from resolver import Query, Result, Status, blocks
+from resolver.blocks import HostLines, LineFormat, LineSink, OpenLookups, ResultBlock
 from resolver.input.hosts import Hosts
 from resolver.input.plain import lookups_of
 from resolver.input.sources import LineSource
 from resolver.lab import Lab
-from resolver.output.blocks import block_encoder, line_format
+from resolver.output.blocks import BlockMaker, block_encoder, line_format
 from resolver.output.selection import Differing, Selection
+from resolver.processes.protocol import FromChild, block_frame, decode_from_child
+from resolver.subprocesses import FrameDecoder
 
 PAD = "a" * 60  # long names: a list of few hosts is read in several blocks
 INVALID = f"empty..label.{PAD}"
@@ -86,6 +88,36 @@ def test_a_plain_list_is_taken_as_lines(texts: list[str], n: int) -> None:
     assert 0 == whole(hosts_of(octets, ("A", "AAAA")), n, lines=True)[1]
 
 
+@given(st.data())
+def test_what_is_open_is_what_has_no_result(data: st.DataObject) -> None:
+    """Lookups are taken out one by one, or by the block: all of one, each once, or none; lines stay while needed."""
+    open_, expected = OpenLookups(), set[int]()
+    given_ = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "FORGET", 8)
+        for size in data.draw(st.lists(st.integers(1, 9), max_size=12)):
+            if data.draw(st.booleans()):
+                open_.add_lines(HostLines.of(given_, b"x\n" * size, "A"))
+            else:
+                open_.queries.update({n: Query(n, "x", "x.", "A") for n in range(given_, given_ + size)})
+            expected |= {*range(given_, given_ + size)}
+            given_ += size
+            some = data.draw(st.lists(st.integers(0, given_ + 1), max_size=12) | st.just(sorted(expected)[:-1]))
+            right = len(set(some)) == len(some) and expected.issuperset(some)
+            assert right == open_.remove_all(some)
+            expected -= set(some) if right else set()
+            one = data.draw(st.integers(0, given_))
+            assert (one in expected) == (one in open_) == open_.remove(one)
+            expected.discard(one)
+            assert (expected, len(expected)) == (open_.indices, len(open_))
+        put = [Query(n, "x", "x.", "A") for n in data.draw(st.lists(st.integers(0, given_), unique=True))]
+        open_.replace(put)
+    in_lines = [index for lines, found in open_.lines for index in found if index in lines.indices]
+    assert expected == {*open_.queries, *in_lines}
+    assert not {query.index for query in put}.intersection(in_lines)
+    assert expected.intersection({1, 2, 3}) == open_.among({1, 2, 3})
+
+
 def test_who_may_write_lines() -> None:
     """Formats in which no result depends on another, and the words that choose results; never where rows are kept."""
     formats = ("text", "jsonl", "csv", "hosts", "answers")
@@ -123,6 +155,24 @@ def test_a_block_says_what_is_in_it(lines: LineFormat | None) -> None:
     part = block.only({9, 4, 700})
     assert ([4, 9], {"NXDOMAIN": 1, "RCODE12": 1}, 5, 2) == (part.indices, part.statuses, part.queries, part.shown)
     assert ([results[1], results[3]], lines is not None) == (part.results(), part.lines)
+
+
+@pytest.mark.parametrize("lines", [None, LineFormat("jsonl"), LineFormat("csv")], ids=["results", "jsonl", "csv"])
+@pytest.mark.parametrize("count", [1, 20, 70_000])
+def test_a_block_is_sent_in_pieces(lines: LineFormat | None, count: int) -> None:
+    """Results that were encoded as they came make the block that all of them make at once, however long it is."""
+    results = [result(number) for number in range(count)]
+    maker = BlockMaker(lines)
+    for some in (results[:1], results[1:18], results[18:]):
+        maker.add(some, maker.encode(some))
+    assert count == len(maker)
+    octets = b"".join(block_frame(*maker.take()))
+    frames: FrameDecoder[FromChild] = FrameDecoder(decode_from_child, 100)
+    whole = block_encoder(lines)(results)
+    assert [whole, whole] == frames.feed(octets + octets[:9]) + frames.feed(octets[9:])
+    assert (0, 100) == (len(maker), len(frames.room()))
+    if lines is None:
+        assert results == whole.results()
 
 
 def test_a_block_of_some_results_shows_those() -> None:
@@ -244,7 +294,7 @@ def test_a_deadline_ends_lines_too(lab: Lab, tmp_path: Path, lines: bool) -> Non
 def test_a_result_that_comes_twice_ends_the_run(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A block counts whole or not at all: what a child should not have sent is not written, and nothing is lost."""
     twice = "send = child.ChildQueries._send\n"
-    twice += "child.ChildQueries._send = lambda self, results: (send(self, results), send(self, results))"
+    twice += "child.ChildQueries._send = lambda self, *block: (send(self, *block), send(self, *block))"
     python(tmp_path, monkeypatch, twice)
     running = Running(ready(lab, write(tmp_path / "hosts", [f"t{number}" for number in range(600)])), lines=True)
     running.join()

@@ -30,8 +30,9 @@ from resolver.input.given import source
 from resolver.lab import Lab
 from resolver.planning import plan
 from resolver.processes import child as child_process
-from resolver.processes.child import MESSAGE_OCTETS, ChildQueries, Pipe
+from resolver.processes.child import ChildQueries, Pipe
 from resolver.processes.protocol import (
+    MESSAGE_OCTETS,
     Begin,
     FromChild,
     Stop,

@@ -7,14 +7,14 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from resolver.blocks import HostLines
-from resolver.input.plain import split
-from resolver.model import Query
+from resolver.blocks import HostLines, OpenLookups
+from resolver.input.plain import cut
 from resolver.processes.protocol import Unfinished
 from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
     from resolver.blocks import ResultBlock
+    from resolver.model import Query
 
 ASKED_PER_SLOT = 2  # chunks for each slot that wait, or are not asked to their end yet
 HELD_PER_SLOT = 16  # and with those that only wait for their last replies
@@ -43,25 +43,29 @@ class ActiveChunk:
     """A chunk in hand.
 
     Attributes:
-        open: What has no result yet, by index.
+        open: What has no result yet.
         found: Blocks of results as they come, an AllAsked between them, then a ChunkEnded.
         tallies: Counts of each nameserver, for all chunks of its executor; there before the results are.
     """
 
     def __init__(self, work: list[Query] | HostLines) -> None:
-        self.open: dict[int, Query | HostLines] = {}
+        self.open = OpenLookups(work)
         # What the engine has not taken yet: queries or lines.
         self._queries: deque[Query] = deque()
         self._lines: HostLines | None = None
         if isinstance(work, HostLines):
-            self.open.update(dict.fromkeys(work.indices, work))
             self._lines = work
+            self._span = work.indices
         else:
-            queries = {query.index: query for query in work}
-            self.open.update(queries)
-            self._queries.extend(queries.values())
+            self._queries.extend(self.open.queries.values())
+            self._span = range(min(self.open.queries), max(self.open.queries) + 1)
         self.tallies = NameserverTallies()
         self.found: queue.SimpleQueue[ResultBlock | AllAsked | ChunkEnded] = queue.SimpleQueue()
+
+    def meets(self, other: ActiveChunk) -> bool:
+        """Tell whether a lookup is open in both."""
+        apart = self._span.start >= other._span.stop or other._span.start >= self._span.stop
+        return not apart and bool(self.open.among(other.open.indices))
 
     @property
     def waiting(self) -> bool:
@@ -76,11 +80,11 @@ class ActiveChunk:
         """Take up to `n` lines, where those wait."""
         if self._lines is None:
             return None
-        taken, self._lines = split(self._lines, n)
+        taken, self._lines = cut(self._lines, n)
         return taken
 
     def leave(self, sentence: str, *, engine_failed: bool) -> None:
         """Leave it undone."""
         now = time.monotonic()
-        unfinished = [Unfinished.of(query, now) for query in self.open.values() if isinstance(query, Query)]
+        unfinished = [Unfinished.of(query, now) for query in self.open.queries.values()]
         self.found.put(ChunkEnded(sentence, unfinished, engine_failed))

@@ -27,15 +27,17 @@ from collections import Counter, deque
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from resolver.blocks import OpenLookups
 from resolver.distributed.chunk_window import ChunkWindow
 from resolver.distributed.outstanding import Order, Outstanding
-from resolver.model import Query, Result, Status
+from resolver.model import Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from resolver.blocks import HostLines, ResultBlock
     from resolver.distributed.payload import ChunkReport
+    from resolver.model import Query
     from resolver.policy import Policy
 
 GRACE = 3.0  # seconds in which a chunk that was sent is in the queue or begun, and a worker that began one is seen
@@ -147,10 +149,10 @@ class Coordinator:
         results = []
         engine, _ = self._names
         for result in chain(opened, *report.results):
-            query = chunk.open.get(result.index)
-            if not isinstance(query, Query) or (query.name, query.type) != (result.name, result.type):
+            query = chunk.open.queries.get(result.index)
+            if query is None or (query.name, query.type) != (result.name, result.type):
                 continue
-            del chunk.open[result.index]
+            del chunk.open.queries[result.index]
             result.input = query.input
             result.engine = engine
             if query.attempts is None:
@@ -159,7 +161,7 @@ class Coordinator:
         self._window.open -= len(results)
         if self._oneway and 0 < report.sent + report.failed == len(chunk.open):
             self._window.open -= len(chunk.open)
-            chunk.open.clear()
+            chunk.open = OpenLookups()
             self.oneway_reports.append(report)
         if not chunk.open:
             self._on_done(chunk, now)
@@ -169,11 +171,9 @@ class Coordinator:
 
     def _pass_on(self, chunk: Outstanding, block: ResultBlock) -> bool:
         """Take a block of lines unopened; return False where its results have to be looked at one by one."""
-        if not chunk.holds(block.indices):
+        if chunk.lines is None or not chunk.open.remove_all(block.indices):
             self._read(chunk)
             return False
-        for index in block.indices:
-            del chunk.open[index]
         self._window.open -= len(block.indices)
         self.blocks.append(block)
         return True

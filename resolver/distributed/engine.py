@@ -18,7 +18,7 @@ from resolver.distributed.broker import DEAD, Broker
 from resolver.distributed.connection import RunConnection, Snapshot, log
 from resolver.distributed.coordinator import Coordinator
 from resolver.distributed.payload import VERSION, Chunk, ChunkLines, ChunkQuery, encode_chunk
-from resolver.input.plain import split
+from resolver.input.plain import cut
 from resolver.seam import LineQueries
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class _RedisRun:
         if waits and time.monotonic() - self._held_since < LINGER:
             return None
         if self._lines is not None:
-            lines, self._lines = split(self._lines, room)
+            lines, self._lines = cut(self._lines, room)
             return lines
         queries, self._held = self._held[:room], self._held[room:]
         return queries

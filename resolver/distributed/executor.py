@@ -56,7 +56,7 @@ class Executor:
 
     _state: threading.Condition = field(default_factory=threading.Condition, init=False)
     _line: deque[ActiveChunk] = field(default_factory=deque, init=False)  # chunks that the engine has not taken whole
-    _by_index: dict[int, ActiveChunk] = field(default_factory=dict, init=False)  # the chunk of each open query
+    _chunks: list[ActiveChunk] = field(default_factory=list, init=False)  # those with lookups that are open
     _oneway: deque[tuple[ActiveChunk, int]] = field(default_factory=deque, init=False)  # with the number of queries
     _counted: tuple[int, int] = field(default=(0, 0), init=False)  # sent and failed, of the one-way chunks that ended
     _stopped: str | None = field(default=None, init=False)
@@ -76,10 +76,10 @@ class Executor:
                 self._finishing = True  # another executor, behind those that wait, gets this chunk
             if self._exited or self._finishing or self._stopped is not None:
                 return None
-            if not self._by_index.keys().isdisjoint(chunk.open):
+            if any(chunk.meets(other) for other in self._chunks):
                 return False
             chunk.tallies = self.tallies
-            self._by_index.update(dict.fromkeys(chunk.open, chunk))
+            self._chunks.append(chunk)
             self._line.append(chunk)
             self._finishing = self.once
             if self.tally is not None:
@@ -90,7 +90,7 @@ class Executor:
     @property
     def busy(self) -> bool:
         """Whether a chunk is in hand."""
-        return bool(self._by_index)
+        return bool(self._chunks)
 
     def stop(self, sentence: str) -> None:
         """Leave everything undone."""
@@ -115,7 +115,7 @@ class Executor:
         """Take up to `n` queries; an empty list where there is none just now, None where no more will come."""
         with self._state:
             idle = IDLE if self.lock is None else IDLE_SHARED
-            if not self._line and not self._by_index and not self._state.wait_for(self._woken, idle):
+            if not self._line and not self._chunks and not self._state.wait_for(self._woken, idle):
                 self._finishing = True
             if not self._line and self._finishing:
                 return None
@@ -145,9 +145,8 @@ class Executor:
     def put_back(self, queries: list[Query]) -> None:
         """Keep these, which say how far they came, in place of the lines that they were taken in."""
         with self._state:
-            for query in queries:
-                if (chunk := self._by_index.get(query.index)) is not None:
-                    chunk.open[query.index] = query
+            for chunk in self._chunks:
+                chunk.open.replace(queries)
 
     def _on_taken(self, chunk: ActiveChunk) -> None:
         if not chunk.waiting:
@@ -169,16 +168,24 @@ class Executor:
 
     def _deliver(self, block: ResultBlock) -> None:
         """Give each chunk its part of the results."""
-        parts: dict[ActiveChunk, list[int]] = {}
         with self._state:
-            for index in block.indices:
-                if (chunk := self._by_index.pop(index, None)) is not None:
-                    del chunk.open[index]
-                    parts.setdefault(chunk, []).append(index)
-        for chunk, indices in parts.items():
-            chunk.found.put(block if len(indices) == len(block.indices) else block.only(indices))
+            whole = next((chunk for chunk in self._chunks if chunk.open.remove_all(block.indices)), None)
+            parts = [(whole, block)] if whole is not None else self._parts(block)
+            self._chunks = [chunk for chunk in self._chunks if chunk.open]
+        for chunk, part in parts:
+            chunk.found.put(part)
             if not chunk.open:
                 chunk.found.put(ChunkEnded(None, []))
+
+    def _parts(self, block: ResultBlock) -> list[tuple[ActiveChunk, ResultBlock]]:
+        """Take the results of a block out of the chunks that they are of, and return each one's part."""
+        indices = set(block.indices)
+        parts = []
+        for chunk in self._chunks:
+            if mine := chunk.open.among(indices):
+                chunk.open.remove_all(list(mine))
+                parts.append((chunk, block.only(mine)))
+        return parts
 
     def _count_sent(self) -> None:
         """End the first one-way chunks, as many as queries have been sent or refused for."""
@@ -192,8 +199,7 @@ class Executor:
             self._counted = sent_before + size - refused, failed_before + refused
             with self._state:
                 self._oneway.popleft()
-                for index in chunk.open:
-                    self._by_index.pop(index, None)
+                self._chunks = [other for other in self._chunks if other is not chunk]
             reasons = tuple(self.tally.reasons)
             chunk.found.put(ChunkEnded(None, [], sent=size - refused, failed=refused, reasons=reasons))
 
@@ -211,8 +217,7 @@ class Executor:
                 self.lock.release(self)
             with self._state:
                 self._exited = True
-                chunks = set(self._by_index.values())
-                self._by_index.clear()
+                chunks, self._chunks = self._chunks, []
             for chunk in chunks:
                 chunk.leave(self._stopped or sentence, engine_failed=engine_failed)
             on_exit()

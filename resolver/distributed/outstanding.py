@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from resolver.blocks import HostLines
+from resolver.blocks import HostLines, OpenLookups
 from resolver.input.plain import read_open
-from resolver.model import Query
 
 if TYPE_CHECKING:
-    from resolver.model import Result
+    from resolver.model import Query, Result
 
 
 class Order(NamedTuple):
@@ -33,7 +32,7 @@ class Outstanding:
     """A chunk that is out.
 
     Attributes:
-        open: Queries without a result, or the lines that they stand in, by index.
+        open: Lookups without a result.
         lines: Those lines, as long as nobody had to look at a query of them.
         sent: When the copy went out that no worker has begun yet; None where there is none.
         began: When the first worker began it.
@@ -44,7 +43,7 @@ class Outstanding:
     """
 
     number: int
-    open: dict[int, Query | HostLines]
+    open: OpenLookups
     lines: HostLines | None
     size: int
     parties: int | None
@@ -61,25 +60,17 @@ class Outstanding:
         cls, number: int, work: list[Query] | HostLines, parties: int | None, sent: float, deaths: int = 0
     ) -> Outstanding:
         """Return the chunk of these queries, or of the lines that they stand in."""
-        open_: dict[int, Query | HostLines]
-        if isinstance(work, HostLines):
-            open_, lines = dict.fromkeys(work.indices, work), work
-        else:
-            open_, lines = {query.index: query for query in work}, None
-        return cls(number, open_, lines, len(open_), parties, sent, deaths)
+        open_ = OpenLookups(work)
+        return cls(number, open_, work if isinstance(work, HostLines) else None, len(open_), parties, sent, deaths)
 
     @property
     def queries(self) -> list[Query]:
         """The open queries, once no lines are left."""
-        return [query for query in self.open.values() if isinstance(query, Query)]
-
-    def holds(self, indices: list[int]) -> bool:
-        """Tell whether all of these are open in the lines, each once."""
-        return self.lines is not None and len(once := set(indices)) == len(indices) and self.open.keys() >= once
+        return list(self.open.queries.values())
 
     def read(self, engine: str, backend: str) -> list[Result]:
         """Have queries in place of the lines; return the results of those lines that cannot be asked."""
         self.lines = None
-        queries, invalid = read_open(self.open.items(), engine, backend)
-        self.open = {query.index: query for query in queries}
+        queries, invalid = read_open(self.open, engine, backend)
+        self.open = OpenLookups(queries)
         return invalid

@@ -221,7 +221,7 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query] | HostLines]:
 
 def _lines_of(given: ChunkLines, *, also: bool) -> HostLines:
     """Return the lines of a chunk. Raises ValueError where one of them is not a lookup."""
-    lines = HostLines(given.first, given.text.encode(), given.type)
+    lines = HostLines.of(given.first, given.text.encode(), given.type)
     if also or not are_plain(lines.octets) or len(lines) > MAX_QUERIES:
         raise ValueError("lines that are none, too many, or not alone")
     return lines

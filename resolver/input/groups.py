@@ -107,8 +107,9 @@ def groups_of_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[HostGroup 
 
 
 def _groups_of_short_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[HostGroup | NetworkGroup]:
-    # A line that is not UTF-8 spoils no other: no octet of a longer character is a line's end.
-    return groups_of(filter(None, map(_without_comment, stretches(text_of(lines)))), types)
+    # A generator: lines that pass through unopened are not decoded. A line that is not UTF-8 spoils no other: no octet
+    # of a longer character is a line's end.
+    yield from groups_of(filter(None, map(_without_comment, stretches(text_of(lines)))), types)
 
 
 def text_of(lines: bytes) -> str:

@@ -63,7 +63,7 @@ class Hosts:
         self._types = tuple(types)
         self._block = HostBlock(0, 0, iter(()))  # what it gave last
         self._group: HostGroup | NetworkGroup | None = None  # what of that is given out now,
-        self._lines = b""  # or lines of that which are given out as they are
+        self._lines: HostLines | None = None  # or lines of that which are given out as they are
         self._by_line = False  # lines are asked for: a take ends with its block, as the next may be plain
         self._begun = 0  # hosts given out before the block
         self._done = 0  # octets and hosts read
@@ -140,7 +140,7 @@ class Hosts:
             return None
         # Of the block, what its hosts not given out make up by their number.
         block = self._block
-        held = 0 if self._group is None and not self._lines else block.lines - (self.hosts_read - self._begun)
+        held = 0 if self._group is None and self._lines is None else block.lines - (self.hosts_read - self._begun)
         done = self._done - block.size * held // max(1, block.lines)
         return done, max(done, sum(totals))
 
@@ -154,9 +154,9 @@ class Hosts:
         invalid: list[Result] = []
         reads = 0
         self.silent = False
-        if self._lines:
-            self._block = self._block._replace(groups=groups_of_lines(self._lines, self._types))
-            self._lines = b""
+        if self._lines is not None:
+            self._block = self._block._replace(groups=groups_of_lines(self._lines.octets, self._types))
+            self._lines = None
         while n > 0:
             if self._group is None:
                 self._group = next(self._block.groups, None)
@@ -174,17 +174,16 @@ class Hosts:
         return queries, invalid
 
     def _take_lines(self, n: int) -> HostLines | None:
-        if not self._lines:
+        if self._lines is None:
             if self._group is None:
                 self._group = next(self._block.groups, None)
             source = self._source() if self._group is None else None
             if source is None or not self._fill(source, n) or not are_plain(self._block.octets):
                 return None
-            self._lines = self._block.octets
+            self._lines = HostLines(self.lookups, self._block.octets, self._types[0], self._block.lines)
             self._block = self._block._replace(groups=iter(()))
-        octets, self._lines = cut(self._lines, n)
-        lines = HostLines(self.lookups, octets, self._types[0])
-        self.lookups = lines.indices.stop
+        lines, self._lines = cut(self._lines, n)
+        self.lookups += len(lines)
         self.hosts_read += len(lines)
         return lines
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from resolver.blocks import LineFormat, ResultBlock
 from resolver.output.formats import GROUPED
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from resolver.model import Result
+    from resolver.output.lines import Encoder
     from resolver.output.selection import Differing
 
 
@@ -39,21 +42,86 @@ def line_format(
     return LineFormat(format, tuple(more), selection.words, tallied) if isinstance(selection, Selection) else None
 
 
+class Encoded(NamedTuple):
+    """Results as octets, and of how many of them these are."""
+
+    octets: bytes
+    shown: int
+
+
+class BlockMaker:
+    """Results that are encoded as they come, until there are enough for a block.
+
+    Held as they are until then, each would be read again when the processor has long forgotten it.
+
+    Attributes:
+        octets: Of the results so far.
+    """
+
+    def __init__(self, lines: LineFormat | None) -> None:
+        """Args: lines: The format of their lines; None: they are wanted as they are."""
+        self.octets = 0
+        self._as_lines = lines is not None
+        self._parts: list[bytes] = []
+        self._block = self._empty()
+        self._selection = Selection(lines.only) if lines is not None and lines.only else None
+        self._tally = RunTally() if lines is not None and lines.tallied else None
+        self._encode: Encoder = _elements
+        if lines is not None:
+            self._encode = csv_encoder(lines.more) if lines.name == "csv" else ENCODERS[lines.name]
+
+    def __len__(self) -> int:
+        """Return how many results there are."""
+        return len(self._block.indices)
+
+    def encode(self, results: list[Result]) -> Encoded:
+        """Return these results encoded, to be added or not."""
+        chosen = results if self._selection is None else self._selection.of(results)
+        return Encoded(self._encode(chosen), len(chosen))
+
+    def add(self, results: list[Result], encoded: Encoded) -> None:
+        """Add these results."""
+        if encoded.octets:
+            self._parts.append(encoded.octets)
+        self.octets += len(encoded.octets)
+        self._block.count(results, encoded.shown)
+        if self._tally is not None:
+            self._tally.add(results)
+
+    def take(self) -> tuple[ResultBlock, list[bytes]]:
+        """Return the block without its body, and that in parts; the next result begins another."""
+        block, parts = self._block, self._parts
+        if not self._as_lines:
+            parts.insert(0, b"\xdd" + len(block.indices).to_bytes(4, "big"))  # MessagePack's array 32
+        if self._tally is not None:
+            block.tally = self._tally.take()
+        self._block, self._parts, self.octets = self._empty(), [], 0
+        return block, parts
+
+    def _empty(self) -> ResultBlock:
+        return ResultBlock([], {}, 0, 0, self._as_lines)
+
+
 def block_encoder(lines: LineFormat | None) -> Callable[[list[Result]], ResultBlock]:
     """Return what puts results into blocks: as lines of this format, or (None) as they are."""
-    if lines is None:
-        return ResultBlock.of
-    encode = csv_encoder(lines.more) if lines.name == "csv" else ENCODERS[lines.name]
-    selection = Selection(lines.only) if lines.only else None
-
-    tally = RunTally() if lines.tallied else None
+    maker = BlockMaker(lines)
 
     def block(results: list[Result]) -> ResultBlock:
-        chosen = results if selection is None else selection.of(results)
-        made = ResultBlock.of(results, encode(chosen), len(chosen))
-        if tally is not None:
-            tally.add(results)
-            made.tally = tally.take()
+        maker.add(results, maker.encode(results))
+        made, parts = maker.take()
+        made.body = b"".join(parts)
         return made
 
     return block
+
+
+_to_msgpack = msgspec.msgpack.Encoder()
+
+
+def _elements(results: list[Result]) -> bytes:
+    """Encode the results as MessagePack, without the header of the list that they will stand in."""
+    return _to_msgpack.encode(results)[_header(len(results)) :]
+
+
+def _header(length: int) -> int:
+    return 1 if length < 16 else 3 if length < 1 << 16 else 5

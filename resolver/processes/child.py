@@ -21,25 +21,24 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from resolver.processes import protocol
-from resolver.processes.protocol import frame
+from resolver.processes.protocol import MESSAGE_OCTETS, block_frame, frame
 from resolver.subprocesses import FrameDecoder, end_with_parent, wait_for_end
 from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
-    from resolver.blocks import HostLines
+    from resolver.blocks import HostLines, ResultBlock
     from resolver.model import Query, Result
     from resolver.processes.protocol import Begin, FromChild, ToChild
     from resolver.seam import Backend, Engine
     from resolver.wire.oneway import SendCounts
 
-MESSAGE_OCTETS = 1 << 19  # of results in a message, unless it is only one
 _MAX_WAIT = 0.05  # seconds: the longest that a stop goes unseen,
 _MAX_WAIT_EMPTY = 0.01  # and queries that came, where there are no others
 _EMPTY = 0.2  # for so many seconds after the last; then it is likely that none will come soon
 _LOOK = 0.005  # seconds between two looks for a stop, where there is much to do
-_LINGER = 0.010  # seconds between two messages with results: one that comes alone goes at once,
-_FULL = 1000  # unless they are so many
-_READ = 1 << 16  # octets: a larger buffer would be mapped and unmapped by each call
+_LINGER = 0.020  # seconds between two messages with results: one that comes alone goes at once,
+_FULL = 1500  # unless they are so many
+_PIECES = 500  # that are sent by one call: IOV_MAX is 1024
 
 
 def main() -> None:
@@ -106,17 +105,16 @@ class ChildQueries:
     """
 
     def __init__(self, pipe: Pipe, begin: Begin, backend: str, counts: SendCounts | None = None) -> None:
-        from resolver.output.blocks import block_encoder
+        from resolver.output.blocks import BlockMaker
 
         self._pipe = pipe
         self._names = begin.engine, backend
         self._detail = begin.policy.detail
-        self._encode = block_encoder(begin.lines)
+        self._results = BlockMaker(begin.lines)  # that are not sent yet
         self._counts = counts
         self._again = False  # the latest were asked before
         self._waiting: deque[Query] = deque()
         self._open: dict[int, Query] = {}
-        self._results: list[Result] = []
         self._sent = 0.0  # when results were sent last,
         self._received = 0.0  # when the pipe was read,
         self._taken = 0.0  # and when the engine took queries
@@ -167,15 +165,17 @@ class ChildQueries:
     def deliver(self, results: list[Result]) -> None:
         """Send results soon: a few together cost the parent little more than one. A full pipe waits here."""
         opened, (engine, _) = self._open, self._names
+        results = [result for result in results if opened.pop(result.index, None) is not None]
         for result in results:
-            if opened.pop(result.index, None) is None:
-                continue
             result.engine = engine
-            if self._again:
+        if self._again:
+            for result in results:
                 result.attempts = None
-            if self._detail and result.detail is msgspec.UNSET:  # nobody answered
-                result.detail = None
-            self._results.append(result)
+        if self._detail:
+            for result in results:
+                if result.detail is msgspec.UNSET:  # nobody answered
+                    result.detail = None
+        self._add(results)
         if len(self._results) >= _FULL or time.monotonic() - self._sent >= _LINGER:
             self._flush()
 
@@ -219,26 +219,30 @@ class ChildQueries:
         from resolver.input.plain import lookups_of  # here: gevent patches before most is loaded
 
         queries, invalid = lookups_of(lines, *self._names)
-        self._results += invalid
+        self._add(invalid)
         return queries
+
+    def _add(self, results: list[Result]) -> None:
+        """Encode these; what there is before is sent where it would be too much to be one report of a worker's."""
+        encoded = self._results.encode(results)
+        if len(encoded.octets) > MESSAGE_OCTETS and len(results) > 1:
+            half = len(results) // 2
+            self._add(results[:half])
+            self._add(results[half:])
+            return
+        if self._results.octets + len(encoded.octets) > MESSAGE_OCTETS:
+            self._flush()
+        self._results.add(results, encoded)
 
     def _flush(self) -> None:
         if not self._open and not self._waiting:
             self._tell_counts()  # first: with the last result the run may be over
         if self._results:
-            results, self._results = self._results, []
             self._sent = time.monotonic()
-            self._send(results)
+            self._send(*self._results.take())
 
-    def _send(self, results: list[Result]) -> None:
-        """Send results, in parts where they are too many octets to be one report of a worker's."""
-        octets = frame(self._encode(results))
-        if len(octets) <= MESSAGE_OCTETS or len(results) == 1:
-            self._pipe.write(octets)
-        else:
-            half = len(results) // 2
-            self._send(results[:half])
-            self._send(results[half:])
+    def _send(self, block: ResultBlock, body: list[bytes]) -> None:
+        self._pipe.write(*block_frame(block, body))
 
     def _tell_counts(self) -> None:
         if counted := self.tallies.take():
@@ -267,10 +271,14 @@ class Pipe:
         """Send a message; waits where the pipe is full."""
         self.write(frame(message))
 
-    def write(self, octets: bytearray) -> None:
-        """Send the octets of a frame; waits where the pipe is full."""
+    def write(self, *pieces: bytes | bytearray) -> None:
+        """Send the pieces of a frame; waits where the pipe is full."""
         try:
-            self._socket.sendall(octets)
+            for at in range(0, len(pieces), _PIECES):
+                some = pieces[at : at + _PIECES]
+                sent = self._socket.sendmsg(some)
+                if sent < sum(map(len, some)):
+                    self._socket.sendall(b"".join(some)[sent:])
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)
 
@@ -281,14 +289,14 @@ class Pipe:
         if seconds:
             self._ready.poll(1000 * seconds)
         try:
-            octets = self._socket.recv(_READ, MSG_DONTWAIT)
+            octets = self._socket.recv_into(self._decoder.room(), 0, MSG_DONTWAIT)
         except BlockingIOError:
             return self._inbox
         except ConnectionResetError:
-            octets = b""
+            octets = 0
         if not octets:
             os._exit(0)
-        self._inbox += self._decoder.feed(octets)
+        self._inbox += self._decoder.received(octets)
         return self._inbox
 
     def first(self) -> ToChild:

@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.attempts import BLOCKING_CONCURRENCY
-from resolver.blocks import HostLines, ResultBlock
+from resolver.blocks import HostLines, OpenLookups, ResultBlock
 from resolver.input.plain import read_open
 from resolver.model import Status
 from resolver.processes import protocol
@@ -58,7 +58,7 @@ class Processes(NamedTuple):
     children: int | None = None
     idle: IdleChildren | None = None
     parties: int = 1
-    ahead: int = 2
+    ahead: int = 3
     name: str = "processes"
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
@@ -238,9 +238,9 @@ class _ProcessesRun:
             child.since = now
         before = len(child.open)
         if isinstance(chunk, HostLines):
-            child.open.update(dict.fromkeys(chunk.indices, chunk))
+            child.open.add_lines(chunk)
         else:
-            child.open.update({query.index: query for query in chunk})
+            child.open.queries.update({query.index: query for query in chunk})
         child.given += len(child.open) - before
         child.deaths = deaths
         distrusted = list(self._queries.tallies.distrusted)
@@ -278,8 +278,8 @@ class _ProcessesRun:
             self._queries.tallies.merge(message.tallies)
         elif isinstance(message, protocol.SentSince):
             self._deaths = 0
-            for index in list(child.open)[: message.sent + message.failed]:
-                del child.open[index]
+            for index in list(child.open.queries)[: message.sent + message.failed]:
+                del child.open.queries[index]
             if self._counts is not None:
                 self._counts.add(message.sent, message.failed, message.reasons)
         elif isinstance(message, protocol.Ready):
@@ -298,11 +298,8 @@ class _ProcessesRun:
         """Take a block whole: each of its results is of a lookup that the child was given, and has no result yet."""
         self._deaths = 0
         self._answered = self._answered or not block.statuses.keys() <= _NOBODY_ANSWERED
-        try:
-            for index in block.indices:
-                del child.open[index]
-        except KeyError:
-            raise RuntimeError("a child gave a result of a lookup that it did not have") from None
+        if not child.open.remove_all(block.indices):
+            raise RuntimeError("a child gave a result of a lookup that it did not have")
         self._deliver(block)
 
     def _on_exit(self, child: Child) -> None:
@@ -318,7 +315,7 @@ class _ProcessesRun:
         if self._deaths >= DEATHS_IN_A_ROW:
             raise RuntimeError(f"its children end one after the other, without a result (exit status {status})")
         left, invalid = self._read(child)
-        child.open = {}
+        child.open = OpenLookups()
         if invalid:
             self._deliver(ResultBlock.of(invalid))
         if given_up := self._work.quarantine(left, child.deaths + 1):
@@ -331,8 +328,8 @@ class _ProcessesRun:
         Returns:
             The lookups, which are what it has open now, and the results of lines that cannot be asked.
         """
-        queries, invalid = read_open(child.open.items(), self._engine.name, self._backend.name)
-        child.open = {query.index: query for query in queries}
+        queries, invalid = read_open(child.open, self._engine.name, self._backend.name)
+        child.open = OpenLookups(queries)
         if isinstance(self._queries, LineQueries):
             self._queries.put_back(queries)
         return queries, invalid

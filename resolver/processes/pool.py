@@ -16,17 +16,15 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from resolver.processes.protocol import Ready, Stop, Stopped, decode_from_child, frame
+from resolver.blocks import OpenLookups
+from resolver.processes.protocol import MESSAGE_OCTETS, Ready, Stop, Stopped, decode_from_child, frame
 from resolver.subprocesses import FrameDecoder, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from resolver.blocks import HostLines
-    from resolver.model import Query
     from resolver.processes.protocol import FromChild, ToChild
 
-_READ = 1 << 18  # octets that are read at once
 _PIPE = 1 << 20  # octets that a pipe holds, where the system allows so many: else a child waits for us to read
 _FINISH = 0.2  # seconds that children have to stop at the end of a run, where they may be kept
 _REAP = 1.0  # seconds that a killed process has to end
@@ -51,6 +49,7 @@ class ChildPool:
         self._idle = idle
         self._poll = select.poll()
         self._by_fd: dict[int, Child] = {}
+        self._watched: dict[int, int] = {}  # events that are waited for, by descriptor
 
     def spawn(self, number: int | None = None) -> Child:
         """Add a child, or put one in the place of a dead one: an idle one, or one that is started now."""
@@ -76,7 +75,7 @@ class ChildPool:
                 messages = child.receive()
                 if child.dead:
                     self._poll.unregister(fd)
-                    del self._by_fd[fd]
+                    del self._by_fd[fd], self._watched[fd]
                 yield child, messages
 
     def finish(self, children: list[Child], seconds: float) -> Iterator[tuple[Child, list[FromChild]]]:
@@ -106,7 +105,10 @@ class ChildPool:
             child.reap()
 
     def _watch(self, child: Child, sent: bool) -> None:
-        self._poll.register(child.fd, select.POLLIN if sent else select.POLLIN | select.POLLOUT)
+        events = select.POLLIN if sent else select.POLLIN | select.POLLOUT
+        if self._watched.get(child.fd) != events:
+            self._watched[child.fd] = events
+            self._poll.register(child.fd, events)
 
 
 class IdleChildren:
@@ -162,7 +164,7 @@ class Child:
         dead: Its pipe has ended.
         number: Its place in the run's pool.
         told_to_stop, stopped: In this run it was told to stop, and has said how far it came.
-        open: The queries that it was given and has not answered.
+        open: What it was given and has not answered.
         deaths: How many children died of the queries that it has now.
         given, since: How many queries it was given in this run, and when the first, on the monotonic clock.
     """
@@ -172,8 +174,7 @@ class Child:
         self.ready = False
         self.dead = False
         self.assign(0)
-        self._decoder = FrameDecoder(decode_from_child)
-        self._buffer = memoryview(bytearray(_READ))
+        self._decoder = FrameDecoder(decode_from_child, MESSAGE_OCTETS + (1 << 16))
         self._unsent = bytearray()
         self._pipe, theirs = socket.socketpair()
         with theirs:
@@ -192,7 +193,7 @@ class Child:
         self.told_to_stop = self.stopped = False
         self.deaths = self.given = 0
         self.since = 0.0
-        self.open: dict[int, Query | HostLines] = {}
+        self.open = OpenLookups()
 
     @property
     def fd(self) -> int:
@@ -219,13 +220,13 @@ class Child:
     def receive(self) -> list[FromChild]:
         """Return the messages that have come; notes what they say of the child itself."""
         try:
-            size = self._pipe.recv_into(self._buffer)
+            size = self._pipe.recv_into(self._decoder.room())
         except BlockingIOError:
             return []
         except ConnectionResetError:
             size = 0
         self.dead = not size
-        messages = self._decoder.feed(self._buffer[:size])
+        messages = self._decoder.received(size)
         for message in messages:
             if isinstance(message, Ready):
                 self.ready = True

@@ -6,6 +6,7 @@ seconds that remain or have passed: each process has a clock of its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import msgspec
@@ -13,8 +14,10 @@ import msgspec
 from resolver.blocks import HostLines, LineFormat, ResultBlock
 from resolver.model import Query
 from resolver.policy import Policy
-from resolver.subprocesses import encode_frame
+from resolver.subprocesses import encode_frame, lengthened
 from resolver.tallies import NameserverTally
+
+MESSAGE_OCTETS = 1 << 19  # of results in a message, unless it is only one
 
 
 class Begin(msgspec.Struct, tag="begin"):
@@ -104,3 +107,15 @@ FromChild = Ready | ResultBlock | Counted | SentSince | Stopped | EngineFailed
 frame = partial(encode_frame, encode_into=msgspec.msgpack.Encoder().encode_into)
 decode_to_child = msgspec.msgpack.Decoder[ToChild](ToChild).decode
 decode_from_child = msgspec.msgpack.Decoder[FromChild](FromChild).decode
+
+_EMPTY = b"\xc4\x00"  # MessagePack's bin 8 without an octet, with which a block ends that has no body
+_BIN_32 = b"\xc6"
+
+
+def block_frame(block: ResultBlock, body: Sequence[bytes]) -> list[bytes | bytearray]:
+    """Return the frame of a block whose body is in pieces: they are sent as they are, and copied by the system only."""
+    head = frame(block)
+    assert head.endswith(_EMPTY)
+    size = sum(map(len, body))
+    head[-len(_EMPTY) :] = _BIN_32 + size.to_bytes(4, "big")
+    return [lengthened(head, size), *body]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from resolver.seam import Queries
 
 FIRST = 16  # queries in a chunk at first, so that a short list is spread
-CHUNK = 512  # and later
+CHUNK = 1024  # and later
 DEATHS = 3  # children that a chunk may take with it
 
 
