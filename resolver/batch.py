@@ -280,9 +280,10 @@ class Batch:
         )
 
     def _ended(self) -> str:
-        if Status.CANCELLED in self._statuses or (self._deadline.cancelled and not self._hosts.complete):
+        cut = self._further.unfinished or not self._hosts.complete
+        if Status.CANCELLED in self._statuses or (self._deadline.cancelled and cut):
             return "cancelled"
-        if Status.DEADLINE in self._statuses or (self._deadline.passed and not self._hosts.complete):
+        if Status.DEADLINE in self._statuses or (self._deadline.passed and cut):
             return "deadline"
         return "complete"
 

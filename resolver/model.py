@@ -275,4 +275,7 @@ class Result(msgspec.Struct, gc=False):
         return [data for data in found if not data.startswith("\\#")]  # of an rdata that cannot be read
 
 
+# Begins the error of a result that stands, and of which the run's end left something unfound (resolver/stages).
+UNFINISHED = "the run ended before"
+
 KEYS = Result.__struct_fields__[: Result.__struct_fields__.index("error") + 1]  # those that every result has

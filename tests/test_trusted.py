@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from authoritative import knot
@@ -78,10 +81,40 @@ def test_nobody_trusted_answers(servers: tuple[str, str], silent: str) -> None:
 
 
 def test_deadline(servers: tuple[str, str], silent: str) -> None:
-    """At the deadline the first replies are kept, and the run ends in time."""
+    """At the deadline the first replies are kept, each says so, and the summary says what ended the run."""
     run = resolve(["same.example"] * 50, nameservers=servers[0], trusted=silent, timeout=0.5)
-    assert ({"NOERROR": 50}, True) == (run.summary.statuses, run.summary.seconds < 0.8)
-    assert {"no trusted nameserver answered: the run's timeout passed"} == {str(result.error) for result in run}
+    assert ({"NOERROR": 50}, "deadline", True) == (run.summary.statuses, run.summary.ended, run.summary.seconds < 0.8)
+    assert {"the run ended before a trusted nameserver answered"} == {str(result.error) for result in run}
+
+
+def test_resume(servers: tuple[str, str], silent: str, tmp_path: Path) -> None:
+    """A first reply that the run's end left without a verdict is not done: the run that goes on asks for it."""
+    liar, honest = servers
+    file = tmp_path / "results.jsonl"
+    words: list[str | Path] = [*NAMES, "-n", liar, "-o", file, "--resume", "-q"]
+    begun = command(*words, "--trusted", silent, "--timeout", "0.5")
+    first = [each["answers"][0]["data"] for each in jsonl(file) if each["status"] == "NOERROR"]
+    assert (3, ["192.0.2.7", "192.0.2.66", "192.0.2.66"]) == (begun.status, first)
+    assert 3 == command(*words, "--trusted", silent, "--timeout", "0.5").status
+    done = command(*words, "--trusted", honest, "--summary", tmp_path / "summary")
+    figures = json.loads((tmp_path / "summary").read_text())
+    assert (0, 6, {"NOERROR": 2, "NODATA": 1, "NXDOMAIN": 2}) == (
+        done.status,
+        figures["queries_sent"],
+        figures["statuses"],
+    )
+    assert [
+        ("NOERROR", honest, None),
+        ("NOERROR", honest, liar),
+        ("NXDOMAIN", honest, liar),
+        ("NODATA", liar, None),
+        ("NXDOMAIN", liar, None),
+    ] == [(each["status"], each["nameserver"], each["first"] and each["first"]["nameserver"]) for each in jsonl(file)]
+
+
+def jsonl(file: Path) -> list[dict[str, Any]]:
+    """The results in a file, in input order."""
+    return sorted(map(json.loads, file.read_text().splitlines()), key=lambda each: int(each["index"]))
 
 
 def test_with_wildcards(servers: tuple[str, str]) -> None:

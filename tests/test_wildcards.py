@@ -288,7 +288,8 @@ def test_end_of_the_run() -> None:
     play.stage([play.result(0, "a.b.example."), play.result(1, "c.b.example.")])
     assert (2, []) == (play.stage.held, play.passed)
     play.stage.finish()
-    assert [(0, None), (1, None)] == [(each.index, each.wildcard) for each in play.passed]
+    said = "the run ended before it was known whether a wildcard made it"
+    assert [(0, None, said), (1, None, said)] == [(each.index, each.wildcard, each.error) for each in play.passed]
     for query in play.further.take(10):
         play.further.deliver([play.result(query.index, query.name)])
     assert 2 == len(play.passed)

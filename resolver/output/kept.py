@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from resolver.input.lookups import WrappedLookups
-from resolver.model import ANSWERED, Status
+from resolver.model import ANSWERED, UNFINISHED, Status
 from resolver.output.selection import UNANSWERED
 
 if TYPE_CHECKING:
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from resolver.input.lookups import LookupSource
     from resolver.model import Query, Result
 
+_OPEN_STILL = "NOERROR, of which something is unknown"  # in place of the status, while a file is read
 UNDONE = frozenset({Status.DEADLINE, Status.CANCELLED})  # results of the run, and not of the lookup
 
 OPEN, KEPT, REPLACED = 0, 1, 2  # what becomes of a lookup: it is asked; its line stays; another took the line's place
 
+_ERROR = f'"error":"{UNFINISHED} '.encode()
 _BEGINNING = b'{"index":'
 _BLOCK = 1 << 20  # octets read at once
 _LONGEST = 1 << 25  # octets of a line: an input of 1 MiB, each octet an escape of six, and a large answer
@@ -54,6 +56,10 @@ class KeptRow(msgspec.Struct, gc=False):
     type: str
     status: str
     nameserver: str | None = None
+
+
+class _KeptError(msgspec.Struct):
+    error: str | None
 
 
 _DECODER = msgspec.json.Decoder(KeptRow)
@@ -125,7 +131,17 @@ def rows_of(lines: bytes) -> list[KeptRow] | None:
         rows = _DECODER.decode_lines(lines)
     except (ValueError, RecursionError):
         return None
-    return rows if len(rows) == lines.count(b"\n") else None
+    if len(rows) != lines.count(b"\n"):
+        return None
+    if _ERROR in lines:
+        for row, line in zip(rows, lines.split(b"\n"), strict=False):
+            if _ERROR in line and row.status == Status.NOERROR and _is_unfinished(line):
+                row.status = _OPEN_STILL
+    return rows
+
+
+def _is_unfinished(line: bytes) -> bool:
+    return (msgspec.json.decode(line, type=_KeptError).error or "").startswith(UNFINISHED)
 
 
 class Kept:
@@ -140,7 +156,7 @@ class Kept:
     def __init__(self, path: str, redo: Collection[str] = (), nameservers: Sequence[str] = ()) -> None:
         self.path = path
         self._nameservers = nameservers
-        self._redo = {*UNDONE, *redo}
+        self._redo = {*UNDONE, _OPEN_STILL, *redo}
         self._marks = array("I")  # a hash of input and type; 0: no line
         self._statuses: list[str] = []
         self._codes: dict[str, int] = {}
@@ -249,12 +265,12 @@ class Kept:
 
     def _learn(self, status: str) -> None:
         try:
-            Status(status)
+            known = Status.NOERROR if status == _OPEN_STILL else Status(status)
         except ValueError:
             raise _foreign(self.path, f"{status[:50]!r} is no status") from None
         if len(self._statuses) == _STATUSES:
             raise _foreign(self.path, f"it has more than {_STATUSES} statuses")
-        self._statuses.append(status)
+        self._statuses.append(str(known))
         self._codes[status] = len(self._statuses)
 
 

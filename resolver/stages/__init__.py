@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from resolver.model import Query, Result
+from resolver.model import UNFINISHED, Query, Result
 from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class FurtherLookups:
         asked: How many there were.
         probes: Of these, how many look for wildcards.
         queries_sent: Their queries.
+        unfinished: The run's end left something unfound of a result, whose error says so.
         tallies: Where the run counts what became of its queries; a second run's are added there.
     """
 
@@ -57,6 +58,7 @@ class FurtherLookups:
         self.asked = 0
         self.probes: int | msgspec.UnsetType = msgspec.UNSET
         self.queries_sent = 0
+        self.unfinished = False
         self.tallies = NameserverTallies()
         self._waiting: deque[Query] = deque()
         self._open: dict[int, Callable[[Result], None]] = {}
@@ -84,6 +86,11 @@ class FurtherLookups:
         nameserver, subnet = self.variant(like)
         self._waiting.append(Query(index, "", name, type_, nameserver=nameserver, subnet=subnet))
         self._open[index] = answered
+
+    def leave(self, result: Result, what: str) -> None:
+        """Note that a result is passed on before so much was done: `what` goes on from "the run ended before"."""
+        result.error = f"{UNFINISHED} {what}"
+        self.unfinished = True
 
     def take(self, n: int) -> list[Query]:
         """Take up to `n` of them to be asked."""

@@ -74,6 +74,7 @@ class Follow:
         held, self._held = list(self._held.values()), {}
         for result, found in held:
             result.follow = [target.told(missing) for target in found]
+            self._further.leave(result, "all of its targets were looked up")
         if held:
             self._sink([result for result, _ in held])
 

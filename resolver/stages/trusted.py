@@ -12,7 +12,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from resolver.model import First, Query, Result, Status
+from resolver.model import UNFINISHED, First, Query, Result, Status
 from resolver.output.selection import alike, said
 from resolver.stages.honesty import Honesty
 
@@ -101,6 +101,7 @@ class Trusted:
             if (held := self._held.pop(second.index, None)) is not None:
                 self._weigh(held[0], second)
                 finished.append(verdict(*held, second))
+                self._further.unfinished |= (held[0].error or "").startswith(UNFINISHED)
         if finished:
             self._sink(finished)
 
@@ -115,7 +116,7 @@ class Trusted:
         left = [result for result, _ in self._held.values()]
         self._held.clear()
         for result in left:
-            result.error = "the run ended before a trusted nameserver was asked"
+            self._further.leave(result, "a trusted nameserver was asked")
         if left:
             self._sink(left)
 
@@ -184,6 +185,9 @@ def verdict(first: Result, came: float, second: Result) -> Result:
     if first.attempts is not None:
         first.attempts = None if second.attempts is None else first.attempts + second.attempts
     first.wildcard, first.follow = second.wildcard, second.follow
+    if second.status in (Status.DEADLINE, Status.CANCELLED):
+        first.error = f"{UNFINISHED} a trusted nameserver answered"
+        return first
     if not second.answered:
         why = second.error or f"it said {second.status}"
         first.error = f"no trusted nameserver answered: {why}"

@@ -85,6 +85,7 @@ class Wildcards:
         self._held.clear()
         for result in results:
             result.wildcard = None
+            self._further.leave(result, "it was known whether a wildcard made it")
         if results:
             self._sink(results)
 
