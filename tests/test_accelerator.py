@@ -77,7 +77,7 @@ def in_flight(exchange: Exchange) -> list[tuple[Flow, bytes, InFlight]]:
 def state(exchange: Exchange) -> dict[str, Any]:
     """All that a batch of replies may change."""
     server = exchange.servers[0]
-    window, rounds = server.window, [server.window.round, *server.window._rounds]
+    window, rounds = server.window, [server.window.round, *server.window.rounds]
     return {
         "lookups": [
             (
@@ -95,7 +95,7 @@ def state(exchange: Exchange) -> dict[str, Any]:
         "in flight": (exchange.in_flight, sorted(lookup.query.index for lookup in exchange.lookups())),
         "flows": [(flow.sent, flow.replies, flow.last_reply, flow.refused) for flow in server.flows],
         "server": (server.answered, server.failures, server.failing, server.edns),
-        "window": (window.in_flight, window.rtt.srtt, window.rtt.least, window._heard, window.size),
+        "window": (window.in_flight, window.rtt.srtt, window.rtt.least, window.heard, window.size),
         "rounds": [(each.sent, each.answered, each.in_flight) for each in rounds if each],
     }
 
@@ -202,7 +202,7 @@ def test_plain_replies_are_settled(kind: str, opt: bytes) -> None:
     message = ident + header + lookup.question + records + opt
     status, answers, error = codec.read(message, 12 + len(lookup.question), query)
     results: list[Result] = []
-    timers = exchange._timers.tries[0]
+    timers = exchange.timers.tries[0]
     settled = accelerator.settle([message], flow.in_flight, timers, results, 1.25, "ns", "udp", "by hand")
     expected = query.result(
         status, engine="by hand", backend="wire", answers=answers, nameserver="ns", transport="udp", attempts=1,

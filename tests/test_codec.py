@@ -284,11 +284,11 @@ def test_fast_path_is_the_walk(case: tuple[bytes, Query], seed: int) -> None:
         if start is None:
             continue
         try:
-            fast = codec._fast(message, start, query)
+            fast = codec.fast(message, start, query)
         except codec.UNPARSABLE:
             continue
         if fast is not None:
-            assert codec._walk(message, start, query) == fast, message.hex()
+            assert codec.walk(message, start, query) == fast, message.hex()
 
 
 # --- By example: what no oracle can be trusted with.
@@ -626,8 +626,8 @@ CHAIN = b"\0\0" + b"".join(pointer(FIRST + 2 * i) for i in range(7900))  # each 
 )  # fmt: skip
 def test_linear_time(type: str, first: bytes, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """64 kB of the worst that compression allows: each octet is looked at and escaped a few times, not thousands."""
-    escaped = CountedList(names._ESCAPED)
-    monkeypatch.setattr(names, "_ESCAPED", escaped)
+    escaped = CountedList(names.ESCAPED)
+    monkeypatch.setattr(names, "ESCAPED", escaped)
     records = [record(HERE, 65281, first)]
     length = FIRST + len(first)
     while length + len(more := make(len(records) - 1)) < 65535:
@@ -666,7 +666,7 @@ def test_question_of_plain_names(plain: str) -> None:
 @quick(100)
 def test_questions_by_the_batch(asked: list[tuple[str, str]]) -> None:
     """Each is what `question` says, whatever was encoded before it; names that are none raise as there."""
-    codec._TAILS.clear()
+    codec.TAILS.clear()
     queries = [Query(0, "", name, type) for name, type in asked]
     assert [codec.question(name, type) for name, type in asked] == codec.questions(queries)
     for query in queries[::2]:

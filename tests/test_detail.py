@@ -20,7 +20,7 @@ from command import run as command
 from conftest import row
 
 from resolver import resolve
-from resolver.dns.detail import _READ as known
+from resolver.dns.detail import READ as known
 from resolver.dns.detail import detail, time_of_day
 from resolver.dns.form import query_form
 from resolver.dns.message import Malformed, match, question, read

@@ -546,7 +546,7 @@ def test_no_growth() -> None:
     net.settle()
     assert 15_000 == len(results)
     assert 8 >= sum(len(server.flows) for server in net.exchange.servers)
-    assert 64 > sum(len(server.window._rounds) for server in net.exchange.servers)
+    assert 64 > sum(len(server.window.rounds) for server in net.exchange.servers)
     assert 2 < len(net.flows) < 40
 
 

@@ -80,6 +80,27 @@ def test_no_class_name_twice() -> None:
     assert [] == sorted(name for name, times in names.items() if times > 1)
 
 
+def test_no_test_knows_private_names() -> None:
+    """What a test looks at has a public face."""
+    found = []
+    for path in Path(__file__).parent.glob("*.py"):
+        tree = ast.parse(path.read_text())
+        modules = {
+            each.asname or each.name: f"{node.module}.{each.name}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("resolver")
+            for each in node.names
+        }
+        found += [f"{path.name}: {name}" for name in modules.values() if "._" in name]
+        found += [
+            f"{path.name}: {modules[node.value.id]}.{node.attr}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules
+            if node.attr.startswith("_") and not node.attr.startswith("__")
+        ]
+    assert [] == found
+
+
 @pytest.mark.parametrize("word", ["So", "These", "What", "Who", "Of", "It"])
 def test_docstrings_name_their_subject(word: str) -> None:
     """A docstring begins with a verb or a noun."""

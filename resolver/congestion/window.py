@@ -81,8 +81,8 @@ class Window:
         self.rtt = RttEstimator()
         self._dead_after = dead_after
         self._begun = False
-        self._rounds: deque[Round] = deque()  # closed, not yet judged
-        self._heard: float | None = None
+        self.rounds: deque[Round] = deque()  # closed, not yet judged
+        self.heard: float | None = None  # when the latest reply came
         self._died = 0.0
         self._loss = LossAccount(alone=parties == 1)
         self._delivery = DeliveryRate()
@@ -129,7 +129,7 @@ class Window:
             if not self._begun:
                 self._begun = True
                 self._delivery.restart(now)
-            current = self.round = Round(now, self._idle, blind=self._heard is None or self.dead)
+            current = self.round = Round(now, self._idle, blind=self.heard is None or self.dead)
         current.sent += queries
         current.in_flight += queries
         self.in_flight += queries
@@ -167,7 +167,7 @@ class Window:
     def answered_late(self, round_: Round, queries: int, now: float) -> None:
         """Count replies to queries of a round whose tries had run out (see `expired`)."""
         round_.answered += queries
-        self._heard = now
+        self.heard = now
         if self.dead:
             self._revive(now)
         if round_.judged and self._loss.trial is not None and self._loss.trial.refuted(round_, queries):
@@ -209,12 +209,12 @@ class Window:
         for it is not our doing, only in a round with more.
         """
         ours = round_.congested and self.rate < ENOUGH and not self.dead and self._delivery.answered >= TELLING
-        return ours and self._heard is not None and self._heard > since
+        return ours and self.heard is not None and self.heard > since
 
     @property
     def idle(self) -> bool:
         """Nothing is under way, and nothing is left to judge."""
-        return not (self.in_flight or self._rounds or self.round) and self._blackout.since is None
+        return not (self.in_flight or self.rounds or self.round) and self._blackout.since is None
 
     # --- Time passes.
 
@@ -232,15 +232,15 @@ class Window:
         if current is not None and now - current.opened >= self._span():
             # All of it was sent by then: any later tick would have closed it before more was sent.
             self._close(current, current.opened + self._span())
-        rounds = self._rounds
+        rounds = self.rounds
         while rounds and (rounds[0].answered >= rounds[0].sent or now >= rounds[0].closed + self._overdue()):
             self._judge(rounds.popleft(), now)
 
     def wait(self, now: float) -> float:
         """Return the seconds until `allowance` may have grown by itself; infinite when only a reply can bring that."""
         seconds = math.inf
-        if self._rounds:
-            seconds = max(0.0, self._rounds[0].closed + self._overdue() - now)
+        if self.rounds:
+            seconds = max(0.0, self.rounds[0].closed + self._overdue() - now)
         elif self.round is not None and self.in_flight:
             seconds = max(0.0, self.round.opened + self._span() + self._overdue() - now)
         if self._blackout.since is not None:
@@ -257,12 +257,12 @@ class Window:
         return max(SHORTEST_ROUND, min(self.rtt.srtt / 2, LONGEST_ROUND))
 
     def _overdue(self) -> float:
-        return self._dead_after if self._heard is None else self.rtt.rto
+        return self._dead_after if self.heard is None else self.rtt.rto
 
     def _close(self, round_: Round, now: float) -> None:
         round_.closed = now
         round_.idle = self._idle - round_.idle
-        self._rounds.append(round_)
+        self.rounds.append(round_)
         self.round = None
 
     # --- The rules.
@@ -278,7 +278,7 @@ class Window:
             self._loss.accepted = 1.0
             self._undo()
             self._loss.restart(now)
-        if self.dead or self._heard is None or self._blackout.since is not None or not round_.sent:
+        if self.dead or self.heard is None or self._blackout.since is not None or not round_.sent:
             return
         if self._blacked_out(round_, now):
             self._begin_blackout(round_, lost, now)
@@ -304,7 +304,7 @@ class Window:
             self._grow(self.size / self.rtt.srtt if long else round_.answered / round_.span, now)
 
     def _reduce(self, round_: Round, lost: int, now: float) -> None:
-        later = sum(each.answered for each in self._rounds) + (self.round.answered if self.round else 0)
+        later = sum(each.answered for each in self.rounds) + (self.round.answered if self.round else 0)
         through = self._delivery.at_loss(round_, later, self.rate, now)
         self._loss.reduce(lost, round_, self.rate, self.size)
         self.rate = max(SLOWEST, 0.85 * through, 0.2 * min(self.rate, round_.sent / round_.span))
@@ -341,7 +341,7 @@ class Window:
     def _blacked_out(self, round_: Round, now: float) -> bool:
         """Say whether the nameserver fell silent, with more to ask than it was sent: not chance, nor a few names that
         nobody answers."""
-        quiet = self._heard is not None and now - self._heard >= self._overdue()
+        quiet = self.heard is not None and now - self.heard >= self._overdue()
         return quiet and round_.opened - self._pressed < 0.25 and self._blackout.shows(self._loss.usual, now)
 
     def _begin_blackout(self, round_: Round, lost: int, now: float) -> None:
@@ -361,7 +361,7 @@ class Window:
         self._loss.restart(now)
 
     def _silent(self, now: float) -> None:
-        if self._heard is None or now - self._heard > self._dead_after:
+        if self.heard is None or now - self.heard > self._dead_after:
             if not self.dead:
                 self._died = now
                 self.size = float(min(self._first, self.limit))

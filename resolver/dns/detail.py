@@ -135,17 +135,17 @@ def _behind_answers(message: bytes, start: int, at: int) -> BehindAnswers:
     label = message[12] if start > 12 else 0
     parent, octets = message[13 + label : start], message[at:]
     key = (at, label, message[8:12], parent, octets)
-    known = _READ.get(key)
+    known = READ.get(key)
     if known is None:
         known = BehindAnswers(message, at)
         leads = [(pointer[1][0] & 0x3F) << 8 | pointer[1][1] for pointer in _POINTER.finditer(octets)]
         if len(octets) <= _LONGEST and all(to >= at or 13 + label <= to < start for to in leads):
-            if len(_READ) >= _MOST:
-                _READ.clear()
-            _READ[key] = known
+            if len(READ) >= _MOST:
+                READ.clear()
+            READ[key] = known
     return known
 
 
-_READ: dict[tuple[int, int, bytes, bytes, bytes], BehindAnswers] = {}
+READ: dict[tuple[int, int, bytes, bytes, bytes], BehindAnswers] = {}
 _MOST, _LONGEST = 512, 1024  # of those; octets of each
 _POINTER = re.compile(b"(?=([\xc0-\xff].))", re.DOTALL)  # whatever may be one, RFC 1035 section 4.1.4

@@ -1,9 +1,9 @@
 """Messages: a question to octets, a reply's octets to status and records (RFC 1035 section 4).
 
-The hot path of the whole tool: every lookup passes here twice. `_walk` reads any reply; before it, `one_address` and
-`_fast` read those that nearly every lookup gets, in a fraction of the time: one address; nothing at all; records
+The hot path of the whole tool: every lookup passes here twice. `walk` reads any reply; before it, `one_address` and
+`fast` read those that nearly every lookup gets, in a fraction of the time: one address; nothing at all; records
 written in the order in which they are followed. They may give up on whatever they like, but where they answer, they
-answer as `_walk` does.
+answer as `walk` does.
 
 Whatever octets come in, `read` raises `Malformed` and nothing else, in time
 linear in their number. What never becomes an answer is stepped over, not parsed: a strange record in the additional
@@ -36,13 +36,13 @@ def read(message: bytes, start: int, query: Query) -> Answer:
     parsed, and nothing else.
     """
     try:
-        answer = _fast(message, start, query)
+        answer = fast(message, start, query)
     except UNPARSABLE:
         answer = None
     if answer:
         return answer
     try:
-        return _walk(message, start, query)
+        return walk(message, start, query)
     except UNPARSABLE as error:
         raise Malformed(str(error) if isinstance(error, Malformed) else TOO_EARLY) from error
 
@@ -140,7 +140,7 @@ def questions(queries: list[Query]) -> list[bytes]:
     prefix = names.PREFIX
     encoded = []
     for query in queries:
-        tails = _TAILS.get(query.type)
+        tails = TAILS.get(query.type)
         label, _, parent = query.name.partition(".")
         tail = tails.get(parent) if tails else None
         if tail is None or not 0 < len(label) < 64:
@@ -155,14 +155,14 @@ def _learn(query: Query) -> bytes:
     whole = question(query.name, query.type)
     tail = whole[1 + whole[0] :]
     if whole[0] and 1 + 63 + len(tail) <= names.LONGEST + 4:  # the root has no first label
-        tails = _TAILS.setdefault(query.type, {})
+        tails = TAILS.setdefault(query.type, {})
         if len(tails) >= _MOST_TAILS:
             tails.clear()
         tails[query.name.partition(".")[2]] = tail
     return whole
 
 
-_TAILS: dict[str, dict[str, bytes]] = {}
+TAILS: dict[str, dict[str, bytes]] = {}  # what follows the first label, by type and by its text
 _MOST_TAILS = 4096
 
 
@@ -188,8 +188,8 @@ def rdtype(text: str) -> str:
 # -- the fast path --
 
 
-def _fast(message: bytes, start: int, query: Query) -> Answer | None:
-    """The answer, or None or an exception of `UNPARSABLE` where the message is not of the simple kind."""
+def fast(message: bytes, start: int, query: Query) -> Answer | None:
+    """Return the answer, as `read` does; None, or an exception of `UNPARSABLE`: it is not of the simple kind."""
     if message[6:8] == b"\0\0":
         return _empty(message, start)
     return _in_order(message, start, query)
@@ -255,7 +255,8 @@ _CNAME_IN = b"\0\5\0\1"
 # -- the walk: everything else --
 
 
-def _walk(message: bytes, start: int, query: Query) -> Answer:
+def walk(message: bytes, start: int, query: Query) -> Answer:
+    """Return the answer of any reply, as `read` does; what cannot be parsed is an exception of `UNPARSABLE`."""
     count = message[6] << 8 | message[7]
     if count == 0:
         return _empty(message, start)

@@ -101,11 +101,11 @@ def _target(message: bytes, at: int, start: int) -> int:
 
 
 # RFC 1035 section 5.1, with the choices of dnspython: what a zone file would misread is escaped.
-_ESCAPED = [
+ESCAPED = [
     f"\\{chr(octet)}" if octet in b'"().;\\@$' else chr(octet) if 0x20 < octet < 0x7F else f"\\{octet:03d}"
     for octet in range(256)
 ]
-_UNESCAPED = bytes(octet for octet in range(256) if len(_ESCAPED[octet]) == 1)
+_UNESCAPED = bytes(octet for octet in range(256) if len(ESCAPED[octet]) == 1)
 
 
 def to_text(name: bytes) -> str:
@@ -129,7 +129,7 @@ def to_text(name: bytes) -> str:
 def _long(name: bytes) -> str:
     """Label by label, and remembered from each on: a large message may hold thousands of names with one tail."""
     end = name[0] + 1
-    label = "".join([_ESCAPED[octet] for octet in name[1:end]])
+    label = "".join([ESCAPED[octet] for octet in name[1:end]])
     return f"{label}." if end == len(name) - 1 else f"{label}.{_long(name[end:])}"
 
 

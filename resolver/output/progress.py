@@ -35,7 +35,7 @@ class LineDisplay:
     """
 
     def __init__(self, stream: TextIO, interval: float) -> None:
-        self.started = _monotonic()
+        self.started = monotonic()
         self._stream = stream
         self._terminal = redraws(stream)
         self._interval = interval if self._terminal else LOG_INTERVAL
@@ -46,7 +46,7 @@ class LineDisplay:
     @property
     def due(self) -> bool:
         """Whether it is time to draw. To be asked often: it costs next to nothing."""
-        return _monotonic() >= self._next
+        return monotonic() >= self._next
 
     def move(self, part: int, whole: int | None) -> float | None:
         """Move the bar, in any one unit; returns the seconds that the rest will take, None where nobody knows.
@@ -61,7 +61,7 @@ class LineDisplay:
 
     def draw(self, text: str) -> None:
         """Draw the bar, where `move` has left it, and this text; the next drawing is due an interval later."""
-        self._next = _monotonic() + self._interval
+        self._next = monotonic() + self._interval
         if not self._terminal:
             self._write(f"{text}\n")
             return
@@ -139,7 +139,7 @@ class ProgressLine:
         if self._line.due:
             part, whole = self._total_known() or (0, None)
             left = self._line.move(part, whole)
-            self._line.draw(self._figures(_monotonic() - self._line.started, part, whole, left))
+            self._line.draw(self._figures(monotonic() - self._line.started, part, whole, left))
 
     def _figures(self, elapsed: float, part: int, whole: int | None, left: float | None) -> str:
         # The most important first: a narrow terminal cuts the end off.
@@ -152,7 +152,7 @@ class ProgressLine:
         )
 
 
-_monotonic = time.monotonic  # looked up once: `tick` is called between all batches
+monotonic = time.monotonic  # looked up once: `tick` is called between all batches
 
 
 def _bar(stream: TextIO, started: float) -> rich.progress.Progress:
@@ -168,7 +168,7 @@ def _bar(stream: TextIO, started: float) -> rich.progress.Progress:
         auto_refresh=False,
         redirect_stdout=False,
         redirect_stderr=False,
-        get_time=_monotonic,
+        get_time=monotonic,
         expand=True,
     )
     bar.add_task("", total=None, text="")

@@ -83,15 +83,15 @@ class Exchange:
         self._wall = wall
         self.idled = 0.0  # seconds that the engine spent waiting for sockets
         self._answered = answered
-        self._timers = Timers(policy)
-        waits = self._timers.__contains__
+        self.timers = Timers(policy)
+        waits = self.timers.__contains__
         self._flows = Flows(policy.in_flight, len(nameservers), entropy, sockets, waits, len(policy.source))
         self.dropped = self._flows.dropped
         self._rotation = ServerRotation(policy, nameservers, parties, self._flows)
         self.servers, self.distrust = self._rotation.servers, self._rotation.distrust
-        self._sender = Sender(policy, self._rotation, self._flows, self._timers, entropy, clock)
+        self._sender = Sender(policy, self._rotation, self._flows, self.timers, entropy, clock)
         self.outbox = self._sender.outbox
-        self._retries = Retries(policy, engine, self._rotation, self._flows, self._timers, self._sender)
+        self._retries = Retries(policy, engine, self._rotation, self._flows, self.timers, self._sender)
         self._wake = 0.0
         self._swept = 0.0
         self._blocked = False  # a socket took no more
@@ -113,7 +113,7 @@ class Exchange:
 
     def lookups(self) -> list[InFlight]:
         """Return what is in flight: those that wait for a reply, and those that wait to be sent."""
-        return [lookup for lookup in (*self._timers, *self._sender) if not lookup.ended]
+        return [lookup for lookup in (*self.timers, *self._sender) if not lookup.ended]
 
     def take_results(self) -> list[Result]:
         """Take the results since the last call."""
@@ -136,12 +136,12 @@ class Exchange:
             self._flows.sweep()
         self._flows.search_again()
         self._sender.fill(now, self.idled, take)
-        self._wake = min(self._timers.due(), self._sender.due(now))
+        self._wake = min(self.timers.due(), self._sender.due(now))
         self._blocked = False
 
     def overdue(self, now: float) -> set[Flow]:
         """The flows on which a query has run out."""
-        return {lookup.flow for lookup in self._timers.overdue(now)}
+        return {lookup.flow for lookup in self.timers.overdue(now)}
 
     def timeout(self, now: float) -> float:
         """Seconds until `flush` has something to do by itself; infinite where only a reply can bring that."""
@@ -160,7 +160,7 @@ class Exchange:
         """Take what came in on a flow; what matches no lookup or cannot be parsed is dropped and waited past."""
         before = len(self._retries.results)
         messages, replies, sent = self._settle(flow, messages, now)
-        in_flight, server, timers = flow.in_flight, flow.server, self._timers.tries[0]
+        in_flight, server, timers = flow.in_flight, flow.server, self.timers.tries[0]
         window, text, transport, engine = server.window, server.text, flow.transport, self.engine
         one_address, match, read, results = codec.one_address, codec.match, codec.read, self._retries.results
         counted: Round = NOWHERE
@@ -281,7 +281,7 @@ class Exchange:
         results, server = self._retries.results, flow.server
         before = len(results)
         others, rounds, sent = accelerator.settle(
-            messages, flow.in_flight, self._timers.tries[0], results, now, server.text, flow.transport, self.engine
+            messages, flow.in_flight, self.timers.tries[0], results, now, server.text, flow.transport, self.engine
         )
         for (round_, begin), (_, end) in pairwise([*rounds, (NOWHERE, len(results))]):
             server.window.answered(round_, end - begin, now)
@@ -372,7 +372,7 @@ class Exchange:
         since, server.refused_since = server.refused_since, None
         if since is None or now - since < PROBE:
             return  # an error about one of several behind this address
-        for lookup in [each for each in self._timers if each.flow.server is server and each.flow.refused]:
+        for lookup in [each for each in self.timers if each.flow.server is server and each.flow.refused]:
             if lookup.free < FREE:
                 server.window.failed(lookup.round, now)
                 lookup.round = NOWHERE
@@ -382,7 +382,7 @@ class Exchange:
     def _end_held(self, server: Server, now: float) -> None:
         """Give up on what has met or waited for a closed port for as long as all its tries would take."""
         since = now - self._rotation.all_tries
-        for lookup in [each for each in self._timers if each.first <= since and each.flow.refused]:
+        for lookup in [each for each in self.timers if each.first <= since and each.flow.refused]:
             self._retries.hear(lookup, Status.ERROR, lookup.flow.refused, lookup.flow)
             server.tally.errors += 1
             server.window.failed(lookup.round, now)
