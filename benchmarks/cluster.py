@@ -55,7 +55,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """The ID of its process."""
         assert self._executor.process is not None
         pid: int = self._executor.process.pid
         return pid
@@ -75,7 +75,7 @@ class Server:
             path.rmdir() if path.is_dir() else path.unlink()
 
     def hang(self) -> None:
-        """It is there, and says nothing any more."""
+        """Stop it: it is there, and says nothing any more."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def client(self) -> Any:
@@ -114,11 +114,11 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Of its main process."""
+        """The ID of its main process."""
         return self.process.pid
 
     def said(self) -> str:
-        """What it has said so far."""
+        """Return what it has said so far."""
         assert self.log is not None
         return self.log.read_text()
 
@@ -155,7 +155,7 @@ class Cluster:
     workers: list[psutil.Process]
 
     def info(self, section: str) -> dict[str, Any]:
-        """What INFO says in that section."""
+        """Return what INFO says in that section."""
         told: dict[str, Any] = self.client.info(section)
         return told
 
@@ -185,7 +185,7 @@ def cluster(workers: int, *options: str) -> Iterator[Cluster]:
 
 
 def seconds_of(process: psutil.Process) -> float:
-    """What a process and its children have used of the processor, in seconds."""
+    """Return the seconds of the processor that a process and its children have used."""
     used = 0.0
     for each in [process, *process.children(recursive=True)]:
         try:
@@ -198,7 +198,7 @@ def seconds_of(process: psutil.Process) -> float:
 
 @contextlib.contextmanager
 def on_cores(count: int) -> Iterator[None]:
-    """What is started in this block runs on so many cores of those that this process may use."""
+    """Have what is started in this block run on so many cores of those that this process may use."""
     if not hasattr(os, "sched_setaffinity"):
         raise click.ClickException("this system cannot bind a process to cores; only Linux can")
     before = os.sched_getaffinity(0)

@@ -123,7 +123,7 @@ def scaling(directory: Path, hosts: int, rounds: int, engine: str) -> list[str]:
 
 
 def memory(directory: Path, hosts: int, _rounds: int, engine: str) -> list[str]:
-    """What each process holds, from the first 200,000 results on (of fewer hosts: from the first tenth on)."""
+    """Measure what each process holds, from the first 200,000 results on (of fewer hosts: from the first tenth on)."""
     output = directory / "resolve.jsonl"
     output.touch()
     with serve() as server, cluster(1, "-e", engine) as around, (directory / "stderr").open("w+") as said:
@@ -182,7 +182,7 @@ def judge(name: str, settled: list[Sample]) -> list[str]:
 
 
 def traffic(directory: Path, hosts: int, _rounds: int, engine: str) -> list[str]:
-    """What a run asks of the Redis, and of every process."""
+    """Count what a run asks of the Redis, and of every process."""
     with serve() as server, cluster(1, "-e", engine) as around:
         contest = Contest(directory, hosts)
         contest.run("redis", server, "-e", "redis", "--redis", around.url)

@@ -46,7 +46,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Checked:
-    """What became of the hosts: `right` answers, `wrong` ones, `lost` (no result), `surplus` (more than one result)."""
+    """Results of the hosts: `right` answers, `wrong` ones, `lost` (no result), `surplus` (more than one result)."""
 
     right: int
     wrong: int
@@ -198,7 +198,7 @@ def check(answers: Iterable[tuple[int, str | None]], count: int, names: int = NA
 
 
 def resolve_answers(path: Path, names: int = NAMES) -> Iterator[tuple[int, str | None]]:
-    """What `check` wants to know, from the JSON Lines that `resolve` wrote."""
+    """Return what `check` wants to know, from the JSON Lines that `resolve` wrote."""
     decoder = msgspec.json.Decoder(_Line)
     with path.open("rb") as lines:
         for octets in lines:

@@ -40,7 +40,7 @@ MEGABYTE = 1_000_000
 
 @dataclass
 class Outcome:
-    """What became of a case. `seconds`: of all of the command; `peak`: octets of its resident memory."""
+    """Outcome of a case. `seconds`: of all of the command; `peak`: octets of its resident memory."""
 
     statuses: Counter[str]
     errors: Counter[str]
@@ -53,7 +53,7 @@ class Outcome:
 
 @dataclass
 class Limit:
-    """What is asked of a case: a share of NOERROR, statuses that must not occur, seconds, octets, queries a lookup.
+    """Limits of a case: a share of NOERROR, statuses that must not occur, seconds, octets, queries a lookup.
 
     ideal: seconds for all lookups at best, besides what the command takes for one with the same words; `times` so much.
     """
@@ -68,7 +68,7 @@ class Limit:
     times: float = 1.0
 
     def missed(self, outcome: Outcome) -> list[str]:
-        """What was not met, in words."""
+        """Return what was not met, in words."""
         total = outcome.statuses.total()
         found = [f"{outcome.statuses[each]} {each}" for each in self.never if outcome.statuses[each]]
         if outcome.statuses["NOERROR"] < self.share * total:

@@ -189,7 +189,7 @@ LOOKUPS: dict[str, Callable[[int], Lookup]] = {
 
 
 async def _by_coroutines(ask: Callable[[str], Any], hosts: list[str], most: int) -> list[Answer]:
-    """So many coroutines, each of which asks for the next host when it has the answer to its last one."""
+    """Run so many coroutines, each of which asks for the next host when it has the answer to its last one."""
     rest = iter(hosts)
 
     async def work() -> list[Answer]:
@@ -217,7 +217,7 @@ def _dnspython(port: int) -> Callable[[str], Answer | None]:
 
 
 def prepared(name: str, port: int) -> Lookup:
-    """What looks hosts up under this name, ready to begin."""
+    """Return what looks hosts up under this name, ready to begin."""
     kind, *pair = name.split(":")
     prepare = partial(ours, pair) if kind == OURS else LOOKUPS[name]
     return prepare(port)

@@ -1,4 +1,4 @@
-"""What the pages of the site take from the program as it is: the options of a command, and its exit statuses."""
+"""Parts of the site's pages that come from the program as it is: the options of a command, and its exit statuses."""
 
 from __future__ import annotations
 

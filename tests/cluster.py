@@ -23,7 +23,7 @@ class Worker(shared.Worker):
 
 
 def beats(server: Server) -> list[dict[str, Any]]:
-    """What each worker says of itself."""
+    """Return what each worker says of itself."""
     with server.client() as client:
         said = [client.get(worker_key(name)) for name in present(client)]
     return [json.loads(each) for each in said if each is not None]

@@ -31,7 +31,7 @@ class Done(NamedTuple):
 
     @property
     def results(self) -> list[dict[str, Any]]:
-        """What it wrote as JSON Lines, in input order."""
+        """The results that it wrote as JSON Lines, in input order."""
         return in_order(self.out.splitlines())
 
 

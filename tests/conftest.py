@@ -1,4 +1,4 @@
-"""What the tests share: the lab, and every engine with every backend that it runs.
+"""Parts that the tests share: the lab, and every engine with every backend that it runs.
 
 A test that looks something up takes `ask` (or `pair`) and thereby runs on each pair of the table in resolver.engines;
 rows that are added there are picked up here by themselves.
@@ -62,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is there by now stays: some tests have the garbage collected, which needs not go through all of it."""
+    """Leave what is there by now to itself: some tests have the garbage collected, which needs not go through all of it."""
     gc.collect()
     gc.freeze()
 
@@ -75,7 +75,7 @@ def lab() -> Iterator[Lab]:
 
 
 def row(pair: Pair) -> str:
-    """What the table of abilities and the tests' names call a pair."""
+    """Return what the table of abilities and the tests' names call a pair."""
     return f"{pair.engine}-{pair.backend}"
 
 
@@ -154,7 +154,7 @@ def checkout(tmp_path: Path, at: str) -> Path:
 
 @pytest.fixture
 def elsewhere(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What to tell `resolve` with the test's engine: what needs workers finds some, which is quicker."""
+    """Return what to tell `resolve` with the test's engine: what needs workers finds some, which is quicker."""
     return {"redis": request.getfixturevalue("broker")} if request.getfixturevalue("engine") == "redis" else {}
 
 

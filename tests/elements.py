@@ -1,4 +1,4 @@
-"""What stands in a page of HTML, for tests of what a page must not hold."""
+"""Elements of a page of HTML, for tests of what a page must not hold."""
 
 import html.parser
 from collections import Counter
@@ -24,6 +24,6 @@ class Elements(html.parser.HTMLParser):
 
     @property
     def active(self) -> set[str]:
-        """What could run, or fetch something from elsewhere."""
+        """Return what could run, or fetch something from elsewhere."""
         handlers = {name for name in self.attributes if name.startswith("on")}
         return {"script", "img", "iframe", "object", "embed"} & self.names.keys() | handlers

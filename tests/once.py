@@ -1,4 +1,4 @@
-"""What is made once for all processes of a test run: a build of the package, or of the site."""
+"""Parts that are made once for all processes of a test run: a build of the package, or of the site."""
 
 import fcntl
 import os

@@ -13,7 +13,7 @@ POLICY = Policy(tries=1, query_timeout=1.0)
 
 
 def found(query: Query, **other: Any) -> Result:
-    """What a worker finds for a query; it knows nothing of the line, and calls its engine by its own name."""
+    """Return what a worker finds for a query."""
     result = result_of(query, Status.NXDOMAIN)
     for name, value in other.items():
         setattr(result, name, value)
@@ -52,7 +52,7 @@ class Play:
         return orders
 
     def wait(self, seconds: float = 0.0) -> list[Result]:
-        """So much later, and each second until then, see who is there."""
+        """Let so much time pass, and see each second who is there."""
         given_up: list[Result] = []
         end = self.now + seconds
         while True:
@@ -75,15 +75,15 @@ class Play:
         return self.on_report(order, map(found, order.queries), worker, over="done")
 
     def resends(self) -> list[Order]:
-        """What is to be sent another time."""
+        """Return what is to be sent another time."""
         return self.coordinator.resends(self.now)
 
     def die(self, *workers: str) -> list[Result]:
-        """These are gone, and it shows."""
+        """Have these gone, until it shows."""
         self.workers = {name: slots for name, slots in self.workers.items() if name not in workers}
         return self.wait(GRACE + 0.1)
 
 
 def indexes(order: Order) -> list[int]:
-    """Of its queries."""
+    """Return those of its queries."""
     return [query.index for query in order.queries]

@@ -62,7 +62,7 @@ def statuses(results: Iterable[Result]) -> Counter[Status]:
 
 @contextlib.contextmanager
 def working(server: Server, number: int, *options: str) -> Iterator[list[Worker]]:
-    """So many workers that beat; without other options they make few lookups at a time."""
+    """Start so many workers, and wait until they beat; without other options they make few lookups at a time."""
     options = options or FEW
     with contextlib.ExitStack() as opened:
         workers = [opened.enter_context(Worker(server.url, *WORKER, *options)) for _ in range(number)]

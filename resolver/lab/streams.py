@@ -5,12 +5,13 @@ too many, the one that was quiet longest makes room.
 """
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import struct
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from .script import How, PlannedReply
 
@@ -20,6 +21,7 @@ _SWEEP_SECONDS = 5.0
 # Octets that wait to be sent, and replies that are not due yet, above which a connection is not read from.
 _UNSENT_MOST = 1 << 18
 _PENDING_MOST = 10_000
+_READ = 1 << 16  # octets that are read at once
 _DRIBBLE_OCTETS, _DRIBBLE_SECONDS = 7, 0.001
 
 # Plan the steps of one query, call the function with each that is due, and return how many there are.
@@ -41,8 +43,8 @@ class Streams:
     async def listen(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Accept connections; with a context, TLS ones."""
         self._listeners.append(
-            await self._loop.create_server(
-                lambda: StreamConnection(self),
+            await asyncio.start_server(
+                lambda reader, writer: StreamConnection(self, reader, writer).serve(),
                 sock=listener,
                 ssl=tls,
                 ssl_handshake_timeout=_IDLE_SECONDS if tls else None,
@@ -87,116 +89,100 @@ class Streams:
         self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
 
-class StreamConnection(asyncio.Protocol):
+class StreamConnection:
     """One connection: octets in, messages out of them; steps in, octets out of them."""
 
-    def __init__(self, streams: Streams) -> None:
-        self._streams = streams
-        self._unread, self._unsent = bytearray(), bytearray()
-        self._ended = self._stalled = self._splitting = self._dribbles = False
+    def __init__(self, streams: Streams, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._streams, self._reader, self._writer = streams, reader, writer
+        self._unsent = bytearray()
+        self._dribbles = False
         self._drip: asyncio.TimerHandle | None = None
+        self._moved = asyncio.Event()  # replies were sent, or the connection is closed
         self.pending = 0
         """Replies that are not due yet."""
+        writer.transport.set_write_buffer_limits(_UNSENT_MOST)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(_UNSENT_MOST)
+    async def serve(self) -> None:
+        """Answer what is read, to the end of the connection; where the client ends its own direction, all is sent."""
+        unread = b""
         self._streams.touch(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
+        # Cancelled by the end of the lab.
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            while data := await self._reader.read(_READ):
+                self._streams.touch(self)
+                unread = await self._answer(unread + data)
+            while (self.pending > 0 or self._unsent) and not self._writer.is_closing():
+                await self._next_move()
         self._streams.forget(self)
-
-    def data_received(self, data: bytes) -> None:
-        self._streams.touch(self)
-        self._unread += data
-        self._go_on()
-
-    def eof_received(self) -> bool:
-        """Keep the connection while replies are due: without TLS the client may have ended its own direction only."""
-        self._ended = True
-        return not self._close_if_done() and self._transport.get_extra_info("sslcontext") is None
-
-    def pause_writing(self) -> None:
-        self._stalled = True
-
-    def resume_writing(self) -> None:
-        self._stalled = False
-        self._go_on()
+        self._writer.close()
 
     def close(self) -> None:
         """Close at once; what is not sent yet is lost."""
         self._streams.forget(self)
         self._unsent.clear()
-        self._transport.abort()
+        self._writer.transport.abort()
+        self._moved.set()
 
-    def _clogged(self) -> bool:
-        return self._stalled or len(self._unsent) > _UNSENT_MOST or self.pending > _PENDING_MOST
-
-    def _go_on(self) -> None:
-        """Answer what was read, while the client takes the replies."""
-        self._splitting = True
-        while self._split():
-            self._write()
-        self._splitting = False
-        self._write()
-        if self._transport.is_closing() or self._close_if_done():
-            return
-        if self._clogged():
-            self._transport.pause_reading()
-        elif not self._ended:
-            self._transport.resume_reading()
-
-    def _split(self) -> bool:
-        """Take whole messages out of what was read: two octets of length, then the message. Return whether any came."""
-        unread, at = self._unread, 0
-        while len(unread) >= at + 2 and not (self._clogged() or self._transport.is_closing()):
-            end = at + 2 + int.from_bytes(unread[at : at + 2])
-            if len(unread) < end:
+    async def _answer(self, octets: bytes) -> bytes:
+        """Answer whole messages, while the client takes the replies; return the octets that are left."""
+        at = 0
+        while len(octets) >= at + 2 and not self._writer.is_closing():
+            end = at + 2 + int.from_bytes(octets[at : at + 2])
+            if len(octets) < end:
                 break
             # Two statements: what is due at once is sent, and counted off, before this is counted on.
-            planned = self._streams.plan(bytes(unread[at + 2 : end]), self._send)
+            planned = self._streams.plan(octets[at + 2 : end], self._send)
             self.pending += planned
             at = end
-        del unread[:at]
-        return at > 0
+            if len(self._unsent) > _UNSENT_MOST or self.pending > _PENDING_MOST:
+                await self._make_room()
+        self._write()
+        await self._make_room()
+        return octets[at:]
+
+    async def _make_room(self) -> None:
+        """Wait while the client does not take the replies, or too many are not due yet."""
+        await self._writer.drain()
+        while len(self._unsent) > _UNSENT_MOST or self.pending > _PENDING_MOST:
+            await self._next_move()
+            await self._writer.drain()
+
+    async def _next_move(self) -> None:
+        self._moved.clear()
+        await self._moved.wait()
 
     def _send(self, reply: PlannedReply) -> None:
-        """Send a reply that is due. While queries are taken, what is due at once goes out together after them."""
+        """Send a reply that is due; those that are due together go out together."""
         self.pending -= 1
-        if self._transport.is_closing():
+        self._moved.set()
+        if self._writer.is_closing():
             return
         if reply.how in (How.CLOSE, How.RESET):
             if reply.how is How.RESET:
-                peer = self._transport.get_extra_info("socket")
+                peer = self._writer.get_extra_info("socket")
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close()
             return
         message = len(reply.octets).to_bytes(2) + reply.octets
         self._dribbles |= reply.how is How.DRIBBLE
         if reply.how is How.HALF:
-            self._transport.write(self._unsent + message[: len(message) // 2])
+            self._writer.write(self._unsent + message[: len(message) // 2])
             self._unsent.clear()
-            self._transport.close()
+            self._writer.close()
             return
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._write)
         self._unsent += message
-        if not self._splitting:
-            self._go_on()
 
     def _write(self) -> None:
-        if self._unsent and not self._drip and not self._transport.is_closing():
+        if self._unsent and not self._drip and not self._writer.is_closing():
             size = _DRIBBLE_OCTETS if self._dribbles else len(self._unsent)
-            self._transport.write(bytes(self._unsent[:size]))
+            self._writer.write(bytes(self._unsent[:size]))
             del self._unsent[:size]
+            self._moved.set()
             if self._dribbles:
                 self._drip = asyncio.get_running_loop().call_later(_DRIBBLE_SECONDS, self._dripped)
 
     def _dripped(self) -> None:
         self._drip = None
-        self._go_on()
-
-    def _close_if_done(self) -> bool:
-        """Close a connection whose client sends nothing more, once it has its replies. Return whether it was closed."""
-        done = self._ended and self.pending <= 0 and not (self._unsent or self._stalled)
-        if done:
-            self._transport.close()
-        return done
+        self._write()
