@@ -27,9 +27,16 @@ ASYNC_CONCURRENCY = 300  # of an awaited backend; more only makes libraries slow
 
 
 class Reply(NamedTuple):
-    """The outcome of one try: a status, TIMEOUT and ERROR among them, and which nameserver gave it (None: not told).
+    """The outcome of one try.
 
-    error: of TIMEOUT, a sentence about messages that came and were no replies.
+    Attributes:
+        status: TIMEOUT and ERROR are among them.
+        answers: The records.
+        error: A sentence; of TIMEOUT, about messages that came and were no replies.
+        nameserver: The one that gave it; None: not told.
+        transport: How it came.
+        queries: Messages sent: a repeat over TCP or without EDNS counts, and uses up no try.
+        detail: How it looked, where that is asked for.
     """
 
     status: Status
@@ -37,8 +44,8 @@ class Reply(NamedTuple):
     error: str | None = None
     nameserver: str | None = None
     transport: str | None = None
-    queries: int = 1  # messages sent: a repeat over TCP or without EDNS counts, and uses up no try
-    detail: Detail | None = None  # how it looked, where that is asked for
+    queries: int = 1
+    detail: Detail | None = None
 
 
 class Session(Protocol):
@@ -74,6 +81,13 @@ class Tries:
 
     While it is `open`: `begin()`, ask, `take(reply)`. Then `result()` is the lookup's.
     `query.attempts` and `query.asked` are kept up to date, for the batch, which may abandon the lookup.
+
+    Args:
+        query: The lookup.
+        policy: The run's.
+        turn: The number of the nameserver that is asked first.
+        clock: Seconds on a monotonic clock.
+        number: Returns the number of the nameserver that a later turn asks; None: each in turn.
     """
 
     def __init__(
@@ -84,7 +98,6 @@ class Tries:
         clock: Callable[[], float] = time.monotonic,
         number: Callable[[int], int] | None = None,
     ) -> None:
-        """Args: turn: The number of the nameserver that is asked first; number: Returns whom a later turn asks."""
         self.query = query
         self._policy = policy
         self._turn = turn

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 
 def prepare(engine: str, backend: str | None = None) -> None:
-    """Make the process ready for a run on this engine, before anything else of the package is imported.
+    """Make the process ready for a run, before anything else of the package is imported.
 
-    backend: the only one that the process will use, where that is known.
+    Args:
+        engine: The engine's name.
+        backend: The only backend that the process will use, where that is known.
     """
     if engine != "gevent":
         return

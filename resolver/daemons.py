@@ -37,10 +37,15 @@ class Daemons:
         self._starting = threading.Lock()
 
     def submit(self, function: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
-        """Call `function` on a daemon thread, and there `done` with its result or exception.
+        """Have a function called on a daemon thread. Calls over the limit wait their turn, in memory: bound them.
 
-        `done` must be short and must not block: it puts the outcome where somebody waits for it. Calls over the limit
-        wait their turn, in memory: bound them. Raises RuntimeError where not even one thread can be started.
+        Args:
+            function: It may block.
+            done: Called there with its result or exception. It must be short and must not block: it puts the outcome
+                where somebody waits for it.
+
+        Raises:
+            RuntimeError: Not even one thread can be started.
         """
         self._calls.put((function, done))
         with self._starting:

@@ -71,9 +71,13 @@ class AskedLast(msgspec.Struct):
 
 
 class NameserverTally(msgspec.Struct, array_like=True):
-    """Counts of one nameserver. `rtts`: replies by the bucket of their round-trip time.
+    """Counts of one nameserver.
 
-    `failing`: in how many processes it is asked last, since of its latest tries nearly all failed.
+    Attributes:
+        nameserver: Its address, as results name it.
+        queries, replies, timeouts, errors, rcodes: As NameserverFigures has them.
+        rtts: Replies by the bucket of their round-trip time.
+        failing: In how many processes it is asked last, since of its latest tries nearly all failed.
     """
 
     nameserver: Annotated[str, msgspec.Meta(max_length=320)]
@@ -146,9 +150,11 @@ class NameserverTally(msgspec.Struct, array_like=True):
 
 
 class NameserverTallies:
-    """The tallies of a run. `lock` is held by whoever counts or reads where several threads do.
+    """The tallies of a run.
 
-    `distrusted`: nameservers that were found to lie. Whoever asks looks there now and then, and asks them last.
+    Attributes:
+        lock: Held by whoever counts or reads where several threads do.
+        distrusted: Nameservers that were found to lie. Whoever asks looks there now and then, and asks them last.
     """
 
     def __init__(self) -> None:

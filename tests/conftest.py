@@ -62,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what is there by now to itself: some tests have the garbage collected, which needs not go through all of it."""
+    """Keep what is there by now out of the collections that some tests ask for, which would go through all of it."""
     gc.collect()
     gc.freeze()
 

@@ -34,7 +34,7 @@ SERVER = Path(__file__).with_name("scripted_server.py")
 
 @dataclasses.dataclass(frozen=True)
 class Udp:
-    """What becomes of datagrams.
+    """Fates of datagrams.
 
     reply: `whole`, `truncated` (empty, with TC), `none`. latency: seconds, and up to `jitter` more or fewer.
     lost: share of queries never answered. service: seconds that each query takes, one after the other; where `queue`
@@ -67,7 +67,7 @@ class Udp:
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """What becomes of connections.
+    """Fates of connections.
 
     certificate: PEM file of a certificate and its key, for TLS. latency: seconds. lost: share of queries never
     answered. answers: queries of a connection that are answered; the next are read in silence. queries: after so many
@@ -100,7 +100,7 @@ class Stream:
 
 @dataclasses.dataclass
 class Counts:
-    """What the nameserver saw: queries over UDP, their source ports, connections, and the queries over those.
+    """Record of what the nameserver saw: queries over UDP, their source ports, connections, and the queries over those.
 
     resumed: connections that went on with a TLS session.
     """
@@ -151,7 +151,7 @@ class Scripted:
         return self.udp if transport == "udp" else f"{transport}://{self.udp}{path}"
 
     def addresses(self, number: int) -> list[str]:
-        """So many of the addresses of one that is `everywhere`."""
+        """Return so many of the addresses of one that is `everywhere`."""
         return [f"127.{each >> 16}.{each >> 8 & 255}.{each & 255}:{self.port}" for each in range(1, number + 1)]
 
     def close(self) -> None:
@@ -208,5 +208,5 @@ def exists(name: str, share: float) -> bool:
 
 
 def names(number: int, *labels: str) -> list[str]:
-    """So many names; their first labels begin with these words in turn."""
+    """Return so many names; their first labels begin with these words in turn."""
     return [f"{label}-{each}.example" for each, label in zip(range(number), itertools.cycle(labels or ("ok",)))]

@@ -271,7 +271,7 @@ class Connection:
             owner.loop.add(self._fd, self._ready)
 
     def _own(self, numbers: tuple[int, ...]) -> int | None:
-        """What this connection has of numbers of which the last is that of all that follow."""
+        """Return what this connection has of numbers of which the last is that of all that follow."""
         return numbers[min(self._owner.counts.connections, len(numbers)) - 1] if numbers else None
 
     def close(self, reset: bool = False) -> None:

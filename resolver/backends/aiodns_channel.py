@@ -43,9 +43,17 @@ class CaresOutcome(NamedTuple):
 
 
 class CaresChannel(aiodns.DNSResolver):
-    """A channel without tries, search list and /etc/hosts, from the local address `source`. To be closed.
+    """A channel without tries, search list and /etc/hosts. To be closed.
 
-    replies: answers that it has had; waiting: queries that c-ares has not told of yet.
+    Args:
+        nameserver: The one that is asked.
+        policy: The run's.
+        source: The local address; None: the system's choice.
+        edns: Queries have EDNS.
+
+    Attributes:
+        replies: Answers that it has had.
+        waiting: Queries that c-ares has not told of yet.
     """
 
     def __init__(self, nameserver: Nameserver, policy: Policy, source: str | None = None, *, edns: bool = True) -> None:

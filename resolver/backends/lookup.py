@@ -33,7 +33,13 @@ TRUNCATED = Reply(Status.TIMEOUT, [], "a truncated reply")  # over UDP: the ques
 class RunLookups(Generic[OneLookup]):
     """The lookups of a run that have begun, and what all have in common: how queries look, and where they leave from.
 
-    `begin` makes a lookup. `forms` are those of queries, one for each of `subnets`; `sources` the local addresses.
+    Args:
+        policy: The run's.
+        begin: Makes a lookup.
+
+    Attributes:
+        forms: Those of queries, one for each of `subnets`.
+        sources: The local addresses.
     """
 
     def __init__(self, policy: Policy, begin: Callable[[Query], OneLookup]) -> None:

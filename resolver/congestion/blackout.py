@@ -21,8 +21,13 @@ TRUST, LONGEST_TRUST = 4.0, 64.0  # seconds: the first and the longest time for 
 
 
 class Blackout:
-    """Whether there is a blackout. `since`: when it was seen; None: there is none. `round`: when the round began that
-    showed it. `probed`: when the last query went out in it."""
+    """State of a nameserver that may have fallen silent.
+
+    Attributes:
+        since: When the blackout was seen; None: there is none.
+        round: When the round began that showed it.
+        probed: When the last query went out in it.
+    """
 
     __slots__ = ("_silent", "_trust", "_trusted", "probed", "round", "since")
 

@@ -17,7 +17,14 @@ STANDING, LONGEST_STANDING = 1.0, 16.0  # seconds that it stands, at first and a
 
 
 class Growth:
-    """Whether a window may grow. `grown`: when it last changed size: rounds from before say nothing of it."""
+    """Judge of whether a window may grow.
+
+    Args:
+        alone: No other window shares the nameserver.
+
+    Attributes:
+        grown: When the window last changed size; rounds from before say nothing of it.
+    """
 
     __slots__ = ("_best", "_long", "_standing", "_stood", "grown")
 

@@ -47,7 +47,14 @@ class Round:
 
 
 class Reduction:
-    """A reduction, with enough to undo it. `loss`: a share; `lost`: queries of `round`."""
+    """A reduction, with enough to undo it.
+
+    Args:
+        loss: The share of loss that it met.
+        lost: Queries lost of the round.
+        round_: The round that showed the loss.
+        rate, size: The window's before it.
+    """
 
     __slots__ = ("loss", "lost", "rate", "round", "size")
 
@@ -67,9 +74,15 @@ class Reduction:
 
 
 class LossAccount:
-    """Queries sent and lost since the last change of the window, the reduction on trial, and the loss that is accepted.
+    """Account of the queries sent and lost since the last change of the window.
 
-    `changed`: when the window last changed for the sake of loss; rounds from before say nothing of how it is now.
+    Args:
+        alone: No other window shares the nameserver.
+
+    Attributes:
+        accepted: The share of loss that slowing down does not cure.
+        trial: The reduction on trial; None: there is none.
+        changed: When the window last changed for the sake of loss; rounds from before say nothing of how it is now.
     """
 
     def __init__(self, *, alone: bool) -> None:
@@ -116,12 +129,18 @@ class LossAccount:
         self.changed = now
 
     def reduce(self, lost: int, round_: Round, rate: float, size: float) -> None:
-        """Put a reduction from this rate and size on trial; `restart` follows."""
+        """Put a reduction on trial; `restart` follows.
+
+        Args:
+            lost: Queries lost of the round.
+            round_: The round that showed the loss.
+            rate, size: The window's before the reduction.
+        """
         self._worst = 0.8 * self.share if self._futile else 0.0
         self.trial = Reduction(self.share, lost, round_, rate, size)
 
     def silence(self, lost: int, round_: Round, rate: float, size: float) -> None:
-        """Put what a blackout stops on trial: late replies undo it."""
+        """Put what a blackout stops on trial, with the arguments of `reduce`: late replies undo it."""
         self.trial = Reduction(1.0, lost, round_, rate, size)
 
     def undo(self) -> Reduction | None:
@@ -154,9 +173,15 @@ class LossAccount:
 
 
 class DeliveryRate:
-    """Replies a second that get through, counted from one loss to the next: whatever bucket the path has was empty both
-    times, and a burst in between says nothing. `ceiling`: the latest count. `confirmed`: two agreed. `answered`: all
-    queries of judged rounds that were.
+    """Replies a second that get through.
+
+    They are counted from one loss to the next: whatever bucket the path has was empty both times, and a burst in
+    between says nothing.
+
+    Attributes:
+        ceiling: The latest count; infinite before the first.
+        confirmed: Two counts agreed.
+        answered: Answered queries of judged rounds, in all.
     """
 
     def __init__(self) -> None:
@@ -176,9 +201,13 @@ class DeliveryRate:
         self.answered += answered
 
     def at_loss(self, round_: Round, since: int, rate: float, now: float) -> float:
-        """Return the estimate when `round_` has suffered a loss, since which so many replies came.
+        """Return the estimate at a loss; at the first one it is what came after it: better too little than too much.
 
-        At the first loss it is what came after it: better too little than too much.
+        Args:
+            round_: The round that has suffered it.
+            since: Replies that came since that round.
+            rate: The window's rate.
+            now: Seconds on any monotonic clock.
         """
         loss, at_loss = self._loss, self._at_loss
         if round_.closed - loss < 0.1:
@@ -199,9 +228,13 @@ class DeliveryRate:
         return self.ceiling
 
     def growth(self, rate: float, reaction: float) -> float:
-        """Return by what share of itself a rate may grow in a second. `reaction`: seconds until its effect is judged.
+        """Return by what share of itself a rate may grow in a second.
 
-        Quickly below the ceiling, gently close to it, quickly again beyond.
+        It grows quickly below the ceiling, gently close to it, quickly again beyond.
+
+        Args:
+            rate: Queries a second.
+            reaction: Seconds until the effect of growing is judged.
         """
         place = rate / self.ceiling
         if place < 0.95:

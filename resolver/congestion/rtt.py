@@ -17,7 +17,13 @@ QUEUE = 0.02  # seconds above twice the shortest round trip: queries wait somewh
 
 
 class RttEstimator:
-    """Round-trip times, in seconds. `srtt`: smoothed, 0 before the first; `rttvar`: variation; `least`: shortest."""
+    """Round-trip times, in seconds.
+
+    Attributes:
+        srtt: The smoothed time; 0 before the first sample.
+        rttvar: The variation.
+        least: The shortest time; infinite before the first sample.
+    """
 
     __slots__ = ("least", "rttvar", "srtt")
 

@@ -10,10 +10,12 @@ _ULPS = 1e-9  # summed floats fall short of a whole token by so little
 
 
 class TokenBucket:
-    """A bucket with one token in it, which gains `rate` a second from `since` on (None: from the first look at it).
+    """A bucket with one token in it. Times are seconds on any monotonic clock.
 
-    `rate` may be changed at any time, and may be infinite, where `allowance` and `wait` are not to be asked. Times are
-    seconds on any monotonic clock.
+    Args:
+        rate: Tokens that it gains a second. It may be changed at any time, and be infinite, where `allowance` and
+            `wait` are not to be asked.
+        since: From when on it gains some; None: from the first look at it.
     """
 
     __slots__ = ("_filled", "_tokens", "rate")

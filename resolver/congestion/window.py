@@ -202,11 +202,15 @@ class Window:
             self._release(round_, in_flight)
 
     def congested(self, round_: Round, since: float) -> bool:
-        """Say whether a query of that round, sent at `since` and not answered, was likely lost by our own doing.
+        """Say whether a query that was not answered was likely lost by our own doing.
 
-        It is where its round was as much as was allowed, and a rate holds us back that loss has set, at a nameserver
+        It was where its round was as much as was allowed, and a rate holds us back that loss has set, at a nameserver
         that has answered others since, and enough in all for that loss to be no chance. Where some loss is accepted,
         for it is not our doing, only in a round with more.
+
+        Args:
+            round_: The query's.
+            since: When it was sent.
         """
         ours = round_.congested and self.rate < ENOUGH and not self.dead and self._delivery.answered >= TELLING
         return ours and self.heard is not None and self.heard > since

@@ -53,9 +53,12 @@ def tell_plain(messages: list[bytes], others: list[bytes], results: list[Result]
 
 
 def detail(message: bytes, start: int, time: str, subnet: str | None = None) -> Detail:
-    """Return how a reply looked that `message.read` has read; `start`: where its answer section begins.
+    """Return how a reply looked that `message.read` has read.
 
-    The other arguments are those of `plain_detail`.
+    Args:
+        message: Its octets.
+        start: Where its answer section begins.
+        time, subnet: As `plain_detail` takes them.
     """
     if message[8:12] == b"\0\0\0\0":
         return _header(Detail, message, time, subnet)
@@ -74,9 +77,13 @@ def detail(message: bytes, start: int, time: str, subnet: str | None = None) -> 
 
 
 class BehindAnswers:
-    """All that stands behind the answers of a reply. `rcode`: its upper bits; `scope`: of a client subnet.
+    """All that stands behind the answers of a reply.
 
-    `edns`: there is an OPT record.
+    Attributes:
+        authority, additional, ede, nsid: As Detail has them.
+        rcode: Its upper bits.
+        scope: That of a client subnet.
+        edns: There is an OPT record.
     """
 
     __slots__ = ("additional", "authority", "ede", "edns", "nsid", "rcode", "scope")

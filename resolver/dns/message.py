@@ -29,11 +29,18 @@ Answer = tuple[Status, list[Record], str | None]
 
 
 def read(message: bytes, start: int, query: Query) -> Answer:
-    """Status, answers and error sentence of a reply that `match` has matched; `start` is what `match` returned.
+    """Return status, answers and error sentence of a reply that `match` has matched.
 
     The answers are the CNAME chain from the name that was asked, each CNAME once, then the records of the type at its
-    end. The error is None but for a referral, and an rcode with extended errors. Raises `Malformed` for what cannot be
-    parsed, and nothing else.
+    end. The error is None but for a referral, and an rcode with extended errors.
+
+    Args:
+        message: The reply.
+        start: Where its answer section begins, as `match` returned it.
+        query: The lookup.
+
+    Raises:
+        Malformed: The message cannot be parsed; nothing else is raised.
     """
     try:
         answer = fast(message, start, query)
@@ -52,7 +59,7 @@ UNPARSABLE = (Malformed, IndexError, struct.error)  # the latter two where the m
 
 
 def one_address(message: bytes, question: bytes, query: Query) -> list[Record] | None:
-    """The answer of a reply that has one address and OPT and nothing more, as most replies for A do, or None.
+    """Return the answer of a reply that has one address and OPT and nothing more, as most replies for A do, or None.
 
     One step for what `match` and `read` do together; where it answers, it answers as they do. None says nothing: the
     message is of another kind, no reply to this question, or broken.
@@ -108,7 +115,7 @@ def match(message: bytes, question: bytes) -> int | None:
 
 
 def mismatch(message: bytes) -> str:
-    """Why `match` did not take what came in a reply's place, as a sentence."""
+    """Return a sentence on why `match` did not take what came in a reply's place."""
     if len(message) < 12:
         return f"replies came that could not be read: {TOO_EARLY}"
     if not message[2] & 0x80:
@@ -117,20 +124,21 @@ def mismatch(message: bytes) -> str:
 
 
 def unreadable(error: Malformed) -> str:
-    """Why `read` did not take a reply, as a sentence."""
+    """Return a sentence on why `read` did not take a reply."""
     return f"replies came that could not be read: {error}"
 
 
 def question(name: str, type: str) -> bytes:
-    """The question section for a name in presentation format and a type as `rdtype` returns it, class IN.
+    """Return the question section for a name in presentation format and a type as `rdtype` returns it, class IN.
 
-    Raises `ValueError` where there is no such name or type.
+    Raises:
+        ValueError: There is no such name or type.
     """
     return names.from_text(name) + (TYPE_AND_CLASS.get(type) or _type_and_class(type))
 
 
 def questions(queries: list[Query]) -> list[bytes]:
-    """`question` of each of these queries, where it does not have it. Raises as it does."""
+    """Return the question section of each of these queries: its own, or what `question` makes. Raises as that does."""
     if queries and queries[0].question is not None:
         return [query.question or question(query.name, query.type) for query in queries]
     text = "".join([query.name for query in queries])
@@ -167,15 +175,16 @@ _MOST_TAILS = 4096
 
 
 def truncated(message: bytes) -> bool:
-    """The TC bit: ask again over TCP (RFC 2181 section 9). The message has a whole header."""
+    """Tell whether the TC bit is set: ask again over TCP (RFC 2181 section 9). The message has a whole header."""
     return message[2] & 2 != 0
 
 
 def rdtype(text: str) -> str:
-    """A record type in its usual writing: `a` is `A`, `TYPE1` too, `type65280` is `TYPE65280`.
+    """Return a record type in its usual writing: `a` is `A`, `TYPE1` too, `type65280` is `TYPE65280`.
 
-    Raises `ValueError` for an unknown type, and for those that no lookup can ask: type 0, pseudo-records, and the
-    meta types (RFC 6895 section 3.1) other than ANY.
+    Raises:
+        ValueError: The type is unknown, or one that no lookup can ask: type 0, pseudo-records, and the meta types
+            (RFC 6895 section 3.1) other than ANY.
     """
     if not text.isascii():  # the capital of a long s is an S
         raise ValueError(rdata.no_type(text))

@@ -22,10 +22,16 @@ class Malformed(ValueError):
 
 
 def read(message: bytes, start: int, known: dict[int, bytes]) -> tuple[bytes, int]:
-    """The name at `start` as uncompressed octets, and where it ends in the message.
+    """Return a name as uncompressed octets, and where it ends in the message.
 
-    `known` is what earlier calls resolved in the same message, by offset; it is added to. Raises `Malformed`, or
-    `IndexError` where the message ends within the name.
+    Args:
+        message: The whole message.
+        start: Where the name begins.
+        known: What earlier calls resolved in the same message, by offset; it is added to.
+
+    Raises:
+        Malformed: There is no name.
+        IndexError: The message ends within it.
     """
     at = start
     while 0 < (length := message[at]) < 64:
@@ -109,7 +115,7 @@ _UNESCAPED = bytes(octet for octet in range(256) if len(ESCAPED[octet]) == 1)
 
 
 def to_text(name: bytes) -> str:
-    """Presentation format of an uncompressed name, absolute: `www.example.`; letter case is kept."""
+    """Return the presentation format of an uncompressed name, absolute: `www.example.`; letter case is kept."""
     if name == b"\0":
         return "."
     if len(name) > 64:
@@ -137,9 +143,10 @@ PREFIX = {length: bytes((length,)) for length in range(1, 64)}
 
 
 def from_text(text: str) -> bytes:
-    """Uncompressed octets of an absolute name in presentation format; letter case is kept.
+    """Return the uncompressed octets of an absolute name in presentation format; letter case is kept.
 
-    Raises `ValueError` where there is no such name: empty labels, labels over 63 octets, names over 255.
+    Raises:
+        ValueError: There is no such name: empty labels, labels over 63 octets, names over 255.
     """
     # A list has many names in few zones: what follows the first label is likely to have been encoded before.
     if "\\" not in text:

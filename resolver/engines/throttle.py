@@ -48,10 +48,13 @@ class SentTry(NamedTuple):
 
 
 class Throttle:
-    """The throttle of a run with at most `limit` lookups in flight; only the rate counts where no nameserver is named.
+    """The throttle of a run; only the rate counts where no nameserver is named.
 
-    busy: seconds that the run has computed so far; that of this thread, where one thread does it all.
-    tallies: where outcomes are counted, by nameserver.
+    Args:
+        policy: The run's.
+        limit: The most lookups in flight.
+        busy: Returns the seconds that the run has computed so far; those of this thread, where one thread does it all.
+        tallies: Where outcomes are counted, by nameserver.
     """
 
     def __init__(

@@ -36,12 +36,18 @@ _EMPTY_BLOCKS = 8  # blocks without a host that one take reads at most
 class Hosts:
     """Lookups of a run, in input order: each host of each source, for each type.
 
-    hosts_read: hosts given out so far: lines and elements that were neither blank nor a comment.
-    lookups: indices given out so far, of queries and INVALID results alike.
-    silent: the last take found a source that has nothing right now.
-    rows: the rows of lookups given out, by index, where they are kept; to be taken out with each result.
+    Args:
+        sources: The lists and hosts.
+        types: The record types that are asked.
+        engine, backend: Names, which only go into the INVALID results.
+        prefix: Labels before each name.
+        keep: Rows of CSV are kept.
 
-    `engine` and `backend` only go into the INVALID results.
+    Attributes:
+        hosts_read: Hosts given out so far: lines and elements that were neither blank nor a comment.
+        lookups: Indices given out so far, of queries and INVALID results alike.
+        silent: The last take found a source that has nothing right now.
+        rows: The rows of lookups given out, by index, where they are kept; to be taken out with each result.
     """
 
     passed_over = 0  # lookups that were, as a LookupSource counts them

@@ -40,11 +40,16 @@ class Reader(Protocol):
 class ReadAhead:
     """Items that were read and not taken yet.
 
-    closed: nothing more is to be read. cut: it was stopped before the end of what is read.
+    Args:
+        reader: Reads them.
+        whole: Also after `stop` it is read to its end, unless it waits; its reader can be waited for.
+
+    Attributes:
+        closed: Nothing more is to be read.
+        cut: It was stopped before the end of what is read.
     """
 
     def __init__(self, reader: Reader, *, whole: bool = False) -> None:
-        """whole: also after `stop` it is read to its end, unless it waits; its reader can be waited for."""
         self.closed = False
         self.cut = False
         self._reader = reader

@@ -68,9 +68,14 @@ _DECODER = msgspec.json.Decoder(KeptRow)
 class Lines:
     """Whole lines of a file of results, in blocks; to be gone through once.
 
-    read: gives the next octets, no more than so many; b"" at the end.
-    end: octets of the whole lines given so far, line feeds included. checksum: CRC-32 of all that was read.
-    tail: after the end, what follows the last line feed.
+    Args:
+        read: Gives the next octets, no more than so many; b"" at the end.
+        path: The file's name, for errors.
+
+    Attributes:
+        end: Octets of the whole lines given so far, line feeds included.
+        checksum: CRC-32 of all that was read.
+        tail: After the end, what follows the last line feed.
     """
 
     def __init__(self, read: Callable[[int], bytes], path: str) -> None:
@@ -147,10 +152,14 @@ def _is_unfinished(line: bytes) -> bool:
 class Kept:
     """Results that a file holds, by index.
 
-    redo: the statuses that are looked up again, beside those that always are; also UNANSWERED.
-    nameservers: those that are each asked, as results name them; empty: any is asked, and it does not matter which.
-    end: one more than the highest index. again: are there lines whose lookups are asked again? in_order: do the lines
-    stand in the order of their index?
+    Args:
+        path: The file's name, for errors.
+        redo: The statuses that are looked up again, beside those that always are; also UNANSWERED.
+        nameservers: Those that are each asked, as results name them; empty: any is asked, and it does not matter which.
+
+    Attributes:
+        again: There are lines whose lookups are asked again.
+        in_order: The lines stand in the order of their index.
     """
 
     def __init__(self, path: str, redo: Collection[str] = (), nameservers: Sequence[str] = ()) -> None:
@@ -277,7 +286,8 @@ class Kept:
 class Remaining(WrappedLookups):
     """Lookups of a run without those that a file holds: the LookupSource that a batch reads (hosts.py).
 
-    statuses: of the lookups that were passed over so far.
+    Attributes:
+        statuses: How many of the lookups that were passed over so far have each.
     """
 
     def __init__(self, hosts: LookupSource, kept: Kept) -> None:

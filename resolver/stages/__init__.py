@@ -77,9 +77,12 @@ class FurtherLookups:
         return index % len(self._kinds)
 
     def ask(self, name: str, type_: str, answered: Callable[[Result], None], *, like: int = 0) -> None:
-        """Have `name` looked up; `answered` is called with the result, from within `deliver`.
+        """Have a name looked up.
 
-        `like`: the index of a lookup of which it is to be the same variant.
+        Args:
+            name, type_: What is asked.
+            answered: Called with the result, from within `deliver`.
+            like: The index of a lookup of which it is to be the same variant.
         """
         index = FIRST + self.asked
         self.asked += 1

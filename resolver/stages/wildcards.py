@@ -186,9 +186,12 @@ class Wildcards:
 class Trial:
     """A result that is being tested.
 
-    level: which of its parents is tested; counted: the last one that counts it among its names. owner: the highest one
-    whose wildcard makes it so far. doubted: it differed from what a wildcard was seen to make, and has had one more
-    probe sent for that.
+    Attributes:
+        parents: The parents of its name, the nearest first.
+        level: Which of them is tested.
+        counted: The last one that counts it among its names.
+        owner: The highest one whose wildcard makes it so far.
+        doubted: It differed from what a wildcard was seen to make, and has had one more probe sent for that.
     """
 
     __slots__ = ("counted", "data", "doubted", "level", "owner", "parents", "result")
@@ -210,11 +213,20 @@ class Trial:
 
 
 class ProbedParent:
-    """A parent and type, and what probes have told of it. `like`: an index of the variant that it is probed for.
+    """A parent and type, and what probes have told of it.
 
-    wanted, asked, probed: probes that are needed, were sent, and came back; failures: with an error, which proves
-    nothing; missing: without an answer. names: results that it was probed for, up to NONE. looked_at: the parent itself
-    was looked up; own: what it has. room: octets that a label before it may have.
+    Args:
+        name, type_: The parent and the type.
+        like: An index of the variant that it is probed for.
+
+    Attributes:
+        room: Octets that a label before it may have.
+        wanted, asked, probed: Probes that are needed, were sent, and came back.
+        failures: Those that came back with an error, which proves nothing.
+        missing: Those that came back without an answer.
+        names: Results that it was probed for, up to NONE.
+        looked_at: The parent itself was looked up.
+        own: What it has itself.
     """
 
     __slots__ = (

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 class Wire(NamedTuple):
     """The built-in stub, over UDP, TCP, TLS and HTTPS.
 
-    parties: processes that share the run's nameservers. answered: says whether a nameserver has answered something in
-    another of them; None: there is no other.
+    Attributes:
+        name: The backend's.
+        parties: Processes that share the run's nameservers.
+        answered: Says whether a nameserver has answered something in another of them; None: there is no other.
     """
 
     name: str = "wire"
@@ -36,8 +38,12 @@ class Wire(NamedTuple):
     def prepare(self, policy: Policy) -> Policy:
         """Return the policy with the nameservers that will be asked: the system's where it names none.
 
-        A name is looked up here. Raises ValueError for a file without certificates, OSError for one that cannot be
-        read, LookupError where there is no nameserver at all, a name has no address, or a library is not installed.
+        A name is looked up here.
+
+        Raises:
+            ValueError: A file holds no certificates.
+            OSError: It cannot be read.
+            LookupError: There is no nameserver at all, a name has no address, or a library is not installed.
         """
         if policy.tls_ca is not None:
             check_certificates(policy.tls_ca)
@@ -61,7 +67,7 @@ class Wire(NamedTuple):
 
 
 def check_certificates(path: str) -> None:
-    """Raises OSError where the file cannot be read, and ValueError where it holds no certificate."""
+    """Raise OSError where the file cannot be read, and ValueError where it holds no certificate."""
     import ssl
 
     try:

@@ -39,9 +39,18 @@ RARELY = 16  # connections of which one tries to go beyond the limit
 
 
 class Connection(Flow):
-    """One connection. `most`: queries that it may carry in all; `quickest`: seconds of a reply.
+    """One connection.
 
-    `streams`: queries that the nameserver allows on it at a time (HTTP/2), as far as that is known.
+    Args:
+        server: The nameserver.
+        transport: `tcp`, `tls` or `https`.
+        depth: Queries that may wait on it at once.
+        most: Queries that it may carry in all.
+        alone: It is for one suspect.
+
+    Attributes:
+        quickest: Seconds of the quickest reply.
+        streams: Queries that the nameserver allows on it at a time (HTTP/2), as far as that is known.
     """
 
     __slots__ = ("alone", "depth", "lost", "most", "one_by_one", "quickest", "slowed", "streams")
@@ -71,7 +80,11 @@ class Connection(Flow):
 class Connections:
     """The connections to one nameserver, and the lookups that wait for one.
 
-    `most_in_flight`: lookups of the run; `wait`: seconds that the shortest try waits.
+    Args:
+        server: The nameserver.
+        flows: Those of the run, which count the sockets.
+        most_in_flight: The most lookups of the run in flight.
+        wait: Seconds that the shortest try waits.
     """
 
     def __init__(self, server: Server, flows: Flows, most_in_flight: int, wait: float) -> None:
@@ -152,9 +165,14 @@ class Connections:
             self._was_carried(connection)
 
     def ran_out(self, connection: Connection, quiet: bool) -> bool:
-        """Count a query that ran out; `quiet`: nothing has been received on its connection for long.
+        """Count a query that ran out.
 
-        Returns whether the connection may be to blame, since others have answered.
+        Args:
+            connection: Where it went out.
+            quiet: Nothing has been received there for long.
+
+        Returns:
+            Whether the connection may be to blame, since others have answered.
         """
         blamed = self._answered and not self.dead
         connection.lost += 1
@@ -178,7 +196,13 @@ class Connections:
         return self._deepest == 1
 
     def closed(self, connection: Connection, stranded: int, took: int) -> None:
-        """Forget a connection that ended, or is about to, with so many queries unanswered; it took so many others."""
+        """Forget a connection that ended, or is about to.
+
+        Args:
+            connection: The one.
+            stranded: Queries that it left unanswered.
+            took: Queries that it took beside these.
+        """
         self.forget(connection)
         if stranded:
             self._learn(connection, took)

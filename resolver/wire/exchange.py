@@ -58,12 +58,16 @@ _TRUNCATED: tuple[Status | None, list[Record], str | None] = (None, [], None)
 
 
 class Exchange:
-    """Everything in flight over UDP, TCP, TLS and HTTPS, for one run.
+    """Everything in flight in one run. The channel empties `outbox` and `dropped` (sockets to close) after each call.
 
-    `outbox` and `dropped` (sockets to close) are taken and emptied by the channel after each call. `clock`
-    tells the time after queries were taken; None: it is still that of the call. `parties`: processes that share the
-    run's nameservers (congestion/window.py); `answered` says whether one has answered in another of them. `sockets`:
-    the most that may be open. `wall`: the time of day, in seconds since the epoch, for `detail`.
+    Args:
+        policy, nameservers, engine: The run's.
+        entropy: Returns so many random octets.
+        clock: Tells the time after queries were taken; None: it is still that of the call.
+        parties: Processes that share the run's nameservers (congestion/window.py).
+        sockets: The most that may be open.
+        answered: Says whether a nameserver has answered in another of the processes.
+        wall: The time of day, in seconds since the epoch, for `detail`.
     """
 
     def __init__(
@@ -315,14 +319,12 @@ class Exchange:
             self.failed(flow, reason, now)
             return
         flow.refused = reason
-        if server.refused_since is None:
-            server.refused_since = now
+        server.refused_since = server.refused_since or now
 
     def closed(self, flow: Flow, reason: str, now: float) -> None:
         """A connection ended after it was made. What it left unanswered is asked again (RFC 7766 section 6.2.4)."""
         assert isinstance(flow, Connection)
-        stranded = self._retries.strand(flow, reason, now)
-        self._rotation.connections(flow.server).closed(flow, stranded, flow.replies)
+        self._rotation.connections(flow.server).closed(flow, self._retries.strand(flow, reason, now), flow.replies)
         self._flows.drop(flow)
 
     def leaving(self, flow: Flow, unprocessed: int) -> None:

@@ -29,8 +29,13 @@ CROWDED = 30_000  # lookups on a flow that make unused IDs hard to find
 class Flows:
     """All flows of a run, connections too.
 
-    `entropy(n)` gives n random octets; `limit`: the most sockets; `waits(lookup)`: is a reply to its last query due?
-    `sources`: local addresses that take turns, each of which is to have a flow.
+    Args:
+        in_flight: The most lookups in flight.
+        servers: Nameservers of the run.
+        entropy: Returns so many random octets.
+        limit: The most sockets.
+        waits: Tells whether a reply to the last query of a lookup is due.
+        sources: Local addresses that take turns, each of which is to have a flow.
     """
 
     def __init__(

@@ -163,7 +163,15 @@ class Retries:
     def failed(
         self, lookup: InFlight, status: Status, error: str | None, flow: Flow, now: float, *, counts: bool = True
     ) -> None:
-        """Go on with the next try, or end. `counts`: this try was one of the lookup's."""
+        """Go on with the next try, or end.
+
+        Args:
+            lookup: The one whose try has failed.
+            status, error: What the try told.
+            flow: Where it failed.
+            now: Seconds on the exchange's clock.
+            counts: The try was one of the lookup's.
+        """
         flow.server.tally.failed(status)
         self._timers.remove(lookup)
         lookup.leave()
@@ -189,7 +197,12 @@ class Retries:
         self.results.append(result)
 
     def end(self, lookup: InFlight, answered: float = math.inf) -> None:
-        """End a lookup. `answered`: when the query went out whose reply is the end; later ones say nothing of loss."""
+        """End a lookup.
+
+        Args:
+            lookup: The one.
+            answered: When the query went out whose reply is the end; later ones say nothing of loss.
+        """
         lookup.ended = True
         self._sender.in_flight -= 1
         waited = self._timers.remove(lookup)

@@ -33,8 +33,10 @@ PROBES = 16  # new queries of which one may look whether a nameserver that rests
 class Sender:
     """The queries of one run on their way out.
 
-    outbox: messages by flow, taken and emptied by the channel. in_flight: lookups taken and not ended, which whoever
-    ends them counts down. exhausted: no more lookups will come.
+    Attributes:
+        outbox: Messages by flow, taken and emptied by the channel.
+        in_flight: Lookups taken and not ended, which whoever ends them counts down.
+        exhausted: No more lookups will come.
     """
 
     def __init__(

@@ -76,11 +76,16 @@ class LengthFraming:
 class Stream:
     """The connection of a flow.
 
-    nameserver: where it goes. framing: of its messages. context: for TLS; the certificate must be the nameserver's name
-    or address. source: the local address; None: the system's choice. sessions: TLS sessions to go on with (RFC 8446
-    section 2.2), by nameserver; its own is put there.
+    Args:
+        flow: The one.
+        nameserver: Where it goes.
+        framing: That of its messages.
+        context: For TLS; the certificate must be the nameserver's name or address.
+        source: The local address; None: the system's choice.
+        sessions: TLS sessions to go on with (RFC 8446 section 2.2), by nameserver; its own is put there.
 
-    Raises OSError where no connection can be begun; `progress` raises what the connection fails of later.
+    Raises:
+        OSError: No connection can be begun; `progress` raises what the connection fails of later.
     """
 
     def __init__(

@@ -39,9 +39,12 @@ BUFFER = 1 << 20  # octets asked of the kernel for what waits to be read; it gra
 
 
 class Outcome(NamedTuple):
-    """Outcome of a batch: messages that did not go for now, those that the kernel refused, and with what error.
+    """Outcome of a batch.
 
-    `error` alone was reported about something that went out earlier.
+    Attributes:
+        unsent: Messages that did not go for now.
+        refused: Those that the kernel refused.
+        error: With what; alone, it was reported about something that went out earlier.
     """
 
     unsent: list[bytes]
@@ -50,9 +53,14 @@ class Outcome(NamedTuple):
 
 
 class Datagram:
-    """The socket of a flow. Raises OSError where none can be made: too many open files, no route.
+    """The socket of a flow.
 
-    source: the local address; None: the system's choice.
+    Args:
+        flow: The one.
+        source: The local address; None: the system's choice.
+
+    Raises:
+        OSError: None can be made: too many open files, no route.
     """
 
     def __init__(self, flow: Flow, source: str | None = None) -> None:
