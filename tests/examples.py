@@ -56,8 +56,8 @@ def shell(command: str, checkout: Path, at: str) -> subprocess.CompletedProcess[
 
 def python(code: str, checkout: Path, at: str) -> subprocess.CompletedProcess[str]:
     """Run a program; the lab is the system's nameserver, and the C library's."""
-    before = f"import resolver.wire\nfrom resolver.nameserver import Nameserver\nat = Nameserver.parse({at!r})\n"
-    before += "resolver.wire.system = lambda: (at,)\n"
+    before = f"import resolver.policy\nfrom resolver.nameserver import Nameserver\nat = Nameserver.parse({at!r})\n"
+    before += "resolver.policy.system = lambda: (at,)\n"
     before += "import socket\nsocket.gethostbyname = lambda host: resolver.resolve([host])[0].addresses[0]\n"
     after = "\nimport asyncio\nasyncio.run(show(['python.org', 'pypi.org']))\n" if "async def show" in code else ""
     return subprocess.run(
