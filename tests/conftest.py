@@ -137,7 +137,8 @@ def at(lab: Lab) -> str:
 def checkout(tmp_path: Path, at: str) -> Path:
     """A directory to try the pages' examples in: lists, logs, nameservers, and the command on its `bin`."""
     shutil.copy(Path(__file__).parents[1] / "hosts.txt", tmp_path)
-    (tmp_path / "names.txt").write_text("python.org\nwww.debian.org\nnx.example\n")
+    # Every name of the lab has an address, as if a wildcard made it; the last one is not like the others.
+    (tmp_path / "names.txt").write_text("python.org\nwww.debian.org\nnx.example\ncname-1.example\n")
     (tmp_path / "words.txt").write_text("www\nnx\n")
     for nameservers in ("resolvers.txt", "trusted.txt"):
         (tmp_path / nameservers).write_text(f"{at}\n")

@@ -234,6 +234,26 @@ def test_pool(seed: int, size: int, shown: int) -> None:
     assert int(play.further.probes or 0) <= 80
 
 
+@pytest.mark.parametrize(("size", "probes"), [(1 << 24, 25), (100, 65)])
+def test_every_name_has_its_own_address(size: int, probes: int) -> None:
+    """Where a wildcard's answers never come to an end, what looks like them is taken to be made by it."""
+    chance = random.Random(1)
+
+    def answer(name: str) -> tuple[object, ...]:
+        if name.startswith("real"):
+            return "NOERROR", ("CNAME", "elsewhere.example.net."), ("A", "198.51.100.1")
+        number = chance.randrange(size)
+        return (
+            ("NOERROR", ("A", f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"))
+            if ".w." in name
+            else ("NXDOMAIN",)
+        )
+
+    play = Play(answer)
+    assert MARKED == play.look_up(*NAMES)
+    assert int(play.further.probes or 0) <= probes
+
+
 def test_cname_that_holds_the_label() -> None:
     """The target of each name differs by the label that was asked, and is still the wildcard's."""
     assert ["*.w.example.", "*.w.example.", False] == Play(cdn).look_up(

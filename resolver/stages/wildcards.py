@@ -4,7 +4,8 @@ At each parent of a name that was answered, from the nearest one upwards, random
 answered alike, a wildcard there or above makes both. What is learned about a parent and type is remembered, so a list
 of words before one domain costs a few probes. Answers are compared as sets of type and data: a pool of addresses of
 which each reply shows some is told by several probes, and data that holds the label that was asked by putting the other
-label in its place.
+label in its place. Where every random name has data of its own, however many are asked, a name there is taken to be
+made too if its records are of the same types: a real one beside it cannot be told from it.
 
 A name is found out by its own parent; which wildcard it was takes the parents above: one that answers alike is the
 owner, unless the parent below it exists by itself, for a wildcard does not reach past a name that exists.
@@ -32,6 +33,7 @@ AGREE = 10  # probes that agree before an answer unlike theirs is taken for anot
 SURE = 20  # the same in the end: each further name that differs adds a probe until then
 UNSEEN = 15  # probes in a row that bring nothing new, until a pool is taken to be known
 POOL = 60  # probes for a pool, at most
+STRANGERS = 20  # answers that have nothing in common, until every name is taken to have its own
 FAILURES = 3  # probes that fail, until a parent of which nothing else is known is left untested
 NONE = 2  # probes that find nothing, until a parent of several names is taken to have no wildcard: a reply may be wrong
 
@@ -230,8 +232,8 @@ class ProbedParent:
     """
 
     __slots__ = (
-        "asked", "failures", "first", "like", "looked_at", "looking", "missing", "name", "names", "own", "probed",
-        "room", "seen", "type", "unseen", "varies", "waiting", "wanted",
+        "asked", "failures", "first", "like", "looked_at", "looking", "met", "missing", "name", "names", "own",
+        "probed", "room", "seen", "type", "unseen", "varies", "waiting", "wanted",
     )  # fmt: skip
 
     def __init__(self, name: str, type_: str, like: int) -> None:
@@ -244,6 +246,7 @@ class ProbedParent:
         self.first: Data | None = None  # with _HOLE where the label was
         self.seen: Data | None = None  # by any probe
         self.unseen = 0  # probes in a row that saw nothing new
+        self.met = False  # two of them had some data in common
         self.own: Data | None = None
         self.looking = self.looked_at = False
         self.waiting: list[Trial] | None = None
@@ -257,6 +260,18 @@ class ProbedParent:
     def doubtful(self) -> bool:
         """Whether its wildcard may yet turn out to give more than one answer."""
         return self.first is not None and not self.varies and self.wanted < SURE
+
+    @property
+    def answers(self) -> int:
+        """Probes that were answered with records."""
+        return self.probed - self.failures - self.missing
+
+    @property
+    def endless(self) -> bool:
+        """Whether the data of its wildcard never came to an end: what is in it tells no name from another then."""
+        if not self.met:
+            return self.answers >= STRANGERS
+        return self.probed >= POOL and self.unseen < UNSEEN and 2 * self.answers >= POOL
 
     def hold(self, trial: Trial) -> None:
         """Have a trial wait for what is not known yet."""
@@ -277,6 +292,7 @@ class ProbedParent:
                 self.first = self.seen = data
                 return
             self.unseen = self.unseen + 1 if data <= self.seen else 0
+            self.met |= not data.isdisjoint(self.seen)
             self.seen |= data
             self.varies |= data != self.first
 
@@ -297,8 +313,11 @@ class ProbedParent:
             if agreed >= AGREE or self.probed >= POOL:
                 return False
             self.wanted = self.probed + AGREE - agreed
+        elif self.endless:
+            return _types(data) <= _types(self.seen)
         elif self.unseen < UNSEEN and self.probed < POOL:
-            self.wanted = self.probed + UNSEEN - self.unseen
+            more = UNSEEN - self.unseen
+            self.wanted = self.probed + (more if self.met else min(more, STRANGERS - self.answers))
         else:
             return not data.isdisjoint(_filled(self.seen, relative))
         return None
@@ -307,6 +326,10 @@ class ProbedParent:
 def data_of(result: Result) -> Data:
     """Return what answers are compared by: type and data of each record, without owners, TTLs and letter case."""
     return frozenset((record.type, record.data.lower()) for record in result.answers)
+
+
+def _types(data: Data) -> set[str]:
+    return {kind for kind, _ in data}
 
 
 def _filled(data: Data, relative: str) -> Data:
