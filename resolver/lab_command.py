@@ -73,11 +73,13 @@ def lab(
             tls=(tls_cert, tls_key) if tls_cert and tls_key else None,
             **settings,
         )
-        what = f"{len(served.hosts):,} names" if served.hosts is not None else "every name"
+        what = "every name" if served.hosts is None else f"{len(served.hosts):,} name{'s'[: len(served.hosts) != 1]}"
+        if zone:
+            what = f"{what} and its zones" if hosts else "its zones"
 
         def ready(address: Any) -> None:
             reach = "any machine can ask it" if served.public else "on loopback only"
-            lines = [f"{address.nameserver} serves {what if not zone or hosts else 'its zones'} ({reach})"]
+            lines = [f"{address.nameserver} serves {what} ({reach})"]
             if address.tls_nameserver:
                 lines.append(f"tls://{address.tls_nameserver} serves the same")
             lines.append(f"ask it: resolve hosts.txt -n {address.nameserver}     end it: Ctrl-C")
