@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from resolver.policy import Deadline, Policy
     from resolver.seam import Backend, Engine
     from resolver.stages import Stage, StageMaker
-    from resolver.tallies import NameserverTallies
     from resolver.wire.oneway import SendCounts
 
     Sink = Callable[[list[Result]], None]
@@ -134,7 +133,7 @@ class Batch:
             self._take_results = stage = make(self._further, self._take_results)
             self._stages.insert(0, stage)
         self._intake = Intake(hosts, plan.deadline, self._take_results, tick)
-        self._further.tallies = self._intake.tallies
+        self.tallies = self._further.tallies = self._intake.tallies  # the counts of each nameserver so far
 
     def run(self) -> Summary:
         """Let the engine ask everything; returns when every lookup has its result.
@@ -156,18 +155,13 @@ class Batch:
 
     # --- What the engine sees.
 
-    @property
-    def tallies(self) -> NameserverTallies:
-        """The counts of each nameserver so far."""
-        return self._intake.tallies
-
     def take(self, n: int) -> list[Query] | None:
         """Take up to `n` queries; an empty list: there is none just now; None: no more will come."""
         if self._further.waiting and not self.ended:
             return self._further.take(n)
         if self._order is not None:
-            n = min(n, AHEAD - self._order.held - len(self._open))
-        held = sum(stage.held for stage in self._stages)
+            n = min(n, AHEAD - len(self._order.held) - len(self._open))
+        held = sum(len(stage.held) for stage in self._stages)
         queries = self._intake.take(min(n, AHEAD - held)) if held < AHEAD else []
         if queries is None and (held or (self._stages and self._open)):
             self._intake.look_again()
@@ -274,7 +268,7 @@ class Batch:
             self._hosts,
             all_read=self._intake.all_read,
             results=self._results,
-            in_flight=len(self._open) + sum(stage.held for stage in self._stages),
+            in_flight=len(self._open) + sum(len(stage.held) for stage in self._stages),
             statuses={str(status): count for status, count in sorted(self._statuses.items())},
             seconds=self._intake.seconds(),
         )

@@ -297,10 +297,12 @@ def run(
                 resumed,
                 selection=_selection(only, prepared.policy),
                 group=record_types(types) if grouped else (),
-                more=_more(wildcard=wildcards, first=bool(trusted), detail=policy.detail, follow=follow),
+                more=_names_of(wildcard=wildcards, first=bool(trusted), detail=policy.detail, follow=follow),
                 keep=keep,
                 status=status,
-                report=None if report is None else _page(report, inputs, record_types(types), prepared.policy, resume),
+                report=None
+                if report is None
+                else _run_report(report, inputs, record_types(types), prepared.policy, resume),
             )
         ctx.exit(job.run(order=order, strict=strict, progress=progress and not quiet, quiet=quiet))
 
@@ -332,13 +334,14 @@ def _selection(only: Sequence[str], policy: Policy) -> Selection | Differing | N
     return Differing(len(policy.nameservers), len(policy.subnet))
 
 
-def _page(path: str, inputs: Sequence[str], types: Sequence[str], policy: Policy, kept: bool) -> RunReport:
+def _run_report(path: str, inputs: Sequence[str], types: Sequence[str], policy: Policy, kept: bool) -> RunReport:
     from resolver.pages.run import Asked, RunReport
 
     return RunReport(path, Asked(inputs, types, policy, kept))
 
 
-def _more(**fields: bool) -> list[str]:
+def _names_of(**fields: bool) -> list[str]:
+    """Return the names of the fields that are asked for."""
     return [name for name, asked in fields.items() if asked]
 
 

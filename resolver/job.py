@@ -10,6 +10,7 @@ import logging
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
@@ -86,13 +87,13 @@ class Job:
         )
         if resumed is not None and not resumed.takes_lines:
             self._lines = None  # which are written depends on what they are
-        self._unwritten: OSError | None = None
+        self._write_error: OSError | None = None
 
     def run(self, *, order: str | None, strict: bool, progress: bool, quiet: bool) -> int:
         """Look everything up, and return the exit status."""
         writer, resumed, feed, report = self._writer, self._resumed, self._feed, self._report
         terminal = self._stream.isatty()
-        unread: OSError | OtherInput | None = None
+        input_error: OSError | OtherInput | None = None
 
         def sink(results: list[Result]) -> None:
             if report is not None:
@@ -140,10 +141,10 @@ class Job:
                 with self._writing():
                     writer.close()
             except OtherInput as error:
-                unread = error
+                input_error = error
             except OSError as error:
-                if error is not self._unwritten:
-                    unread = error
+                if error is not self._write_error:
+                    input_error = error
             if display is not None:
                 display.close()
             figures = batch.summary()
@@ -155,13 +156,13 @@ class Job:
                 figures = resumed.whole(figures)
                 # A file that could not be written is put in order by the next run that resumes it.
                 with self._writing():
-                    if isinstance(unread, OtherInput):
+                    if isinstance(input_error, OtherInput):
                         resumed.put_back()
-                    elif self._unwritten is None:
+                    elif self._write_error is None:
                         resumed.finish()
         if feed is not None:
             feed.close(ended(figures))
-        return self._conclude(figures, caught, unread, strict=strict, told=progress, quiet=quiet)
+        return self._conclude(figures, caught, input_error, strict=strict, shown=progress, quiet=quiet)
 
     @contextmanager
     def _writing(self, *, again: bool = False) -> Iterator[None]:
@@ -169,7 +170,7 @@ class Job:
         try:
             yield
         except OSError as error:
-            self._unwritten = error
+            self._write_error = error
             if again:
                 raise
 
@@ -177,34 +178,34 @@ class Job:
         self,
         figures: Summary,
         caught: list[int],
-        unread: OSError | OtherInput | None,
+        input_error: OSError | OtherInput | None,
         *,
         strict: bool,
-        told: bool,
+        shown: bool,
         quiet: bool,
     ) -> int:
-        closed_pipe = isinstance(self._unwritten, BrokenPipeError)
+        closed_pipe = isinstance(self._write_error, BrokenPipeError)
         problems = []
-        if self._unwritten is not None and not closed_pipe:
-            problems.append(f"writing the results failed: {self._unwritten.strerror or self._unwritten}")
-        if isinstance(unread, OtherInput):
-            problems.append(str(unread))
-        elif unread is not None:
-            problems.append(f"reading the hosts failed: {reason(unread)}")
+        if self._write_error is not None and not closed_pipe:
+            problems.append(f"writing the results failed: {self._write_error.strerror or self._write_error}")
+        if isinstance(input_error, OtherInput):
+            problems.append(str(input_error))
+        elif input_error is not None:
+            problems.append(f"reading the hosts failed: {reason(input_error)}")
         for problem in problems:
             say(problem)
         written = self._write_report(
             figures, [*problems, *(["the reader of the results is gone"] if closed_pipe else [])]
         )
-        if isinstance(unread, OtherInput):
+        if isinstance(input_error, OtherInput):
             return UNREADABLE
-        _tell(figures, told=told and not closed_pipe, quiet=quiet)
+        _print_figures(figures, shown=shown and not closed_pipe, quiet=quiet)
         written &= _write_summary(self._summary, figures)
-        if not written or (self._unwritten is not None and not closed_pipe):
+        if not written or (self._write_error is not None and not closed_pipe):
             return UNWRITABLE
         if caught:
             return 128 + caught[0]
-        if unread is not None:
+        if input_error is not None:
             return UNREADABLE
         if figures.ended == "deadline":
             return DEADLINE
@@ -212,13 +213,7 @@ class Job:
         return UNANSWERED if lost or failed(figures.statuses, strict=strict) else ANSWERED
 
     def _write_report(self, figures: Summary, problems: Sequence[str]) -> bool:
-        try:
-            if self._report is not None:
-                self._report.write(figures, problems)
-        except OSError as error:
-            say(f"writing the report failed: {error.strerror or error}")
-            return False
-        return True
+        return self._report is None or _writes("the report", partial(self._report.write, figures, problems))
 
 
 class OneWayJob:
@@ -259,7 +254,7 @@ class OneWayJob:
         except OSError as error:
             say(f"writing failed: {error.strerror or error}")
             return UNWRITABLE
-        _tell(figures, told=False, quiet=quiet)
+        _print_figures(figures, shown=False, quiet=quiet)
         if not _write_summary(self._summary, figures):
             return UNWRITABLE
         if caught:
@@ -294,8 +289,9 @@ def _tick(
     return tick
 
 
-def _tell(figures: Summary, *, told: bool, quiet: bool) -> None:
-    if told:
+def _print_figures(figures: Summary, *, shown: bool, quiet: bool) -> None:
+    """Write the figures to standard error; else their note alone, unless that is to be quiet."""
+    if shown:
         try:
             print_summary(figures, sys.stderr)
         except OSError:
@@ -308,11 +304,16 @@ def _write_summary(file: BinaryIO | None, figures: Summary) -> bool:
     if file is None:
         return True
     with file:
-        try:
-            file.write(summary_json(figures))
-        except OSError as error:
-            say(f"writing the summary failed: {error.strerror or error}")
-            return False
+        return _writes("the summary", partial(file.write, summary_json(figures)))
+
+
+def _writes(what: str, write: Callable[[], object]) -> bool:
+    """Write something, and return whether that went well; else say why not."""
+    try:
+        write()
+    except OSError as error:
+        say(f"writing {what} failed: {error.strerror or error}")
+        return False
     return True
 
 

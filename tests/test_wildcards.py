@@ -174,7 +174,7 @@ class Play:
         self.stage(results)
         while queries := self.further.take(100):
             assert [] == self.further.deliver([self.result(query.index, query.name) for query in queries])
-        assert 0 == self.stage.held
+        assert 0 == len(self.stage.held)
         return [result.wildcard for result in sorted(results, key=lambda each: each.index)]  # type: ignore[misc]
 
     def result(self, index: int, name: str) -> Result:
@@ -306,7 +306,7 @@ def test_end_of_the_run() -> None:
     """Results that still wait when the run ends are passed on, not tested."""
     play = Play(lambda name: ("NOERROR", ("A", "192.0.2.1")))
     play.stage([play.result(0, "a.b.example."), play.result(1, "c.b.example.")])
-    assert (2, []) == (play.stage.held, play.passed)
+    assert (2, []) == (len(play.stage.held), play.passed)
     play.stage.finish()
     said = "the run ended before it was known whether a wildcard made it"
     assert [(0, None, said), (1, None, said)] == [(each.index, each.wildcard, each.error) for each in play.passed]

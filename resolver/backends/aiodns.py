@@ -102,21 +102,21 @@ class AiodnsSession:
         self._steady: dict[Nameserver, CaresChannel] = {}
         self._plain: dict[Nameserver, CaresChannel] = {}  # without EDNS, of those that refuse it
         self._old: list[CaresChannel] = []  # not asked on any more
-        self._crowd = _crowd(policy)
+        self._limit = _limit_of_sockets(policy)
         self._patient: dict[Nameserver, _Patient] = {}
         self._sources = Sources(policy.source)
 
     def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Coroutine[Any, Any, Reply]:
         """Ask once, for `timeout` seconds, with further queries where c-ares gives up before or fails for others."""
         assert nameserver is not None  # `prepare` has named some
-        if self._crowd is not None:
-            return self._ask_in_turn(query, nameserver, timeout, self._crowd)
+        if self._limit is not None:
+            return self._ask_in_turn(query, nameserver, timeout, self._limit)
         return self._ask(query, nameserver, self._loop.time() + timeout)
 
     async def _ask_in_turn(
-        self, query: Query, nameserver: Nameserver, timeout: float, crowd: asyncio.Semaphore
+        self, query: Query, nameserver: Nameserver, timeout: float, limit: asyncio.Semaphore
     ) -> Reply:
-        async with crowd:
+        async with limit:
             return await self._ask(query, nameserver, self._loop.time() + timeout)
 
     async def _ask(self, query: Query, nameserver: Nameserver, end: float) -> Reply:
@@ -130,29 +130,29 @@ class AiodnsSession:
             queries += 1
             try:
                 if failed > 1:
-                    told = await self._ask_alone(query, nameserver, end)
+                    outcome = await self._ask_alone(query, nameserver, end)
                 elif plain is not None:
-                    told = await plain.ask(query, end)
+                    outcome = await plain.ask(query, end)
                 elif patient:
-                    told = await self._ask_patiently(query, nameserver, end)
+                    outcome = await self._ask_patiently(query, nameserver, end)
                 else:
-                    told = await (self._steady.get(nameserver) or self._open(nameserver)).ask(query, end)
+                    outcome = await (self._steady.get(nameserver) or self._open(nameserver)).ask(query, end)
             except TimeoutError:
                 await self._leave(nameserver)
                 return Reply(Status.TIMEOUT, [], queries=queries)
             # What c-ares does not tell is an answer without records: BADVERS among it.
-            if plain is None and (told.code == errno.ARES_ENOTIMP or (told.result and not told.result.answer)):
+            if plain is None and (outcome.code == errno.ARES_ENOTIMP or (outcome.result and not outcome.result.answer)):
                 plain = self._plain.get(nameserver)
                 if plain is None:
                     plain = self._plain[nameserver] = self._channel(nameserver, edns=False)
-            elif told.code == errno.ARES_EBADRESP and failed < 2:
+            elif outcome.code == errno.ARES_EBADRESP and failed < 2:
                 failed += 1
-            elif told.broke and told.code == errno.ARES_ECONNREFUSED and failed < 2:
+            elif outcome.broke and outcome.code == errno.ARES_ECONNREFUSED and failed < 2:
                 failed = 2
-            elif told.code == errno.ARES_ETIMEOUT and not patient and failed < 2:
+            elif outcome.code == errno.ARES_ETIMEOUT and not patient and failed < 2:
                 patient, plain = True, None
             else:
-                return _reply(told, query, nameserver, queries)
+                return _reply(outcome, query, nameserver, queries)
 
     def done(self, query: Query) -> None:
         """Nothing is kept from one try to the next."""
@@ -189,7 +189,7 @@ class AiodnsSession:
             patient = self._patient[nameserver] = _Patient(self._channel(nameserver))
         async with patient:
             try:
-                told = await patient.channel.ask(query, end)
+                outcome = await patient.channel.ask(query, end)
             except TimeoutError:
                 # The next try leaves from another port.
                 if self._patient.get(nameserver) is patient:
@@ -197,8 +197,8 @@ class AiodnsSession:
                     patient.retired = True
                 raise
             # c-ares counts NXDOMAIN among the replies, and no other error.
-            patient.replies += told.code in (None, errno.ARES_ENOTFOUND)
-            return told
+            patient.replies += outcome.code in (None, errno.ARES_ENOTFOUND)
+            return outcome
 
     async def _ask_alone(self, query: Query, nameserver: Nameserver, end: float) -> CaresOutcome:
         async with self._few:
@@ -238,28 +238,28 @@ class _Patient:
             await self.channel.close()
 
 
-def _crowd(policy: Policy) -> asyncio.Semaphore | None:
+def _limit_of_sockets(policy: Policy) -> asyncio.Semaphore | None:
     """Return a semaphore of as many as there are descriptors for, of UDP and TCP each; None where they suffice."""
     sockets = 2 * policy.tries * min(len(policy.nameservers), policy.in_flight)
     left = descriptors_left()
     return asyncio.Semaphore(max(1, left // 2)) if sockets > left else None
 
 
-def _reply(told: CaresOutcome, query: Query, nameserver: Nameserver, queries: int) -> Reply:
-    result, transport = told.result, told.transport
+def _reply(outcome: CaresOutcome, query: Query, nameserver: Nameserver, queries: int) -> Reply:
+    result, transport = outcome.result, outcome.transport
     if result is not None and transport == nameserver.transport and result.answer:
         # The way of nearly every lookup.
         answers, found = records.answers(result.answer, query)
         return Reply(_NOERROR if found else Status.NODATA, answers, None, str(nameserver), transport, queries)
-    status = Status.NOERROR if told.code is None else _STATUSES.get(told.code, Status.ERROR)
+    status = Status.NOERROR if outcome.code is None else _STATUSES.get(outcome.code, Status.ERROR)
     if status is Status.TIMEOUT:
-        unread = "replies came that c-ares could not read" if told.code == errno.ARES_EBADRESP else None
+        unread = "replies came that c-ares could not read" if outcome.code == errno.ARES_EBADRESP else None
         return Reply(status, [], unread, queries=queries)
     if status is Status.ERROR:
-        return Reply(status, [], _sentence(told, nameserver), queries=queries)
-    if told.transport is None:  # out of its cache
+        return Reply(status, [], _sentence(outcome, nameserver), queries=queries)
+    if outcome.transport is None:  # out of its cache
         queries -= 1
-    elif told.transport != nameserver.transport:  # truncated over UDP
+    elif outcome.transport != nameserver.transport:  # truncated over UDP
         queries += 1
     answers = []
     if result is not None:
@@ -268,18 +268,18 @@ def _reply(told: CaresOutcome, query: Query, nameserver: Nameserver, queries: in
             return Reply(Status.ERROR, [], error, queries=queries)
         answers, found = records.answers(result.answer, query)
         status = Status.NOERROR if found else Status.NODATA
-    return Reply(status, answers, None, str(nameserver) if told.transport else None, told.transport, queries)
+    return Reply(status, answers, None, str(nameserver) if outcome.transport else None, outcome.transport, queries)
 
 
-def _sentence(told: CaresOutcome, nameserver: Nameserver) -> str:
-    if told.broke:
+def _sentence(outcome: CaresOutcome, nameserver: Nameserver) -> str:
+    if outcome.broke:
         return f"{nameserver} closed the connection"
     # c-ares has this one code for whatever a socket fails of. Where UDP was answered just before, it may be either.
-    refused = told.code == errno.ARES_ECONNREFUSED
-    repeated = told.transport is not None and told.transport != nameserver.transport
+    refused = outcome.code == errno.ARES_ECONNREFUSED
+    repeated = outcome.transport is not None and outcome.transport != nameserver.transport
     reason = "the connection was refused or broken" if repeated else "connection refused"
-    what = reason if refused else str(errno.strerror(told.code or 0)).lower()
-    return f"{told.transport or nameserver.transport} to {nameserver} failed: {what}"
+    what = reason if refused else str(errno.strerror(outcome.code or 0)).lower()
+    return f"{outcome.transport or nameserver.transport} to {nameserver} failed: {what}"
 
 
 backend = Aiodns()

@@ -98,7 +98,7 @@ class AsyncDnspython:
                     if (reply := message.read(octets)) is not None:
                         return reply
         finally:
-            writer.transport.abort()  # a goodbye over TLS would be waited for
+            writer.transport.abort()  # to close in order, TLS would wait for the other side
 
     async def _connect(self, message: Message) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         nameserver = message.nameserver

@@ -123,14 +123,19 @@ class Calls:
     def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
         """Have the C library called, and wait `timeout` seconds at most for this call or an earlier one."""
         outcomes = self._outcomes.setdefault(query.index, queue.SimpleQueue())
-        call = _Call(query, timeout)
+        begun = given_up = False
+
+        def call() -> Reply:
+            nonlocal begun
+            begun = not given_up
+            return backend.ask(query, None, timeout) if begun else Reply(Status.TIMEOUT, [], queries=0)
+
         self._daemons.submit(call, outcomes.put)
         try:
             outcome = outcomes.get(timeout=timeout)
         except queue.Empty:
-            # What did not get a thread in all that time was never asked, and need not be.
-            call.unwanted = True
-            return Reply(Status.TIMEOUT, [], queries=1 if call.begun else 0)
+            given_up = True  # what did not get a thread in all that time was never asked, and need not be
+            return Reply(Status.TIMEOUT, [], queries=int(begun))
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
@@ -142,22 +147,6 @@ class Calls:
     def close(self) -> None:
         """Leave what still runs."""
         self._daemons.close()
-
-
-class _Call:
-    """One call, for a try of so many seconds. `unwanted`: it need not begin."""
-
-    def __init__(self, query: Query, timeout: float) -> None:
-        self._query = query
-        self._timeout = timeout
-        self.begun = False
-        self.unwanted = False
-
-    def __call__(self) -> Reply:
-        if self.unwanted:
-            return Reply(Status.TIMEOUT, [], queries=0)
-        self.begun = True
-        return backend.ask(self._query, None, self._timeout)
 
 
 class _NoAddress(Exception):

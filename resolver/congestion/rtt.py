@@ -32,7 +32,7 @@ class RttEstimator:
         self.least = math.inf
 
     def record(self, seconds: float) -> None:
-        """Record a round-trip sample of `seconds`."""
+        """Record a round-trip sample of `seconds`: from the query that a reply answers to the reply."""
         self.least = min(seconds, self.least)
         if self.srtt == 0.0:
             self.srtt, self.rttvar = seconds, seconds / 2

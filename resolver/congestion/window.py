@@ -175,10 +175,6 @@ class Window:
         if self._blackout.since is not None:
             self._end_blackout(round_, now)
 
-    def record_rtt(self, seconds: float) -> None:
-        """Record a round-trip sample of `seconds`: from the query that a reply answers to the reply."""
-        self.rtt.record(seconds)
-
     def expired(self, round_: Round, now: float) -> None:
         """Count a query whose try ran out without a reply: it fills the window no more, but its reply still counts."""
         if not round_.judged:

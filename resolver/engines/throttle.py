@@ -160,7 +160,7 @@ class Throttle:
             else:
                 window.answered(sent.round, 1, now)
                 if reply.queries == 1:
-                    window.record_rtt(now - sent.at)
+                    window.rtt.record(now - sent.at)
 
     def _count(self, nameserver: str, reply: Reply, seconds: float) -> None:
         with self._tallies.lock:

@@ -29,7 +29,8 @@ _MARKS = {
 def host_of(text: str) -> str:
     """Return the host that a text means: its own, or that of the URL, HOST:PORT or HOST/path that it is.
 
-    Raises ValueError, one plain sentence, for what has no host, and for what is no letter of one.
+    Raises:
+        ValueError: One plain sentence: it has no host, or one with a comma, a semicolon or an @.
     """
     url = _URL.match(text)
     if url is not None:

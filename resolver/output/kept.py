@@ -1,4 +1,4 @@
-"""Content of a file of results, a few octets a lookup, and the lookups that are left to ask: the sieve of `--resume`.
+"""Content of a file of results, a few octets a lookup, and the lookups that are left to ask (`--resume`).
 
 Six octets a lookup stand for the whole file: a hash of its input and type, its status, and what becomes of it. That
 is enough to tell another list from the one that the file was made with, and to count. Nothing here writes; the file

@@ -16,16 +16,19 @@ class InOrder:
     Args:
         sink: Gets the results.
         next_open: Returns the first index from one on that a result will come of.
+
+    Attributes:
+        held: Results that wait for an earlier one, by index.
     """
 
     def __init__(self, sink: Callable[[list[Result]], None], next_open: Callable[[int], int]) -> None:
         self._sink = sink
         self._next_open = next_open
         self._next = next_open(0)
-        self._held: dict[int, Result] = {}
+        self.held: dict[int, Result] = {}
 
     def __call__(self, results: list[Result]) -> None:
-        held = self._held
+        held = self.held
         held.update({result.index: result for result in results})
         ready = []
         while (result := held.pop(self._next, None)) is not None:
@@ -33,8 +36,3 @@ class InOrder:
             self._next = self._next_open(self._next + 1)
         if ready:
             self._sink(ready)
-
-    @property
-    def held(self) -> int:
-        """Results that wait for an earlier one."""
-        return len(self._held)

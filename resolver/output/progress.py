@@ -103,6 +103,9 @@ class ProgressLine:
             the list. None: not known (a pipe); then the line has no share and no time left.
         stream: Standard error.
         standing: Says more, in a few words: of workers elsewhere, how many there are.
+
+    Attributes:
+        done: Results so far.
     """
 
     def __init__(
@@ -111,26 +114,21 @@ class ProgressLine:
         self._total_known = total_known
         self._standing = standing
         self._line = LineDisplay(stream, interval=0.1)
-        self._done = self._answered = self._nxdomain = 0
+        self.done = self._answered = self._nxdomain = 0
         self.clear = self._line.clear
         self.close = self._line.close
-
-    @property
-    def done(self) -> int:
-        """Results so far."""
-        return self._done
 
     def update(self, results: list[Result]) -> None:
         """Count these results."""
         # By list.count, which compares in C: a set or a dict would call Enum's __hash__, in Python, for each result.
         statuses = [result.status for result in results]
-        self._done += len(statuses)
+        self.done += len(statuses)
         self._answered += statuses.count(Status.NOERROR) + statuses.count(Status.NODATA)
         self._nxdomain += statuses.count(Status.NXDOMAIN)
 
     def count(self, statuses: Mapping[str, int]) -> None:
         """Count results of which so many have each status."""
-        self._done += sum(statuses.values())
+        self.done += sum(statuses.values())
         self._answered += statuses.get(Status.NOERROR, 0) + statuses.get(Status.NODATA, 0)
         self._nxdomain += statuses.get(Status.NXDOMAIN, 0)
 
@@ -144,10 +142,10 @@ class ProgressLine:
     def _figures(self, elapsed: float, part: int, whole: int | None, left: float | None) -> str:
         # The most important first: a narrow terminal cuts the end off.
         share = f"{part / whole:4.0%} " if whole else ""
-        failed = self._done - self._answered - self._nxdomain
+        failed = self.done - self._answered - self._nxdomain
         standing = f"{said}  " if (said := str(self._standing)) else ""
         return (
-            f"{share}{_clock(elapsed)}{time_left(left)}  {short(self._done / max(elapsed, 1e-3))}/s  {standing}"
+            f"{share}{_clock(elapsed)}{time_left(left)}  {short(self.done / max(elapsed, 1e-3))}/s  {standing}"
             f"{short(self._answered)} answered {short(self._nxdomain)} NXDOMAIN {short(failed)} failed"
         )
 

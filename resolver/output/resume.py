@@ -68,8 +68,8 @@ def open_locked(path: str) -> BinaryIO:
         file.close()
 
 
-class Resumed:
-    """File of results that a run goes on with; as a context it closes what it opened.
+class Resumed(ExitStack):
+    """File of results that a run goes on with; as a context it closes its files, which unlocks them.
 
     `stream` takes the results, once `begin` was called.
 
@@ -85,11 +85,11 @@ class Resumed:
     """
 
     def __init__(self, path: str, redo: Collection[str], *, ordered: bool, nameservers: Sequence[str] = ()) -> None:
+        super().__init__()
         self.path = path
         self._real = os.path.realpath(path)  # what takes the file's place must not take that of a link
         self._ordered = ordered
-        self._opened = ExitStack()
-        self._file = self._opened.enter_context(open_locked(path))
+        self._file = self.enter_context(open_locked(path))
         self._journal = f"{self._real}.resume"
         self._unfinished = f"{self._journal}.new"
         try:
@@ -193,16 +193,6 @@ class Resumed:
             statuses={str(status): count for status, count in sorted(statuses.items()) if count},
         )
 
-    def __enter__(self) -> Resumed:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the files, which unlocks them."""
-        self._opened.close()
-
     def _open_journal(self) -> BinaryIO:
         """Begin FILE.resume."""
         file = open(self._journal, "xb", buffering=0)  # noqa: SIM115  # kept open
@@ -216,7 +206,7 @@ class Resumed:
             file.close()
             os.unlink(self._journal)
             raise
-        return self._opened.enter_context(file)
+        return self.enter_context(file)
 
     def _recover(self) -> None:
         """Make what a run that was killed left in FILE.resume a part of the file."""
@@ -257,7 +247,7 @@ class Resumed:
                 raise
             # The same open file, and so under the same lock.
             fd = os.dup(file.fileno())
-            self._file = self._opened.enter_context(open(fd, "r+b", buffering=0))  # noqa: SIM115  # kept open
+            self._file = self.enter_context(open(fd, "r+b", buffering=0))  # noqa: SIM115  # kept open
 
 
 def _read(file: BinaryIO, kept: Kept, where: int, octets: int) -> Lines:

@@ -19,7 +19,7 @@ DIFFERING = "differing"
 
 
 class Selection:
-    """Results that are written: those with one of these statuses. It stands after the count, and thins nothing else.
+    """Results that are written: those with one of these statuses. Counts and exit status stay those of all.
 
     Args:
         words: Statuses, in any case; also `answered` and `unanswered`.

@@ -32,7 +32,7 @@ class Summary(msgspec.Struct):
         input_complete: The input was read to its end.
         ended: `complete`, `deadline` or `cancelled`.
         note: A sentence for people, where there is something to say.
-        results_shown: Results that were written, where `--only` thins them; else all. None is replaced by that.
+        results_shown: Results that were written, where `--only` selects some; else all. None is replaced by that.
         probes: Lookups of the run's own that looked for wildcards; only where they were asked for.
         nameservers: Figures of each nameserver that was asked, the 1,000 asked most; None where nobody was, or the
             backend does not tell.

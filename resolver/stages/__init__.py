@@ -16,7 +16,7 @@ from resolver.model import UNFINISHED, Query, Result
 from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Sequence, Sized
 
     Sink = Callable[[list[Result]], None]
     StageMaker = Callable[["FurtherLookups", Sink], "Stage"]
@@ -31,8 +31,8 @@ class Stage(Protocol):
         """Take results, and pass on those of which there is nothing more to be found out."""
 
     @property
-    def held(self) -> int:
-        """Results that were taken and not passed on."""
+    def held(self) -> Sized:
+        """The results that were taken and not passed on."""
 
     def tick(self) -> None:
         """Do what needs no result to come in; called at least every tenth of a second."""
@@ -46,6 +46,7 @@ class FurtherLookups:
 
     Attributes:
         asked: How many there were.
+        waiting: Those that are to be taken.
         probes: Of these, how many look for wildcards.
         queries_sent: Their queries.
         unfinished: The run's end left something unfound of a result, whose error says so.
@@ -60,13 +61,8 @@ class FurtherLookups:
         self.queries_sent = 0
         self.unfinished = False
         self.tallies = NameserverTallies()
-        self._waiting: deque[Query] = deque()
+        self.waiting: deque[Query] = deque()
         self._open: dict[int, Callable[[Result], None]] = {}
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there are some to be taken."""
-        return bool(self._waiting)
 
     def variant(self, index: int) -> tuple[int | None, int]:
         """Return the variant that a lookup of this index is: its nameserver, where it has its own, and its subnet."""
@@ -87,7 +83,7 @@ class FurtherLookups:
         index = FIRST + self.asked
         self.asked += 1
         nameserver, subnet = self.variant(like)
-        self._waiting.append(Query(index, "", name, type_, nameserver=nameserver, subnet=subnet))
+        self.waiting.append(Query(index, "", name, type_, nameserver=nameserver, subnet=subnet))
         self._open[index] = answered
 
     def leave(self, result: Result, what: str) -> None:
@@ -97,7 +93,7 @@ class FurtherLookups:
 
     def take(self, n: int) -> list[Query]:
         """Take up to `n` of them to be asked."""
-        return [self._waiting.popleft() for _ in range(min(n, len(self._waiting)))]
+        return [self.waiting.popleft() for _ in range(min(n, len(self.waiting)))]
 
     def deliver(self, results: list[Result]) -> list[Result]:
         """Give results of further lookups to who asked; returns the other results."""

@@ -33,12 +33,7 @@ class Follow:
         self._sink = sink
         self._deadline = deadline
         self._known: OrderedDict[tuple[tuple[int | None, int], str], FollowedTarget] = OrderedDict()
-        self._held: dict[int, tuple[Result, list[FollowedTarget]]] = {}
-
-    @property
-    def held(self) -> int:
-        """Results that wait for the addresses of their targets."""
-        return len(self._held)
+        self.held: dict[int, tuple[Result, list[FollowedTarget]]] = {}  # those that wait for targets
 
     def __call__(self, results: list[Result]) -> None:
         """Take results; those that name targets wait until these are known."""
@@ -56,7 +51,7 @@ class Follow:
                 result.follow = [target.told() for target in found]
                 finished.append(result)
                 continue
-            self._held[result.index] = result, found
+            self.held[result.index] = result, found
             for target in found:
                 if not target.known:
                     target.waiting.append(result.index)
@@ -71,7 +66,7 @@ class Follow:
         missing = (
             Status.CANCELLED if self._deadline.cancelled else Status.DEADLINE if self._deadline.passed else Status.ERROR
         )
-        held, self._held = list(self._held.values()), {}
+        held, self.held = list(self.held.values()), {}
         for result, found in held:
             result.follow = [target.told(missing) for target in found]
             self._further.leave(result, "all of its targets were looked up")
@@ -98,9 +93,9 @@ class Follow:
         finished = []
         waiting, target.waiting = target.waiting, []
         for index in waiting:
-            result, found = self._held.get(index, (None, []))
+            result, found = self.held.get(index, (None, []))
             if result is not None and all(each.known for each in found):
-                del self._held[index]
+                del self.held[index]
                 result.follow = [each.told() for each in found]
                 finished.append(result)
         if finished:

@@ -1,7 +1,7 @@
 """Evidence of who lies: how often trusted nameservers took back what each had said. No I/O.
 
-One reply proves nothing: names come and go, and many have other addresses for everybody who asks. So a nameserver is
-held for a liar by its share in all that it said, beside the same share of the others.
+One reply proves nothing: names come and go, and many have other addresses for everybody who asks. So a nameserver
+counts as a liar by its share in all that it said, beside the same share of the others.
 """
 
 from __future__ import annotations

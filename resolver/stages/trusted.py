@@ -51,16 +51,11 @@ class Trusted:
         self._asked = Confirmations()
         self._came: deque[Result] = deque()  # from the thread
         self._honesty = Honesty()
-        self._held: dict[int, tuple[Result, float]] = {}  # first replies by index, and when they were put here
+        self.held: dict[int, tuple[Result, float]] = {}  # first replies by index, and when they were put here
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         if wildcards:
             further.probes = 0
-
-    @property
-    def held(self) -> int:
-        """Results that wait for the trusted nameservers."""
-        return len(self._held)
 
     def __call__(self, results: list[Result]) -> None:
         """Have what was answered with records asked once more; pass on the rest."""
@@ -75,7 +70,7 @@ class Trusted:
             if self._follow:
                 result.follow = None
             if result.status is Status.NOERROR and result.name is not None:
-                self._held[result.index] = result, now
+                self.held[result.index] = result, now
                 self._asked.put(
                     Query(
                         result.index,
@@ -89,7 +84,7 @@ class Trusted:
                 others.append(result)
         if others:
             self._sink(others)
-        if self._held and self._thread is None:
+        if self.held and self._thread is None:
             self._thread = threading.Thread(target=self._work, name="resolve-trusted", daemon=True)
             self._thread.start()
 
@@ -98,7 +93,7 @@ class Trusted:
         finished = []
         while self._came:
             second = self._came.popleft()
-            if (held := self._held.pop(second.index, None)) is not None:
+            if (held := self.held.pop(second.index, None)) is not None:
                 self._weigh(held[0], second)
                 finished.append(verdict(*held, second))
                 self._further.unfinished |= (held[0].error or "").startswith(UNFINISHED)
@@ -113,8 +108,8 @@ class Trusted:
         if self._failure is not None:
             raise self._failure
         self.tick()
-        left = [result for result, _ in self._held.values()]
-        self._held.clear()
+        left = [result for result, _ in self.held.values()]
+        self.held.clear()
         for result in left:
             self._further.leave(result, "a trusted nameserver was asked")
         if left:

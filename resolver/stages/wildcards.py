@@ -53,13 +53,8 @@ class Wildcards:
         self._chance = chance or random.Random()
         self._known = lru_cache(REMEMBERED)(ProbedParent)  # trials that wait for one that is forgotten keep it
         self._wanting: dict[ProbedParent, None] = {}  # parents that may want more probes than were asked
-        self._held: dict[int, Trial] = {}
+        self.held: dict[int, Trial] = {}  # those that wait for the probes of their parents
         further.probes = 0
-
-    @property
-    def held(self) -> int:
-        """Results that wait for the probes of their parents."""
-        return len(self._held)
 
     def __call__(self, results: list[Result]) -> None:
         """Take results; those that were answered with records wait until their parents are known."""
@@ -73,7 +68,7 @@ class Wildcards:
             if self._decided(trial):
                 finished.append(result)
             else:
-                self._held[result.index] = trial
+                self.held[result.index] = trial
         self._probe()
         if finished:
             self._sink(finished)
@@ -83,8 +78,8 @@ class Wildcards:
 
     def finish(self) -> None:
         """Pass on what is held, as not tested."""
-        results = [trial.result for trial in self._held.values()]
-        self._held.clear()
+        results = [trial.result for trial in self.held.values()]
+        self.held.clear()
         for result in results:
             result.wildcard = None
             self._further.leave(result, "it was known whether a wildcard made it")
@@ -177,8 +172,8 @@ class Wildcards:
         finished = []
         for trial in waiting:
             # One that is not held was passed on at the end of the run.
-            if trial.result.index in self._held and self._decided(trial):
-                del self._held[trial.result.index]
+            if trial.result.index in self.held and self._decided(trial):
+                del self.held[trial.result.index]
                 finished.append(trial.result)
         self._probe()
         if finished:

@@ -86,11 +86,6 @@ class Channel:
         """Say whether all queries were taken and each has its result."""
         return self._exchange.idle
 
-    @property
-    def queries_sent(self) -> int:
-        """Messages that went out so far."""
-        return self._exchange.queries_sent
-
     def timeout(self) -> float:
         """Seconds that an engine may wait for a socket at most, beginning now; may be infinite."""
         self._waiting = self._clock()

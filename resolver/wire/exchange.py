@@ -276,7 +276,7 @@ class Exchange:
         if isinstance(flow, Connection):
             self._rotation.connections(server).replied(flow, replies, now - sent, now)
         elif not late:
-            window.record_rtt(now - sent)
+            window.rtt.record(now - sent)
 
     def _settle(self, flow: Flow, messages: list[bytes], now: float) -> tuple[list[bytes], int, float]:
         """End the lookups of plain replies; returns the other messages, how many were plain, when the last left."""

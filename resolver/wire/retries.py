@@ -48,7 +48,7 @@ class Retries:
         query = next(each for each in lookup.earlier or () if each.flow is flow and each.ident == ident)
         if query.round is not NOWHERE:
             flow.server.window.answered_late(query.round, 1, now)
-            flow.server.window.record_rtt(now - query.when)
+            flow.server.window.rtt.record(now - query.when)
             query.round = NOWHERE
         return query.when
 
