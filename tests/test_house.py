@@ -4,6 +4,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import resolver
@@ -72,6 +73,14 @@ def test_every_room_has_its_place() -> None:
 def test_no_arrow_runs_up() -> None:
     """A room imports only what stands below it, so that there is no circle."""
     assert [] == sorted(f"{here} -> {there}" for here, there in arrows() if ROW[there] >= ROW[here])
+
+
+def test_no_circle_inside_a_room() -> None:
+    """No files import each other, neither to run nor for their types."""
+    files = {".".join(path.relative_to(HOUSE.parent).with_suffix("").parts): path for path in HOUSE.rglob("*.py")}
+    graph = {name: {module for each in imports(path) for module in (each, each.rpartition(".")[0]) if module in files}
+             for name, path in files.items()}  # fmt: skip
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names them
 
 
 def test_no_class_name_twice() -> None:

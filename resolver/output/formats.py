@@ -7,7 +7,7 @@ caller's to explain: every `write` and `close` here raises the OSError as it is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from resolver.model import KEYS
 from resolver.output.lines import ENCODERS, LineWriter, csv_cells, csv_encoder, csv_header
@@ -18,22 +18,11 @@ if TYPE_CHECKING:
 
     from resolver.blocks import ResultBlock
     from resolver.model import Result
+    from resolver.output.lines import Writer
     from resolver.output.selection import Differing, Selection
-
-Row = TypeVar("Row")
 
 FORMATS = ("text", "table", "jsonl", "csv", "hosts", "answers")
 GROUPED = ("table", "csv")  # formats that can have a row a host
-
-
-class Writer(Protocol[Row]):
-    """Writer of results, or of rows of them. Both methods raise OSError where the stream cannot be written."""
-
-    def write(self, rows: list[Row], /) -> None:
-        """Write these after those before."""
-
-    def close(self) -> None:
-        """Write what is held back. The stream stays open: it is the caller's."""
 
 
 def open_writer(

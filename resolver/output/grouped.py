@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from resolver.model import Result
-    from resolver.output.formats import Writer
+    from resolver.output.lines import Writer
     from resolver.output.selection import Differing, Selection
 
     # The results of a host by their types, in the order of the types.

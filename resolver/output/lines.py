@@ -7,7 +7,7 @@ result.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     Encoder = Callable[[list[Result]], bytes]
 
 Row = TypeVar("Row")
+
+
+class Writer(Protocol[Row]):
+    """Writer of results, or of rows of them. Both methods raise OSError where the stream cannot be written."""
+
+    def write(self, rows: list[Row], /) -> None:
+        """Write these after those before."""
+
+    def close(self) -> None:
+        """Write what is held back. The stream stays open: it is the caller's."""
 
 
 class LineWriter(Generic[Row]):

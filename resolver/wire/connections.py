@@ -25,7 +25,7 @@ from resolver.wire.inflight import Flow, InFlight
 
 if TYPE_CHECKING:
     from resolver.wire.flows import Flows
-    from resolver.wire.servers import Server
+    from resolver.wire.inflight import Server
 
 DEPTH = 32  # queries that may wait on a new connection
 LEAST_DEPTH = 4

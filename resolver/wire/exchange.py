@@ -36,10 +36,10 @@ from resolver.wire import accelerator
 from resolver.wire.accelerator import RECEIVE
 from resolver.wire.connections import Connection
 from resolver.wire.flows import Flows
-from resolver.wire.inflight import NOWHERE, Flow, InFlight
+from resolver.wire.inflight import NOWHERE, Flow, InFlight, Server
 from resolver.wire.retries import FREE, Retries
 from resolver.wire.sender import Sender
-from resolver.wire.servers import PROBE, Server, ServerRotation
+from resolver.wire.servers import PROBE, ServerRotation
 from resolver.wire.timers import Timers
 
 if TYPE_CHECKING:

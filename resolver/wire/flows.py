@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resolver.wire.inflight import Flow, InFlight
+from resolver.wire.inflight import RENEWED, Flow, InFlight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.wire.servers import Server
+    from resolver.wire.inflight import Server
 
 FLOWS = 4  # UDP flows of a nameserver, where there are few nameservers
 SHARE = 250  # queries in flight for each flow: their replies fit into its socket buffer
-RENEWED = 8192  # queries: then a flow's source port is renewed
 LEAST_RENEWED = 16  # queries that a flow carries at least, though others fell silent sooner
 FURTHER = 16  # queries that a flow for further tries carries
 GROWTH = 64  # renewals after which flows may carry twice as many queries as before

@@ -8,16 +8,21 @@ flow alone tells which query a reply belongs to: its `Sent`.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from resolver import policy as rule
 from resolver.congestion import Round
 from resolver.model import Detail, Query, Result, Status
+from resolver.tallies import NameserverTally
 
 if TYPE_CHECKING:
-    from resolver.wire.servers import Server
+    from resolver.congestion import Window
+    from resolver.nameserver import Nameserver
+
+RENEWED = 8192  # queries: then a flow's source port is renewed
 
 # Where a query is counted once its reply was: a second reply to the same query must not count as another.
 NOWHERE = Round(0.0)
@@ -103,3 +108,67 @@ class InFlight(msgspec.Struct):
             elapsed=round(max(0.0, now - self.first), 6),
             error=error,
         )
+
+
+class StreamQueues(Protocol):
+    """Connections to a nameserver, as far as its `Server` knows of them (connections.py)."""
+
+    waiting: deque[InFlight]
+    suspects: deque[InFlight]
+
+    def uses(self, flow: Flow) -> bool: ...
+    def forget(self, flow: Flow) -> None: ...
+
+
+class Server:
+    """One nameserver: its window, its flows, and the lookups that wait to be sent to it (again)."""
+
+    def __init__(self, number: int, nameserver: Nameserver, window: Window) -> None:
+        self.number = number
+        self.nameserver = nameserver
+        self.text = str(nameserver)
+        self.tally = NameserverTally(self.text)
+        self.window = window
+        self.stream = nameserver.transport != "udp"
+        self.edns = True  # until it refuses a query with EDNS, and answers well without
+        self.ready: deque[InFlight] = deque()  # lookups that wait to be sent over UDP
+        self.flows: list[Flow] = []  # UDP; those that get new queries
+        self.further: Flow | None = None  # the latest one for further tries
+        self.turn = 0
+        self.renew_after = RENEWED  # queries
+        self.renewals = 0
+        self.went_silent = 0  # replies of the last flow that fell silent
+        self.connections: StreamQueues | None = None
+        self.answered = False  # ever, in this run
+        self.failures = 0  # tries that failed before its first answer
+        self.failing = 0.0  # share of the latest tries that failed since
+        self.refused_since: float | None = None  # the port is closed, though it has answered before
+        self.probe_at = 0.0  # when one query may look whether it is open again
+        self.distrusted = False  # it was found to lie: it rests for good
+        self.rest = 0.0  # seconds of the present rest; 0: none
+        self.rested = 0.0  # until when
+
+    def uses(self, flow: Flow) -> bool:
+        """Say whether this flow may get more queries."""
+        if flow.stream:
+            return self.connections is not None and self.connections.uses(flow)
+        return flow in self.flows or flow is self.further
+
+    def forget(self, flow: Flow) -> None:
+        """Give no more queries to a flow."""
+        if flow in self.flows:
+            self.flows.remove(flow)
+        if flow is self.further:
+            self.further = None
+        if self.connections is not None:
+            self.connections.forget(flow)
+
+    @property
+    def waiting(self) -> bool:
+        """Say whether lookups wait to be sent to it."""
+        return bool(self.ready or (self.connections and (self.connections.waiting or self.connections.suspects)))
+
+    def queues(self) -> list[deque[InFlight]]:
+        """Return the queues of all that waits to be sent to it."""
+        connections = self.connections
+        return [self.ready, *((connections.suspects, connections.waiting) if connections else ())]

@@ -16,10 +16,8 @@ from resolver import wire
 from resolver.congestion import TokenBucket, Window
 from resolver.dns import message as codec
 from resolver.nameserver import Sources
-from resolver.wire.flows import RENEWED
-from resolver.wire.inflight import Flow
+from resolver.wire.inflight import RENEWED, Flow, Server
 from resolver.wire.sender import BATCH
-from resolver.wire.servers import Server
 from resolver.wire.udp import Datagram
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from resolver.congestion import TokenBucket
 from resolver.dns import message as codec
 from resolver.wire import accelerator
-from resolver.wire.inflight import NOWHERE, Flow, InFlight
-from resolver.wire.servers import PROBE, Server, ServerRotation
+from resolver.wire.inflight import NOWHERE, Flow, InFlight, Server
+from resolver.wire.servers import PROBE, ServerRotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING
 
 from resolver.congestion import Window
 from resolver.policy import FAILING, MEMORY, USELESS
-from resolver.tallies import NameserverTally
 from resolver.wire.connections import Connections
-from resolver.wire.flows import RENEWED
-from resolver.wire.inflight import Flow, InFlight
+from resolver.wire.inflight import Server
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -33,60 +31,6 @@ PROBE = 0.1  # seconds between the queries that look whether a closed port is op
 REST = 16.0  # times the first rest: the longest
 TOGETHER = 8  # new queries that one of many nameservers is sent at once, where there are as many: they cost less so
 LOOK = 64  # nameservers that are looked at for one with room, or for the next try
-
-
-class Server:
-    """One nameserver: its window, its flows, and the lookups that wait to be sent to it (again)."""
-
-    def __init__(self, number: int, nameserver: Nameserver, window: Window) -> None:
-        self.number = number
-        self.nameserver = nameserver
-        self.text = str(nameserver)
-        self.tally = NameserverTally(self.text)
-        self.window = window
-        self.stream = nameserver.transport != "udp"
-        self.edns = True  # until it refuses a query with EDNS, and answers well without
-        self.ready: deque[InFlight] = deque()  # lookups that wait to be sent over UDP
-        self.flows: list[Flow] = []  # UDP; those that get new queries
-        self.further: Flow | None = None  # the latest one for further tries
-        self.turn = 0
-        self.renew_after = RENEWED  # queries
-        self.renewals = 0
-        self.went_silent = 0  # replies of the last flow that fell silent
-        self.connections: Connections | None = None
-        self.answered = False  # ever, in this run
-        self.failures = 0  # tries that failed before its first answer
-        self.failing = 0.0  # share of the latest tries that failed since
-        self.refused_since: float | None = None  # the port is closed, though it has answered before
-        self.probe_at = 0.0  # when one query may look whether it is open again
-        self.distrusted = False  # it was found to lie: it rests for good
-        self.rest = 0.0  # seconds of the present rest; 0: none
-        self.rested = 0.0  # until when
-
-    def uses(self, flow: Flow) -> bool:
-        """Say whether this flow may get more queries."""
-        if flow.stream:
-            return self.connections is not None and self.connections.uses(flow)
-        return flow in self.flows or flow is self.further
-
-    def forget(self, flow: Flow) -> None:
-        """Give no more queries to a flow."""
-        if flow in self.flows:
-            self.flows.remove(flow)
-        if flow is self.further:
-            self.further = None
-        if self.connections is not None:
-            self.connections.forget(flow)
-
-    @property
-    def waiting(self) -> bool:
-        """Say whether lookups wait to be sent to it."""
-        return bool(self.ready or (self.connections and (self.connections.waiting or self.connections.suspects)))
-
-    def queues(self) -> list[deque[InFlight]]:
-        """Return the queues of all that waits to be sent to it."""
-        connections = self.connections
-        return [self.ready, *((connections.suspects, connections.waiting) if connections else ())]
 
 
 class ServerRotation:
@@ -103,15 +47,18 @@ class ServerRotation:
         self._policy = policy
         self._flows = flows
         self._turn = deque(self.servers)
+        self._connections: dict[Server, Connections] = {}
         self._proven = 0  # those that have answered
         self._awake = len(self.servers)  # those that do not rest
         self._resting: list[tuple[float, int, Server]] = []  # by the end of the rest; not in turn
 
     def connections(self, server: Server) -> Connections:
         """The connections of a nameserver."""
-        if server.connections is None:
-            server.connections = Connections(server, self._flows, self._policy.in_flight, self._policy.wait(1))
-        return server.connections
+        found = self._connections.get(server)
+        if found is None:
+            found = Connections(server, self._flows, self._policy.in_flight, self._policy.wait(1))
+            self._connections[server] = server.connections = found
+        return found
 
     # --- What became of a try.
 
