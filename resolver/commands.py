@@ -33,6 +33,7 @@ from resolver.options import (
     Group,
     Grouped,
     LazyCommands,
+    OneOf,
     chosen_format,
     config_option,
     option,
@@ -144,7 +145,7 @@ _OF_REPLIES = ("query_timeout", "tries", "concurrency", "format_", "output", "or
 @option("--no-wait", group=Group.EFFORT, is_flag=True, help="Fire and forget: send every query once, wait for no "
         "reply, report how many went out. Use --rate with it.")  # fmt: skip
 @option("-f", "--format", "format_", group=Group.OUTPUT, metavar="FORMAT",
-        type=click.Choice(["text", "table", "jsonl", "csv", "hosts", "answers"]), help="text, table, jsonl (JSON "
+        type=OneOf(["text", "table", "jsonl", "csv", "hosts", "answers"]), help="text, table, jsonl (JSON "
         "Lines), csv; hosts: the host of each result; answers: the data found. [default: table on a terminal for up to "
         "100 lookups, else text]")  # fmt: skip
 @option("--json", "json_", group=Group.OUTPUT, is_flag=True, help="Short for -f jsonl.")
@@ -153,7 +154,7 @@ _OF_REPLIES = ("query_timeout", "tries", "concurrency", "format_", "output", "or
 @option("--only", group=Group.OUTPUT, multiple=True, metavar="STATUS", help="Write only the results with this status; "
         "also answered, unanswered. Repeatable. Counts and exit status stay those of all.")  # fmt: skip
 @option("--group", group=Group.OUTPUT, is_flag=True, help="A row a host, a column a type, as a table or as CSV.")
-@option("--order", group=Group.OUTPUT, type=click.Choice(["completion", "input"]), metavar="ORDER",
+@option("--order", group=Group.OUTPUT, type=OneOf(["completion", "input"]), metavar="ORDER",
         help="completion or input: as results come, or as the list has it. [default: completion; input for a "
         "table]")  # fmt: skip
 @option("--detail", group=Group.OUTPUT, is_flag=True, help="How each reply looked: flags, sections, extended errors, "

@@ -19,7 +19,7 @@ from click.shell_completion import (
     get_completion_class,
 )
 
-from resolver.options import command, paths
+from resolver.options import OneOf, command, paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,14 @@ _INSTALL = {
 }
 
 
-class _WholeWord(ShellComplete):
+class _BehindConfig(ShellComplete):
+    """Completion of what stands behind `config`: the command line that it is asked about."""
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
+        return super().get_completions(args[1:] if args[:1] == ["config"] else args, incomplete)
+
+
+class _WholeWord(_BehindConfig):
     """Completion where --option=value is one word: what is offered takes the place of all of it."""
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
@@ -56,7 +63,7 @@ class Fish(_WholeWord, FishComplete):
 
 
 @add_completion_class
-class Bash(BashComplete):
+class Bash(_BehindConfig, BashComplete):
     """Completion for bash 4.4 and later, with words and files side by side."""
 
     source_template = """\
@@ -119,7 +126,7 @@ WORDS = {"ENGINE": _engines, "BACKEND": _backends, "TYPE": _types, "STATUS": _st
 
 
 @command()
-@click.argument("shell", type=click.Choice(SHELLS), metavar="SHELL")
+@click.argument("shell", type=OneOf(SHELLS), metavar="SHELL")
 @click.pass_context
 def completion(ctx: click.Context, /, shell: str) -> None:
     """Print what makes bash, zsh or fish complete the command line.

@@ -218,6 +218,15 @@ class Above(click.ParamType[float]):
         return number
 
 
+class OneOf(click.Choice[str]):
+    """One of a few words; what is nearly one is asked back for."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Return what to say of another word."""
+        said = super().get_invalid_choice_message(value, ctx).removesuffix(".")
+        return f"{said}{meant(str(value), self.choices) or '.'}"
+
+
 # What several commands take, and means the same in each.
 TYPE = option("-t", "--type", "types", group=Group.QUESTION, multiple=True, default=("A",), show_default=True,
               metavar="TYPE", help="Record type; repeat for several: each host and type is one lookup with one "

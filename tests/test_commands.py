@@ -431,6 +431,12 @@ def test_from_a_checkout(at: list[str]) -> None:
         (["--enigne", "gevent", "a.example"], "Did you mean one of: '--config', '--engine', '--inner'?)"),
         (["compare", "-e", "threds", "--lab", "a.example"], "did you mean threads?"),
         (["compare", "-b", "wir", "--lab", "a.example"], "did you mean wire?"),
+        (["-f", "josnl", "a.example"], "did you mean jsonl?"),
+        (["--order", "inptu", "a.example"], "did you mean input?"),
+        (["compare", "-f", "jsno", "--lab", "a.example"], "did you mean json?"),
+        (["nameservers", "-f", "nameserver", "--lab"], "did you mean nameservers?"),
+        (["engines", "-f", "txt"], "did you mean text?"),
+        (["completion", "bsh"], "did you mean bash?"),
     ],
 )
 def test_mistyped(words: list[str], expected: str, tmp_path: Path) -> None:

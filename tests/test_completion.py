@@ -84,6 +84,10 @@ def complete(home: Path, request: pytest.FixtureRequest) -> Iterator[Complete]:
         ("resolve -n @lis", "<resolve><-n><@list.txt>"),
         ("resolve worker -e asy", "<resolve><worker><-e><asyncio>"),
         ("resolve compare list.txt -e asy", "<resolve><compare><list.txt><-e><asyncio>"),
+        ("resolve config compa", "<resolve><config><compare>"),
+        ("resolve config --query-t", "<resolve><config><--query-timeout>"),
+        ("resolve config compare --repe", "<resolve><config><compare><--repeat>"),
+        ("resolve config compare -e asy", "<resolve><config><compare><-e><asyncio>"),
     ],
 )
 def test_completion(complete: Complete, line: str, expected: str) -> None:

@@ -12,7 +12,7 @@ import click
 
 from resolver import host_words, options
 from resolver.extras import require
-from resolver.options import Above, Group, command, option
+from resolver.options import Above, Group, OneOf, command, option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def _of_several(value: Sequence[str]) -> bool:
 @options.RATE
 @option("--concurrency", group=Group.EFFORT, type=Above(int), metavar="N", help="The most lookups in flight, the same "
         "for all. [default: 128]")  # fmt: skip
-@option("-f", "--format", "format_", group=Group.OUTPUT, type=click.Choice(FORMATS), meant=FORMATS.__contains__,
+@option("-f", "--format", "format_", group=Group.OUTPUT, type=OneOf(FORMATS), meant=FORMATS.__contains__,
         metavar="FORMAT", help="table, json or csv. [default: by the name of the output, else table]")  # fmt: skip
 @option("--json", "json_", group=Group.OUTPUT, is_flag=True, help="Short for -f json.")
 @option("-o", "--output", group=Group.OUTPUT, metavar="FILE", help="Write there; .json and .csv choose the format; - "

@@ -6,13 +6,13 @@ import sys
 
 import click
 
-from resolver.options import chosen_format, command, config_option, option, usage
+from resolver.options import OneOf, chosen_format, command, config_option, option, usage
 
 FORMATS = ("text", "table", "jsonl", "csv")
 
 
 @command(name="engines")
-@option("-f", "--format", "format_", group=None, type=click.Choice(FORMATS), meant=FORMATS.__contains__,
+@option("-f", "--format", "format_", group=None, type=OneOf(FORMATS), meant=FORMATS.__contains__,
         default="table", show_default=True, metavar="FORMAT", help="text, table, jsonl or csv.")  # fmt: skip
 @option("--json", "json_", group=None, is_flag=True, help="Short for -f jsonl.")
 @config_option(None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resolver.bootstrap import prepare
-from resolver.options import QUERY_TIMEOUT, RATE, TLS_CA, TRIES, Group, command, config_option, option, usage
+from resolver.options import QUERY_TIMEOUT, RATE, TLS_CA, TRIES, Group, OneOf, command, config_option, option, usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ FORMATS = ("text", "table", "jsonl", "csv", "nameservers")
 @QUERY_TIMEOUT
 @TRIES
 @RATE
-@option("-f", "--format", "format_", group=Group.OUTPUT, metavar="FORMAT", type=click.Choice(FORMATS),
+@option("-f", "--format", "format_", group=Group.OUTPUT, metavar="FORMAT", type=OneOf(FORMATS),
         meant=FORMATS.__contains__, default="text",
         show_default=True, help="text, table, jsonl (JSON Lines) or csv; nameservers: the good ones, for "
         "-n @FILE.")  # fmt: skip
