@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
+from cluster import Server, wait_for_workers
 from command import COMMAND, environment, run
 
 from resolver.lab import Lab
@@ -67,6 +70,30 @@ def test_dumb_terminal(lab: Lab, name: str) -> None:
 def test_progress_of_a_dumb_terminal(lab: Lab) -> None:
     """There progress is a line of its own."""
     assert re.search(r"^ *\d+% 00:00 .* answered .*\r$", at_terminal(words("progress", lab), TERM="dumb"), re.M)
+
+
+@pytest.mark.parametrize("term", ["dumb", "xterm"])
+def test_worker(term: str, tmp_path: Path) -> None:
+    """A worker draws its line anew where that can be, and else says a sentence at a time, with the time of day."""
+    with Server(tmp_path) as server:
+        words = [*COMMAND, "worker", "--redis", server.url, "--slots", "1", "-e", "threads"]
+        terminal: Any = pexpect.spawn(words[0], words[1:], env=environment(TERM=term), encoding="utf-8", timeout=30)
+        terminal.expect("end it with Ctrl-C\r\n")
+        if term == "xterm":
+            terminal.expect("0 chunks in hand")
+        wait_for_workers(server)
+        terminal.sendintr()
+        terminal.expect(pexpect.EOF)
+        said = terminal.before.replace("^C", "")
+        terminal.close()
+    stamped = re.search(r"^\d{4}-\d\d-\d\d .*leaving: ", said, re.M)
+    drawn = term == "xterm"
+    assert [0, drawn, drawn, not drawn] == [
+        terminal.exitstatus,
+        "\x1b" in said,
+        "\r" in said.replace("\r\n", ""),
+        bool(stamped),
+    ]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
