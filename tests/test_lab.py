@@ -25,6 +25,7 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 import dns.reversename
+import psutil
 import pytest
 import trustme
 from command import run_delay, second_look
@@ -236,10 +237,9 @@ class TestHosts:
             assert "NXDOMAIN" == rcode(ask(lab, "0.2.0.192.in-addr.arpa", "PTR"))
 
     def test_a_long_list(self) -> None:
-        """A hundred thousand names are there within a few seconds."""
-        start = time.monotonic()
+        """A hundred thousand names take a few seconds of a processor at most."""
         with Lab(f"host{index}.example" for index in range(100_000)) as lab:
-            assert True is (time.monotonic() - start < 5)
+            assert psutil.Process(lab.pid).cpu_times().user < 5
             assert "NOERROR" == rcode(ask(lab, "host99999.example"))
             assert "NXDOMAIN" == rcode(ask(lab, "host100000.example"))
 

@@ -5,6 +5,7 @@ import contextlib
 import inspect
 import io
 import ipaddress
+import os
 import re
 import socket
 import subprocess
@@ -457,7 +458,7 @@ def test_in_a_gevent_program(at: str, engine: str, patched: bool, elsewhere: dic
         "ask = lambda name: resolve([name], engine=engine, nameservers=[at], **more)[0]\n"
         "found = pool.map(ask, ['h0.example', 'h1.example', 'h2.example'])\n"
         "print(*[f'{one.input} {one.status}' for one in found])\n"
-        "print(green >= 5)\n"
+        "print(green >= 2)\n"
     )
     status, names, green = child(program, engine, at, *elsewhere.values()).splitlines()
     assert ["NOERROR ['NOERROR']", " ".join(f"h{n}.example NOERROR" for n in range(3))] == [status, names]
@@ -510,10 +511,17 @@ def test_summary_of_a_run(at: str, engine: str, elsewhere: dict[str, Any]) -> No
 # --- Leaving early.
 
 
-def used() -> tuple[int, int, list[psutil.Process]]:
+def used() -> set[object]:
     """Threads, descriptors and children of this process."""
     process = psutil.Process()
-    return threading.active_count(), process.num_fds(), process.children()
+    # Each look opens one for itself, of whatever number is free: two looks have it at the same one.
+    descriptors = {f"descriptor {each}" for each in os.listdir("/dev/fd")}
+    return {*threading.enumerate(), *descriptors, *process.children()}
+
+
+def gone_since(before: set[object]) -> bool:
+    """Wait until nothing is in use that was not before: a thread that reads ahead may need a moment."""
+    return wait_for(lambda: used() <= before, "the end of what runs")
 
 
 def endless() -> Iterator[str]:
@@ -529,9 +537,9 @@ def test_leaving_a_stream(at: str, engine: str, elsewhere: dict[str, Any]) -> No
         pass  # what an engine's library keeps for good is there from now on
     before = used()
     results = stream(endless(), engine=engine, **elsewhere, nameservers=[at])
-    assert [Status.NOERROR, True] == [next(results).status, used() != before]
+    assert [Status.NOERROR, True] == [next(results).status, not used() <= before]
     results.close()
-    assert before == used()
+    assert gone_since(before)
 
 
 def test_leaving_a_stream_with_a_lab() -> None:
@@ -540,7 +548,7 @@ def test_leaving_a_stream_with_a_lab() -> None:
     results = stream(endless(), engine="threads", lab=True)
     assert Status.NOERROR == next(results).status
     results.close()
-    assert before == used()
+    assert gone_since(before)
 
 
 @engines
@@ -555,7 +563,7 @@ def test_consumer_that_raises(at: str, engine: str, elsewhere: dict[str, Any]) -
 
     with pytest.raises(ZeroDivisionError):
         consume()
-    wait_for(lambda: before == used(), "the end of what runs")
+    assert gone_since(before)
 
 
 def test_leaving_an_astream(at: str) -> None:
@@ -566,9 +574,9 @@ def test_leaving_an_astream(at: str) -> None:
         before = used()
         async with contextlib.aclosing(astream(endless(), nameservers=[at])) as results:
             async for result in results:
-                seen += [result.status, used() != before]
+                seen += [result.status, not used() <= before]
                 break
-        return [*seen, before == used()]
+        return [*seen, gone_since(before)]
 
     assert [Status.NOERROR, True, True] == asyncio.run(main())
 
@@ -583,7 +591,7 @@ def test_cancelled_astream(at: str) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        return before == used()
+        return gone_since(before)
 
     assert asyncio.run(main())
 
@@ -595,7 +603,7 @@ def test_stream_that_is_never_begun(at: str, tmp_path: Path) -> None:
     for call in (stream, astream):
         results: Any = call(tmp_path / "list", nameservers=[at])
         del results
-    wait_for(lambda: before == used(), "the list to be closed", 1.0)
+    assert gone_since(before)
 
 
 @engines
@@ -605,7 +613,7 @@ def test_nothing_stays_open(at: str, engine: str, elsewhere: dict[str, Any]) -> 
     before = used()
     for _ in range(3):
         resolve(["a.example", "truncated.example"], engine=engine, **elsewhere, nameservers=[at])
-    assert before == used()
+    assert gone_since(before)
 
 
 def test_slow_consumer(at: str) -> None:

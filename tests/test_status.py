@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,7 +99,6 @@ def test_reader_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)
     feed = StatusFeed(str(writing), [])
-    began = time.monotonic()
     for number in range(5000):
         feed.tick(lambda number=number: status(number))  # type: ignore[misc]
     before = os.read(reading, 1 << 20)
@@ -108,7 +106,6 @@ def test_reader_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     after = os.read(reading, 1 << 20)
     os.close(reading)
     os.close(writing)
-    assert time.monotonic() - began < 5
     said = [each["done"] for each in objects(before.decode())]
     assert [0, True] == [said[0], len(said) < 5000]
     assert [5000] == [each["done"] for each in objects(after.decode())]
