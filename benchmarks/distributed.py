@@ -10,9 +10,7 @@ own. Two figures are given where that matters: of the whole process, and of the 
 """
 
 import statistics
-import subprocess
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,17 +20,15 @@ import msgspec
 
 from benchmarks.cluster import Cluster, cluster, on_cores, seconds_of
 from benchmarks.measure import (
-    CHECKOUT,
     Timing,
     check,
-    child_environment,
     duel,
     resolve_answers,
     resolve_command,
     timed,
     verdict,
 )
-from benchmarks.memory import FLAT_FROM, GROWTH, MEGABYTE, Sample, describe, feed, resident, watch
+from benchmarks.memory import FLAT_FROM, GROWTH, MEGABYTE, Sample, describe, resident, watch
 from benchmarks.nameserver import NAMES, Nameserver, host_address, serve, write_hosts
 from resolver.lab import Lab
 
@@ -125,17 +121,7 @@ def scaling(directory: Path, hosts: int, rounds: int, engine: str) -> list[str]:
 def memory(directory: Path, hosts: int, _rounds: int, engine: str) -> list[str]:
     """Measure what each process holds, from the first 200,000 results on (of fewer hosts: from the first tenth on)."""
     output = directory / "resolve.jsonl"
-    output.touch()
-    with serve() as server, cluster(1, "-e", engine) as around, (directory / "stderr").open("w+") as said:
-        process = subprocess.Popen(
-            resolve_command("-", server, output, "-e", "redis", "--redis", around.url),
-            cwd=CHECKOUT,
-            env=child_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-        )
-        assert process.stdin is not None  # asked for, above
+    with serve() as server, cluster(1, "-e", engine) as around:
         others: dict[str, list[Sample]] = {"worker": [], "redis": [], "redis, used": []}
 
         def also(seconds: float, results: int) -> None:
@@ -147,15 +133,8 @@ def memory(directory: Path, hosts: int, _rounds: int, engine: str) -> list[str]:
             for name, (octets, processes) in held.items():
                 others[name].append(Sample(seconds, results, octets, processes))
 
-        try:
-            threading.Thread(target=feed, args=(process.stdin, hosts), daemon=True).start()
-            samples = {"coordinator": watch(process, output, also), **others}
-        finally:
-            process.kill()
-            process.wait()
-        said.seek(0)
-        if process.returncode not in (0, 1):  # 1: some were not answered, of which the check says more
-            raise click.ClickException(f"resolve ended with status {process.returncode}: {said.read()[-2000:]}")
+        command = resolve_command("-", server, output, "-e", "redis", "--redis", around.url)
+        samples = {"coordinator": watch(command, output, hosts, also), **others}
     checked = check(resolve_answers(output), hosts)
     output.unlink()
     click.echo(f"memory over {hosts:,} lines: {checked}")

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,9 +64,43 @@ def resident(tree: psutil.Process) -> tuple[int, int]:
 
 
 def watch(
-    process: subprocess.Popen[bytes], output: Path, also: Callable[[float, int], None] = lambda *_: None
+    command: Sequence[str], output: Path, lines: int, also: Callable[[float, int], None] = lambda *_: None
 ) -> list[Sample]:
-    """Sample until the process ends; `also` is called with the seconds and the results of each sample."""
+    """Run `resolve` over a pipe of so many lines, and sample it until it ends.
+
+    Args:
+        command: Its words.
+        output: The file that its results go to.
+        lines: How many are fed to it.
+        also: Called with the seconds and the results of each sample.
+
+    Raises:
+        click.ClickException: It fails.
+    """
+    output.touch()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            command,
+            cwd=CHECKOUT,
+            env=child_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+        )
+        assert process.stdin is not None  # asked for, above
+        try:
+            threading.Thread(target=feed, args=(process.stdin, lines), daemon=True).start()
+            samples = _samples(process, output, also)
+        finally:
+            process.kill()
+            process.wait()
+        said.seek(0)
+        if process.returncode not in (0, 1):  # 1: some were not answered, of which the check says more
+            raise click.ClickException(f"resolve ended with status {process.returncode}: {said.read()[-2000:]}")
+    return samples
+
+
+def _samples(process: subprocess.Popen[bytes], output: Path, also: Callable[[float, int], None]) -> list[Sample]:
     began = time.monotonic()
     tree = psutil.Process(process.pid)
     samples = []
@@ -120,26 +154,7 @@ def main(engine: str, lines: int, verbose: bool) -> None:
     """Watch the memory of `resolve` over a long pipe."""
     with tempfile.TemporaryDirectory(prefix="memory-") as name, serve() as server:
         output = Path(name) / "resolve.jsonl"
-        output.touch()
-        with (Path(name) / "stderr").open("w+") as said:
-            process = subprocess.Popen(
-                resolve_command("-", server, output, "-e", engine),
-                cwd=CHECKOUT,
-                env=child_environment(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-            )
-            assert process.stdin is not None  # asked for, above
-            try:
-                threading.Thread(target=feed, args=(process.stdin, lines), daemon=True).start()
-                samples = watch(process, output)
-            finally:
-                process.kill()
-                process.wait()
-            said.seek(0)
-            if process.returncode not in (0, 1):  # 1: some were not answered, of which the check says more
-                raise click.ClickException(f"resolve ended with status {process.returncode}: {said.read()[-2000:]}")
+        samples = watch(resolve_command("-", server, output, "-e", engine), output, lines)
         checked = check(resolve_answers(output), lines)
     if verbose:
         for sample in samples:

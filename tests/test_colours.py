@@ -1,7 +1,6 @@
 """Colours and control codes: NO_COLOR, FORCE_COLOR and TERM=dumb, at a real terminal and in a pipe."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,6 @@ COMMANDS = {
     "mistake": ["-e", "nope", "a.example"],
 }
 COLOURED = {"table", "progress", "compare"}
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """A nameserver that answers for every name."""
-    with Lab() as running:
-        yield running
 
 
 def words(name: str, lab: Lab) -> list[str]:

@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -21,13 +20,6 @@ from resolver.wire.accelerator import ACCELERATED
 
 KEYS = ["index", "input", "name", "type", "status", "answers", "nameserver", "transport", "attempts", "elapsed"]
 KEYS += ["engine", "backend", "error"]
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """A nameserver that answers for every name."""
-    with Lab() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

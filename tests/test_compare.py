@@ -43,13 +43,6 @@ COST = Cost(seconds=2.0, startup_seconds=0.25, cpu_seconds=0.5, peak_memory=1000
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """A nameserver that answers for every name but those that begin with `hang`."""
-    with Lab() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def at(lab: Lab) -> list[str]:
     """The options that have the lab asked by two engines that start soon, once."""
     return ["compare", *QUICK, "-n", lab.nameserver]
