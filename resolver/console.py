@@ -25,11 +25,17 @@ TOGETHER = 0.5  # seconds
 
 @contextmanager
 def signals(begin: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> Iterator[list[int]]:
-    """Take signals while this lasts: the first SIGINT or SIGTERM calls `begin` and is noted in the list, no other is.
+    """Take signals while this lasts, on the main thread; one that comes `TOGETHER` seconds later ends the process.
 
-    A signal that comes more than `TOGETHER` seconds after it ends the process at once, with 128 and its number.
     Once a signal came the handlers stay: the second of two that are one must not meet a process that is about to end
-    in order, and end it otherwise. For the main thread.
+    in order, and end it otherwise.
+
+    Args:
+        begin: Called at the first SIGINT or SIGTERM.
+        clock: Seconds on a monotonic clock.
+
+    Yields:
+        A list that the first signal is noted in, and no other.
     """
     caught: list[int] = []
     first = 0.0

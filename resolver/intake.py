@@ -24,9 +24,19 @@ INPUT_INTERVAL = 0.01  # seconds between looks at an input that has nothing just
 
 
 class Intake:
-    """Hosts for an engine. INVALID results met on the way go to `invalid`; `tick` is called again and again.
+    """Hosts for an engine.
 
-    `failure` is what the hosts, `invalid` or `tick` raised: nothing that the engine could be blamed for.
+    Args:
+        hosts: What is looked up.
+        deadline: That of the run.
+        invalid: Gets the INVALID results that are met on the way.
+        tick: Called again and again while the run goes on.
+
+    Attributes:
+        all_read: The hosts came to their end.
+        tallies: Counts of each nameserver.
+        started: When the engine was ready, on the monotonic clock.
+        failure: What the hosts, `invalid` or `tick` raised: nothing that the engine could be blamed for.
     """
 
     def __init__(
@@ -39,9 +49,9 @@ class Intake:
         self.hosts = hosts
         self.deadline = deadline
         self.failure: BaseException | None = None
-        self.all_read = False  # the hosts came to their end
+        self.all_read = False
         self.tallies = NameserverTallies()
-        self.started: float | None = None  # when the engine was ready, on the monotonic clock
+        self.started: float | None = None
         self._invalid = invalid
         self._tick = tick
         self._wait = MAX_WAIT

@@ -96,14 +96,17 @@ _RCODES = {
 class Query(msgspec.Struct, gc=False, array_like=True):
     """One lookup: a name and a type, and where in the input it stood.
 
-    `attempts` and `asked` are filled in where the lookup is abandoned before it has a result, for its DEADLINE or
-    CANCELLED result: queries sent (None: cannot be known), and when the first one was sent (seconds on the monotonic
-    clock of this process; None: never).
-
-    `question` is its question section (RFC 1035 section 4.1.2), where it has been encoded already.
-
-    `nameserver` is the number of the only nameserver that may be asked; None: any. `subnet` is the number of the subnet
-    that is asked for, among the policy's.
+    Attributes:
+        index: Its place in the input, from 0.
+        input: The line or element that it was made of.
+        name: The absolute name that is asked, in presentation format.
+        type: The record type, by its mnemonic.
+        attempts: Queries sent, filled in where the lookup is abandoned before it has a result; None: cannot be known.
+        asked: When the first one was sent, filled in as `attempts` is: seconds on the monotonic clock of this process;
+            None: never.
+        question: Its question section (RFC 1035 section 4.1.2), where it has been encoded already.
+        nameserver: The number of the only nameserver that may be asked; None: any.
+        subnet: The number of the subnet that is asked for, among the policy's.
     """
 
     index: int
@@ -149,7 +152,9 @@ class Query(msgspec.Struct, gc=False, array_like=True):
     def unanswered(self, status: Status, error: str, engine: str, backend: str, now: float | None = None) -> Result:
         """Return the result where no nameserver gave one.
 
-        now: seconds on the clock of `asked`; None: `elapsed` is not told.
+        Args:
+            status, error, engine, backend: As the result has them.
+            now: Seconds on the clock of `asked`; None: `elapsed` is not told.
         """
         # A thread that is left behind may have begun it after `now`.
         elapsed = None if self.asked is None or now is None else round(max(0.0, now - self.asked), 6)
@@ -157,9 +162,13 @@ class Query(msgspec.Struct, gc=False, array_like=True):
 
 
 class Record(msgspec.Struct, gc=False, frozen=True):
-    """One resource record of an answer. `ttl` in seconds, or None where the backend does not tell.
+    """One resource record of an answer.
 
-    `data` is the rdata in presentation format (RFC 1035 section 5.1; RFC 3597 for types without one).
+    Attributes:
+        name: Its owner.
+        type: Its type, by the mnemonic.
+        ttl: Seconds; None where the backend does not tell.
+        data: The rdata in presentation format (RFC 1035 section 5.1; RFC 3597 for types without one).
     """
 
     name: str
@@ -213,9 +222,12 @@ class EdnsDetail(Detail, gc=False):
 
 
 class Target(msgspec.Struct, gc=False):
-    """A name that a record leads to, with its addresses, A before AAAA (`follow`).
+    """A name that a record leads to (`follow`).
 
-    Where there are none, `status` says why: NODATA, NXDOMAIN, or what went wrong.
+    Attributes:
+        name: The name.
+        status: NOERROR, or why there are no addresses: NODATA, NXDOMAIN, or what went wrong.
+        addresses: Those of A before those of AAAA.
     """
 
     name: str

@@ -100,7 +100,14 @@ class PollBackend(Backend, Protocol):
     def channel(
         self, queries: Queries, policy: Policy, engine: str, watch: Callable[[int, bool, bool], None]
     ) -> PollChannel:
-        """Open a channel. `watch(fd, read, write)` is told what to wait for; all False: forget it."""
+        """Open a channel.
+
+        Args:
+            queries: The source of work.
+            policy: One that was prepared.
+            engine: The engine's name, for results.
+            watch: Told what to wait for, as (descriptor, to read?, to write?); neither: forget it.
+        """
 
 
 @runtime_checkable
@@ -134,7 +141,14 @@ class Engine(Protocol):
     def name(self) -> str: ...
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
-        """Ask every query; deliver each result once. Returns when all are in, or soon after `queries.ended`."""
+        """Ask every query; return when all results are in, or soon after `queries.ended`.
+
+        Args:
+            queries: The source of work.
+            policy: One that the backend has prepared.
+            backend: Asks.
+            deliver: Gets each result once, in batches, on the calling thread.
+        """
 
 
 @runtime_checkable

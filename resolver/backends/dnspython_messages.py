@@ -75,7 +75,12 @@ class Message:
 
 
 def failure(error: BaseException, nameserver: Nameserver, transport: str) -> Reply:
-    """Return the outcome of a failed try: silence is TIMEOUT, all else ERROR with a sentence."""
+    """Return the outcome of a failed try: silence is TIMEOUT, all else ERROR with a sentence.
+
+    Args:
+        error: The exception that it failed with.
+        nameserver, transport: Who was asked, and how.
+    """
     if isinstance(error, (dns.exception.Timeout, TimeoutError)):
         return SILENCE
     if isinstance(error, (dns.query.BadResponse, dns.message.TrailingJunk)):

@@ -44,8 +44,13 @@ class Machine(msgspec.Struct, frozen=True):
 class RowReport(Cell, frozen=True):
     """A contestant with one timeout: each run, all of them together, and its errors.
 
-    best: the figures in which none of the same timeout is better by more than the spreads; of one run none are told.
-    curve: seconds until each share of the lookups was answered, in equal steps up to all; null: never.
+    Attributes:
+        runs: The figures of each run.
+        errors: Those of the runs that failed.
+        figures: Each figure over the runs.
+        best: Figures in which none of the same timeout is better by more than the spreads; of one run none are told.
+        curve: Seconds until each share of the lookups was answered, in equal steps up to all; null: never.
+        curve_soonest, curve_latest: The same of the soonest run to each share, and of the latest.
     """
 
     runs: list[dict[str, float | None]]

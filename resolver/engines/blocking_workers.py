@@ -53,7 +53,15 @@ def run_blocking_workers(
     engine: str,
     deliver: Callable[[list[Result]], None],
 ) -> None:
-    """Ask through these workers until all is done or the run is over; `most` lookups are handed to them at once."""
+    """Ask through workers until all is done or the run is over.
+
+    Args:
+        workers: They block.
+        arrived: Where their results arrive.
+        most: Lookups that are handed to them at once.
+        queries, policy, backend, deliver: As `Engine.run` has them.
+        engine: The engine's name.
+    """
     session = backend.open(policy)
     throttle = Throttle(policy, most, time.process_time, queries.tallies)
 

@@ -35,7 +35,13 @@ def run_poll_loop(
     engine: str,
     deliver: Callable[[list[Result]], None],
 ) -> None:
-    """Run a channel of this backend until it is idle or the run is over."""
+    """Run a channel of this backend until it is idle or the run is over.
+
+    Args:
+        poll: Waits for the channel's sockets.
+        queries, policy, backend, deliver: As `Engine.run` has them.
+        engine: The engine's name.
+    """
 
     def watch(fd: int, read: bool, write: bool) -> None:
         if read or write:

@@ -48,7 +48,8 @@ class Watchers:
     def poll(self, timeout: float, /) -> list[tuple[int, int]]:
         """Wait `timeout` milliseconds at most, while other green threads run.
 
-        Returns the descriptors that are ready, each with the events that it was waited for.
+        Returns:
+            The descriptors that are ready, each with the events that it was waited for.
         """
         self._waiter = waiter = Waiter(self._hub)
         with self._hub.loop.timer(timeout / 1000) as timer:

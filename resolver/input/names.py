@@ -33,13 +33,17 @@ _BAD_ESCAPE = "a backslash is followed neither by three digits up to 255 nor by 
 def name_of(text: str) -> tuple[str, str | None]:
     r"""Return the absolute name to ask, and the only type to ask it for: PTR for an IP address, else None.
 
-    `text` is one host, stripped of white space, in any of the forms of forms.py; octets that were no UTF-8 stand in it
-    as U+FFFD. The name is in lower case and in presentation format with A-labels, as dnspython prints it. U-labels are
-    mapped by UTS 46 (non-transitional) and encoded by RFC 3492 without asking what registries accept; `\.` and `\032`
-    are the escapes of RFC 1035 section 5.1; an address is asked by its reverse name (RFC 1035 section 3.5, RFC 3596
-    section 2.5).
+    The name is in lower case and in presentation format with A-labels, as dnspython prints it. U-labels are mapped by
+    UTS 46 (non-transitional) and encoded by RFC 3492 without asking what registries accept; `\.` and `\032` are the
+    escapes of RFC 1035 section 5.1; an address is asked by its reverse name (RFC 1035 section 3.5, RFC 3596 section
+    2.5).
 
-    Raises ValueError, one plain sentence, for what DNS cannot be asked.
+    Args:
+        text: One host, stripped of white space, in any of the forms of forms.py; octets that were no UTF-8 stand in it
+            as U+FFFD.
+
+    Raises:
+        ValueError: One plain sentence: DNS cannot be asked for it.
     """
     if not _is_ordinary(text):
         _check(text)

@@ -65,9 +65,13 @@ class ReadAhead:
     # --- For who takes.
 
     def take(self, n: int) -> list[object] | None:
-        """Take up to `n` items; None: there is none just now; an empty list: the end.
+        """Take up to `n` items. Never waits before `stop`.
 
-        Never waits before `stop`. Raises what reading raised, after all that came before it.
+        Returns:
+            The items; an empty list: the end; None: there is none just now.
+
+        Raises:
+            BaseException: What reading raised, after all that came before it.
         """
         if not self._started and (self._whole or not self._stopped):
             self._started = True

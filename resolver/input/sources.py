@@ -80,8 +80,15 @@ def descriptor(
 ) -> LineSource:
     """Return a list on an open descriptor, such as standard input's 0; closed by `close()` where it is owned.
 
-    name: what an error calls it.
-    Raises OSError where it is not open, or a directory; ValueError as `path` does.
+    Args:
+        fd: The descriptor.
+        owned: `close` closes it.
+        name: What an error calls it.
+        column: Where the host stands in a list that is CSV.
+
+    Raises:
+        OSError: It is not open, or a directory.
+        ValueError: As `path` raises it.
     """
     status = os.fstat(fd)
     if stat.S_ISDIR(status.st_mode):
@@ -119,8 +126,13 @@ def elements(hosts: Iterable[object], *, whole: bool = False) -> Source:
     """Return a source of which each element is one host: a str, blank ones INVALID, or an address of `ipaddress`.
 
     An iterator is read ahead, since it may wait; a collection (whatever has a length) is read as it is used.
-    whole: also an iterator is read to its end when the run ends early, as a collection is, unless it waits.
-    Raises TypeError for another kind of element: at once in a collection, when it is met in an iterator.
+
+    Args:
+        hosts: The elements.
+        whole: Also an iterator is read to its end when the run ends early, as a collection is, unless it waits.
+
+    Raises:
+        TypeError: An element is of another kind: told at once of a collection, when it is met in an iterator.
     """
     if isinstance(hosts, str | bytes):
         raise TypeError(f"hosts are an iterable of hosts, not one {type(hosts).__name__}")

@@ -30,9 +30,14 @@ def host_rows(
     *,
     keep: bool = False,
 ) -> HostRows:
-    """Return the writer for `table` or `csv`, with its arguments as `open_writer` has them.
+    """Return the writer of rows of hosts.
 
     An address is asked for PTR, whatever the types: that is the last column, where it is none of them.
+
+    Args:
+        format: `table` or `csv`.
+        stream, selection, keep: As `open_writer` takes them.
+        types: The record types that are asked.
     """
     columns = (*types, *(["PTR"] if "PTR" not in types else []))
     if format == "table":

@@ -49,9 +49,14 @@ class LineDisplay:
         return monotonic() >= self._next
 
     def move(self, part: int, whole: int | None) -> float | None:
-        """Move the bar, in any one unit; returns the seconds that the rest will take, None where nobody knows.
+        """Move the bar.
 
-        `whole` None: it is not known how much there is.
+        Args:
+            part: How much is done, in any one unit.
+            whole: How much there is; None: nobody knows.
+
+        Returns:
+            The seconds that the rest will take; None: nobody knows.
         """
         if self._bar is None:
             self._bar = _bar(self._stream, self.started)

@@ -109,9 +109,14 @@ class Resumed(ExitStack):
         self.stream: BinaryIO = self._file
 
     def check(self, lists: Sequence[Source], lookups: Callable[[Sequence[Source]], LookupSource]) -> None:
-        """Compare the lists as far as they can be read twice. Raises OtherInput where they are not the file's.
+        """Compare the lists as far as they can be read twice: a pipe, and what comes after one, as the run reads it.
 
-        lookups: what reads them. A pipe, and what comes after one, is compared as the run reads it.
+        Args:
+            lists: The sources.
+            lookups: Returns what reads them.
+
+        Raises:
+            OtherInput: They are not the file's.
         """
         again = []
         for source in lists:

@@ -91,9 +91,14 @@ def alike(result: Result, other: Result) -> bool:
 
 
 def statuses_of(words: Iterable[str], also: Sequence[str] = (UNANSWERED,)) -> set[str]:
-    """Return the statuses that these words name, in any case, and those of the words `also`.
+    """Return the statuses that these words name.
 
-    Raises ValueError for a word that names none.
+    Args:
+        words: Statuses, in any case.
+        also: Other words that may stand among them, and are returned too.
+
+    Raises:
+        ValueError: A word names none.
     """
     return {_status_of(word, also) for word in words}
 

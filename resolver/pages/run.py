@@ -33,9 +33,13 @@ _LONGEST_COMMAND = 1500  # characters
 
 
 class Asked(NamedTuple):
-    """Question of a run: the lists and hosts as the command names them, the record types, and of whom they are asked.
+    """Question of a run.
 
-    kept: results of an earlier run are in the figures too (`--resume`).
+    Attributes:
+        inputs: The lists and hosts as the command names them.
+        types: The record types.
+        policy: Of whom they are asked, and how.
+        kept: Results of an earlier run are in the figures too (`--resume`).
     """
 
     inputs: Sequence[str]

@@ -176,7 +176,13 @@ class Confirmations:
 
 
 def verdict(first: Result, came: float, second: Result) -> Result:
-    """Return the one result of two replies. `came`: when the first was put here, on the monotonic clock."""
+    """Return the one result of two replies.
+
+    Args:
+        first: The result of the first.
+        came: When that was put here, on the monotonic clock.
+        second: The result of the trusted nameservers' reply.
+    """
     if first.attempts is not None:
         first.attempts = None if second.attempts is None else first.attempts + second.attempts
     first.wildcard, first.follow = second.wildcard, second.follow

@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 
 
 class SendCounts(msgspec.Struct):
-    """Queries that went out, queries that the local side refused to send, and why it refused the last one."""
+    """Counts of one-way queries.
+
+    Attributes:
+        sent: Queries that went out.
+        failed: Queries that the local side refused to send.
+        reasons: Why it refused the last one; empty: it refused none.
+    """
 
     sent: int = 0
     failed: int = 0

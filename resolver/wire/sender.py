@@ -66,7 +66,13 @@ class Sender:
         self._count = itertools.count()
 
     def fill(self, now: float, idled: float, take: Callable[[int], list[Query] | None]) -> None:
-        """Fill the outbox with what may be sent: what waits first, then new queries of `take` (see Exchange.flush)."""
+        """Fill the outbox with what may be sent: what waits first, then new queries.
+
+        Args:
+            now: Seconds on the exchange's clock.
+            idled: Seconds that the engine has spent waiting for sockets.
+            take: Gives new queries (see Exchange.flush).
+        """
         while self._paused and self._paused[0][0] <= now:
             self.queue(heapq.heappop(self._paused)[2])
         grant = self._bucket.allowance(now) if self._bucket else 1 << 30

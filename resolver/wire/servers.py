@@ -34,7 +34,14 @@ LOOK = 64  # nameservers that are looked at for one with room, or for the next t
 
 
 class ServerRotation:
-    """The `servers` of a run. `parties`: see congestion/window.py."""
+    """The nameservers of a run.
+
+    Args:
+        policy: The run's.
+        nameservers: Those that are asked.
+        parties: Windows at each of them, in as many processes (congestion/window.py).
+        flows: Those of the run.
+    """
 
     def __init__(self, policy: Policy, nameservers: Sequence[Nameserver], parties: int, flows: Flows) -> None:
         self._patience = max(2 * policy.query_timeout, 1.0)
@@ -77,7 +84,13 @@ class ServerRotation:
                 self._turn.append(server)
 
     def failure(self, server: Server, now: float, *, silence: bool) -> None:
-        """Count a try that failed at a nameserver; `silence`: nothing came."""
+        """Count a try that failed at a nameserver.
+
+        Args:
+            server: The nameserver.
+            now: Seconds on the exchange's clock.
+            silence: Nothing came.
+        """
         if self._policy.each_nameserver:
             return  # nobody else is asked in its place
         if not server.answered:
