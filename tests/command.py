@@ -9,8 +9,12 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
+from unittest import mock
+
+from click.testing import CliRunner
 
 import resolver
+from resolver.commands import cli
 from resolver.settings import default_path
 
 T = TypeVar("T")
@@ -67,6 +71,27 @@ def run(*words: str | Path, text: str | bytes | None = None, env: dict[str, str]
             return end(process, octets)
         finally:
             process.kill()
+
+
+def inside(*words: str | Path, env: dict[str, str] | None = None) -> Done:
+    """Run `resolve WORDS` in this process, which costs a twentieth of a start: where it ends before anything runs.
+
+    Nothing is patched for gevent here. The terminal has 80 columns, as a pipe has.
+    """
+    wanted = {"COLUMNS": "80", **(environment() if env is None else env)}
+    changes: dict[str, str | None] = {**dict.fromkeys(os.environ.keys() - wanted.keys()), **wanted}
+    with mock.patch("resolver.commands.prepare"):
+        done = CliRunner().invoke(cli, [*map(str, words)], prog_name="resolve", env=changes)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Done(done.exit_code, done.stdout, done.stderr)
+
+
+def complaint(done: Done) -> str:
+    """The sentence that tells what is wrong with the arguments, checked for being all there is."""
+    assert [2, ""] == [done.status, done.out]
+    assert "Traceback" not in done.err
+    return done.err.splitlines()[-1]
 
 
 def end(process: subprocess.Popen[bytes], octets: bytes | None = None) -> Done:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
-from command import HOME, Done, environment, in_order, run, second_look
+from command import HOME, Done, complaint, environment, in_order, inside, run, second_look
 
 from resolver.commands import cli
 from resolver.engines import ENGINES
@@ -31,13 +31,6 @@ def at(lab: Lab) -> list[str]:
 def inputs(done: Done) -> list[str]:
     """The hosts of text results, in the order in which they came."""
     return [line.split("\t")[0] for line in done.out.splitlines()]
-
-
-def complaint(done: Done) -> str:
-    """The sentence that tells what is wrong with the arguments, checked for being all there is."""
-    assert [2, ""] == [done.status, done.out]
-    assert "Traceback" not in done.err
-    return done.err.splitlines()[-1]
 
 
 def test_run_is_the_default_command(at: list[str]) -> None:
@@ -327,14 +320,14 @@ def test_help_is_quick(word: list[str]) -> None:
 @pytest.mark.parametrize("word", [[], *([name] for name in cli.commands)])
 def test_short_help(word: list[str]) -> None:
     """-h is --help, for every command."""
-    expected = run(*word, "--help")
-    assert [0, "Usage: resolve", expected] == [expected.status, expected.out[:14], run(*word, "-h")]
+    expected = inside(*word, "--help")
+    assert [0, "Usage: resolve", expected] == [expected.status, expected.out[:14], inside(*word, "-h")]
 
 
 @pytest.mark.parametrize("word", ["run", "compare", "lab", "worker"])
 def test_help_in_groups(word: str) -> None:
     """Each option stands in the group that it names; the groups stand in one order, and their texts in one column."""
-    text = run(word, "-h").out
+    text = inside(word, "-h").out
     heads = [head for head in re.findall(r"^(\S.*):$", text, re.M) if head in [*Group, "Options"]]
     assert sorted(heads, key=[*Group, "Options"].index) == heads
     for option in cli.commands[word].params:
@@ -349,7 +342,7 @@ def test_help_in_groups(word: str) -> None:
 @pytest.mark.parametrize("columns", [80, 120])
 def test_help_is_laid_out(word: list[str], columns: int) -> None:
     """The help fits the terminal, up to 110 columns, and no short default is broken in two."""
-    text = run(*word, "-h", env=environment(COLUMNS=str(columns))).out
+    text = inside(*word, "-h", env=environment(COLUMNS=str(columns))).out
     assert max(map(len, text.splitlines())) <= min(columns, 110)
     assert [] == re.findall(r"\[default:(?:\n +|[^\]\n]{,9}\n +)[^\]]{,9}\]", text)
     assert "\u00a0" not in text
@@ -431,9 +424,10 @@ def test_from_a_checkout(at: list[str]) -> None:
         (["completion", "bsh"], "did you mean bash?"),
     ],
 )
-def test_mistyped(words: list[str], expected: str, tmp_path: Path) -> None:
+def test_mistyped(words: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was mistyped is asked back for, at the end of the sentence."""
-    assert expected == complaint(run(*words, cwd=tmp_path))[-len(expected) :]
+    monkeypatch.chdir(tmp_path)
+    assert expected == complaint(inside(*words))[-len(expected) :]
 
 
 def test_nothing_was_meant() -> None:

@@ -60,38 +60,48 @@ def complete(home: Path, request: pytest.FixtureRequest) -> Iterator[Complete]:
     terminal.close(force=True)
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("resolve la", "<resolve><lab>"),
-        ("resolve comple", "<resolve><completion>"),
-        ("resolve completion fi", "<resolve><completion><fish>"),
-        ("resolve lis", "<resolve><list.txt>"),
-        ("resolve my", "<resolve><my hosts>"),
-        ("resolve run lis", "<resolve><run><list.txt>"),
-        ("resolve -e gev", "<resolve><-e><gevent>"),
-        ("resolve --engine=twi", "<resolve><--engine=twisted>"),
-        ("resolve --output=resu", "<resolve><--output=results.jsonl>"),
-        ("resolve list.txt -b dns", "<resolve><list.txt><-b><dnspython>"),
-        ("resolve -t nsec3p", "<resolve><-t><nsec3param>"),
-        ("resolve -t HTT", "<resolve><-t><HTTPS>"),
-        ("resolve --only unans", "<resolve><--only><unanswered>"),
-        ("resolve --redo SERVF", "<resolve><--redo><SERVFAIL>"),
-        ("resolve -f js", "<resolve><-f><jsonl>"),
-        ("resolve --query-t", "<resolve><--query-timeout>"),
-        ("resolve -o resu", "<resolve><-o><results.jsonl>"),
-        ("resolve lab --zone zo", "<resolve><lab><--zone><zone.example>"),
-        ("resolve -n @lis", "<resolve><-n><@list.txt>"),
-        ("resolve worker -e asy", "<resolve><worker><-e><asyncio>"),
-        ("resolve compare list.txt -e asy", "<resolve><compare><list.txt><-e><asyncio>"),
-        ("resolve config compa", "<resolve><config><compare>"),
-        ("resolve config --query-t", "<resolve><config><--query-timeout>"),
-        ("resolve config compare --repe", "<resolve><config><compare><--repeat>"),
-        ("resolve config compare -e asy", "<resolve><config><compare><-e><asyncio>"),
-    ],
-)
+EVERYWHERE = [
+    ("resolve la", "<resolve><lab>"),
+    ("resolve my", "<resolve><my hosts>"),
+    ("resolve --engine=twi", "<resolve><--engine=twisted>"),
+    ("resolve --output=resu", "<resolve><--output=results.jsonl>"),
+    ("resolve -t HTT", "<resolve><-t><HTTPS>"),
+    ("resolve -n @lis", "<resolve><-n><@list.txt>"),
+]
+# What completes a line is the same program for all shells.
+IN_ONE = [
+    ("resolve comple", "<resolve><completion>"),
+    ("resolve completion fi", "<resolve><completion><fish>"),
+    ("resolve lis", "<resolve><list.txt>"),
+    ("resolve run lis", "<resolve><run><list.txt>"),
+    ("resolve -e gev", "<resolve><-e><gevent>"),
+    ("resolve list.txt -b dns", "<resolve><list.txt><-b><dnspython>"),
+    ("resolve -t nsec3p", "<resolve><-t><nsec3param>"),
+    ("resolve --only unans", "<resolve><--only><unanswered>"),
+    ("resolve --redo SERVF", "<resolve><--redo><SERVFAIL>"),
+    ("resolve -f js", "<resolve><-f><jsonl>"),
+    ("resolve --query-t", "<resolve><--query-timeout>"),
+    ("resolve -o resu", "<resolve><-o><results.jsonl>"),
+    ("resolve lab --zone zo", "<resolve><lab><--zone><zone.example>"),
+    ("resolve worker -e asy", "<resolve><worker><-e><asyncio>"),
+    ("resolve compare list.txt -e asy", "<resolve><compare><list.txt><-e><asyncio>"),
+    ("resolve config compa", "<resolve><config><compare>"),
+    ("resolve config --query-t", "<resolve><config><--query-timeout>"),
+    ("resolve config compare --repe", "<resolve><config><compare><--repeat>"),
+    ("resolve config compare -e asy", "<resolve><config><compare><-e><asyncio>"),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), EVERYWHERE)
 def test_completion(complete: Complete, line: str, expected: str) -> None:
     """Commands, files, options and the words that they take are completed, and the word ends where it is unique."""
+    assert expected == complete(line)
+
+
+@pytest.mark.parametrize("complete", ["bash"], indirect=True)
+@pytest.mark.parametrize(("line", "expected"), IN_ONE)
+def test_more_lines(complete: Complete, line: str, expected: str) -> None:
+    """The same of other options and commands."""
     assert expected == complete(line)
 
 

@@ -101,7 +101,7 @@ def expected(message: dns.message.Message, octets: bytes) -> tuple[object, ...]:
     )
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(4))
 def test_reads_what_dnspython_reads(seed: int) -> None:
     """Flags, whole rcode, sections, NSID and extended errors are those that dnspython finds; 500 replies a seed."""
     chance = random.Random(seed)
@@ -124,7 +124,7 @@ def test_reads_what_dnspython_reads(seed: int) -> None:
         assert "1970-01-01T00:00:00.000Z" == found.time
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_whatever_a_stranger_sends(seed: int) -> None:
     """A reply that is taken for one is told of, however broken the sections are that hold no answers."""
     chance = random.Random(seed)

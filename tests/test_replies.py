@@ -285,30 +285,29 @@ if sys.argv[1] == "gevent":
 from resolver import engines, resolve
 engines.find(*sys.argv[1:3])
 resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
-hosts = [f"{sys.argv[4]}.n{n}.example" for n in range(200)]
-run = resolve(hosts, engine=sys.argv[1], backend=sys.argv[2], nameservers=sys.argv[3], concurrency=150, query_timeout=8)
-print(run.summary.statuses)
+options = dict(engine=sys.argv[1], backend=sys.argv[2], nameservers=sys.argv[3], concurrency=150, query_timeout=8)
+for label in ("slow-100", "servfail-1", "truncated"):
+    print(resolve([f"{label}.n{n}.example" for n in range(160)], **options).summary.statuses)
 """
 
 
-@pytest.mark.parametrize("label", ["slow-100", "servfail-1", "truncated"])
 @pytest.mark.parametrize(
     "pair",
     [each for each in pairs() if each.backend not in ("wire", "system") and each.style in ("call", "await")],
     ids=lambda pair: f"{pair.engine}-{pair.backend}",
 )
-def test_more_at_once_than_descriptors(lab: Lab, pair: Any, label: str) -> None:
+def test_more_at_once_than_descriptors(lab: Lab, pair: Any) -> None:
     """150 lookups at once in a process of 60 descriptors: each waits for one, and is answered."""
     if not pair.installed:
         pytest.skip(f"needs the extra {pair.extra}")
     done = subprocess.run(
-        [sys.executable, "-c", FEW, pair.engine, pair.backend, lab.nameserver, label],
+        [sys.executable, "-c", FEW, pair.engine, pair.backend, lab.nameserver],
         capture_output=True,
         text=True,
         timeout=60,
         env=environment(),
     )
-    assert ("{'NOERROR': 200}\n", "") == (done.stdout, done.stderr)
+    assert ("{'NOERROR': 160}\n" * 3, "") == (done.stdout, done.stderr)
 
 
 def test_the_command_raises_its_limit(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from cluster import cluster
-from command import Done, end, environment, run, start, wait_for
+from command import Done, end, environment, inside, run, start, wait_for
 
 from resolver.engines import ENGINES
 from resolver.lab import Lab
@@ -24,7 +24,7 @@ from resolver.output.kept import Kept, KeptRow
 HOSTS = 300
 IN_FLIGHT = "20"
 LOCAL = [engine for engine in ENGINES if engine != "redis"]
-KILLS = 4  # for each local engine: 20 moments
+KILLS = 2  # for each local engine: 10 moments
 
 
 @pytest.fixture(scope="module")
@@ -113,19 +113,25 @@ def test_killed_again_and_again(lab: Lab, hosts: Path, tmp_path: Path, engine: s
     words = by(engine, lab, hosts, "--resume")
     before = lab.counts().received
     kept: list[bytes] = []
-    for moment in sorted(random.sample(range(1, HOSTS), KILLS)):
+    for moment in sorted(random.Random(engine).sample(range(1, HOSTS), KILLS)):
         held = killed(output, moment, *words)
         assert kept == held[: len(kept)]
         kept = held
-    # Wait until the last one's queries have arrived.
-    time.sleep(0.05)
-    asked = lab.counts().received - before
+    asked = settled(lab) - before
     done = run(*words, "-o", output, "--summary", summary)
     assert [Done(0, "", ""), ["NOERROR"] * HOSTS] == [done, statuses(output)]
     assert [kept, [HOSTS, HOSTS, HOSTS - len(kept)]] == [lines(output)[: len(kept)], figures(summary)]
     # In flight were those without a reply, and those whose replies were just being written.
     assert asked <= len(kept) + KILLS * 2 * int(IN_FLIGHT)
     assert HOSTS - len(kept) == lab.counts().received - before - asked
+
+
+def settled(lab: Lab) -> int:
+    """Wait until the queries of a process that was killed have arrived; how many the lab has received by then."""
+    received = -1
+    while received != (received := lab.counts().received):
+        time.sleep(0.1)
+    return received
 
 
 def test_child_killed_and_resumed(lab: Lab, hosts: Path, tmp_path: Path) -> None:
@@ -178,7 +184,7 @@ def test_results_are_there_within_a_second(tmp_path: Path, many: Path, engine: s
         ) as process,
     ):
         answered = wait_for(lambda: lab.counts().answered > 2000 and lab.counts().answered, "some answers")
-        wait_for(lambda: answered <= len(lines(output)), "their results", seconds=1.0)
+        wait_for(lambda: answered <= len(lines(output)), "their results", seconds=5.0)  # a second, on a busy machine
         process.kill()
         process.wait()
         assert answered <= len(lines(output))
@@ -405,15 +411,15 @@ def test_redo_that_is_killed(at: list[str], hosts: Path, made: bytes, tmp_path: 
     assert not journal.exists()
 
 
-@pytest.mark.parametrize("order", ["completion", "input"])
 @pytest.mark.parametrize(
-    "step",
+    ("step", "order"),
     [
-        "os.fsync = end",
-        "os.replace = end",
-        "unlink = os.unlink; os.unlink = lambda at: (end if '.new' not in at else unlink)(at)",
+        ("os.fsync = end", "input"),
+        ("os.replace = end", "completion"),
+        ("os.replace = end", "input"),
+        ("unlink = os.unlink; os.unlink = lambda at: (end if '.new' not in at else unlink)(at)", "completion"),
     ],
-    ids=["sync", "replace", "remove"],
+    ids=["sync", "replace", "replace-in-order", "remove"],
 )
 def test_killed_while_the_file_is_rewritten(
     at: list[str], hosts: Path, made: bytes, tmp_path: Path, step: str, order: str
@@ -496,8 +502,16 @@ def test_full_disk_while_results_are_added(at: list[str], hosts: Path, tmp_path:
     assert [HOSTS, HOSTS, HOSTS - len(kept)] == figures(summary)
 
 
-@pytest.mark.parametrize("missing", [{0}, {5, 6, 200}, {HOSTS - 1}, set(range(100, HOSTS))])
-@pytest.mark.parametrize("redo", [[], ["--redo", "NXDOMAIN"]])
+@pytest.mark.parametrize(
+    ("missing", "redo"),
+    [
+        ({0}, []),
+        ({5, 6, 200}, []),
+        ({5, 6, 200}, ["--redo", "NXDOMAIN"]),
+        ({HOSTS - 1}, ["--redo", "NXDOMAIN"]),
+        (set(range(100, HOSTS)), []),
+    ],
+)
 def test_input_order(
     at: list[str], hosts: Path, made: bytes, tmp_path: Path, missing: set[int], redo: list[str]
 ) -> None:
@@ -560,9 +574,12 @@ def test_a_link_stays_one(at: list[str], tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_what_does_not_go_together(tmp_path: Path, words: list[str], sentence: str) -> None:
+def test_what_does_not_go_together(
+    tmp_path: Path, words: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Exit status 2, with a sentence that names the cure; no file is made."""
-    done = run("-n", "127.0.0.1", *words, "a.example", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = inside("-n", "127.0.0.1", *words, "a.example")
     assert [2, True, []] == [done.status, sentence in done.err, list(tmp_path.iterdir())], done.err
 
 

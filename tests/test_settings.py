@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
-from command import HOME, Done, environment, run
+from command import HOME, Done, environment, inside, run
 
 from resolver.commands import cli
 from resolver.lab import Lab
@@ -170,7 +170,7 @@ def test_mistakes(file: File, text: str, expected: str) -> None:
 def test_values_that_are_checked_later(file: File, text: str, expected: str) -> None:
     """A mistake that is found when the run is planned names the key and the file too, and says what was meant."""
     env = file(text)
-    said = complaint(run(*(["-n", "127.0.0.1"] if expected != "nameserver" else []), "a.example", env=env))
+    said = complaint(inside(*(["-n", "127.0.0.1"] if expected != "nameserver" else []), "a.example", env=env))
     assert said.endswith(f" ({expected}: set in {env['XDG_CONFIG_HOME']}/resolve/config.toml)"), said
     assert (expected in ("nameserver", "subnet", "tls-ca", "prefix")) is ("did you mean" not in said)
 

@@ -59,8 +59,10 @@ def wait_for_a_query(bound: socket.socket) -> None:
     assert [bound] == select.select([bound], [], [], 20)[0]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("engine", "number", "status"),
+    [(each, signal.SIGINT, 130) for each in ENGINES] + [("threads", signal.SIGTERM, 143)],
+)
 def test_signal(
     lab: Lab, hosts: Path, tmp_path: Path, engine: str, env: dict[str, str], number: int, status: int
 ) -> None:
@@ -103,8 +105,9 @@ def test_signal_while_a_pipe_is_silent(lab: Lab, tmp_path: Path, engine: str, en
     ]
 
 
-@pytest.mark.parametrize("gap", [0.0002, 0.001, 0.01])
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("engine", "gap"), [(each, 0.001) for each in ENGINES] + [("threads", 0.0002), ("threads", 0.01)]
+)
 def test_two_signals_are_one(
     lab: Lab, hosts: Path, tmp_path: Path, engine: str, env: dict[str, str], gap: float
 ) -> None:
