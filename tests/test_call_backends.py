@@ -9,6 +9,7 @@ under .invalid.
 import http.server
 import json
 import os
+import queue
 import signal
 import socket
 import ssl
@@ -18,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dns.message
@@ -28,6 +30,8 @@ import pytest
 from command import second_look
 
 from resolver import Policy, Query, Result, Status, engines, resolve, stream
+from resolver.attempts import Reply
+from resolver.backends import system as system_module
 from resolver.backends.dnspython import backend as dnspython
 from resolver.backends.system import backend as system
 from resolver.daemons import Daemons
@@ -222,19 +226,56 @@ class TestWaiting:
     def test_a_call_that_is_not_back_in_time(self, tmp_path: Path, engine: str) -> None:
         """On every engine a call that hangs costs the time of the tries, and counts as a query."""
         (tmp_path / "sitecustomize.py").write_text(HANGING)
-        (tmp_path / "hosts").write_text("h.example\n" * 100)
+        # More than a pool of 10 threads takes, and few enough to be begun at once.
+        (tmp_path / "hosts").write_text("h.example\n" * 20)
         command = [sys.executable, "-m", "resolver", "run", str(tmp_path / "hosts"), "-e", engine, "-b", "system"]
-        command += ["-f", "jsonl", "--query-timeout", "0.4", "--tries", "2", "-q"]
+        command += ["-f", "jsonl", "--query-timeout", "0.8", "--tries", "2", "-q"]
         path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=40, env={**os.environ, "PYTHONPATH": path}
         )
         results = [json.loads(line) for line in done.stdout.splitlines()]
-        assert [("TIMEOUT", 2, "no valid reply in 2 tries")] * 100 == [
+        assert [("TIMEOUT", 2, "no valid reply in 2 tries")] * 20 == [
             (each["status"], each["attempts"], each["error"]) for each in results
         ]
-        # 0.2 and 0.4 seconds; a busy machine is allowed for. The calls would take 50 each.
-        assert 0.6 <= max(each["elapsed"] for each in results) < 25.0
+        # 0.4 and 0.8 seconds; a busy machine is allowed for. The calls would take 50 each.
+        assert 1.2 <= max(each["elapsed"] for each in results) < 25.0
+
+    def test_the_time_of_a_try_is_that_of_its_call(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A call that gets its thread after 1.5 of 2 s still has 2 s; one that gets none was never asked."""
+        now, late = 0.0, True
+        waits: list[float] = []
+        submitted: list[Callable[[], Reply]] = []
+        calls = system.open(Policy())
+        answer = Reply(Status.NODATA, [])
+        monkeypatch.setattr(system_module, "time", SimpleNamespace(monotonic=lambda: now))
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [])
+        monkeypatch.setattr(calls._daemons, "submit", lambda call, _: submitted.append(call))
+
+        class Outcomes:
+            """Nothing comes of the first wait, in which the call may begin."""
+
+            def put(self, outcome: object) -> None:
+                """Where the thread of a call puts what came of it."""
+
+            def get(self, timeout: float) -> Reply:
+                nonlocal now
+                waits.append(timeout)
+                if len(waits) > 1:
+                    return answer
+                if late:
+                    now = 1.5
+                    submitted.pop()()
+                now = timeout
+                raise queue.Empty
+
+        calls._outcomes[0] = Outcomes()  # type: ignore[assignment]  # as much of a queue as is needed
+        lookup = Query(0, "h.example", "h.example.", "A")
+        assert (answer, [2.0, 1.5]) == (calls.ask(lookup, None, 2.0), waits)
+        now, late = 0.0, False
+        waits.clear()
+        assert (Reply(Status.TIMEOUT, [], queries=0), [2.0]) == (calls.ask(lookup, None, 2.0), waits)
+        assert 0 == submitted.pop()().queries, "it is not asked afterwards either"
 
     def test_what_an_earlier_call_brings_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A call that comes back in the time of a later try ends the lookup."""

@@ -121,21 +121,32 @@ class Calls:
         self._outcomes: dict[int, queue.SimpleQueue[Reply | BaseException]] = {}  # by the index of the lookup
 
     def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
-        """Have the C library called, and wait `timeout` seconds at most for this call or an earlier one."""
+        """Have the C library called, and wait `timeout` seconds at most for this call or an earlier one.
+
+        The time is that of the call: in a busy process it may wait for its thread.
+        """
         outcomes = self._outcomes.setdefault(query.index, queue.SimpleQueue())
-        begun = given_up = False
+        began: float | None = None  # the call, on the monotonic clock
+        given_up = False
 
         def call() -> Reply:
-            nonlocal begun
-            begun = not given_up
-            return backend.ask(query, None, timeout) if begun else Reply(Status.TIMEOUT, [], queries=0)
+            nonlocal began
+            if given_up:
+                return Reply(Status.TIMEOUT, [], queries=0)
+            began = time.monotonic()
+            return backend.ask(query, None, timeout)
 
         self._daemons.submit(call, outcomes.put)
-        try:
-            outcome = outcomes.get(timeout=timeout)
-        except queue.Empty:
+        outcome: Reply | BaseException | None = None
+        wait = timeout
+        while outcome is None and wait > 0:
+            try:
+                outcome = outcomes.get(timeout=wait)
+            except queue.Empty:
+                wait = 0.0 if began is None else began + timeout - time.monotonic()
+        if outcome is None:
             given_up = True  # what did not get a thread in all that time was never asked, and need not be
-            return Reply(Status.TIMEOUT, [], queries=int(begun))
+            return Reply(Status.TIMEOUT, [], queries=0 if began is None else 1)
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
