@@ -4,6 +4,7 @@ A test that looks something up takes `ask` (or `pair`) and thereby runs on each 
 rows that are added there are picked up here by themselves.
 """
 
+import contextlib
 import gc
 import itertools
 import os
@@ -72,6 +73,19 @@ def lab() -> Iterator[Lab]:
     """A nameserver that answers for every name, and plays the scripts of resolver.lab.SCRIPTS."""
     with Lab() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def lab6() -> Iterator[Lab]:
+    """The same over IPv6."""
+    lab = Lab(listen="[::1]:0")
+    try:
+        lab.start()
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    with contextlib.closing(contextlib.ExitStack()) as opened:
+        opened.callback(lab.stop)
+        yield lab
 
 
 def row(pair: Pair) -> str:

@@ -774,19 +774,12 @@ def test_tls_towards_a_port_that_speaks_plain(ask: Ask) -> None:
     assert [] == [result for result in run if not result.error]
 
 
-def test_ipv6_nameserver(ask: Ask) -> None:
+def test_ipv6_nameserver(ask: Ask, lab6: Lab) -> None:
     """A nameserver is asked over IPv6, and named in brackets."""
-    try:
-        lab = Lab(listen="[::1]:0").start()
-    except OSError as error:
-        pytest.skip(f"no IPv6 here: {error}")
-    with contextlib.closing(contextlib.ExitStack()) as opened:
-        opened.callback(lab.stop)
-        run = ask([fresh("www"), fresh("truncated")], nameservers=lab.nameserver)
-        assert [("NOERROR", lab.nameserver, "udp"), ("NOERROR", lab.nameserver, "tcp")] == [
-            (result.status, result.nameserver, result.transport) for result in run
-        ]
-    assert lab.pid is None
+    run = ask([fresh("www"), fresh("truncated")], nameservers=lab6.nameserver)
+    assert [("NOERROR", lab6.nameserver, "udp"), ("NOERROR", lab6.nameserver, "tcp")] == [
+        (result.status, result.nameserver, result.transport) for result in run
+    ]
 
 
 # --- How a run ends early.

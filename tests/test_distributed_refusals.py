@@ -87,18 +87,15 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def test_it_refuses_for_a_while(
     server: Server, lab: Lab, tmp_path: Path, caplog: pytest.LogCaptureFixture, refusal: Refusal
 ) -> None:
-    """All results, no worker gone; the run and both workers say that it refuses, why, and when it is over."""
+    """All results, no worker gone; the run and the worker say that it refuses, why, and when it is over."""
     with contextlib.ExitStack() as opened:
-        workers = [
-            opened.enter_context(Worker(server.url, *WORKER, *FEW, log=tmp_path / f"log{number}"))
-            for number in range(2)
-        ]
-        wait_for_workers(server, 2)
+        worker = opened.enter_context(Worker(server.url, *WORKER, *FEW, log=tmp_path / "log"))
+        wait_for_workers(server)
         client = opened.enter_context(server.client())
         run = Running(slow(HOSTS), server.url, nameservers=lab.nameserver)
 
         def all_say(pattern: str) -> bool:
-            return all(re.search(pattern, said) for said in (caplog.text, *(one.said() for one in workers)))
+            return all(re.search(pattern, said) for said in (caplog.text, worker.said()))
 
         run.wait(20)
         begun = time.monotonic()
@@ -111,8 +108,8 @@ def test_it_refuses_for_a_while(
         print(f"it refused for {time.monotonic() - begun:.1f} s")
         assert {Status.NOERROR: HOSTS} == statuses(run.end(begun))
         wait_for(lambda: all_say("can be used again, after "), "the sentence that it is over")
-        assert [None, None] == [worker.process.poll() for worker in workers]
-        assert [False] * 3 == ["Traceback" in said for said in (caplog.text, *(worker.said() for worker in workers))]
+        assert worker.process.poll() is None
+        assert [False] * 2 == ["Traceback" in said for said in (caplog.text, worker.said())]
 
 
 def test_what_does_not_pass_is_no_refusal(server: Server) -> None:

@@ -436,8 +436,9 @@ def test_again_in_one_process(at: str, engine: str, elsewhere: dict[str, Any]) -
     assert [[("a.example", "NOERROR"), ("nx.example", "NXDOMAIN")]] * 2 == runs
 
 
-@pytest.mark.parametrize("patched", [False, True])
-@engines
+@pytest.mark.parametrize(
+    ("engine", "patched"), [("gevent", False), ("threads", False), *((each, True) for each in ENGINES)]
+)
 def test_in_a_gevent_program(at: str, engine: str, patched: bool, elsewhere: dict[str, Any]) -> None:
     """In a program with gevent, monkey-patched or not, other green threads go on, and every engine works."""
     program = (

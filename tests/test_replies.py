@@ -333,24 +333,17 @@ def test_the_command_raises_its_limit(tmp_path: Path) -> None:
 # --- An address with a zone.
 
 
-def test_an_address_with_a_zone(ask: Ask) -> None:
+def test_an_address_with_a_zone(ask: Ask, lab6: Lab) -> None:
     """It is asked, over UDP and TCP, or refused with a sentence; an interface that is not there is no such device."""
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
-    try:
-        lab = Lab(listen="[::1]:0").start()
-    except OSError as error:
-        pytest.skip(f"no IPv6 here: {error}")
-    try:
-        port = lab.nameserver.rpartition(":")[2]
-        if ask.pair.backend in ("aiodns", "twisted"):
-            with pytest.raises(ValueError, match=r"cannot ask an address with a zone .*; backends that can: wire, dns"):
-                ask([fresh("www")], nameservers=f"[::1%{loopback}]:{port}")
-            return
-        there, gone = f"[::1%{loopback}]:{port}", f"[fe80::1%nothere0]:{port}"
-        for transport in ("udp", "tcp"):
-            [found] = ask([fresh("www")], nameservers=f"{transport}://{there}")
-            [lost] = ask([fresh("www")], nameservers=f"{transport}://{gone}", query_timeout=0.4)
-            assert ("NOERROR", there) == (found.status, found.nameserver)
-            assert ("ERROR", f"{transport} to {gone} failed: no such device") == (lost.status, lost.error)
-    finally:
-        lab.stop()
+    port = lab6.nameserver.rpartition(":")[2]
+    if ask.pair.backend in ("aiodns", "twisted"):
+        with pytest.raises(ValueError, match=r"cannot ask an address with a zone .*; backends that can: wire, dns"):
+            ask([fresh("www")], nameservers=f"[::1%{loopback}]:{port}")
+        return
+    there, gone = f"[::1%{loopback}]:{port}", f"[fe80::1%nothere0]:{port}"
+    for transport in ("udp", "tcp"):
+        [found] = ask([fresh("www")], nameservers=f"{transport}://{there}")
+        [lost] = ask([fresh("www")], nameservers=f"{transport}://{gone}", query_timeout=0.4)
+        assert ("NOERROR", there) == (found.status, found.nameserver)
+        assert ("ERROR", f"{transport} to {gone} failed: no such device") == (lost.status, lost.error)

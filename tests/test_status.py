@@ -68,7 +68,7 @@ def test_standard_output(at: list[str], tmp_path: Path) -> None:
     assert (0, {"NOERROR": 1}) == (done.status, objects(done.out)[-1]["statuses"])
 
 
-@pytest.mark.parametrize("number", [*range(3, 9), 77, 1 << 40])
+@pytest.mark.parametrize("number", [3, 8, 77, 1 << 40])
 def test_descriptor_that_is_not_open(at: list[str], tmp_path: Path, number: int) -> None:
     """One that the caller has not opened is an error, also where the program has opened something there itself."""
     (tmp_path / "l").write_text("a.example\n")

@@ -85,6 +85,16 @@ def way(request: pytest.FixtureRequest, secure: tuple[Path, Path]) -> Way:
     return Way(request.param, secure)
 
 
+def in_ways(cases: dict[str, Any], everywhere: set[str]) -> pytest.MarkDecorator:
+    """Each case over TCP, where rules of connections are easiest seen; some of them in the other two ways as well."""
+    chosen = [(way, case) for case in cases for way in (TRANSPORTS if case in everywhere else ["tcp"])]
+    return pytest.mark.parametrize(
+        ("way", "case"),
+        [pytest.param(way, cases[case], id=f"{way}-{case}") for way, case in chosen],
+        indirect=["way"],
+    )
+
+
 @pytest.fixture
 def tcp(secure: tuple[Path, Path]) -> Way:
     """The plain one."""
@@ -100,12 +110,10 @@ def truncated(secure: tuple[Path, Path]) -> Way:
 # --- (a) Connections that fall silent and stay open.
 
 
-@pytest.mark.parametrize(
-    "answers", [(1,), (50,), (100,), (0, 100), (3, 70, 1)], ids=lambda each: "-".join(map(str, each))
-)
-def test_connections_that_fall_silent(way: Way, answers: tuple[int, ...]) -> None:
+@in_ways({"1": (1,), "50": (50,), "100": (100,), "0-100": (0, 100), "3-70-1": (3, 70, 1)}, {"50", "3-70-1"})
+def test_connections_that_fall_silent(way: Way, case: tuple[int, ...]) -> None:
     """Each connection answers so many queries, then reads on and says nothing: all are answered in time."""
-    way.all_answered(names(300), TRIES, answers=answers, query_timeout=SHORT)
+    way.all_answered(names(300), TRIES, answers=case, query_timeout=SHORT)
 
 
 @pytest.mark.parametrize("pair", WIRE, ids=row, indirect=True)
@@ -126,19 +134,19 @@ def test_a_connection_that_is_silent_is_given_no_more(tcp: Way) -> None:
 # --- (b) Connections that are closed after some queries.
 
 
-@pytest.mark.parametrize(
-    ("number", "faults", "seconds"),
-    [
-        (1500, {"queries": (100,), "latency": 0.02}, 2.0),
-        (1500, {"queries": (100,), "latency": 0.02, "lost": 0.01}, 6.0),
-        (400, {"queries": (1,), "latency": 0.005}, 4.0),
-        (400, {"queries": (7, 1, 30), "latency": 0.005}, 4.0),
-        (400, {"queries": (20,), "latency": 0.005, "reset": True}, 4.0),
-    ],
-    ids=["after-100", "after-100-and-lossy", "after-1", "after-some", "reset-after-20"],
-)
-def test_connections_that_are_closed(way: Way, number: int, faults: dict[str, Any], seconds: float) -> None:
+CLOSED: dict[str, tuple[int, dict[str, Any], float]] = {
+    "after-100": (1500, {"queries": (100,), "latency": 0.02}, 2.0),
+    "after-100-and-lossy": (1500, {"queries": (100,), "latency": 0.02, "lost": 0.01}, 6.0),
+    "after-1": (400, {"queries": (1,), "latency": 0.005}, 4.0),
+    "after-some": (400, {"queries": (7, 1, 30), "latency": 0.005}, 4.0),
+    "reset-after-20": (400, {"queries": (20,), "latency": 0.005, "reset": True}, 4.0),
+}
+
+
+@in_ways(CLOSED, {"after-some", "reset-after-20"})
+def test_connections_that_are_closed(way: Way, case: tuple[int, dict[str, Any], float]) -> None:
     """A connection that is closed after some answers is opened anew and costs next to nothing."""
+    number, faults, seconds = case
     way.all_answered(names(number), seconds, timeout=20, **faults)
 
 
@@ -290,11 +298,11 @@ def test_each_name_meets_its_own_fate(way: Way) -> None:
     assert [(host, expected[host.partition("-")[0]]) for host in hosts] == [(each.input, each.status) for each in run]
 
 
-@pytest.mark.parametrize("fate", ["close", "reset", "mute", "short", "broken", "silent"])
-def test_one_bad_name_among_many(way: Way, fate: str) -> None:
+@in_ways({each: each for each in ("close", "reset", "mute", "short", "broken", "silent")}, {"close", "mute"})
+def test_one_bad_name_among_many(way: Way, case: str) -> None:
     """A single name that ends or silences its connection, whenever it comes, has its fate alone, and soon."""
     hosts = names(200)
-    hosts[100] = f"{fate}-100.example"
+    hosts[100] = f"{case}-100.example"
 
     def look() -> tuple[set[str], bool]:
         seen = way.ask(hosts, by_name=True, query_timeout=SHORT / 2, timeout=20)
