@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command import Done, run
+from command import Done, inside, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -208,7 +208,7 @@ def test_column_that_is_not_there(at: list[str], assets: Path, tmp_path: Path) -
     output = tmp_path / "kept"
     output.write_text("precious")
     sentence = "there is no column 'nope'; the first row has: owner, host, asset"
-    assert f"Error: {assets}: {sentence}" == complaint(run(*at, assets, "--column", "nope", "-o", output))
+    assert f"Error: {assets}: {sentence}" == complaint(inside(*at, assets, "--column", "nope", "-o", output))
     assert "precious" == output.read_text()
     assert f"standard input: {sentence}" in complaint(run(*at, "--column", "nope", text=ASSETS))
 
@@ -225,7 +225,7 @@ def test_column_that_is_not_there(at: list[str], assets: Path, tmp_path: Path) -
 )
 def test_refused(at: list[str], assets: Path, options: list[str], sentence: str) -> None:
     """What does not go together is told."""
-    assert sentence in complaint(run(*at, assets, *options))
+    assert sentence in complaint(inside(*at, assets, *options))
 
 
 def test_library(at: list[str], assets: Path) -> None:

@@ -71,7 +71,7 @@ def test_empty_input(at: list[str]) -> None:
 
 def test_word_that_looks_like_a_path() -> None:
     """A word with a path separator that is no file is an error, not a host."""
-    assert "Error: lists/hosts.txt: there is no such file" in complaint(run("lists/hosts.txt", "-e", "threads"))
+    assert "Error: lists/hosts.txt: there is no such file" in complaint(inside("lists/hosts.txt", "-e", "threads"))
 
 
 def test_words_that_are_no_files(at: list[str]) -> None:
@@ -80,12 +80,12 @@ def test_words_that_are_no_files(at: list[str]) -> None:
     names = ["a.example.", "b.example.", "6.2.0.192.in-addr.arpa.", "7.2.0.192.in-addr.arpa.",
              "0/25.2.0.192.in-addr.arpa."]  # fmt: skip
     assert names == [result["name"] for result in done.results]
-    assert "looks like a network and is none" in complaint(run(*at, "192.0.2.0/33"))
+    assert "looks like a network and is none" in complaint(inside(*at, "192.0.2.0/33"))
 
 
 def test_directory_as_list(tmp_path: Path) -> None:
     """A directory cannot be read as a list."""
-    assert f"Error: {tmp_path}: " in complaint(run(tmp_path, "-e", "threads"))
+    assert f"Error: {tmp_path}: " in complaint(inside(tmp_path, "-e", "threads"))
 
 
 def test_list_named_as_a_command(at: list[str], tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_list_named_as_a_command(at: list[str], tmp_path: Path) -> None:
 def test_unreadable_list(tmp_path: Path) -> None:
     """A list without permission to read is an error."""
     (tmp_path / "list").touch(mode=0)
-    assert "Permission denied" in complaint(run(tmp_path / "list", "--lab"))
+    assert "Permission denied" in complaint(inside(tmp_path / "list", "--lab"))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -248,7 +248,7 @@ def test_no_wait_refuses_what_it_cannot_mean() -> None:
     """Options about replies and results mean nothing where none are awaited; all that are given are named."""
     options = ["--query-timeout=1", "--tries=2", "--concurrency=9", "--format=csv", "--output=x", "--order=input"]
     expected = f"{', '.join(each.split('=')[0] for each in options)}, --strict means nothing with --no-wait"
-    assert f"Error: {expected}" == complaint(run("--no-wait", "-e", "threads", "--strict", *options, "a.example"))
+    assert f"Error: {expected}" == complaint(inside("--no-wait", "-e", "threads", "--strict", *options, "a.example"))
 
 
 def test_lab_option() -> None:
@@ -257,7 +257,7 @@ def test_lab_option() -> None:
     assert [0, "NOERROR", True] == [
         done.status, done.results[0]["status"], done.results[0]["nameserver"].startswith("127.0.0.1:"),
     ]  # fmt: skip
-    assert "lab" in complaint(run("--lab", "-n", "127.0.0.1", "a.example"))
+    assert "lab" in complaint(inside("--lab", "-n", "127.0.0.1", "a.example"))
 
 
 @pytest.mark.parametrize("option", ["--progress", "--no-progress", "-q --progress", None])
@@ -378,7 +378,7 @@ def test_command_line_outranks_environment(lab: Lab) -> None:
     env = environment(RESOLVE_ENGINE="nope", RESOLVE_TYPE="MX", RESOLVE_LAB="1")
     (result,) = run("-e", "asyncio", "-t", "A", "-f", "jsonl", "a.example", env=env).results
     assert ["asyncio", "A"] == [result["engine"], result["type"]]
-    assert "there is no engine 'nope'; valid: gevent, " in complaint(run("a.example", env=env))
+    assert "there is no engine 'nope'; valid: gevent, " in complaint(inside("a.example", env=env))
 
 
 def test_every_format_has_the_same_results(at: list[str]) -> None:
@@ -432,7 +432,7 @@ def test_mistyped(words: list[str], expected: str, tmp_path: Path, monkeypatch: 
 
 def test_nothing_was_meant() -> None:
     """A word that is near to none is not guessed at."""
-    assert "did you mean" not in complaint(run("-e", "zzzzzz", "a.example"))
+    assert "did you mean" not in complaint(inside("-e", "zzzzzz", "a.example"))
 
 
 def test_mistyped_command(at: list[str], tmp_path: Path) -> None:

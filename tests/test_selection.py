@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import Done, environment, run
+from command import Done, environment, inside, run
 
 from resolver.lab import Lab
 from resolver.model import Record, Result, Status
@@ -106,14 +106,14 @@ def test_a_run_longer_than_a_table_is_text() -> None:
 
 def test_no_status(at: list[str]) -> None:
     """A word that is no status is an error that lists the valid ones."""
-    done = run(*at, "--only", "nonsense", "a.example")
+    done = inside(*at, "--only", "nonsense", "a.example")
     assert [2, True] == [done.status, "'nonsense' is no status; valid: answered, unanswered, NOERROR," in done.err]
 
 
 def test_only_does_not_go_with_resume(tmp_path: Path) -> None:
     """A file that was thinned cannot be resumed: the two are refused, and the file stays as it was."""
     (tmp_path / "r.jsonl").write_text("as it was")
-    done = run("--only", "NOERROR", "--resume", "-o", tmp_path / "r.jsonl", "a.example")
+    done = inside("--only", "NOERROR", "--resume", "-o", tmp_path / "r.jsonl", "a.example")
     assert [2, True] == [done.status, "--only" in done.err]
     assert "as it was" == (tmp_path / "r.jsonl").read_text()
 
@@ -181,7 +181,7 @@ def test_group_as_table(at: list[str], options: list[str]) -> None:
 def test_group_goes_with_table_and_csv(at: list[str], tmp_path: Path, format: str) -> None:
     """JSON Lines stays a lookup a line, text and the columns too: the error names what --group goes with."""
     (tmp_path / "r").write_text("as it was")
-    done = run(*at, "--group", "-f", format, "-o", tmp_path / "r", "a.example")
+    done = inside(*at, "--group", "-f", format, "-o", tmp_path / "r", "a.example")
     assert [2, True, "as it was"] == [
         done.status, f"it goes with -f table and -f csv, not with {format}" in done.err, (tmp_path / "r").read_text(),
     ]  # fmt: skip

@@ -114,7 +114,7 @@ def test_another_file(file: File, tmp_path: Path) -> None:
     assert ("6", f"{tmp_path}/c.toml") == sources("--config", f"{tmp_path}/c.toml", env=env)["tries"]
     assert ("3", "default") == sources("--config", os.devnull, env=env)["tries"]
     for words in (["--config", "none.toml"], ["compare", "--config", "none.toml"]):
-        assert "none.toml: No such file or directory" == complaint(run(*words, "a.example", env=env))
+        assert "none.toml: No such file or directory" == complaint(inside(*words, "a.example", env=env))
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_what_is_nearer_to_the_run(lab: Lab, file: File) -> None:
     assert lab.nameserver == done.results[0]["nameserver"]
     assert "NOERROR" in run("-n", lab.nameserver, "a.example", "-f", "csv", env=file("json = true\n")).out.split(",")
     both = "(nameserver, lab: set in "
-    assert both not in complaint(run("--lab", "-n", "127.0.0.1", "a.example", env=file("tries = 1\n")))
-    assert both in complaint(run("a.example", env=file('lab = true\nnameserver = ["127.0.0.1"]\n')))
+    assert both not in complaint(inside("--lab", "-n", "127.0.0.1", "a.example", env=file("tries = 1\n")))
+    assert both in complaint(inside("a.example", env=file('lab = true\nnameserver = ["127.0.0.1"]\n')))
 
 
 def test_what_is_for_every_run(lab: Lab, file: File) -> None:
@@ -270,8 +270,8 @@ def test_passwords_are_not_shown(url: str, expected: str, file: File) -> None:
 
 def test_config_of_what_has_no_settings() -> None:
     """A command without settings, and options that are none, are errors."""
-    assert "`resolve completion` has no settings" == complaint(run("config", "completion"))
-    assert "No such option '--enigne'" in complaint(run("config", "--enigne", "gevent"))
+    assert "`resolve completion` has no settings" == complaint(inside("config", "completion"))
+    assert "No such option '--enigne'" in complaint(inside("config", "--enigne", "gevent"))
     assert "resolve: compre is taken for a host; did you mean compare?\n" == run("config", "compre").err
 
 
