@@ -29,17 +29,17 @@ from resolver.options import (
     TYPE,
     WORD_LIST,
     Above,
-    Default,
     Group,
     Grouped,
     LazyCommands,
     OneOf,
+    RunByDefault,
     chosen_format,
     config_option,
     option,
     usage,
 )
-from resolver.settings import standing
+from resolver.settings import for_every_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,7 +81,7 @@ COMMANDS = LazyCommands(
 
 
 @click.group(
-    cls=Default,
+    cls=RunByDefault,
     commands=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Every option can be set by environment, --query-timeout by RESOLVE_QUERY_TIMEOUT, and in a settings file. "
@@ -236,13 +236,13 @@ def run(
         progress = sys.stderr.isatty()
     # The environment and the settings file speak to every run; that this one has no inner engine, or no broker, is no
     # mistake.
-    if standing(ctx, "inner") and not carries(engine):
+    if for_every_run(ctx, "inner") and not carries(engine):
         inner = None
-    if standing(ctx, "redis") and engine != "redis":
+    if for_every_run(ctx, "redis") and engine != "redis":
         redis = None
-    if standing(ctx, "trusted_rate") and not trusted:
+    if for_every_run(ctx, "trusted_rate") and not trusted:
         trusted_rate = None
-    if standing(ctx, "keep") and column is None:
+    if for_every_run(ctx, "keep") and column is None:
         keep = False
     if output == "-":
         output = None
@@ -258,7 +258,7 @@ def run(
             sending = OneWayJob(summary, status, inputs=inputs)
         elif resume:
             _check_resume(format_, output, only)
-        elif redo and not standing(ctx, "redo"):
+        elif redo and not for_every_run(ctx, "redo"):
             raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
         place = HostColumn.of(column, keep=keep)
         lists = partial(sources_of, hosts, place, words)
@@ -319,7 +319,7 @@ def _group_format(ctx: click.Context, format_: str | None, output: str | None) -
     chosen = format_of(format_, output) or "table"
     if chosen in GROUPED:
         return chosen
-    if standing(ctx, "group"):
+    if for_every_run(ctx, "group"):
         return None
     raise ValueError(f"--group makes one row of a host; it goes with -f table and -f csv, not with {chosen}")
 

@@ -94,7 +94,7 @@ class Setting(click.Option):
         if "FILE" in metavar or (metavar == "ADDR" and incomplete):
             return [CompletionItem(incomplete, type="file")]
         group = ctx.find_root().command
-        words = group.words.get(metavar.partition("[")[0]) if isinstance(group, Default) else None
+        words = group.words.get(metavar.partition("[")[0]) if isinstance(group, RunByDefault) else None
         if words is None:
             return super().shell_complete(ctx, incomplete)
         # As it was begun: a shell passes over what does not begin so.
@@ -191,7 +191,7 @@ _KEPT = "\u00a0"  # a blank at which no line is broken
 def _unset(ctx: click.Context, name: str) -> None:
     """Have an option of the environment or the settings file be as if it were not there; a number does no harm."""
     value = ctx.params[name]
-    if settings.standing(ctx, name) and isinstance(value, bool | tuple | str):
+    if settings.for_every_run(ctx, name) and isinstance(value, bool | tuple | str):
         ctx.params[name] = None if isinstance(value, str) else type(value)()
         ctx.set_parameter_source(name, ParameterSource.DEFAULT)
 
@@ -312,7 +312,7 @@ class LazyCommands(UserDict[str, click.Command]):
         return len({*self.data, *self._places})
 
 
-class Default(click.Group):
+class RunByDefault(click.Group):
     """Group of commands, of which `run` is meant where none is named.
 
     Args:
@@ -385,6 +385,6 @@ def chosen_format(ctx: click.Context, format: str | None, short: str, *, given: 
         return format
     if settings.outranked(ctx, "json_", "format_"):
         return format
-    if not settings.outranked(ctx, "format_", "json_") and not settings.standing(ctx, "json_"):
+    if not settings.outranked(ctx, "format_", "json_") and not settings.for_every_run(ctx, "json_"):
         raise ValueError(f"--json is short for -f {short}; it does not go with -f {format}")
     return short

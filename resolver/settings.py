@@ -91,7 +91,7 @@ def path_of(ctx: click.Context) -> str | None:
     return path
 
 
-def standing(ctx: click.Context, name: str) -> bool:
+def for_every_run(ctx: click.Context, name: str) -> bool:
     """Tell whether an option was set for every run, by the environment or the settings file, and not for this one."""
     return ctx.get_parameter_source(name) in SOURCES[1:]
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 SHORTEST_ROUND = 0.02  # seconds
 TOLERATED = 0.01  # of the queries: a loss that is no reason to slow down
 FUTILE = 2  # reductions in a row that cure nothing: then the loss is not ours,
@@ -46,24 +48,21 @@ class Round:
         return max(self.closed - self.opened, SHORTEST_ROUND / 4)
 
 
-class Reduction:
+class Reduction(msgspec.Struct):
     """A reduction, with enough to undo it.
 
-    Args:
+    Attributes:
         loss: The share of loss that it met.
         lost: Queries lost of the round.
-        round_: The round that showed the loss.
+        round: The round that showed the loss.
         rate, size: The window's before it.
     """
 
-    __slots__ = ("loss", "lost", "rate", "round", "size")
-
-    def __init__(self, loss: float, lost: int, round_: Round, rate: float, size: float) -> None:
-        self.loss = loss
-        self.lost = lost
-        self.round = round_
-        self.rate = rate
-        self.size = size
+    loss: float
+    lost: int
+    round: Round
+    rate: float
+    size: float
 
     def refuted(self, round_: Round, queries: int) -> bool:
         """Count late replies to a round; say whether they show that it was late, and not lost."""

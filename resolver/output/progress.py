@@ -107,17 +107,15 @@ class ProgressLine:
         total_known: Tells how much of the input has been read, as (part, whole) in any one unit: lookups, or octets of
             the list. None: not known (a pipe); then the line has no share and no time left.
         stream: Standard error.
-        standing: Says more, in a few words: of workers elsewhere, how many there are.
+        further: Says more, in a few words: of workers elsewhere, how many there are.
 
     Attributes:
         done: Results so far.
     """
 
-    def __init__(
-        self, total_known: Callable[[], tuple[int, int] | None], stream: TextIO, standing: object = ""
-    ) -> None:
+    def __init__(self, total_known: Callable[[], tuple[int, int] | None], stream: TextIO, further: object = "") -> None:
         self._total_known = total_known
-        self._standing = standing
+        self._further = further
         self._line = LineDisplay(stream, interval=0.1)
         self.done = self._answered = self._nxdomain = 0
         self.clear = self._line.clear
@@ -148,9 +146,9 @@ class ProgressLine:
         # The most important first: a narrow terminal cuts the end off.
         share = f"{part / whole:4.0%} " if whole else ""
         failed = self.done - self._answered - self._nxdomain
-        standing = f"{said}  " if (said := str(self._standing)) else ""
+        further = f"{said}  " if (said := str(self._further)) else ""
         return (
-            f"{share}{_clock(elapsed)}{time_left(left)}  {short(self.done / max(elapsed, 1e-3))}/s  {standing}"
+            f"{share}{_clock(elapsed)}{time_left(left)}  {short(self.done / max(elapsed, 1e-3))}/s  {further}"
             f"{short(self._answered)} answered {short(self._nxdomain)} NXDOMAIN {short(failed)} failed"
         )
 
