@@ -81,9 +81,12 @@ class Job:
             format = "auto" if self._stream.isatty() else "text"
         self._ordered = format == "table"
         self._selection = selection
-        self._writer = open_writer(format, self._stream, selection=selection, group=group, more=more, keep=keep)
+        each = plan.policy.each_nameserver
+        self._writer = open_writer(
+            format, self._stream, selection=selection, group=group, more=more, keep=keep, each=each
+        )
         self._lines = line_format(
-            format, selection=selection, group=group, more=more, keep=keep, tallied=report is not None
+            format, selection=selection, group=group, more=more, keep=keep, each=each, tallied=report is not None
         )
         if resumed is not None and not resumed.takes_lines:
             self._lines = None  # which are written depends on what they are

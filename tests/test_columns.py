@@ -207,10 +207,10 @@ def test_column_that_is_not_there(at: list[str], assets: Path, tmp_path: Path) -
     """A header without the name is told before the output is opened; in a pipe as it is read. No row is lost."""
     output = tmp_path / "kept"
     output.write_text("precious")
-    sentence = "there is no column 'nope'; the first row has: owner, host, asset"
-    assert f"Error: {assets}: {sentence}" == complaint(inside(*at, assets, "--column", "nope", "-o", output))
+    sentence = "there is no column 'Host'; the first row has: owner, host, asset; did you mean host?"
+    assert f"Error: {assets}: {sentence}" == complaint(inside(*at, assets, "--column", "Host", "-o", output))
     assert "precious" == output.read_text()
-    assert f"standard input: {sentence}" in complaint(run(*at, "--column", "nope", text=ASSETS))
+    assert f"standard input: {sentence}" in complaint(run(*at, "--column", "Host", text=ASSETS))
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,17 @@ def test_before_a_migration(servers: tuple[str, str], tmp_path: Path) -> None:
         assert [*cells, named[server.removesuffix(":53")]] == [said.split()[at] for at in (0, 1, 2, 3, 5)]
 
 
+@pytest.mark.parametrize("engine", ["threads", "processes"])
+def test_text_says_which_nameserver(engine: str, servers: tuple[str, str]) -> None:
+    """A line of text of each nameserver ends with the one that it is of, also of one that gave no answer."""
+    asked = [*servers, "127.0.0.1:9"]
+    named = [word for each in asked for word in ("-n", each)]
+    done = command("www.example", "-e", engine, *named, "--each-nameserver", "-f", "text", "--order", "input")
+    assert [("www.example", each) for each in asked] == [
+        (line.split("\t")[0], line.split("\t")[4]) for line in done.out.splitlines()
+    ]
+
+
 def test_resumed(servers: tuple[str, str], tmp_path: Path) -> None:
     """A file of each nameserver and subnet is gone on with; one of other nameservers is refused and stays as it was."""
     names, file = tmp_path / "names.txt", tmp_path / "found.jsonl"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from resolver.input.groups import CUT, LONGEST, HostBlock, HostGroup, groups_of, text_of
 from resolver.input.names import stretches
 from resolver.input.networks import further_of
+from resolver.spelling import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -105,7 +106,8 @@ class RowReader:
         cells = self._row(line)
         names = [] if isinstance(cells, str) else [cell.strip() for cell in cells]
         if place not in names:
-            raise ValueError(f"there is no column {place!r}; the first row has: {', '.join(names)[:1000]}")
+            asked = meant(place, names)
+            raise ValueError(f"there is no column {place!r}; the first row has: {', '.join(names)[:1000]}{asked}")
         self._place = names.index(place)
         self._names = _distinct(names)
         return True

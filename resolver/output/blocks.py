@@ -8,7 +8,7 @@ import msgspec
 
 from resolver.blocks import LineFormat, ResultBlock
 from resolver.output.formats import GROUPED
-from resolver.output.lines import ENCODERS, csv_encoder
+from resolver.output.lines import EACH_TEXT, ENCODERS, csv_encoder
 from resolver.output.selection import Selection
 from resolver.output.tally import RunTally
 
@@ -27,16 +27,19 @@ def line_format(
     group: Sequence[str] = (),
     more: Sequence[str] = (),
     keep: bool = False,
+    each: bool = False,
     tallied: bool = False,
 ) -> LineFormat | None:
     """Return the format in which each result can be written by itself, wherever it is made; None: it must come here.
 
     Args:
-        format, selection, group, more, keep: As `open_writer` takes them.
+        format, selection, group, more, keep, each: As `open_writer` takes them.
         tallied: The results are counted for a page about the run, too.
     """
     if format not in ENCODERS or keep or (group and format in GROUPED):
         return None
+    if each and format == "text":
+        format = EACH_TEXT
     if selection is None:
         return LineFormat(format, tuple(more), tallied=tallied)
     return LineFormat(format, tuple(more), selection.words, tallied) if isinstance(selection, Selection) else None

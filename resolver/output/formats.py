@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resolver.model import KEYS
-from resolver.output.lines import ENCODERS, LineWriter, csv_cells, csv_encoder, csv_header
+from resolver.output.lines import EACH_TEXT, ENCODERS, LineWriter, csv_cells, csv_encoder, csv_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +33,7 @@ def open_writer(
     group: Sequence[str] = (),
     more: Sequence[str] = (),
     keep: bool = False,
+    each: bool = False,
 ) -> Writer[Result]:
     """Return a writer of results.
 
@@ -44,6 +45,7 @@ def open_writer(
             line a result.
         more: The fields behind `error` that the results of this run have, for columns of CSV.
         keep: They have the rows of their lists, whose columns come first in CSV.
+        each: Each nameserver was asked each question: text says which one a line is of.
 
     Raises:
         ValueError: There is no such format.
@@ -51,7 +53,7 @@ def open_writer(
     """
 
     def selected(format: str) -> Writer[Result]:
-        writer = _writer(format, stream, more, keep=keep)
+        writer = _writer(EACH_TEXT if each and format == "text" else format, stream, more, keep=keep)
         return writer if selection is None else SelectingWriter(writer, selection)
 
     if format not in (*FORMATS, "auto"):

@@ -112,6 +112,13 @@ def _text(results: list[Result]) -> bytes:
     return "".join(lines).encode("utf-8", "replace")
 
 
+def _text_of_each(results: list[Result]) -> bytes:
+    lines = [
+        f"{visible(one.input)}\t{one.type}\t{one.status}\t{_outcome(one)}\t{one.nameserver or ''}\n" for one in results
+    ]
+    return "".join(lines).encode("utf-8", "replace")
+
+
 def _outcome(result: Result) -> str:
     data = ", ".join(data_of(result))
     if result.error is not None:
@@ -141,9 +148,12 @@ def asked_for(result: Result) -> list[str]:
 
 
 # JSON Lines: an object a result, the fields of Result in their order. Text, for people and grep: input, type, status,
-# then the answers or the error, with tabs between. Hosts: the input, fit to be read again. Answers: data, one a line.
+# then the answers or the error, with tabs between, and at the end, where each nameserver is asked, which one it was.
+# Hosts: the input, fit to be read again. Answers: data, one a line.
+EACH_TEXT = "text of each nameserver"
 ENCODERS: dict[str, Encoder] = {
     "text": _text,
+    EACH_TEXT: _text_of_each,
     "jsonl": msgspec.json.Encoder().encode_lines,
     "csv": csv_encoder(),
     "hosts": _hosts,
