@@ -70,6 +70,7 @@ def ask(pair: Pair, lab: Lab, *labels: str, transport: str = "udp", **options: A
 @pytest.fixture(autouse=True)
 def nothing_left(recwarn: pytest.WarningsRecorder) -> Iterator[None]:
     """Each test leaves no socket unclosed and no coroutine or task unfinished: Python would warn of them."""
+    gc.freeze()  # what other tests have left in memory is not looked through each time
     yield
     gc.collect()
     assert [] == [str(each.message) for each in recwarn if issubclass(each.category, ResourceWarning | RuntimeWarning)]

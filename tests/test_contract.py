@@ -852,8 +852,8 @@ def test_cancel(ask: Ask) -> None:
     """A cancelled run ends soon: what is done is kept, what is not is CANCELLED, and nothing is left out."""
     policy = Policy(nameservers=(ask.lab.nameserver,), query_timeout=20)
 
-    def ending() -> float:
-        """Seconds from then to its end, less those that it waited for a core."""
+    def ending() -> tuple[float, set[int | None]]:
+        """Seconds from then to its end, less those that it waited for a core; and how often the rest was asked."""
         hosts = [fresh(("www", "hang")[index % 2]) for index in range(100)]
         results: list[Result] = []
         source = elements(hosts, whole=True)
@@ -876,10 +876,12 @@ def test_cancel(ask: Ask) -> None:
             seconds = time.monotonic() - run_delay(ask.pid) - cancelled[0]
         assert {"NOERROR": 50, "CANCELLED": 50} == summary.statuses
         assert [*range(100)] == sorted(result.index for result in results)
-        assert {1} == {result.attempts for result in results if result.status == Status.CANCELLED}
-        return seconds
+        return seconds, {result.attempts for result in results if result.status == Status.CANCELLED}
 
-    assert second_look(ending, lambda taken: taken < 1) < 1
+    # Of another process that is too busy to tell it in time the number is not known.
+    seconds, attempts = second_look(ending, lambda found: found[0] < 1 and found[1] == {1})
+    assert seconds < 1
+    assert {1} == attempts
 
 
 def test_summary_adds_up(ask: Ask) -> None:
