@@ -497,8 +497,16 @@ def test_child_that_fails(lab: Lab, tmp_path: Path, how: str) -> None:
     limits = WaitLimits(start=5, late=0.1, silent=0.2)._replace(**({"start": 0.3} if how == "mute" else {}))
     with pytest.raises(ChildFailed, match=sentence):
         watched(lab, tmp_path, command=["-c", program], limits=limits, timeout=timeout)
-    alive = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
-    assert [] == [each for each in alive if program in each.cmdline()]
+    assert [] == [each for each in psutil.Process().children() if program in words_of(each)]
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    """Return the command line of a process; empty: it has ended."""
+    try:
+        words: list[str] = process.cmdline()
+    except psutil.Error:
+        return []
+    return words
 
 
 def watched(
