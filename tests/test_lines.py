@@ -152,7 +152,8 @@ def test_a_block_says_what_is_in_it(lines: LineFormat | None) -> None:
         block.queries,
     )
     assert results == block.results()
-    part = block.only({9, 4, 700})
+    part, other, none = block.divide([{9, 4, 700}, {2}, set()])
+    assert ([2], [results[2]], []) == (other.indices, other.results(), none.indices)
     assert ([4, 9], {"NXDOMAIN": 1, "RCODE12": 1}, 5, 2) == (part.indices, part.statuses, part.queries, part.shown)
     assert ([results[1], results[3]], lines is not None) == (part.results(), part.lines)
 

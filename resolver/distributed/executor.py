@@ -180,12 +180,10 @@ class Executor:
     def _parts(self, block: ResultBlock) -> list[tuple[ActiveChunk, ResultBlock]]:
         """Take the results of a block out of the chunks that they are of, and return each one's part."""
         indices = set(block.indices)
-        parts = []
-        for chunk in self._chunks:
-            if mine := chunk.open.among(indices):
-                chunk.open.remove_all(list(mine))
-                parts.append((chunk, block.only(mine)))
-        return parts
+        parts = {chunk: mine for chunk in self._chunks if (mine := chunk.open.among(indices))}
+        for chunk, mine in parts.items():
+            chunk.open.remove_all(list(mine))
+        return list(zip(parts, block.divide(list(parts.values())), strict=True))
 
     def _count_sent(self) -> None:
         """End the first one-way chunks, as many as queries have been sent or refused for."""
