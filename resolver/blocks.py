@@ -230,11 +230,16 @@ class ResultBlock(msgspec.Struct, tag="results"):
             found = self.results()
             return [self.of([each for each in found if each.index in part]) for part in parts]
         lines = BytesIO(self.body).readlines()
+        alike = list(self.statuses) if self.queries == len(self.indices) else []  # nearly always: one query, one answer
         blocks = []
         for part in parts:
-            body = b"".join([line for index, line in zip(self.indices, lines, strict=True) if index in part])
-            counted = _parts.decode_lines(body)
-            blocks.append(self._of(counted, len(counted), body, True))
+            picked = [(index, line) for index, line in zip(self.indices, lines, strict=True) if index in part]
+            body, count = b"".join([line for _, line in picked]), len(picked)
+            if len(alike) == 1:
+                block = ResultBlock([index for index, _ in picked], {alike[0]: count}, count, count, True, body=body)
+            else:
+                block = self._of(_parts.decode_lines(body), count, body, True)
+            blocks.append(block)
         return blocks
 
     @classmethod

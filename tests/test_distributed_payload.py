@@ -136,6 +136,18 @@ def test_lines_there_and_back() -> None:
     assert (lines.octets, lines.type) == (work.octets, work.type)
 
 
+def test_a_full_chunk_of_the_longest_names() -> None:
+    """It is taken, as lines and as queries with an escape for each octet, however long the names of a list are."""
+    name = ".".join(["a" * 63] * 3 + ["b" * 61])
+    full = range(MAX_QUERIES)
+    lines = ChunkLines.of(HostLines.of(0, f"{name}\n".encode() * len(full), "A"))
+    chunk = msgspec.structs.replace(EXAMPLE, queries=[], lines=lines)
+    assert MAX_QUERIES == len(decode_chunk(payload.encode_chunk(chunk))[1])
+    escaped = ".".join(["\\001" * 63] * 3 + ["\\001" * 61])
+    asked = msgspec.structs.replace(EXAMPLE, queries=[ChunkQuery(n, f"{escaped}.", "A") for n in full])
+    assert payload.MAX_OCTETS > len(msgspec.json.encode(asked))
+
+
 @pytest.mark.parametrize(
     "lines",
     [

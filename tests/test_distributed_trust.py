@@ -165,7 +165,10 @@ GARBAGE: dict[str, tuple[object, str]] = {
     "a bad type": (asking("www.example", "NONE SUCH"), "it holds what cannot be asked"),
     "a file": (told(policy={**chunk()["policy"], "tls_ca": "/etc/passwd"}), "it names a file"),
     "unknown fields": (told(command="true"), "it is no chunk (Object contains unknown field `command`)"),
-    "too much": (told(queries=[[n, "www.example", "A"] for n in range(payload.MAX_QUERIES + 1)]), "length <= 5000"),
+    "too much": (
+        told(queries=[[n, "www.example", "A"] for n in range(payload.MAX_QUERIES + 1)]),
+        f"length <= {payload.MAX_QUERIES}",
+    ),
     "no nameserver": (told(policy={**chunk()["policy"], "tries": 0}), "it is no chunk"),
 }
 

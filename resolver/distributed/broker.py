@@ -43,6 +43,8 @@ LEASE = 15.0  # seconds that a run lives without its coordinator: the longest ou
 BEAT = 1.0  # seconds between two beats of a worker
 DEAD = 5.0  # seconds after its last beat that it counts as gone
 ANSWER_TIMEOUT = 15.0  # seconds that an answer may take, beyond what was asked to block
+# Octets that are read at once: reports are large, and redis-py copies all that it has for each piece of one.
+READ = 1 << 20
 # The coordinator sends again what is lost, much sooner. This is for what outlives it.
 VISIBILITY = 600.0  # seconds until Celery puts back what a dead worker had taken
 
@@ -95,6 +97,7 @@ class Broker(NamedTuple):
             socket_connect_timeout=5.0,
             retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
             health_check_interval=0,
+            socket_read_size=READ,
             **(self.tls or {}),
         )
 

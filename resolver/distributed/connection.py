@@ -166,10 +166,16 @@ class RunConnection:
 
     def _read(self) -> None:
         results = self._keys.results
+        read: list[bytes] = []  # the numbers of entries that are to be removed
         with self._broker.client() as client:
             while not self._closed.is_set():
-                # From the beginning: what was read is trimmed, and after a loss its numbers may begin anew.
-                got: Any = client.xread({results: "0"}, count=ENTRIES, block=READ_BLOCK)
+                ask = client.pipeline(transaction=False)
+                if read:
+                    ask.xdel(results, *read)
+                # From the beginning: what was read is removed, and after a loss its numbers may begin anew.
+                ask.xread({results: "0"}, count=ENTRIES, block=READ_BLOCK)
+                got: Any = ask.execute()[-1]
+                read = []
                 for _, entries in got or []:
                     if not entries:  # a Redis that has just loaded its data may name the stream alone
                         continue
@@ -183,7 +189,7 @@ class RunConnection:
                             self._notices.warn(f"a report was refused: {refused}")
                     self._deliver(reports)
                     self._read_to = int(entries[-1][0].partition(b"-")[0]) / 1000
-                    client.xdel(results, *[number for number, _ in entries])
+                    read += [number for number, _ in entries]
                 self._outage.worked("_read")
 
     def _renew(self) -> None:

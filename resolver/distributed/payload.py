@@ -24,7 +24,7 @@ from resolver.policy import Policy
 from resolver.processes.protocol import Unfinished
 from resolver.tallies import MOST_MERGED, NameserverTally
 
-MAX_QUERIES = 5000  # lookups in a chunk
+MAX_QUERIES = 7500  # lookups in a chunk, which fit in a message however long their names are
 MAX_OCTETS = 8 << 20  # of a message, in either direction
 try:
     VERSION = metadata.version(DISTRIBUTION)
@@ -222,7 +222,7 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query] | HostLines]:
 def _lines_of(given: ChunkLines, *, also: bool) -> HostLines:
     """Return the lines of a chunk. Raises ValueError where one of them is not a lookup."""
     lines = HostLines.of(given.first, given.text.encode(), given.type)
-    if also or not are_plain(lines.octets) or len(lines) > MAX_QUERIES:
+    if also or not are_plain(lines.octets, MAX_OCTETS) or len(lines) > MAX_QUERIES:
         raise ValueError("lines that are none, too many, or not alone")
     return lines
 

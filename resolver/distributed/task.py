@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from resolver.distributed.payload import Chunk
     from resolver.model import Query
 
-PART = 2000  # results that make a report full,
+PART = 3000  # results that make a report full,
 PART_OCTETS = 1 << 20  # or so many octets,
 LINGER = 0.2  # and seconds between two reports of a chunk, where it is not full;
 BRIEF, FEW = 0.05, 200  # and where the last had fewer results than so many: what is not reported is lost with a worker
@@ -182,7 +182,7 @@ class Reporter:
         counts: Counter[str] = Counter()
         held: list[ResultBlock] = []
         size = octets = 0
-        sent, linger = 0.0, BRIEF
+        sent, linger = time.monotonic(), BRIEF  # that it was begun has been told just now
         while True:
             try:
                 item = active.found.get(timeout=max(0.0, sent + linger - time.monotonic()) if held else None)

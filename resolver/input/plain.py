@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 _PLAIN = (string.ascii_letters + string.digits + "._-\n").encode()
 
 
-def are_plain(lines: bytes) -> bool:
-    """Tell whether each of these lines, of one type, is one lookup; an empty one is none."""
-    if not lines.endswith(b"\n") or lines.startswith(b"\n") or b"\n\n" in lines or len(lines) > LONGEST:
+def are_plain(lines: bytes, most: int = LONGEST) -> bool:
+    """Tell whether each of these lines, of one type and `most` octets in all, is one lookup; an empty one is none."""
+    if not lines.endswith(b"\n") or lines.startswith(b"\n") or b"\n\n" in lines or len(lines) > most:
         return False
     return not lines.translate(None, _PLAIN)
 

@@ -15,6 +15,7 @@ import time
 # Bound here, before gevent may patch: waiting for the pipe is not for the hub.
 from _socket import MSG_DONTWAIT, socket
 from collections import deque
+from operator import attrgetter
 from select import POLLIN, poll
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,9 @@ def _serve(pipe: Pipe, engine: Engine, backend: Backend) -> None:
     queries.finish()
 
 
+_index = attrgetter("index")
+
+
 class ChildQueries:
     """The chunks from the parent, as an engine sees its Queries, and the way of the results back.
 
@@ -133,8 +137,8 @@ class ChildQueries:
         queries = [waiting.popleft() for _ in range(min(n, len(waiting)))]
         if queries:
             self._taken = time.monotonic()
-        if self._counts is None:
-            self._open.update({query.index: query for query in queries})
+            if self._counts is None:
+                self._open.update(zip(map(_index, queries), queries, strict=True))
         return queries
 
     @property
