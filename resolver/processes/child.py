@@ -37,8 +37,9 @@ _MAX_WAIT = 0.05  # seconds: the longest that a stop goes unseen,
 _MAX_WAIT_EMPTY = 0.01  # and queries that came, where there are no others
 _EMPTY = 0.2  # for so many seconds after the last; then it is likely that none will come soon
 _LOOK = 0.005  # seconds between two looks for a stop, where there is much to do
-_LINGER = 0.020  # seconds between two messages with results: one that comes alone goes at once,
-_FULL = 1500  # unless they are so many
+_LINGER = 0.050  # seconds between two messages with results: one that comes alone goes at once;
+_LINGER_EMPTY = 0.010  # and where nothing waits, so that the parent may send more;
+_FULL = 1500  # unless there are so many
 _PIECES = 500  # that are sent by one call: IOV_MAX is 1024
 
 
@@ -160,9 +161,9 @@ class ChildQueries:
             longest = 0.0
         longest = max(0.0, min(longest, self._end - time.monotonic()))
         if self._results:
-            since = time.monotonic() - self._sent
-            if since < _LINGER:
-                return min(longest, _LINGER - since)
+            left = self._linger - (time.monotonic() - self._sent)
+            if left > 0:
+                return min(longest, left)
             self._flush()
         return longest
 
@@ -180,8 +181,12 @@ class ChildQueries:
                 if result.detail is msgspec.UNSET:  # nobody answered
                     result.detail = None
         self._add(results)
-        if len(self._results) >= _FULL or time.monotonic() - self._sent >= _LINGER:
+        if len(self._results) >= _FULL or time.monotonic() - self._sent >= self._linger:
             self._flush()
+
+    @property
+    def _linger(self) -> float:
+        return _LINGER if self._waiting else _LINGER_EMPTY
 
     def finish(self) -> None:
         """Send what is still here, and how far the rest came, when the engine is back."""
