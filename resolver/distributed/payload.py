@@ -25,7 +25,7 @@ from resolver.processes.protocol import Unfinished
 from resolver.tallies import MOST_MERGED, NameserverTally
 
 MAX_QUERIES = 7500  # lookups in a chunk, which fit in a message however long their names are
-MAX_OCTETS = 8 << 20  # of a message, in either direction
+MAX_OCTETS = 12 << 20  # of a message, in either direction
 try:
     VERSION = metadata.version(DISTRIBUTION)
 except metadata.PackageNotFoundError:  # run from a checkout
