@@ -156,9 +156,15 @@ GARBAGE: dict[str, tuple[object, str]] = {
     "an argument of no chunk": (task("x"), "it is no chunk ("),
     "packed, and no chunk": (task(packed("x")), "it is no chunk (Expected `object`, got `str`"),
     "a nested argument": (task(payload.pack(NESTED.encode())), "it is no chunk"),
-    "much in little": (task(payload.pack(bytes(payload.MAX_OCTETS + 1))), "has more than 8,388,608 octets"),
-    "huge": (task("x" * (payload.MAX_OCTETS + 1)), "characters; a chunk has 8,388,608 at most"),
-    "huge in vain": (task(body="A" * 2 * payload.MAX_OCTETS + "AAAA"), "characters; a chunk has 8,388,608 at most"),
+    "much in little": (
+        task(payload.pack(bytes(payload.MAX_OCTETS + 1))),
+        f"has more than {payload.MAX_OCTETS:,} octets",
+    ),
+    "huge": (task("x" * (payload.MAX_OCTETS + 1)), f"characters; a chunk has {payload.MAX_OCTETS:,} at most"),
+    "huge in vain": (
+        task(body="A" * 2 * payload.MAX_OCTETS + "AAAA"),
+        f"characters; a chunk has {payload.MAX_OCTETS:,} at most",
+    ),
     "another version": (told(version="0.0.0"), "of version 0.0.0, and this is"),
     "a bad run": (told(run="../../etc"), "it is no chunk"),
     "a bad name": (asking("a" * 64 + ".example", "A"), "it holds what cannot be asked"),
