@@ -267,7 +267,12 @@ def test_what_is_no_report_in_the_stream(place: Place, lab: Lab, caplog: pytest.
             os.kill(place.worker.pid, signal.SIGCONT)
         beside.result()
     said = [record.getMessage() for record in caplog.records if "a report was refused" in record.getMessage()]
-    for sentence in ("it is no report (", "Invalid enum value 'GREAT'", "unknown field `command`", "8,388,609 octets"):
+    for sentence in (
+        "it is no report (",
+        "Invalid enum value 'GREAT'",
+        "unknown field `command`",
+        f"{payload.MAX_OCTETS + 1:,} octets",
+    ):
         assert any(sentence in each for each in said), sentence
     assert [] == [record.getMessage() for record in caplog.records if record.exc_info]
 
