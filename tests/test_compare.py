@@ -335,7 +335,7 @@ def test_terminal() -> None:
     words = ["compare", *QUICK, "--lab", "--latency", "5ms", "--timeout", "5", "a.example", "nx.example"]
     terminal = pexpect.spawn(
         COMMAND[0], [*COMMAND[1:], *words], env=environment(TERM="xterm-256color"), dimensions=(60, 80),
-        encoding="utf-8", timeout=30,
+        encoding="utf-8", timeout=100,
     )  # fmt: skip
     terminal.expect(pexpect.EOF)
     terminal.close()
