@@ -29,7 +29,7 @@ WIRE = [each.engine for each in pairs() if each.backend == "wire"]
 DECIDED = [
     each for each in pairs()
     if row(each) in {"threads-wire", "processes-wire", "redis-wire", "threads-dnspython", "asyncio-dnspython",
-                     "processes-dnspython", "twisted-twisted", "asyncio-aiodns"}
+                     "twisted-twisted"}
 ]  # fmt: skip
 NAMES = [f"n{number}.example" for number in range(400)]
 
