@@ -1,5 +1,6 @@
 """The lab, asked over real sockets by dnspython, which shares no code with it."""
 
+import contextlib
 import ipaddress
 import os
 import random
@@ -826,6 +827,13 @@ class TestStreams:
                 except ConnectionResetError:
                     said = b""
                 assert False is (b"example" in said)
+            with context.wrap_socket(socket.create_connection((host, port), 3.0), server_hostname="lab.example") as tls:
+                os.write(tls.fileno(), b"GET / HTTP/1.0\r\n\r\n")  # breaks this connection, and nothing else
+                with contextlib.suppress(OSError):
+                    assert b"" == tls.recv(99)
+            query = make("www.example")
+            reply = dns.query.tls(query, host, 0.4, port, server_hostname="lab.example", ssl_context=context)
+            assert 1 == len(answers(reply))
 
     def test_bad_certificate(self, tmp_path: Path) -> None:
         """A certificate that cannot be read is an error that names it."""

@@ -106,8 +106,8 @@ class StreamConnection:
         """Answer what is read, to the end of the connection; where the client ends its own direction, all is sent."""
         unread = b""
         self._streams.touch(self)
-        # Cancelled by the end of the lab.
-        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+        # Broken by the client, TLS too; cancelled by the end of the lab.
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             while data := await self._reader.read(_READ):
                 self._streams.touch(self)
                 unread = await self._answer(unread + data)

@@ -32,7 +32,7 @@ SHORTEST = 3  # where the parent leaves no room for more
 AGREE = 10  # probes that agree before an answer unlike theirs is taken for another name's
 SURE = 20  # the same in the end: each further name that differs adds a probe until then
 UNSEEN = 15  # probes in a row that bring nothing new, until a pool is taken to be known
-POOL = 60  # probes for a pool, at most
+POOL = 120  # probes for a pool, at most
 STRANGERS = 20  # answers that have nothing in common, until every name is taken to have its own
 FAILURES = 3  # probes that fail, until a parent of which nothing else is known is left untested
 NONE = 2  # probes that find nothing, until a parent of several names is taken to have no wildcard: a reply may be wrong
@@ -263,10 +263,8 @@ class ProbedParent:
 
     @property
     def endless(self) -> bool:
-        """Whether the data of its wildcard never came to an end: what is in it tells no name from another then."""
-        if not self.met:
-            return self.answers >= STRANGERS
-        return self.probed >= POOL and self.unseen < UNSEEN and 2 * self.answers >= POOL
+        """Whether every name has data of its own there, which tell no name from another."""
+        return not self.met and self.answers >= STRANGERS
 
     def hold(self, trial: Trial) -> None:
         """Have a trial wait for what is not known yet."""
