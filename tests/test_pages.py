@@ -314,12 +314,13 @@ def test_run(at: str, tmp_path: Path) -> None:
         assert expected in text
 
 
-@pytest.mark.parametrize("engine", ["threads", "processes", "redis"])
-def test_engines(at: str, tmp_path: Path, engine: str) -> None:
-    """Results that come from threads, children and workers are counted as well."""
+@pytest.mark.parametrize(("engine", "format"), [("threads", "text"), ("processes", "text"), ("redis", "jsonl")])
+def test_engines(at: str, tmp_path: Path, engine: str, format: str) -> None:
+    """Results that come from threads, children and workers are counted as well, also those that come as lines."""
     hosts = "".join(f"{n}.example\n" for n in range(300))
-    done, text = reported(tmp_path, "-", "-n", at, "-e", engine, text=hosts)
+    done, text = reported(tmp_path, "-", "-n", at, "-e", engine, "-f", format, text=hosts)
     assert [0, True, True] == [done.status, "measured on 300 answers" in text, f"{at} 300 300" in text]
+    assert 300 == len(done.out.splitlines())
 
 
 def test_deadline(tmp_path: Path, at: str) -> None:
