@@ -51,7 +51,9 @@ class HostLines(msgspec.Struct, frozen=True, eq=False):
         return self.count
 
     def then(self, more: HostLines) -> HostLines:
-        """Return these lines and those that follow them, as one."""
+        """Return these lines and those that follow them, as one. Raises ValueError where others do not."""
+        if more.first != self.first + self.count or more.type != self.type:
+            raise ValueError("lines that do not follow")
         return HostLines(self.first, self.octets + more.octets, self.type, self.count + more.count)
 
 

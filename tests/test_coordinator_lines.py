@@ -1,16 +1,22 @@
 """Chunks of lines by the coordinator's rules: results pass unopened where nobody else can have asked."""
 
+import time
+from collections import deque
 from typing import Any
 
 import pytest
 from play import Play
 
-from resolver import Query, Result, Status
-from resolver.blocks import HostLines, LineFormat
+from resolver import Policy, Query, Result, Status
+from resolver.blocks import HostLines, LineFormat, LineSink
+from resolver.distributed import engine
+from resolver.distributed.connection import RunConnection, Snapshot
 from resolver.distributed.outstanding import Order
-from resolver.distributed.payload import ChunkReport
+from resolver.distributed.payload import ChunkReport, decode_chunk
 from resolver.input.plain import lookups_of
+from resolver.input.sources import LineSource
 from resolver.output.blocks import block_encoder
+from resolver.planning import plan
 from resolver.processes.protocol import Unfinished
 
 WRITE = block_encoder(LineFormat("jsonl"))
@@ -137,3 +143,64 @@ def test_lines_whose_run_ends() -> None:
     assert [1, 2, 3] == [query.index for query in play.coordinator.begun()]
     assert [1, 2, 3] == [query.index for query in play.put_back]
     assert waiting.lines is not None
+
+
+class Exchange(RunConnection):
+    """What a run has in place of its Redis: a worker that reports of its first chunk when another one has come."""
+
+    def start(self) -> None:
+        self.reports: list[ChunkReport] = []
+        self.alone = True
+        self.inbox.put(Snapshot({"a": 4}, 0, time.monotonic(), 0.0, {}, returned=False))
+
+    def send(self, text: str, _: str) -> None:
+        chunk, work = decode_chunk(text)
+        assert isinstance(work, HostLines)
+        queries, _invalid = lookups_of(work, "redis", "wire")
+        block = WRITE([query.unanswered(Status.NXDOMAIN, "", "redis", "wire") for query in queries])
+        self.reports.append(ChunkReport(chunk.number, chunk.copy, "a", lines=[block], over="done"))
+        if not self.alone:
+            self.inbox.put(self.reports)
+            self.reports = []
+        self.alone = False
+
+    def stop(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+def test_lines_that_do_not_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a slow pipe, lines are held for more; what is read behind a line that is none keeps its own index."""
+    monkeypatch.setattr(engine, "RunConnection", Exchange)
+    monkeypatch.setattr(engine, "LINGER", 60.0)
+    reads = deque([b"h0.example\n", b"h1.example\n", b"two words\n", b"h3.example\n", b"h4.example\n", b""])
+    there = deque([reads.popleft()])
+
+    def tick() -> None:
+        """Have the next read give something, after one that gave nothing."""
+        if not there and reads:
+            there.append(reads.popleft())
+
+    given = LineSource(lambda: there.popleft() if there else None)
+    found: list[tuple[int, str, str]] = []
+
+    def take(results: list[Result]) -> None:
+        found.extend((each.index, each.input, str(each.status)) for each in results)
+
+    asked = plan([given], "gevent", "wire", ("A",), Policy(nameservers=("127.0.0.1:9",)))
+    lines = LineSink(LineFormat("jsonl"), lambda block: take(block.results()))
+    with asked._replace(engine=engine.RedisEngine("redis://127.0.0.1:9")) as ready:
+        ready.batch(take, tick=tick, lines=lines).run()
+    names = [(n, f"h{n}.example", "NXDOMAIN") for n in (0, 1, 3, 4)]
+    assert [*names[:2], (2, "two words", "INVALID"), *names[2:]] == sorted(found)
+
+
+def test_lines_are_joined_to_those_that_they_follow() -> None:
+    """Other lines would have the indices of others: they are refused."""
+    lines = HostLines.of(3, b"a\nb\n", "A")
+    assert [3, 4, 5] == [*lines.then(HostLines.of(5, b"c\n", "A")).indices]
+    for apart in (HostLines.of(6, b"c\n", "A"), HostLines.of(4, b"c\n", "A"), HostLines.of(5, b"c\n", "MX")):
+        with pytest.raises(ValueError, match="do not follow"):
+            lines.then(apart)

@@ -151,7 +151,7 @@ class _RedisRun:
         put_back = self._by_line.put_back if self._by_line is not None else lambda queries: None
         self._coordinator = Coordinator(policy, engine.name, backend.name, oneway=tally is not None, put_back=put_back)
         self._authority = _read(policy.tls_ca)
-        self._lines: HostLines | None = None  # taken, and too few for a chunk;
+        self._lines: list[HostLines] = []  # taken, and too few for a chunk; none follows on the one before it;
         self._held: list[Query] = []  # and what was taken behind them
         self._held_since = 0.0
         self._started = time.monotonic()
@@ -197,7 +197,7 @@ class _RedisRun:
     @property
     def _holds(self) -> int:
         """How many lookups are held."""
-        return len(self._held) + len(self._lines or ())
+        return len(self._held) + sum(map(len, self._lines))
 
     def _fill(self, room: int) -> list[Query] | HostLines | None:
         """Return work for a chunk of that size; None where it is worth while to wait for more."""
@@ -212,8 +212,10 @@ class _RedisRun:
         waits = self._holds < room and not coordinator.exhausted and not coordinator.idle
         if waits and time.monotonic() - self._held_since < LINGER:
             return None
-        if self._lines is not None:
-            lines, self._lines = cut(self._lines, room)
+        if self._lines:
+            lines, rest = cut(self._lines.pop(0), room)
+            if rest is not None:
+                self._lines.insert(0, rest)
             return lines
         queries, self._held = self._held[:room], self._held[room:]
         return queries
@@ -221,7 +223,11 @@ class _RedisRun:
     def _take(self, n: int) -> bool:
         """Take up to `n` queries, as lines where that can be; return whether there were any."""
         if self._by_line is not None and not self._held and (lines := self._by_line.take_lines(n)) is not None:
-            self._lines = lines if self._lines is None else self._lines.then(lines)
+            # Between two takes, `take` may have met lines that cannot be asked, and have given nothing.
+            if self._lines and lines.first == self._lines[-1].indices.stop:
+                self._lines[-1] = self._lines[-1].then(lines)
+            else:
+                self._lines.append(lines)
             return True
         more = self._queries.take(n)
         if more is None:
