@@ -8,11 +8,11 @@ import pytest
 from play import Play
 
 from resolver import Policy, Query, Result, Status
-from resolver.blocks import HostLines, LineFormat, LineSink
+from resolver.blocks import HostLines, LineFormat, LineSink, ResultBlock
 from resolver.distributed import engine
 from resolver.distributed.connection import RunConnection, Snapshot
 from resolver.distributed.outstanding import Order
-from resolver.distributed.payload import ChunkReport, decode_chunk
+from resolver.distributed.payload import ChunkReport, decode_chunk, decode_report, encode_report
 from resolver.input.plain import lookups_of
 from resolver.input.sources import LineSource
 from resolver.output.blocks import block_encoder
@@ -204,3 +204,33 @@ def test_lines_are_joined_to_those_that_they_follow() -> None:
     for apart in (HostLines.of(6, b"c\n", "A"), HostLines.of(4, b"c\n", "A"), HostLines.of(5, b"c\n", "MX")):
         with pytest.raises(ValueError, match="do not follow"):
             lines.then(apart)
+
+
+def test_results_beside_lines() -> None:
+    """A worker writes some itself, as they are: these count at once, and nothing of the chunk is asked again."""
+    play = LinePlay(a=1, b=1)
+    order = play.send(10)
+    killers = play.results(order, 3, 5)
+    for result in killers:
+        result.status, result.error = Status.ERROR, "3 processes died while they looked this up"
+    beside = [*killers, *play.results(order, 4)]
+    assert killers == play.report(order, *range(3), 6, 7, 8, results=[beside], over="done")
+    assert [] == play.resends()
+    play.wait(1.0)
+    assert list(range(10)) == play.indices
+    assert ["h3.example", "h5.example"] == [result.input for result in killers]
+    assert ([], True) == (play.coordinator.recovered, play.coordinator.idle)
+
+
+def test_lines_that_are_no_results() -> None:
+    """Those that have to be opened, and say nothing but their index, are dropped; the run goes on."""
+    play = LinePlay(a=1)
+    order = play.send(5)
+    block = ResultBlock([7, 0], {"NOERROR": 2}, 2, 2, True, body=b'{"index":7}\n{"index":0}\n')
+    lie = decode_report(encode_report(ChunkReport(order.number, 0, "a", lines=[block])))
+    assert [] == play.coordinator.on_report(lie, play.now)
+    assert ["lines of chunk 0 are dropped, since they are no results"] == play.coordinator.recovered
+    play.report(order, *range(5), over="done")
+    play.wait(1.0)
+    assert list(range(5)) == play.indices
+    assert play.coordinator.idle

@@ -196,9 +196,25 @@ def test_lines_of_results_are_checked() -> None:
         spoil(good, statuses={"TIMEOUT": 3, "NOERROR": -1}),
         spoil(good, statuses={"\x1b[2J": 2}),
         spoil(good, queries=-1),
+        spoil(good, shown=-1),
+        spoil(good, shown=3),
+        spoil(good, tally=b"\xff"),
+        spoil(good, body=good.body[:-1]),
+        spoil(good, body=good.body.replace(b"\n", b"") + b"\n\n"),
+        spoil(good, body=good.body.replace(b"\n", b"") + b"\n \n"),
+        spoil(good, body=good.body.replace(b"\n", b"").replace(b"{", b"{\n", 1) + b"\n"),
+        spoil(good, body=b""),
+        ResultBlock([], {}, 0, 0, True, body=b"\n"),
+        ResultBlock([], {}, -1, 0, True),
     ):
         with pytest.raises(Refused, match="it is no report"):
             decode_report(report(bad))
+
+
+def test_a_block_without_a_line() -> None:
+    """It is taken: it does no harm, and whoever reads it goes on."""
+    empty = ResultBlock([], {}, 0, 0, True)
+    assert [empty] == decode_report(payload.encode_report(ChunkReport(1, 0, "w", lines=[empty]))).lines
 
 
 @pytest.mark.parametrize(

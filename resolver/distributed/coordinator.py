@@ -145,16 +145,17 @@ class Coordinator:
         if chunk is None:
             return []
         self._on_begun(chunk, report, now)
-        opened = [each for block in report.lines if not self._pass_on(chunk, block) for each in block.results()]
+        opened = [each for block in report.lines for each in self._pass_on(chunk, block)]
+        if report.results:
+            self._read(chunk)  # the worker wrote some itself: of a line, the query is needed
         results = []
-        engine, _ = self._names
         for result in chain(opened, *report.results):
             query = chunk.open.queries.get(result.index)
             if query is None or (query.name, query.type) != (result.name, result.type):
                 continue
             del chunk.open.queries[result.index]
             result.input = query.input
-            result.engine = engine
+            result.engine = self._names[0]
             if query.attempts is None:
                 result.attempts = None  # somebody else asked too
             results.append(result)
@@ -169,14 +170,18 @@ class Coordinator:
             self._on_handed_back(chunk, report, now)
         return results
 
-    def _pass_on(self, chunk: Outstanding, block: ResultBlock) -> bool:
-        """Take a block of lines unopened; return False where its results have to be looked at one by one."""
-        if chunk.lines is None or not chunk.open.remove_all(block.indices):
-            self._read(chunk)
-            return False
-        self._window.open -= len(block.indices)
-        self.blocks.append(block)
-        return True
+    def _pass_on(self, chunk: Outstanding, block: ResultBlock) -> list[Result]:
+        """Take a block of lines unopened, or return its results, where they have to be looked at one by one."""
+        if chunk.lines is not None and chunk.open.remove_all(block.indices):
+            self._window.open -= len(block.indices)
+            self.blocks.append(block)
+            return []
+        self._read(chunk)
+        try:
+            return block.results()
+        except (ValueError, RecursionError):  # on arrival only the indices are looked at
+            self.recovered.append(f"lines of chunk {chunk.number} are dropped, since they are no results")
+            return []
 
     def on_redis_back(self, now: float) -> None:
         """Record that the Redis was away, or has lost its data: workers and chunks may only not be seen yet."""
@@ -349,9 +354,8 @@ class Coordinator:
             self._remove(chunk)
             self._pieces.append((self._forget_attempts(chunk), chunk.deaths - len(gone)))
         elif chunk.deaths >= MAX_DEATHS and alone:
-            self._give_up(
-                chunk, f"{chunk.deaths} workers ended while they looked this up, or another of the same chunk"
-            )
+            why = f"{chunk.deaths} workers ended while they looked this up, or another of the same chunk"
+            self._give_up(chunk, why)
         elif chunk.deaths >= MAX_DEATHS - 1 and not alone:
             # Copies may have died all at once: what was not alone yet is not given up, however many did.
             self._remove(chunk)
@@ -363,12 +367,11 @@ class Coordinator:
             self._resend(chunk, now, f"lost its worker ({', '.join(gone)})")
 
     def _give_up(self, chunk: Outstanding, error: str) -> None:
-        engine, backend = self._names
         self._remove(chunk)
         queries = self._forget_attempts(chunk)
         self._window.open -= len(queries)
         for query in queries:
-            self._given_up.append(query.unanswered(Status.ERROR, error, engine, backend))
+            self._given_up.append(query.unanswered(Status.ERROR, error, *self._names))
         self.recovered.append(f"chunk {chunk.number} is given up: {error}")
 
     def _lost_on_its_way(self, chunk: Outstanding, settled: float) -> bool:
