@@ -82,6 +82,7 @@ class RunConnection:
         self._unresponsive = False  # the Redis was too slow for a word of the run's end: it is not waited for again
         self._outgoing: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
         self._ends: float | None = None  # on the monotonic clock
+        self._read_numbers: list[bytes] = []  # of entries that were delivered, and are to be removed
         self._read_to = 0.0  # when the latest report that was read came to the Redis, by its own clock
         self._closed = threading.Event()
         self._wake = threading.Event()
@@ -166,16 +167,15 @@ class RunConnection:
 
     def _read(self) -> None:
         results = self._keys.results
-        read: list[bytes] = []  # the numbers of entries that are to be removed
         with self._broker.client() as client:
             while not self._closed.is_set():
                 ask = client.pipeline(transaction=False)
-                if read:
-                    ask.xdel(results, *read)
+                if self._read_numbers:  # those of before an outage too, lest they are delivered again
+                    ask.xdel(results, *self._read_numbers)
                 # From the beginning: what was read is removed, and after a loss its numbers may begin anew.
                 ask.xread({results: "0"}, count=ENTRIES, block=READ_BLOCK)
                 got: Any = ask.execute()[-1]
-                read = []
+                self._read_numbers = []
                 for _, entries in got or []:
                     if not entries:  # a Redis that has just loaded its data may name the stream alone
                         continue
@@ -189,7 +189,7 @@ class RunConnection:
                             self._notices.warn(f"a report was refused: {refused}")
                     self._deliver(reports)
                     self._read_to = int(entries[-1][0].partition(b"-")[0]) / 1000
-                    read += [number for number, _ in entries]
+                    self._read_numbers += [number for number, _ in entries]
                 self._outage.worked("_read")
 
     def _renew(self) -> None:
