@@ -12,7 +12,7 @@ from pathlib import Path
 from subprocess import DEVNULL
 
 import pytest
-from command import Done, end, environment, start, wait_for
+from command import Done, end, environment, second_look, start, wait_for
 from scripted import Scripted, Udp, names
 
 from resolver import resolve
@@ -151,5 +151,12 @@ def test_nameservers_that_are_not_in_use_cost_nothing(everywhere: Scripted) -> N
         return time.process_time() - began
 
     processor(30)  # imports what is needed
-    # Reading an address and keeping it may cost what it costs, once.
-    assert processor(3000) < 2 * processor(30) + 3000 * 50e-6
+
+    def measured() -> tuple[float, float]:
+        return processor(3000), processor(30)
+
+    def flat(found: tuple[float, float]) -> bool:
+        # Reading an address and keeping it may cost what it costs, once.
+        return found[0] < 2 * found[1] + 3000 * 50e-6
+
+    assert flat(second_look(measured, flat))
