@@ -35,7 +35,7 @@ from resolver.wire.inflight import NOWHERE, Flow, InFlight
 pytestmark = pytest.mark.skipif(not accelerator.ACCELERATED, reason="there is no accelerator here")
 
 LOOKUPS = 24  # of one example, and as many messages and some more
-EXAMPLES = int(os.environ.get("ACCELERATOR_EXAMPLES", "150"))  # 3,600 messages
+EXAMPLES = int(os.environ.get("ACCELERATOR_EXAMPLES", "100"))  # 2,400 messages
 NAMES = [
     "h0.example.",
     "WWW.Example.",

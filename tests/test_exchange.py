@@ -274,7 +274,7 @@ def always(fate: Fate, after: float = 0.01) -> Decide:
 # --- Whatever happens.
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_whatever_happens(data: st.DataObject) -> None:
     """Any mixture of fates: one result each, with bounded attempts, and nothing is left over."""

@@ -448,7 +448,7 @@ def test_octets_may_come_in_any_pieces(cuts: list[int]) -> None:
     ] == others
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(
     st.lists(st.tuples(st.integers(0, len(THEN) - 1), st.integers(0, 255)), min_size=1, max_size=8), st.integers(1, 99)
 )

@@ -158,9 +158,12 @@ def test_a_block_says_what_is_in_it(lines: LineFormat | None) -> None:
     assert ([results[1], results[3]], lines is not None) == (part.results(), part.lines)
 
 
-@pytest.mark.parametrize("lines", [None, LineFormat("jsonl"), LineFormat("csv")], ids=["results", "jsonl", "csv"])
-@pytest.mark.parametrize("count", [1, 20, 70_000])
-def test_a_block_is_sent_in_pieces(lines: LineFormat | None, count: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "lines"),
+    [(count, lines) for count in (1, 20) for lines in (None, LineFormat("jsonl"), LineFormat("csv"))]
+    + [(70_000, None)],
+)
+def test_a_block_is_sent_in_pieces(count: int, lines: LineFormat | None) -> None:
     """Results that were encoded as they came make the block that all of them make at once, however long it is."""
     results = [result(number) for number in range(count)]
     maker = BlockMaker(lines)

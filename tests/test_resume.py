@@ -139,7 +139,9 @@ def test_child_killed_and_resumed(lab: Lab, hosts: Path, tmp_path: Path) -> None
     output, summary = tmp_path / "r.jsonl", tmp_path / "summary"
     words = by("processes", lab, hosts)
     with start(*words, "-o", output, "-q", stdin=subprocess.DEVNULL) as process:
-        for moment in sorted(random.sample(range(1, HOSTS - int(IN_FLIGHT)), 3)):
+        for moment in sorted(
+            random.sample(range(1, HOSTS - int(IN_FLIGHT)), 2)
+        ):  # a third may concern the same lookups
             wait_for(lambda at=moment: len(lines(output)) >= at, f"{moment} lines")  # type: ignore[misc]  # a default
             children = psutil.Process(process.pid).children()
             random.choice(children).kill()

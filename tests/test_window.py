@@ -359,7 +359,7 @@ def test_a_policer_that_counts_by_the_second(trip: float, phase: float) -> None:
     assert link.dropped < 2600
 
 
-@pytest.mark.parametrize("rate", [500, 10_000])
+@pytest.mark.parametrize("rate", [500, 5_000])
 def test_a_policer_of_any_rate(rate: int) -> None:
     """The rate is found whatever it is, and afterwards kept to."""
     hosts = 10 * rate if rate < 2000 else 2 * rate
@@ -424,7 +424,7 @@ def test_far_is_not_lossy(trip: float, query_timeout: float, servers: int) -> No
 # --- Several at one nameserver.
 
 
-@pytest.mark.parametrize(("clients", "seed"), [(1, 1), (2, 1), (4, 1), (8, 1), (4, 2), (8, 3)])
+@pytest.mark.parametrize(("clients", "seed"), [(1, 1), (2, 1), (4, 2), (8, 3)])
 def test_processes_share_a_nameserver(clients: int, seed: int) -> None:
     """600 queries a second, of which 100 wait: none of 3,000 lookups is lost, however many ask; few are repeated."""
     run = Run(3000, Link(0.01, service=1 / 600, buffer=100), clients=clients, seed=seed)
