@@ -21,14 +21,13 @@ print("here", flush=True)
 while True: pass
 """
 PARENT = """
-import os, sys, time
+import os, sys
 from resolver.subprocesses import spawn
 child = spawn("-c", sys.argv[1], sys.argv[2])
 child.stdout.readline()
-if sys.argv[3] == "forked" and os.fork() == 0:
-    time.sleep(60)
-print(child.pid, flush=True)
-time.sleep(60)
+if sys.argv[3] != "forked" or os.fork():
+    print(child.pid, flush=True)
+os.read(0, 1)  # until the test ends, or kills it
 """
 
 
@@ -45,7 +44,7 @@ def test_a_child_ends_when_its_pipe_is_closed(tmp_path: Path) -> None:
 
 def test_a_child_that_does_not_end_is_killed() -> None:
     """It has the seconds that it is given, and no more."""
-    child = spawn("-c", "import time; time.sleep(60)")
+    child = spawn("-c", "import signal; signal.pause()")
     end(child, seconds=0.1)
     assert -9 == child.returncode
 
@@ -55,7 +54,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path, how: str) -> Non
     """Also where a fork of the parent lives on, which holds the other end of the child's pipe."""
     arguments = [sys.executable, "-c", PARENT, BUSY, str(tmp_path / "clean"), how]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environ) as parent:
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         forks = [each for each in psutil.Process(parent.pid).children() if each != child]
