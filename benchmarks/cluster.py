@@ -5,7 +5,6 @@ and started again.
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,18 +19,11 @@ import redis
 from mirakuru import TCPExecutor
 
 from benchmarks.measure import RESOLVE, child_environment
+from benchmarks.nameserver import free_port
 from resolver.distributed.broker import WORKERS, worker_key
 from resolver.distributed.embedded import find_server
 
 SECONDS_TO_START = 30.0
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 class Server:

@@ -165,17 +165,17 @@ def _knotd() -> str:
     return program
 
 
-def free_port() -> int:
-    """A port of loopback that is free for UDP and TCP."""
+def free_port(address: str = LOOPBACK) -> int:
+    """A port that is free for UDP and TCP. Where no client has one at this address, it stays free."""
     while True:
         with (
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
         ):
-            udp.bind((LOOPBACK, 0))
+            udp.bind((address, 0))
             port: int = udp.getsockname()[1]
             try:
-                tcp.bind((LOOPBACK, port))
+                tcp.bind((address, port))
             except OSError:
                 continue
             return port

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ import dns.query
 import pytest
 from scripted import HOST
 
-from benchmarks.nameserver import CONFIGURATION
+from benchmarks.nameserver import CONFIGURATION, free_port
 
 KNOT = CONFIGURATION.replace("{address}", HOST).replace("{udp_workers}", "1")
 
@@ -81,7 +80,7 @@ remote-control:
 def unbound(directory: Path, certificate: Path, origin: str) -> Iterator[str]:
     """Answer 192.0.2.1 for all names below an origin with Unbound; yields its ADDR:PORT for HTTPS."""
     program = _installed("unbound", "unbound")
-    secure = _free_port()
+    secure = free_port(HOST)
     text = UNBOUND.replace("{secure}", str(secure)).replace("{certificate}", str(certificate))
     command = [program, "-d", "-c", "{conf}"]
     for _ in _served(directory, {origin: ""}, text.replace("{origin}", origin), command):
@@ -97,7 +96,7 @@ def _installed(name: str, package: str) -> str:
 
 def _served(directory: Path, zones: Mapping[str, str], text: str, command: list[str]) -> Iterator[str]:
     directory.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port(HOST)
     for origin, records in zones.items():
         (directory / f"{origin}.zone").write_text(f"$ORIGIN {origin}.\n$TTL 300\n{records}")
     conf = directory / "conf"
@@ -112,22 +111,6 @@ def _served(directory: Path, zones: Mapping[str, str], text: str, command: list[
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(10)
-
-
-def _free_port() -> int:
-    """Return a port that is free for UDP and TCP. No client has one at this address, so it stays free."""
-    while True:
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
-        ):
-            udp.bind((HOST, 0))
-            port: int = udp.getsockname()[1]
-            try:
-                tcp.bind((HOST, port))
-            except OSError:
-                continue
-            return port
 
 
 def _wait_until_it_answers(port: int, origin: str, process: subprocess.Popen[bytes], log: Path) -> None:

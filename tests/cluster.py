@@ -9,7 +9,8 @@ from typing import Any
 from command import environment, wait_for
 
 from benchmarks import cluster as shared
-from benchmarks.cluster import Server, free_port, present
+from benchmarks.cluster import Server, present
+from benchmarks.nameserver import free_port
 from resolver.distributed.broker import worker_key
 
 __all__ = ["Server", "Worker", "beats", "cluster", "free_port", "present", "wait_for_workers"]
