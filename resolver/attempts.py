@@ -1,24 +1,26 @@
 """One lookup through a backend that asks one question at a time: which try comes next, and the result. No I/O.
 
-The retry rule itself is the policy's; `Tries` is that rule as steps. Two loops follow them: `ask` for blocking backends
-(engines/blocking_workers.py) and `ask_async` for awaited ones (engines/async_workers.py). The exchange of the wire
-backend follows the same rule over thousands of lookups at once.
+The retry rule itself is the policy's; `Tries` is that rule as steps. One loop follows them (`Throttle.look_up` in
+engines/throttle.py), for backends that block and for those that are awaited: a coroutine of the former never waits for
+an event loop, and `at_once` runs it. The exchange of the wire backend follows the same rule over thousands of lookups
+at once.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from resolver import policy as rule
 from resolver.model import Detail, Query, Record, Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 
+Outcome = TypeVar("Outcome")
 
 # Lookups in flight where the user names no number. A blocking backend costs half a millisecond of the interpreter for
 # each lookup: where a reply takes 60 ms, so many keep it busy, and more only make its threads fight over it.
@@ -49,31 +51,31 @@ class Reply(NamedTuple):
 
 
 class Session(Protocol):
-    """A backend of the style `call`, opened for a run. Any number of threads may ask at once."""
+    """A backend opened for a run. Of the style `await`, in the event loop that was running.
 
-    def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
-        """Ask once and wait up to `timeout` seconds. A failure is a Reply too; an exception counts as ERROR."""
-
-    def done(self, query: Query) -> None:
-        """Give back what this lookup kept from one try to the next: it asks no further."""
-
-    def close(self) -> None:
-        """Give back what was opened."""
-
-
-class AsyncSession(Protocol):
-    """A backend of the style `await`, opened for a run in an event loop."""
+    Of the style `call`, its coroutines block where they wait, for `at_once`; any number of threads may ask.
+    """
 
     concurrency: int  # the most lookups in flight where the user names no number
 
     async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
-        """Ask as Session.ask does, suspended for as long as it waits."""
+        """Ask once and wait up to `timeout` seconds. A failure is a Reply too; an exception counts as ERROR."""
 
     def done(self, query: Query) -> None:
         """Give back what this lookup kept from one try to the next: it asks no further."""
 
     async def close(self) -> None:
         """Give back what was opened."""
+
+
+def at_once(work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Run a coroutine that blocks where it waits, and so never waits for an event loop; return its outcome."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        outcome: Outcome = end.value
+        return outcome
+    raise RuntimeError("what is to block waits for an event loop")
 
 
 class Tries:

@@ -12,8 +12,8 @@ It pushes, because an event loop cannot yield to a caller who does not know it. 
 How it waits depends on the backend's style. `poll`: sockets in a channel; the engine waits until one is ready, with
 whatever its library waits, and calls the channel. This is the style of the wire backend, and fits every engine.
 `call`: a session whose `ask` blocks; the engine has workers, each of which follows the tries of one lookup at a time
-(attempts.py). `await`: the same with an `ask` that is awaited. throttle.py says when a try of these two may
-go. How each engine waits on each backend stands in the table (engines/__init__.py).
+(attempts.py). `await`: the same with an `ask` that gives way while it waits. throttle.py says when a try of these two
+may go. How each engine waits on each backend stands in the table (engines/__init__.py).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
-    from resolver.attempts import AsyncSession, Session
+    from resolver.attempts import Session
     from resolver.blocks import HostLines, LineSink
     from resolver.model import Query, Result
     from resolver.policy import Policy
@@ -122,7 +122,7 @@ class CallBackend(Backend, Protocol):
 class AwaitBackend(Backend, Protocol):
     """A backend that is awaited while it asks one question."""
 
-    def open_async(self, policy: Policy) -> AsyncSession:
+    def open_async(self, policy: Policy) -> Session:
         """Open a session in the event loop that is running."""
 
 

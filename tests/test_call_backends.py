@@ -6,6 +6,7 @@ library cannot be told to ask a nameserver of ours: what it would take long for 
 under .invalid.
 """
 
+import asyncio
 import http.server
 import json
 import os
@@ -30,7 +31,7 @@ import pytest
 from command import second_look
 
 from resolver import Policy, Query, Result, Status, engines, resolve, stream
-from resolver.attempts import Reply
+from resolver.attempts import Reply, at_once
 from resolver.backends import system as system_module
 from resolver.backends.dnspython import backend as dnspython
 from resolver.backends.system import backend as system
@@ -271,10 +272,10 @@ class TestWaiting:
 
         calls._outcomes[0] = Outcomes()  # type: ignore[assignment]  # as much of a queue as is needed
         lookup = Query(0, "h.example", "h.example.", "A")
-        assert (answer, [2.0, 1.5]) == (calls.ask(lookup, None, 2.0), waits)
+        assert (answer, [2.0, 1.5]) == (at_once(calls.ask(lookup, None, 2.0)), waits)
         now, late = 0.0, False
         waits.clear()
-        assert (Reply(Status.TIMEOUT, [], queries=0), [2.0]) == (calls.ask(lookup, None, 2.0), waits)
+        assert (Reply(Status.TIMEOUT, [], queries=0), [2.0]) == (at_once(calls.ask(lookup, None, 2.0)), waits)
         assert 0 == submitted.pop()().queries, "it is not asked afterwards either"
 
     def test_what_an_earlier_call_brings_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -664,13 +665,20 @@ class TestDnspython:
             with pytest.raises(ValueError, match=f"{name}: no certificates can be read"):
                 resolve(["www.example"], engine="threads", backend="dnspython", policy=policy)
 
-    def test_connections_are_kept(self) -> None:
+    @pytest.mark.parametrize("waits", ["blocking", "awaited"])
+    def test_connections_are_kept(self, waits: str) -> None:
         """Over TCP one connection serves one lookup after the other; one that the server closed is opened again."""
+
+        async def ask(policy: Policy) -> list[Reply]:
+            session = dnspython.open(policy) if waits == "blocking" else dnspython.open_async(policy)
+            lookup, (nameserver,) = Query(0, "www.example", "www.example.", "A"), policy.nameservers
+            replies = [await session.ask(lookup, nameserver, 5.0) for _ in range(6)]
+            await session.close()
+            return replies
+
         with Listener(answers_each=3) as listener:
-            session = dnspython.open(Policy(nameservers=(f"tcp://{listener.where}",)))
-            (nameserver,) = Policy(nameservers=(f"tcp://{listener.where}",)).nameservers
-            replies = [session.ask(Query(0, "www.example", "www.example.", "A"), nameserver, 5.0) for _ in range(6)]
-            session.close()
+            asked = ask(Policy(nameservers=(f"tcp://{listener.where}",)))
+            replies = at_once(asked) if waits == "blocking" else asyncio.run(asked)
         assert [Status.NODATA] * 6 == [each.status for each in replies]
         assert [1, 1, 1, 2, 1, 1] == [each.queries for each in replies]
         assert 2 == listener.connections

@@ -1,32 +1,32 @@
 """The backend `dnspython`: the library of that name makes and checks the messages; over UDP, TCP, TLS and HTTPS.
 
-This is its blocking side, on sockets (dnspython_udp.py over UDP); the awaited one stands in dnspython_async.py, the
-messages and failures of both in dnspython_messages.py. Any number of threads ask at once, and when the run ends some
-are abandoned in the middle: a socket or client belongs to one thread at a time, which closes it or gives it back.
-Connections are kept, one query at a time on each: the library does not pipeline. Over one of them a reply that comes
-after its try is lost.
+It stands here once for both of its sides, the one that blocks a thread and the one that is awaited: each waits its own
+way (dnspython_sockets.py), and HTTPS has a client for each (dnspython_https.py). Any number of threads ask at once, and
+when the run ends some are abandoned in the middle, as a coroutine may be at any await: a socket or client belongs to
+one lookup at a time, which closes it or gives it back. Connections are kept, one query at a time on each: the library
+does not pipeline. Over one of them a reply that comes after its try is lost.
 """
 
 from __future__ import annotations
 
-import socket
 import ssl
-import threading
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import dns.query
 
+from resolver.attempts import BLOCKING_CONCURRENCY
 from resolver.backends.descriptors import Descriptors
-from resolver.backends.dnspython_messages import Message, failure, http_client, plain_errors, tls_context
-from resolver.backends.dnspython_udp import BlockingLookup
-from resolver.backends.lookup import Conversation, RunLookups
+from resolver.backends.dnspython_messages import Message, failure, tls_context
+from resolver.backends.dnspython_sockets import InEventLoop, KeptStream, OnThread, SocketLookup
+from resolver.backends.lookup import SILENCE, Conversation, RunLookups
 from resolver.extras import NotInstalled, cure
-from resolver.nameserver import bind
 
 if TYPE_CHECKING:
-    from resolver.attempts import AsyncSession, Reply
+    from resolver.attempts import Reply
+    from resolver.backends.dnspython_https import KeptHttpClient
+    from resolver.backends.dnspython_sockets import Waits
     from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
@@ -60,101 +60,126 @@ class Dnspython(NamedTuple):
                 raise ValueError(f"{policy.tls_ca}: no certificates can be read: {error.strerror or error}") from None
         return policy
 
-    def open(self, policy: Policy) -> Blocking:
+    def open(self, policy: Policy) -> DnspythonSession:
         """Open a session for a policy that was prepared."""
-        return Blocking(policy)
+        return DnspythonSession(policy, OnThread())
 
-    def open_async(self, policy: Policy) -> AsyncSession:
+    def open_async(self, policy: Policy) -> DnspythonSession:
         """Open the same, awaited, in the event loop that is running."""
-        from resolver.backends.dnspython_async import AsyncDnspython
-
-        return AsyncDnspython(policy)
+        return DnspythonSession(policy, InEventLoop())
 
 
-class Blocking:
-    """The connections of a run."""
+class DnspythonSession:
+    """The connections of a run. Raises OSError where the policy's certificates cannot be read."""
 
-    def __init__(self, policy: Policy) -> None:
+    # A question takes a millisecond of the interpreter: of more in flight, each would wait for its turn longer than for
+    # its reply, and run out of time there.
+    concurrency = BLOCKING_CONCURRENCY
+
+    def __init__(self, policy: Policy, waits: Waits) -> None:
         secure = any(each.transport in ("tls", "https") for each in policy.nameservers)
         self._context = tls_context(policy) if secure else None
+        self._waits = waits
         self._descriptors = Descriptors(policy.query_timeout, self._close_kept)
-        self._run = RunLookups(policy, lambda query: BlockingLookup(query, self._run, self._descriptors))
-        self._kept: defaultdict[tuple[str, Nameserver], list[_Kept]] = defaultdict(list)
-        self._opening = {each: threading.Semaphore(OPENING) for each in policy.nameservers}
+        self._run = RunLookups(policy, lambda query: SocketLookup(query, self._run, self._descriptors, waits))
+        self._kept: defaultdict[tuple[str, Nameserver], list[KeptStream | KeptHttpClient]] = defaultdict(list)
+        self._opening = {each: waits.semaphore(OPENING) for each in policy.nameservers}
         self._closed = False
+        self._shared = None
+        if isinstance(waits, InEventLoop) and any(each.transport == "https" for each in policy.nameservers):
+            from resolver.backends.dnspython_https import SharedClients
 
-    def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
+            self._shared = SharedClients(self._context, self._run.sources)
+
+    async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
         """Ask once, with the repeats that belong to it, within `timeout` seconds from the sending."""
-        assert nameserver is not None  # `prepare` named one
+        assert nameserver is not None  # `prepare` has named some
         lookup = self._run.of(query)
         end = 0.0
         conversation = Conversation(lookup, nameserver)
         while conversation.reply is None:
             message = Message(lookup, nameserver, conversation.transport, conversation.edns)
             try:
-                if message.transport == "udp":
-                    descriptor = lookup.send(message)
-                    end = end or time.monotonic() + timeout
-                    reply = lookup.receive(descriptor, end)
+                descriptor = await lookup.send(message) if message.transport == "udp" else None
+                end = end or time.monotonic() + timeout
+                if descriptor is not None:
+                    reply = await lookup.receive(descriptor, end)
+                elif message.transport == "https" and self._shared is not None:
+                    reply = await self._shared.ask(message, end)
                 else:
-                    end = end or time.monotonic() + timeout
-                    reply = self._over_connection(message, lookup, end)
+                    reply = await self._over_connection(message, lookup, end)
             except Exception as error:  # `failure` knows its meaning
                 reply = failure(error, nameserver, message.transport)
             conversation.hear(reply)
         return conversation.reply
 
     def done(self, query: Query) -> None:
-        """Close the lookup's sockets."""
+        """Close the lookup's sockets, and wait for none of its requests."""
         self._run.end(query)
+        if self._shared is not None:
+            self._shared.drop(query)
 
-    def close(self) -> None:
-        """Close the connections that no thread uses; the others are closed by their threads."""
+    async def close(self) -> None:
+        """Close the connections that no lookup uses; the others are closed by their lookups."""
         self._closed = True
         self._close_kept()
+        if self._shared is not None:
+            await self._shared.close()
 
     def _close_kept(self) -> None:
         for kept in list(self._kept.values()):
             while connection := _last(kept):
                 connection.close()
 
-    def _over_connection(self, message: Message, lookup: BlockingLookup, end: float) -> Reply:
+    async def _over_connection(self, message: Message, lookup: SocketLookup, end: float) -> Reply:
         nameserver, transport = message.nameserver, message.transport
         kept = self._kept[transport, nameserver]
         queries = 1
         if connection := _last(kept):
             try:
-                return self._use(connection, message, kept, end)
+                return await self._use(connection, message, kept, end)
             except (EOFError, ConnectionError, ssl.SSLError):
                 # Servers close what is idle, whenever they like: RFC 7766 section 6.2.4 has us ask again.
                 queries = 2
         began, until = time.monotonic(), end
-        with self._opening[nameserver]:
+        async with self._opening[nameserver]:
             while True:
                 # The wait for one's turn, or a descriptor, is not the nameserver's silence.
                 end = until + time.monotonic() - began
                 try:
-                    connection = self._open(transport, nameserver, end)
+                    connection = await self._open(transport, nameserver, end)
                     # One over https connects when it is asked.
-                    reply = self._use(connection, message, kept, end) if transport == "https" else None
+                    reply = await self._use(connection, message, kept, end) if transport == "https" else None
                     break
+                except TimeoutError:
+                    if nameserver.transport == "udp":
+                        return SILENCE._replace(queries=queries - 1)  # the repeat never went out
+                    raise
                 except OSError as error:
-                    wait = self._descriptors.wait(error)
-                    lookup.close()
-                    time.sleep(wait)
+                    await lookup.wait_for_descriptor(error)
         self._descriptors.got()
-        reply = reply or self._use(connection, message, kept, end)
+        reply = reply or await self._use(connection, message, kept, end)
         return reply._replace(queries=queries)
 
-    def _open(self, transport: str, nameserver: Nameserver, end: float) -> _Kept:
+    async def _open(self, transport: str, nameserver: Nameserver, end: float) -> KeptStream | KeptHttpClient:
         source = self._run.sources.next(nameserver)
         if transport == "https":
-            return _HttpClient(nameserver, self._context, source)
-        return _Stream(nameserver, self._context if transport == "tls" else None, source, end)
+            from resolver.backends.dnspython_https import KeptHttpClient
 
-    def _use(self, connection: _Kept, message: Message, kept: list[_Kept], end: float) -> Reply:
+            return KeptHttpClient(nameserver, self._context, source)
+        stream = KeptStream(nameserver, source, self._waits)
+        await stream.connect(self._context if transport == "tls" else None, end)
+        return stream
+
+    async def _use(
+        self,
+        connection: KeptStream | KeptHttpClient,
+        message: Message,
+        kept: list[KeptStream | KeptHttpClient],
+        end: float,
+    ) -> Reply:
         try:
-            reply = connection.ask(message, end)
+            reply = await connection.ask(message, end)
         except BaseException:
             # A reply that comes too late must not meet the next query.
             connection.close()
@@ -165,86 +190,7 @@ class Blocking:
         return reply
 
 
-class _Kept(Protocol):
-    """A connection that is kept. `ask` raises EOFError, ConnectionError or SSLError where it has ended."""
-
-    def ask(self, message: Message, end: float) -> Reply: ...
-
-    def close(self) -> None: ...
-
-
-class _Stream:
-    """A TCP connection, or one of TLS with a context; the certificate must be the nameserver's name or address."""
-
-    def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, source: str | None, end: float) -> None:
-        family, address = nameserver.address()
-        connection = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            bind(connection, source)
-            connection.settimeout(_left(end))
-            connection.connect(address)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if context is not None:
-                connection.settimeout(_left(end))
-                connection = context.wrap_socket(connection, server_hostname=nameserver.certified)
-        except BaseException:
-            connection.close()
-            raise
-        self._socket = connection
-
-    def ask(self, message: Message, end: float) -> Reply:
-        """Return the reply; anything else is waited past."""
-        octets = message.to_wire()
-        self._socket.settimeout(_left(end))
-        self._socket.sendall(len(octets).to_bytes(2, "big") + octets)
-        while True:
-            octets = self._read(int.from_bytes(self._read(2, end), "big"), end)
-            if (reply := message.read(octets)) is not None:
-                return reply
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._socket.close()
-
-    def _read(self, size: int, end: float) -> bytes:
-        octets = b""
-        while len(octets) < size:
-            self._socket.settimeout(_left(end))
-            if not (part := self._socket.recv(size - len(octets))):
-                raise EOFError
-            octets += part
-        return octets
-
-
-class _HttpClient:
-    """A client that keeps its connection. Shared by threads, the library's HTTP/2 loses replies now and then."""
-
-    def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, source: str | None) -> None:
-        self._client = http_client(context, source)
-        self._url = nameserver.bare_url
-        self._post = not nameserver.by_get
-
-    def ask(self, message: Message, end: float) -> Reply:
-        """Return the reply. The time is the library's for each step, connecting and reading, not for all of them."""
-        with plain_errors():
-            answer = dns.query.https(
-                message.query, self._url, _left(end), session=self._client, ignore_trailing=True, post=self._post
-            )
-        return message.read_https(answer)
-
-    def close(self) -> None:
-        """Close the client's connection."""
-        self._client.close()
-
-
-def _left(end: float) -> float:
-    left = end - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-def _last(kept: list[_Kept]) -> _Kept | None:
+def _last(kept: list[KeptStream | KeptHttpClient]) -> KeptStream | KeptHttpClient | None:
     # Looked at and taken in one step: another thread may take it in between.
     try:
         return kept.pop()

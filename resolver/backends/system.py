@@ -115,12 +115,14 @@ class System(NamedTuple):
 class Calls:
     """The calls of a run. As many at once as descriptors are left for: each takes two at most."""
 
+    concurrency = BLOCKING_CONCURRENCY
+
     def __init__(self, policy: Policy) -> None:
-        at_once = (policy.concurrency or BLOCKING_CONCURRENCY) + LEFT
-        self._daemons = Daemons(max(1, min(at_once, descriptors_left() // 2)))
+        calls = (policy.concurrency or BLOCKING_CONCURRENCY) + LEFT
+        self._daemons = Daemons(max(1, min(calls, descriptors_left() // 2)))
         self._outcomes: dict[int, queue.SimpleQueue[Reply | BaseException]] = {}  # by the index of the lookup
 
-    def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
+    async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
         """Have the C library called, and wait `timeout` seconds at most for this call or an earlier one.
 
         The time is that of the call: in a busy process it may wait for its thread.
@@ -155,7 +157,7 @@ class Calls:
         """Wait for no call of this lookup any more."""
         self._outcomes.pop(query.index, None)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Leave what still runs."""
         self._daemons.close()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from resolver.attempts import ASYNC_CONCURRENCY, Tries, broken
+from resolver.attempts import ASYNC_CONCURRENCY, at_once
 from resolver.daemons import Daemons
 from resolver.engines.throttle import Throttle
 from resolver.seam import AwaitBackend, CallBackend
@@ -19,7 +19,7 @@ from resolver.seam import AwaitBackend, CallBackend
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from resolver.attempts import AsyncSession, Reply, Session
+    from resolver.attempts import Reply, Session
     from resolver.model import Query, Result
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
@@ -42,7 +42,7 @@ class AsyncWorkers:
         self,
         queries: Queries,
         policy: Policy,
-        session: AsyncSession,
+        session: Session,
         names: tuple[str, str],
         *,
         start: Callable[[Coroutine[object, object, None]], object],
@@ -100,9 +100,9 @@ class AsyncWorkers:
         session, throttle, sleep = self._session, self._throttle, self._sleep
         try:
             while query is not None:
-                tries = throttle.tries(query)
-                await ask_async(tries, session, throttle, sleep)
-                self._results.append(tries.result(self._engine, self._backend))
+                # Not in one statement: `flush` takes the list away meanwhile.
+                result = await throttle.look_up(query, session, sleep, self._engine, self._backend)
+                self._results.append(result)
                 query = throttle.take()
                 if len(self._results) >= ENOUGH:
                     self._wake()
@@ -113,28 +113,7 @@ class AsyncWorkers:
             self._wake()
 
 
-async def ask_async(
-    tries: Tries, session: AsyncSession, throttle: Throttle, sleep: Callable[[float], Awaitable[object]]
-) -> None:
-    """Follow the tries of one lookup with an awaited backend; `sleep` is the event loop's."""
-    query = tries.query
-    try:
-        while tries.open:
-            while delay := throttle.delay(query, tries.target):
-                await sleep(delay)
-            nameserver, wait = tries.begin()
-            sent = throttle.sent(query, nameserver)
-            try:
-                reply = await session.ask(query, nameserver, wait)
-            except Exception as error:  # as in `ask`
-                reply = broken(error)
-            throttle.heard(sent, nameserver, reply)
-            tries.take(reply)
-    finally:
-        session.done(query)
-
-
-def open_session(backend: Backend, policy: Policy, promise: Promise) -> AsyncSession:
+def open_session(backend: Backend, policy: Policy, promise: Promise) -> Session:
     """Open the backend's session in the event loop that is running; one that blocks is put into threads."""
     if isinstance(backend, AwaitBackend):
         return backend.open_async(policy)
@@ -155,7 +134,7 @@ class InThreads:
     async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
         """Ask through the session, on a thread; this may take longer than `timeout` seconds where the session does."""
         outcome, settle = self._promise()
-        self._daemons.submit(lambda: self._session.ask(query, nameserver, timeout), settle)
+        self._daemons.submit(lambda: at_once(self._session.ask(query, nameserver, timeout)), settle)
         return await outcome
 
     def done(self, query: Query) -> None:
@@ -165,4 +144,4 @@ class InThreads:
     async def close(self) -> None:
         """Abandon what still runs."""
         self._daemons.close()
-        self._session.close()
+        await self._session.close()

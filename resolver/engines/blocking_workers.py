@@ -13,13 +13,12 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resolver.attempts import Tries, broken
+from resolver.attempts import at_once
 from resolver.engines.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.attempts import Session
     from resolver.model import Query, Result
     from resolver.policy import Policy
     from resolver.seam import CallBackend, Queries
@@ -66,9 +65,7 @@ def run_blocking_workers(
     throttle = Throttle(policy, most, time.process_time, queries.tallies)
 
     def look_up(query: Query) -> Result:
-        tries = throttle.tries(query)
-        ask(tries, session, throttle)
-        return tries.result(engine, backend.name)
+        return at_once(throttle.look_up(query, session, _sleep, engine, backend.name))
 
     outstanding, exhausted = 0, False
     try:
@@ -91,7 +88,7 @@ def run_blocking_workers(
     finally:
         throttle.close()
         workers.close()
-        session.close()
+        at_once(session.close())
 
 
 def _collect(arrived: ResultQueue, max_wait: float) -> list[Result]:
@@ -108,20 +105,6 @@ def _collect(arrived: ResultQueue, max_wait: float) -> list[Result]:
         return results
 
 
-def ask(tries: Tries, session: Session, throttle: Throttle) -> None:
-    """Follow the tries of one lookup with a blocking backend."""
-    query = tries.query
-    try:
-        while tries.open:
-            while delay := throttle.delay(query, tries.target):
-                time.sleep(delay)
-            nameserver, wait = tries.begin()
-            sent = throttle.sent(query, nameserver)
-            try:
-                reply = session.ask(query, nameserver, wait)
-            except Exception as error:  # whatever a library raises is this lookup's result, and ends nothing else
-                reply = broken(error)
-            throttle.heard(sent, nameserver, reply)
-            tries.take(reply)
-    finally:
-        session.done(query)
+async def _sleep(seconds: float) -> None:
+    """Block this worker."""
+    time.sleep(seconds)

@@ -16,18 +16,18 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from resolver.attempts import Tries
+from resolver.attempts import Tries, broken
 from resolver.congestion import TokenBucket, Window
 from resolver.engines.standings import Standings
 from resolver.model import ANSWERED, Status
 from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-    from resolver.attempts import Reply
+    from resolver.attempts import Reply, Session
     from resolver.congestion import Round
-    from resolver.model import Query
+    from resolver.model import Query, Result
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 
@@ -107,8 +107,35 @@ class Throttle:
                     return queries.popleft()
         return None
 
-    def tries(self, query: Query) -> Tries:
-        """Return the tries of a lookup, which ask those last that are of no use."""
+    async def look_up(
+        self, query: Query, session: Session, sleep: Callable[[float], Awaitable[object]], engine: str, backend: str
+    ) -> Result:
+        """Follow the tries of a lookup, each when its nameserver has room; return the result.
+
+        Args:
+            query: The lookup.
+            session: Asks.
+            sleep: Waits for so many seconds, as the session waits.
+            engine, backend: Names, which only go into the result.
+        """
+        tries = self._tries(query)
+        try:
+            while tries.open:
+                while delay := self.delay(query, tries.target):
+                    await sleep(delay)
+                nameserver, wait = tries.begin()
+                sent = self.sent(query, nameserver)
+                try:
+                    reply = await session.ask(query, nameserver, wait)
+                except Exception as error:  # whatever a library raises is this lookup's result, and ends nothing else
+                    reply = broken(error)
+                self.heard(sent, nameserver, reply)
+                tries.take(reply)
+        finally:
+            session.done(query)
+        return tries.result(engine, backend)
+
+    def _tries(self, query: Query) -> Tries:
         first = self._firsts.pop(query.index, None)
         number = self._standings.number if self._servers else None
         return Tries(query, self._policy, self._first(query) if first is None else first, number=number)

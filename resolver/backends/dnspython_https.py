@@ -1,0 +1,187 @@
+"""The backend `dnspython` over HTTPS: a client that a thread has to itself, and those that an event loop shares.
+
+Threads: shared by them, the library's HTTP/2 loses replies now and then. So a client is kept, and used as a connection.
+
+Event loop: over HTTP/2 all requests of a client share a connection, and the task of any one of them reads and writes
+for all. They queue up to read: a reply that was read by one waits until those before it in the queue have had something
+to read as well. Where those are never answered, nor is it, though it came. Therefore a client on which a try ran out of
+time is left, and a further try has a client to itself.
+
+Nor is a request cancelled while anyone waits for another one of its client: it would drop what it has in hand, half of
+what TLS has sealed for instance, and the library never tells the server, whose hundred streams it goes on to fill. It
+stays until nobody waits there, and what it brings meanwhile counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import dns.asyncquery
+import dns.query
+
+from resolver.attempts import Reply
+from resolver.backends.dnspython_messages import http_client, plain_errors
+
+if TYPE_CHECKING:
+    import ssl
+
+    from resolver.backends.dnspython_messages import Message
+    from resolver.model import Query
+    from resolver.nameserver import Nameserver, Sources
+
+    Task = asyncio.Task[Reply | Exception]
+
+LATE = 0.005  # seconds that a turn of the event loop may come too late
+
+
+class KeptHttpClient:
+    """A client that keeps its connection, for one thread at a time."""
+
+    def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, source: str | None) -> None:
+        self._client = http_client(context, source)
+        self._url, self._post = nameserver.bare_url, not nameserver.by_get
+
+    async def ask(self, message: Message, end: float) -> Reply:
+        """Return the reply. The time is the library's for each step, connecting and reading, not for all of them."""
+        if (left := end - time.monotonic()) <= 0:
+            raise TimeoutError
+        with plain_errors():
+            answer = dns.query.https(
+                message.query, self._url, left, session=self._client, ignore_trailing=True, post=self._post
+            )
+        return message.read_https(answer)
+
+    def close(self) -> None:
+        """Close the client's connection."""
+        self._client.close()
+
+
+class SharedClient:
+    """A client for one nameserver. `left`: it is not to be given more; it closes when nobody waits for it."""
+
+    def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, source: str | None) -> None:
+        self.left = False
+        self._url, self._post = nameserver.bare_url, not nameserver.by_get
+        self._client = http_client(context, source, "Async")
+        # The library's own time is for each step, connecting and reading; ours is for all of them.
+        self._client.timeout = None
+        self._open: set[Task] = set()
+        self._wanted: set[Task] = set()
+        self._closing: asyncio.Task[None] | None = None
+
+    def request(self, message: Message) -> Task:
+        """Ask. The task's result is the outcome, be it an exception. To be dropped when it is not wanted any more."""
+        task = asyncio.ensure_future(self._request(message))
+        self._open.add(task)
+        self._wanted.add(task)
+        task.add_done_callback(self._open.discard)
+        return task
+
+    def drop(self, task: Task) -> None:
+        """Wait for a request no more."""
+        self._wanted.discard(task)
+        if self.left and not self._wanted:
+            self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client and all its requests have ended."""
+        return self._closing is not None and self._closing.done()
+
+    def close(self) -> asyncio.Task[None]:
+        """End the requests that are left, and close the connections; the task does that."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._end_all())
+        return self._closing
+
+    async def _end_all(self) -> None:
+        self.left = True
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+        with contextlib.suppress(Exception):  # of a connection that is broken already
+            await self._client.aclose()
+
+    async def _request(self, message: Message) -> Reply | Exception:
+        try:
+            with plain_errors():
+                answer = await dns.asyncquery.https(
+                    message.query, self._url, client=self._client, ignore_trailing=True, post=self._post
+                )
+        except Exception as error:  # `failure` knows its meaning
+            return error
+        return message.read_https(answer)
+
+
+class SharedClients:
+    """The clients of a run in an event loop, and the requests of each lookup that are still waited for."""
+
+    def __init__(self, context: ssl.SSLContext | None, sources: Sources) -> None:
+        self._context = context
+        self._sources = sources
+        self._clients: dict[Nameserver, SharedClient] = {}
+        self._former: set[SharedClient] = set()  # each waited for by somebody, as long as it is not closed
+        self._asked: dict[int, dict[Task, SharedClient]] = {}  # by the index of the lookup
+
+    async def ask(self, message: Message, end: float) -> Reply:
+        """Return the reply, or an answer to an earlier request of the lookup.
+
+        Args:
+            message: The question.
+            end: Until when, in seconds on the monotonic clock.
+
+        Raises:
+            TimeoutError: None has come.
+            Exception: What the request ended with.
+        """
+        lookup = message.lookup
+        client = self._client(message.nameserver, alone=(lookup.query.attempts or 0) > 1)
+        asked = client.request(message)
+        requests = self._asked.setdefault(lookup.query.index, {})
+        requests[asked] = client
+        extended = False
+        while True:
+            left = end - time.monotonic()
+            done, _ = await asyncio.wait(requests, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            for task in sorted(done, key=lambda each: each is asked):
+                requests.pop(task).drop(task)
+                outcome = task.result()
+                if isinstance(outcome, Reply):
+                    if lookup.ends(outcome, task is asked):
+                        return outcome
+                elif task is asked:
+                    raise outcome
+            late = time.monotonic() - end
+            if late > LATE and not extended:
+                # The loop has had no turn for so long: what came meanwhile is still to be read.
+                end, extended = end + 2 * late, True
+            elif late >= 0:
+                client.left = True
+                raise TimeoutError
+
+    def drop(self, query: Query) -> None:
+        """Wait for none of the lookup's requests any more."""
+        for task, client in self._asked.pop(query.index, {}).items():
+            client.drop(task)
+
+    async def close(self) -> None:
+        """Close the clients."""
+        await asyncio.gather(*(client.close() for client in [*self._former, *self._clients.values()]))
+
+    def _client(self, nameserver: Nameserver, *, alone: bool) -> SharedClient:
+        client = self._clients.get(nameserver)
+        if client is not None and not client.left and not alone:
+            return client
+        new = SharedClient(nameserver, self._context, self._sources.next(nameserver))
+        if alone:
+            # It closes when its one request is not waited for any more.
+            new.left = True
+            client = new
+        else:
+            self._clients[nameserver] = new
+        if client is not None:
+            self._former = {each for each in self._former if not each.closed} | {client}
+        return new
