@@ -16,19 +16,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dns.asyncquery
+import dns.exception
 import dns.query
 
 from resolver.attempts import Reply
-from resolver.backends.dnspython_messages import http_client, plain_errors
+from resolver.backends.descriptors import NONE_LEFT
+from resolver.backends.dnspython_message import DnspythonMessage
+from resolver.backends.session import UnreadableReply
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterator
 
-    from resolver.backends.dnspython_messages import Message
+    from resolver.backends.sockets import LibraryMessage
     from resolver.model import Query
     from resolver.nameserver import Nameserver, Sources
 
@@ -41,14 +46,15 @@ class KeptHttpClient:
     """A client that keeps its connection, for one thread at a time."""
 
     def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, source: str | None) -> None:
-        self._client = http_client(context, source)
+        self._client = _http_client(context, source)
         self._url, self._post = nameserver.bare_url, not nameserver.by_get
 
-    async def ask(self, message: Message, end: float) -> Reply:
+    async def ask(self, message: LibraryMessage, end: float) -> Reply:
         """Return the reply. The time is the library's for each step, connecting and reading, not for all of them."""
+        assert isinstance(message, DnspythonMessage)
         if (left := end - time.monotonic()) <= 0:
             raise TimeoutError
-        with plain_errors():
+        with _plain_errors():
             answer = dns.query.https(
                 message.query, self._url, left, session=self._client, ignore_trailing=True, post=self._post
             )
@@ -65,14 +71,14 @@ class SharedClient:
     def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, source: str | None) -> None:
         self.left = False
         self._url, self._post = nameserver.bare_url, not nameserver.by_get
-        self._client = http_client(context, source, "Async")
+        self._client = _http_client(context, source, "Async")
         # The library's own time is for each step, connecting and reading; ours is for all of them.
         self._client.timeout = None
         self._open: set[Task] = set()
         self._wanted: set[Task] = set()
         self._closing: asyncio.Task[None] | None = None
 
-    def request(self, message: Message) -> Task:
+    def request(self, message: DnspythonMessage) -> Task:
         """Ask. The task's result is the outcome, be it an exception. To be dropped when it is not wanted any more."""
         task = asyncio.ensure_future(self._request(message))
         self._open.add(task)
@@ -105,9 +111,9 @@ class SharedClient:
         with contextlib.suppress(Exception):  # of a connection that is broken already
             await self._client.aclose()
 
-    async def _request(self, message: Message) -> Reply | Exception:
+    async def _request(self, message: DnspythonMessage) -> Reply | Exception:
         try:
-            with plain_errors():
+            with _plain_errors():
                 answer = await dns.asyncquery.https(
                     message.query, self._url, client=self._client, ignore_trailing=True, post=self._post
                 )
@@ -126,7 +132,7 @@ class SharedClients:
         self._former: set[SharedClient] = set()  # each waited for by somebody, as long as it is not closed
         self._asked: dict[int, dict[Task, SharedClient]] = {}  # by the index of the lookup
 
-    async def ask(self, message: Message, end: float) -> Reply:
+    async def ask(self, message: LibraryMessage, end: float) -> Reply:
         """Return the reply, or an answer to an earlier request of the lookup.
 
         Args:
@@ -137,6 +143,7 @@ class SharedClients:
             TimeoutError: None has come.
             Exception: What the request ended with.
         """
+        assert isinstance(message, DnspythonMessage)
         lookup = message.lookup
         client = self._client(message.nameserver, alone=(lookup.query.attempts or 0) > 1)
         asked = client.request(message)
@@ -185,3 +192,50 @@ class SharedClients:
         if client is not None:
             self._former = {each for each in self._former if not each.closed} | {client}
         return new
+
+
+def _library() -> Any:
+    """Return the HTTP library that dnspython has found: httpx with 2.8, httpx2 with 2.9."""
+    return vars(dns.query).get("httpx2") or vars(dns.query)["httpx"]
+
+
+def _http_client(context: ssl.SSLContext | None, source: str | None, kind: str = "") -> Any:
+    """Return a client of the HTTP library.
+
+    Args:
+        context: What certificates are checked with.
+        source: The local address to ask from; None: the system's choice.
+        kind: "Async" for one that is awaited.
+    """
+    library = vars(_library())
+    ways: dict[str, Any] = {"http1": True, "http2": True, "verify": context}
+    if source is not None:
+        ways = {"transport": library[f"{kind}HTTPTransport"](**ways, local_address=source)}
+    return library[f"{kind}Client"](**ways)
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Raise the HTTP library's exceptions as those of connections."""
+    library = _library()
+    try:
+        yield
+    except (library.TimeoutException, dns.exception.Timeout):
+        raise TimeoutError from None
+    except library.TransportError as error:
+        raise _as_os_error(error) from None
+    except (dns.exception.FormError, dns.query.BadResponse):
+        raise UnreadableReply from None
+    except ValueError as error:
+        # An HTTP status; the lines after the first are the page that came with it.
+        raise ValueError(str(error).partition("\n")[0]) from None
+
+
+def _as_os_error(error: Exception) -> OSError:
+    """Return an HTTP library's exception as that of a connection, or of a system that has no descriptor left."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in NONE_LEFT:
+            return OSError(cause.errno, os.strerror(cause.errno))
+        cause = cause.__cause__ or cause.__context__
+    return ConnectionError(str(error) or type(error).__name__)

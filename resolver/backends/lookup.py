@@ -8,77 +8,43 @@ nameserver (that it truncates, that it refuses EDNS) the next one begins with. S
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from resolver import policy as rule
 from resolver.attempts import Reply
 from resolver.dns import message as codec
 from resolver.dns.detail import detail, time_of_day
 from resolver.model import Status
-from resolver.nameserver import Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from resolver.dns.form import QueryForm
     from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
-
-OneLookup = TypeVar("OneLookup", bound="Lookup")
 
 SILENCE = Reply(Status.TIMEOUT, [])
 TRUNCATED = Reply(Status.TIMEOUT, [], "a truncated reply")  # over UDP: the question is to be asked over TCP
 
 
-class RunLookups(Generic[OneLookup]):
-    """The lookups of a run that have begun, and what all have in common: how queries look, and where they leave from.
+class Lookup:
+    """The state of one lookup from one try to the next.
 
     Args:
+        query: The lookup.
         policy: The run's.
-        begin: Makes a lookup.
-
-    Attributes:
-        forms: Those of queries, one for each of `subnets`.
-        sources: The local addresses.
+        form: What stands around its question.
     """
 
-    def __init__(self, policy: Policy, begin: Callable[[Query], OneLookup]) -> None:
-        self.forms = policy.forms
-        self.detail = policy.detail
-        self.subnets: tuple[str | None, ...] = policy.subnet or (None,)
-        self.sources = Sources(policy.source)
-        self._begin = begin
-        self._begun: dict[int, OneLookup] = {}
-
-    def of(self, query: Query) -> OneLookup:
-        """Return the lookup of a query, which begins with its first try."""
-        lookup = self._begun.get(query.index)
-        if lookup is None:
-            lookup = self._begun[query.index] = self._begin(query)
-        return lookup
-
-    def end(self, query: Query) -> None:
-        """End the lookup of a query: it asks no further."""
-        if lookup := self._begun.pop(query.index, None):
-            lookup.close()
-
-
-class Lookup:
-    """The state of one lookup from one try to the next. `form`: what stands around its question."""
-
-    def __init__(self, query: Query, run: RunLookups[Any]) -> None:
+    def __init__(self, query: Query, policy: Policy, form: QueryForm) -> None:
         self.query = query
-        self.form = run.forms[query.subnet]
-        self._run = run
+        self.form = form
+        self._policy = policy
         self.question = codec.question(query.name, query.type)
         self.unread: str | None = None  # a sentence about the last message that was no reply
         self.late: Reply | None = None  # an rcode that came for an earlier try
         self.truncating: set[Nameserver] = set()
         self.refusing_edns: set[Nameserver] = set()
         self._idents: dict[Nameserver, int] = {}
-
-    def close(self) -> None:
-        """Give back what the lookup holds."""
 
     def ident(self, nameserver: Nameserver, ident: int) -> int:
         """Return the message ID under which the nameserver was asked first, and is again; `ident` at first."""
@@ -98,8 +64,8 @@ class Lookup:
         except codec.Malformed as error:
             self.unread = codec.unreadable(error)
             return None
-        if self._run.detail:
-            subnet = self._run.subnets[self.query.subnet]
+        if self._policy.detail:
+            subnet = self._policy.subnet[self.query.subnet] if self._policy.subnet else None
             reply = reply._replace(detail=detail(message, start, time_of_day(time.time()), subnet))
         return reply
 

@@ -12,10 +12,8 @@ import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet import defer, task
-from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
-from zope.interface import implementer  # type: ignore[import-untyped]
 
-from resolver.backends.twisted_reactor import HERE, running_reactor
+from resolver.backends.twisted_reactor import HERE, ReactorSocket, running_reactor
 from resolver.engines.async_workers import AsyncWorkers, open_session
 from resolver.seam import PollBackend
 
@@ -55,7 +53,7 @@ class _ReactorLoop:
         self._queries = queries
         self._deliver = deliver
         self._channel: PollChannel | AsyncWorkers
-        self._sockets: dict[int, _ReactorSocket] = {}
+        self._sockets: dict[int, ReactorSocket] = {}
         self._timer: Any = None
         self._soon = False
         self._failure: BaseException | None = None
@@ -86,8 +84,8 @@ class _ReactorLoop:
 
     def watch(self, fd: int, read: bool, write: bool) -> None:
         """Wait until a socket can be read, or written; for neither, forget it."""
-        socket = self._sockets.get(fd) or self._sockets.setdefault(fd, _ReactorSocket(fd, self))
-        socket.wait(self.reactor, read, write)
+        socket = self._sockets.get(fd) or self._sockets.setdefault(fd, ReactorSocket(fd, self.ready, self.reactor))
+        socket.wait(read, write)
         if not read and not write:
             del self._sockets[fd]
 
@@ -109,37 +107,6 @@ class _ReactorLoop:
             self.fail(error)
         else:
             self._timer = self.reactor.callLater(seconds, self._turn)
-
-
-@implementer(IReadDescriptor, IWriteDescriptor)
-class _ReactorSocket:
-    """A socket of the channel, as the reactor knows sockets. It stays the channel's."""
-
-    def __init__(self, fd: int, turns: _ReactorLoop) -> None:
-        self._fd = fd
-        self._turns = turns
-        self._wanted = (False, False)
-
-    def wait(self, reactor: Any, read: bool, write: bool) -> None:
-        self._wanted = (read, write)
-        (reactor.addReader if read else reactor.removeReader)(self)
-        (reactor.addWriter if write else reactor.removeWriter)(self)
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def logPrefix(self) -> str:
-        return "resolve"
-
-    def doRead(self) -> None:
-        self._turns.ready(self._fd)
-
-    doWrite = doRead
-
-    def connectionLost(self, reason: object) -> None:
-        """Wait for the socket again, which the reactor forgets on an error: a UDP socket of a closed port lives on."""
-        self._turns.ready(self._fd)
-        self.wait(self._turns.reactor, *self._wanted)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
-"""The sockets of the backend `dnspython`: those of one lookup over UDP, and a connection over TCP or TLS.
+"""The sockets of backends whose library makes the messages: those of a lookup over UDP, a connection over TCP or TLS.
 
-The code that waits stands here once, as coroutines, and is given a way of waiting: on its thread, or in the event loop
-that is running. On a thread its coroutines never suspend (`at_once` in attempts.py).
+The code that waits stands here once, as coroutines, and is given a way of waiting: on its thread, in the event loop
+that is running, in a reactor. On a thread its coroutines never suspend (`at_once` in attempts.py).
 
 Over UDP each query leaves from a socket, and so a port, of its own (RFC 5452 section 9.2). Sharing sockets gains some
 percent and gives up most of what keeps a forger off; and whatever swallows the queries from one port does not swallow
@@ -13,104 +13,111 @@ turn.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import math
 import os
 import select
 import socket
 import ssl
-import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from resolver.backends.lookup import Lookup
 from resolver.nameserver import bind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from resolver.attempts import Reply
     from resolver.backends.descriptors import Descriptors
-    from resolver.backends.dnspython_messages import Message
-    from resolver.backends.lookup import RunLookups
+    from resolver.dns.form import QueryForm
     from resolver.model import Query
-    from resolver.nameserver import Nameserver
+    from resolver.nameserver import Nameserver, Sources
+    from resolver.policy import Policy
 
 Done = TypeVar("Done")
+
+
+class LibraryMessage(Protocol):
+    """A query of a lookup, as a library makes it. `ident`: its ID."""
+
+    nameserver: Nameserver
+    ident: int
+
+    def to_wire(self) -> bytes:
+        """Return its octets."""
+
+    def read(self, octets: bytes) -> Reply | None:
+        """Return the meaning of octets that came from its nameserver; None: wait past them."""
+
+
+class Waits(Protocol):
+    """A way of waiting."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for so long."""
+
+    async def ready(self, descriptors: Sequence[int], event: int, seconds: float) -> list[int]:
+        """Wait until some can be read (POLLIN) or written (POLLOUT), for so long at most; return those that can."""
 
 
 class OnThread:
     """Waiting that blocks the calling thread, or green thread."""
 
-    def semaphore(self, most: int) -> contextlib.AbstractAsyncContextManager[object]:
-        """Return what lets so many in at once."""
-        return _ThreadSemaphore(most)
-
     async def sleep(self, seconds: float) -> None:
-        """Wait for so long."""
         time.sleep(seconds)
 
-    async def ready(self, descriptors: Iterable[int], event: int, seconds: float) -> list[int]:
-        """Wait until some can be read (POLLIN) or written (POLLOUT), for so long at most; return those that can."""
-        return _ready(descriptors, event, seconds)
-
-
-class _ThreadSemaphore:
-    def __init__(self, most: int) -> None:
-        self._semaphore = threading.Semaphore(most)
-
-    async def __aenter__(self) -> None:
-        self._semaphore.acquire()
-
-    async def __aexit__(self, *_: object) -> None:
-        self._semaphore.release()
+    async def ready(self, descriptors: Sequence[int], event: int, seconds: float) -> list[int]:
+        return poll(descriptors, event, seconds)
 
 
 class InEventLoop:
-    """Waiting in the event loop that is running, as OnThread waits on its thread."""
-
-    def semaphore(self, most: int) -> contextlib.AbstractAsyncContextManager[object]:
-        return asyncio.Semaphore(most)
+    """Waiting in the event loop of asyncio that is running."""
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def ready(self, descriptors: Iterable[int], event: int, seconds: float) -> list[int]:
-        loop, came = asyncio.get_running_loop(), asyncio.Event()
+    async def ready(self, descriptors: Sequence[int], event: int, seconds: float) -> list[int]:
+        loop = asyncio.get_running_loop()
+        came: asyncio.Future[None] = loop.create_future()
+
+        def wake() -> None:
+            if not came.done():
+                came.set_result(None)
+
         reading = event == select.POLLIN
         for each in descriptors:
-            (loop.add_reader if reading else loop.add_writer)(each, came.set)
+            (loop.add_reader if reading else loop.add_writer)(each, wake)
+        timer = loop.call_later(seconds, wake)
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await came.wait()
+            await came
         finally:
+            timer.cancel()
             for each in descriptors:
                 (loop.remove_reader if reading else loop.remove_writer)(each)
-        return _ready(descriptors, event, 0.0)
+        return poll(descriptors, event)
 
 
-Waits = OnThread | InEventLoop
-
-
-def _ready(descriptors: Iterable[int], event: int, seconds: float) -> list[int]:
-    poll = select.poll()
+def poll(descriptors: Iterable[int], event: int, seconds: float = 0.0) -> list[int]:
+    """Return the descriptors that are ready for this event, after blocking for so long at most until one is."""
+    polled = select.poll()
     for each in descriptors:
-        poll.register(each, event)
-    return [each for each, _ in poll.poll(math.ceil(1000 * seconds))]
+        polled.register(each, event)
+    return [each for each, _ in polled.poll(math.ceil(1000 * seconds))]
 
 
 class SocketLookup(Lookup):
     """A lookup with a socket for each message that it sends over UDP."""
 
-    def __init__(self, query: Query, run: RunLookups[Any], descriptors: Descriptors, waits: Waits) -> None:
-        super().__init__(query, run)
-        self._sources = run.sources
+    def __init__(
+        self, query: Query, policy: Policy, form: QueryForm, sources: Sources, descriptors: Descriptors, waits: Waits
+    ) -> None:
+        super().__init__(query, policy, form)
+        self._sources = sources
         self._descriptors = descriptors
         self._waits = waits
-        self._sent: dict[int, tuple[socket.socket, Message]] = {}  # by descriptor
+        self._sent: dict[int, tuple[socket.socket, LibraryMessage]] = {}  # by descriptor
 
     def close(self) -> None:
         """Close the lookup's sockets."""
@@ -123,7 +130,7 @@ class SocketLookup(Lookup):
         self.close()
         await self._waits.sleep(wait)
 
-    async def send(self, message: Message) -> int:
+    async def send(self, message: LibraryMessage) -> int:
         """Send a message from a port of its own, once there is a descriptor for that; return it. Raises OSError."""
         while True:
             try:
@@ -156,7 +163,7 @@ class SocketLookup(Lookup):
             if not left:
                 raise TimeoutError
 
-    def _send(self, message: Message) -> int:
+    def _send(self, message: LibraryMessage) -> int:
         family, address = message.nameserver.address()
         connected = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -170,7 +177,8 @@ class SocketLookup(Lookup):
         self._descriptors.got()
         descriptor = connected.fileno()
         self._sent[descriptor] = connected, message
-        connected.send(message.to_wire(self.ident(message.nameserver, message.query.id)))
+        message.ident = self.ident(message.nameserver, message.ident)
+        connected.send(message.to_wire())
         return descriptor
 
     def _read(self, descriptor: int) -> Reply | None:
@@ -227,7 +235,7 @@ class KeptStream:
             self.close()
             raise
 
-    async def ask(self, message: Message, end: float) -> Reply:
+    async def ask(self, message: LibraryMessage, end: float) -> Reply:
         """Return the reply; anything else is waited past. Raises EOFError, ConnectionError or SSLError at its end."""
         octets = message.to_wire()
         octets = len(octets).to_bytes(2, "big") + octets
