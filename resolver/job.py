@@ -155,7 +155,11 @@ class Job:
                 timeline.note(figures.seconds, figures.statuses)
             if self._selection is not None:
                 figures.results_shown = self._selection.shown
-            if resumed is not None:
+            if resumed is None:
+                # A disk that is elsewhere may say only now that it had no room.
+                with self._writing():
+                    self._stream.close()
+            else:
                 figures = resumed.whole(figures)
                 # A file that could not be written is put in order by the next run that resumes it.
                 with self._writing():

@@ -1,17 +1,18 @@
 """The command as users run it: a process of its own, with pipes for its ends."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 from unittest import mock
-
-from click.testing import CliRunner
 
 import resolver
 from resolver.commands import cli
@@ -73,18 +74,94 @@ def run(*words: str | Path, text: str | bytes | None = None, env: dict[str, str]
             process.kill()
 
 
-def inside(*words: str | Path, env: dict[str, str] | None = None) -> Done:
-    """Run `resolve WORDS` in this process, which costs a twentieth of a start: where it ends before anything runs.
+def inside(
+    *words: str | Path,
+    text: str | bytes | None = None,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    **ends: IO[bytes],
+) -> Done:
+    """Run `resolve WORDS` to its end in this process, which costs a twentieth of a start; its arguments are `run`'s.
 
-    Nothing is patched for gevent here. The terminal has 80 columns, as a pipe has.
+    For what the command makes of its words, its input and its replies. Nothing is patched for gevent here, so that no
+    backend can be asked that waits by itself; and what a process is, has or leaves behind is for `run` to show.
     """
-    wanted = {"COLUMNS": "80", **(environment() if env is None else env)}
-    changes: dict[str, str | None] = {**dict.fromkeys(os.environ.keys() - wanted.keys()), **wanted}
-    with mock.patch("resolver.commands.prepare"):
-        done = CliRunner().invoke(cli, [*map(str, words)], prog_name="resolve", env=changes)
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return Done(done.exit_code, done.stdout, done.stderr)
+    octets = text.encode() if isinstance(text, str) else text
+    out, err = bytearray(), bytearray()
+    with contextlib.ExitStack() as opened:
+        given = ends.get("stdin") or opened.enter_context(_nothing() if octets is None else _piped(octets))
+        into = [
+            ends.get(name) or opened.enter_context(_pipe_into(told))
+            for name, told in (("stdout", out), ("stderr", err))
+        ]
+        opened.enter_context(contextlib.chdir(cwd or "."))
+        opened.enter_context(mock.patch.dict(os.environ, environment() if env is None else env, clear=True))
+        opened.enter_context(mock.patch("gevent.monkey.patch_all"))
+        opened.enter_context(_standard(given, *into))
+        try:
+            status = cli.main([*map(str, words)], prog_name="resolve")
+        except SystemExit as ended:
+            status = ended.code
+    return Done(status, out.decode(), err.decode())
+
+
+@contextlib.contextmanager
+def _standard(*files: IO[bytes]) -> Iterator[None]:
+    """Have these files as standard input, output and error, as descriptors and for Python, and signals as they are."""
+    kept = [os.dup(number) for number in range(3)]
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, file in enumerate(files):
+        os.dup2(file.fileno(), number)
+    names = ("stdin", "stdout", "stderr")
+    streams = [os.fdopen(number, "w" if number else "r", closefd=False) for number in range(3)]
+    try:
+        with mock.patch.multiple(sys, **dict(zip(names, streams, strict=True))):
+            yield
+    finally:
+        for stream in streams[1:]:
+            with contextlib.suppress(OSError):
+                stream.flush()
+        for number, descriptor in enumerate(kept):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _nothing() -> IO[bytes]:
+    return open(os.devnull, "rb")
+
+
+@contextlib.contextmanager
+def _piped(octets: bytes) -> Iterator[IO[bytes]]:
+    """A pipe through which these come."""
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError), open(writing, "wb") as file:
+            file.write(octets)
+
+    reading, writing = os.pipe()
+    thread = threading.Thread(target=write)
+    thread.start()
+    with open(reading, "rb") as file:
+        yield file
+    thread.join()
+
+
+@contextlib.contextmanager
+def _pipe_into(told: bytearray) -> Iterator[IO[bytes]]:
+    """A pipe; what is written to it is there in the end."""
+
+    def read() -> None:
+        with open(reading, "rb") as file:
+            told.extend(file.read())
+
+    reading, writing = os.pipe()
+    thread = threading.Thread(target=read)
+    thread.start()
+    with open(writing, "wb") as file:
+        yield file
+    thread.join()
 
 
 def complaint(done: Done) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
-from command import run, start, wait_for
+from command import inside, start, wait_for
 
 from resolver.engines import Pair, pairs
 from resolver.lab import Lab
@@ -153,7 +153,7 @@ def test_fire_and_forget(engine: str, env: dict[str, str]) -> None:
     """--no-wait sends every query once, no faster than --rate, waits for no reply, and reports how many went out."""
     hosts = "".join(f"f{number}.example\n" for number in range(120))
     with sink() as silent:
-        done = run("--no-wait", "-e", engine, "-n", silent.nameserver, "--rate", "400", text=hosts, env=env)
+        done = inside("--no-wait", "-e", engine, "-n", silent.nameserver, "--rate", "400", text=hosts, env=env)
         expected = f"120 of 120 queries sent to {silent.nameserver}; no reply was awaited\n"
         assert (0, expected, "") == done
         silent.wait(120)

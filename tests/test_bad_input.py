@@ -131,7 +131,7 @@ def test_lines(at: list[str], tmp_path: Path, engine: str, env: dict[str, str], 
     octets = b"\n".join(line for line, _, _ in lines)
     (tmp_path / "list").write_bytes(octets)
     words = [*at, "-e", engine, "-f", "jsonl"]
-    done = run(*words, text=octets, env=env) if through == "pipe" else run(*words, tmp_path / "list", env=env)
+    done = inside(*words, text=octets, env=env) if through == "pipe" else inside(*words, tmp_path / "list", env=env)
     assert [1, ""] == [done.status, done.err]
     assert [(text, status) for _, text, status in lines if text is not None] == [
         (result["input"], result["status"]) for result in done.results
@@ -144,7 +144,7 @@ def test_lines(at: list[str], tmp_path: Path, engine: str, env: dict[str, str], 
 @pytest.mark.parametrize("format_", ["text", "table", "csv"])
 def test_lines_in_every_format(at: list[str], format_: str) -> None:
     """Bad lines break no format, and none of their octets reaches a terminal as a control character."""
-    done = run(*at, "-f", format_, text=b"b\xfc.example\nnul\x00.example\n\x1b]0;title\x07.example\nok.example\n")
+    done = inside(*at, "-f", format_, text=b"b\xfc.example\nnul\x00.example\n\x1b]0;title\x07.example\nok.example\n")
     assert [1, ""] == [done.status, done.err]
     if format_ != "csv":
         assert [False, False] == [mark in done.out for mark in ("\x1b", "\x00")]
@@ -154,14 +154,14 @@ def test_lines_in_every_format(at: list[str], format_: str) -> None:
 def test_host_arguments(at: list[str]) -> None:
     """An argument that is no host is INVALID, as a line would be: empty, blank, octets that are not UTF-8."""
     words = [*at, "-f", "jsonl", "", " ", "a b", b"b\xfc.example".decode("utf-8", "surrogateescape")]
-    done = run(*words)
+    done = inside(*words)
     assert [1, ["", "", "a b", "b\ufffd.example"]] == [done.status, [result["input"] for result in done.results]]
     assert {"INVALID"} == {result["status"] for result in done.results}
 
 
 def test_hash_begins_no_comment_in_an_argument(at: list[str]) -> None:
     """An argument is one host, whole: a comment is for lists."""
-    (result,) = run(*at, "-f", "jsonl", "#a.example").results
+    (result,) = inside(*at, "-f", "jsonl", "#a.example").results
     assert "#a.example" == result["input"]
 
 
@@ -170,9 +170,9 @@ def test_output_that_is_an_input(at: list[str], option: str, tmp_path: Path) -> 
     """A list is never overwritten, by whatever name it is called, nor read while it grows."""
     (tmp_path / "list").write_text("a.example\n")
     os.link(tmp_path / "list", tmp_path / "other")
-    assert "other is another file of this run" in complaint(run(*at, "list", option, "other", cwd=tmp_path))
+    assert "other is another file of this run" in complaint(inside(*at, "list", option, "other", cwd=tmp_path))
     with (tmp_path / "list").open("rb") as file:
-        assert "list is another file of this run" in complaint(run(*at, option, "list", stdin=file, cwd=tmp_path))
+        assert "list is another file of this run" in complaint(inside(*at, option, "list", stdin=file, cwd=tmp_path))
     assert "a.example\n" == (tmp_path / "list").read_text()
 
 
@@ -180,14 +180,14 @@ def test_standard_output_that_is_an_input(at: list[str], tmp_path: Path) -> None
     """`resolve list >> list` would read what it writes, and is refused."""
     (tmp_path / "list").write_text("a.example\n")
     with (tmp_path / "list").open("ab") as file:
-        done = run(*at, tmp_path / "list", stdout=file)
+        done = inside(*at, tmp_path / "list", stdout=file)
     assert [2, True] == [done.status, "standard output is another file of this run" in done.err]
     assert "a.example\n" == (tmp_path / "list").read_text()
 
 
 def test_summary_into_the_output(at: list[str], tmp_path: Path) -> None:
     """The results and the figures cannot have the same file."""
-    assert "another file" in complaint(run(*at, "a.example", "-o", "x", "--summary", "x", cwd=tmp_path))
+    assert "another file" in complaint(inside(*at, "a.example", "-o", "x", "--summary", "x", cwd=tmp_path))
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
@@ -204,7 +204,7 @@ def test_full_disk(at: list[str], format_: str) -> None:
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 def test_full_disk_for_the_summary(at: list[str]) -> None:
     """The results are there; the exit status is 4 for the figures that are not."""
-    done = run(*at, "--summary", FULL, "-f", "jsonl", "a.example")
+    done = inside(*at, "--summary", FULL, "-f", "jsonl", "a.example")
     assert [4, "NOERROR"] == [done.status, done.results[0]["status"]]
     assert "resolve: writing the summary failed: No space left on device\n" == done.err
 
@@ -223,7 +223,7 @@ def test_full_disk_for_other_output(words: list[str]) -> None:
 def test_standard_error_that_takes_nothing(at: list[str]) -> None:
     """Where the progress and the summary cannot be shown, the results and the exit status are as ever."""
     with FULL.open("wb") as full:
-        done = run(*at, "--progress", "-f", "jsonl", "a.example", stderr=full)
+        done = inside(*at, "--progress", "-f", "jsonl", "a.example", stderr=full)
     assert [0, ["NOERROR"]] == [done.status, [result["status"] for result in done.results]]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pexpect
 import pytest
 from cluster import Server, wait_for_workers
-from command import COMMAND, environment, run
+from command import COMMAND, environment, inside
 
 from resolver.lab import Lab
 
@@ -91,7 +91,7 @@ def test_worker(term: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_pipe(lab: Lab, name: str) -> None:
     """In a pipe there are styles with FORCE_COLOR, and not without; the line of progress has none."""
-    plain, forced = (run(*words(name, lab), env=environment(FORCE_COLOR=force, NO_COLOR="")) for force in ("", "1"))
+    plain, forced = (inside(*words(name, lab), env=environment(FORCE_COLOR=force, NO_COLOR="")) for force in ("", "1"))
     assert [False, name in ("table", "compare", "nameservers")] == [
         "\x1b[" in done.out + done.err for done in (plain, forced)
     ]

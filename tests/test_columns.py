@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command import Done, inside, run
+from command import Done, inside
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -164,7 +164,7 @@ def test_any_line_has_one_result(text: str, column: int) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_kept_rows_on_every_engine(at: list[str], assets: Path, engine: str, env: dict[str, str]) -> None:
     """`row` is the last key of each JSON object, for each type, whatever looks up."""
-    done = run(*at, "-e", engine, assets, "--column", "host", "--keep", "--json", "-t", "A", "-t", "AAAA", env=env)
+    done = inside(*at, "-e", engine, assets, "--column", "host", "--keep", "--json", "-t", "A", "-t", "AAAA", env=env)
     assert 0 == done.status
     assert [ROWS[0]] * 2 + [ROWS[1]] * 2 + ROWS[2:] == [result["row"] for result in done.results]
     assert {(*KEYS, "row")} == {tuple(result) for result in done.results}
@@ -173,20 +173,20 @@ def test_kept_rows_on_every_engine(at: list[str], assets: Path, engine: str, env
 def test_kept_columns_of_csv(at: list[str], assets: Path) -> None:
     """In CSV the list's columns come first; with --group too."""
     words: list[str | Path] = [*at, assets, "--column", "host", "--keep", "-f", "csv", "--order", "input"]
-    header, *rows = csv.reader(io.StringIO(run(*words).out))
+    header, *rows = csv.reader(io.StringIO(inside(*words).out))
     assert ["owner", "host", "asset", *KEYS] == header
     assert [[*row.values(), text] for row, text in zip(ROWS, INPUTS, strict=True)] == [
         [*row[:3], row[4]] for row in rows
     ]
-    header, *rows = csv.reader(io.StringIO(run(*words, "--group", "-t", "A", "-t", "MX").out))
+    header, *rows = csv.reader(io.StringIO(inside(*words, "--group", "-t", "A", "-t", "MX").out))
     assert ["owner", "host", "asset", "input", "A", "MX", "PTR"] == header
     assert [[*row.values(), text] for row, text in zip(ROWS, INPUTS, strict=True)] == [row[:4] for row in rows]
 
 
 def test_kept_columns_without_a_result(at: list[str]) -> None:
     """A list without rows gives the header of results; hosts that are words have no row."""
-    assert ",".join(KEYS) == run(*at, "-", "--column", "1", "--keep", "-f", "csv", text="").out.strip()
-    done = run(*at, "b.example", "-", "--column", "h", "--keep", "-f", "csv", text="n,h\n1,a.example\n", env=None)
+    assert ",".join(KEYS) == inside(*at, "-", "--column", "1", "--keep", "-f", "csv", text="").out.strip()
+    done = inside(*at, "b.example", "-", "--column", "h", "--keep", "-f", "csv", text="n,h\n1,a.example\n", env=None)
     rows = [each[:2] for each in csv.reader(io.StringIO(done.out))]
     assert [["n", "h"], [["", ""], ["1", "a.example"]]] == [rows[0], sorted(rows[1:])]
 
@@ -195,10 +195,10 @@ def test_resume_with_kept_rows(at: list[str], assets: Path, tmp_path: Path) -> N
     """What a resumed run adds has its row, and what the file holds keeps it."""
     output = tmp_path / "results.jsonl"
     words: list[str | Path] = [*at, assets, "--column", "host", "--keep", "-o", output]
-    assert 0 == run(*words, "--order", "input").status
+    assert 0 == inside(*words, "--order", "input").status
     lines = output.read_text().splitlines(keepends=True)
     output.write_text("".join(lines[1:3]))
-    assert 0 == run(*words, "--resume").status
+    assert 0 == inside(*words, "--resume").status
     found = sorted(map(json.loads, output.read_text().splitlines()), key=lambda result: int(result["index"]))
     assert ROWS == [result["row"] for result in found]
 
@@ -210,7 +210,7 @@ def test_column_that_is_not_there(at: list[str], assets: Path, tmp_path: Path) -
     sentence = "there is no column 'Host'; the first row has: owner, host, asset; did you mean host?"
     assert f"Error: {assets}: {sentence}" == complaint(inside(*at, assets, "--column", "Host", "-o", output))
     assert "precious" == output.read_text()
-    assert f"standard input: {sentence}" in complaint(run(*at, "--column", "Host", text=ASSETS))
+    assert f"standard input: {sentence}" in complaint(inside(*at, "--column", "Host", text=ASSETS))
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_rows_of_each_nameserver(at: list[str], assets: Path) -> None:
 def test_prefix(at: list[str]) -> None:
     """The labels stand before each name that is asked; `input` stays the line."""
     hosts = ["example.org", "https://www.example/x", "192.0.2.7", "Bücher.example"]
-    done = run(*at, "--json", "--prefix", "_dmarc", "-t", "TXT", *hosts)
+    done = inside(*at, "--json", "--prefix", "_dmarc", "-t", "TXT", *hosts)
     names = ["_dmarc.example.org.", "_dmarc.www.example.", "_dmarc.7.2.0.192.in-addr.arpa.",
              "_dmarc.xn--bcher-kva.example."]  # fmt: skip
     assert [hosts, names] == [[each["input"] for each in done.results], [each["name"] for each in done.results]]

@@ -44,29 +44,29 @@ def test_hosts_of_every_kind(at: list[str], tmp_path: Path) -> None:
     """A file is a list, - is standard input, anything else one host; the order is that of the arguments."""
     (tmp_path / "list.txt").write_text("b.example\nc.example\n")
     words = [*at, "--order", "input", "a.example", "list.txt", "d.example", "-", "f.example"]
-    done = run(*words, text="e.example\n", cwd=tmp_path)
+    done = inside(*words, text="e.example\n", cwd=tmp_path)
     assert [0, [f"{letter}.example" for letter in "abcdef"]] == [done.status, inputs(done)]
 
 
 def test_standard_input_without_arguments(at: list[str], tmp_path: Path) -> None:
     """Without HOSTS a pipe is read, and so is a file, from where it stands."""
-    assert ["a.example"] == inputs(run(*at, text="a.example\n"))
+    assert ["a.example"] == inputs(inside(*at, text="a.example\n"))
     (tmp_path / "list").write_text("header\nb.example\n")
     with (tmp_path / "list").open("rb", buffering=0) as file:
         file.seek(len("header\n"))
-        assert ["b.example"] == inputs(run(*at, stdin=file))
+        assert ["b.example"] == inputs(inside(*at, stdin=file))
 
 
 def test_help_without_input() -> None:
     """Without HOSTS and with nothing on standard input there is help, and it is the help of --help."""
-    expected = run("--help")
+    expected = inside("--help")
     assert [0, "Usage: resolve [run] [OPTIONS] [HOSTS]"] == [expected.status, expected.out.split("...")[0]]
-    assert expected == run()
+    assert expected == inside()
 
 
 def test_empty_input(at: list[str]) -> None:
     """No host at all is no failure."""
-    assert Done(0, "", "") == run(*at, text="")
+    assert Done(0, "", "") == inside(*at, text="")
 
 
 def test_word_that_looks_like_a_path() -> None:
@@ -76,7 +76,7 @@ def test_word_that_looks_like_a_path() -> None:
 
 def test_words_that_are_no_files(at: list[str]) -> None:
     """A URL, HOST:PORT or network is taken as such; what looks like a network and is none is an error."""
-    done = run(*at, "--json", "https://a.example/x", "b.example:443", "192.0.2.6/31", "0/25.2.0.192.in-addr.arpa")
+    done = inside(*at, "--json", "https://a.example/x", "b.example:443", "192.0.2.6/31", "0/25.2.0.192.in-addr.arpa")
     names = ["a.example.", "b.example.", "6.2.0.192.in-addr.arpa.", "7.2.0.192.in-addr.arpa.",
              "0/25.2.0.192.in-addr.arpa."]  # fmt: skip
     assert names == [result["name"] for result in done.results]
@@ -91,8 +91,8 @@ def test_directory_as_list(tmp_path: Path) -> None:
 def test_list_named_as_a_command(at: list[str], tmp_path: Path) -> None:
     """A list that is called as a command is: ./engines, or follows run."""
     (tmp_path / "engines").write_text("a.example\n")
-    assert ["a.example"] == inputs(run("./engines", *at, cwd=tmp_path))
-    assert ["a.example"] == inputs(run("run", "engines", *at, cwd=tmp_path))
+    assert ["a.example"] == inputs(inside("./engines", *at, cwd=tmp_path))
+    assert ["a.example"] == inputs(inside("run", "engines", *at, cwd=tmp_path))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -105,7 +105,7 @@ def test_unreadable_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_json_lines(at: list[str], engine: str, env: dict[str, str]) -> None:
     """One object a lookup, with the contract's keys in its order; each host and type has its own."""
-    done = run(*at, "-e", engine, "-t", "a", "-t", "Aaaa", "-f", "jsonl", "a.example", "x y", "192.0.2.1", env=env)
+    done = inside(*at, "-e", engine, "-t", "a", "-t", "Aaaa", "-f", "jsonl", "a.example", "x y", "192.0.2.1", env=env)
     assert [KEYS] * 5 == [list(result) for result in done.results]
     seen = [(one["index"], one["input"], one["type"], one["status"], one["engine"]) for one in done.results]
     assert [
@@ -119,19 +119,19 @@ def test_json_lines(at: list[str], engine: str, env: dict[str, str]) -> None:
 
 def test_text_is_the_format_of_a_pipe(at: list[str]) -> None:
     """Host, type, status and answers, with tabs between."""
-    ((host, type_, status, answer),) = [line.split("\t") for line in run(*at, "a.example").out.splitlines()]
+    ((host, type_, status, answer),) = [line.split("\t") for line in inside(*at, "a.example").out.splitlines()]
     assert ["a.example", "A", "NOERROR", 3] == [host, type_, status, answer.count(".")]
 
 
 def test_csv(at: list[str]) -> None:
     """A header and a row for each result."""
-    header, *rows = csv.reader(run(*at, "-f", "csv", "--order", "input", "a.example", "nx.example").out.splitlines())
+    header, *rows = csv.reader(inside(*at, "-f", "csv", "--order", "input", "a.example", "nx.example").out.splitlines())
     assert [KEYS, ["NOERROR", "NXDOMAIN"]] == [header, [row[4] for row in rows]]
 
 
 def test_table(at: list[str]) -> None:
     """A table in the order of the input, also where it goes into a pipe."""
-    done = run(*at, "-f", "table", "slow-100.example", "b.example")
+    done = inside(*at, "-f", "table", "slow-100.example", "b.example")
     assert ["host", "slow-100.example", "b.example"] == [
         line.split()[0] for line in done.out.splitlines() if line.strip("─ ") and "nameserver" not in line
     ]
@@ -141,14 +141,14 @@ def test_table(at: list[str]) -> None:
 def test_output_file_chooses_the_format(at: list[str], tmp_path: Path, name: str, expected: str) -> None:
     """-o FILE takes the results; its name chooses the format; what it held is replaced."""
     (tmp_path / name).write_text("something longer than the results " * 100)
-    assert Done(0, "", "") == run(*at, "-o", tmp_path / name, "a.example")
+    assert Done(0, "", "") == inside(*at, "-o", tmp_path / name, "a.example")
     text = (tmp_path / name).read_text()
     assert [expected, False] == [text[: len(expected)], "something" in text]
 
 
 def test_format_outranks_the_name_of_the_output(at: list[str], tmp_path: Path) -> None:
     """--format says what is written into FILE.csv."""
-    run(*at, "-o", tmp_path / "r.csv", "-f", "jsonl", "a.example")
+    inside(*at, "-o", tmp_path / "r.csv", "-f", "jsonl", "a.example")
     assert ["a.example"] == [one["input"] for one in in_order((tmp_path / "r.csv").read_text().splitlines())]
 
 
@@ -158,14 +158,14 @@ def test_format_outranks_the_name_of_the_output(at: list[str], tmp_path: Path) -
 )
 def test_order(at: list[str], order: str, expected: list[str]) -> None:
     """Results come as they are found, or in the order of the input."""
-    assert expected == inputs(run(*at, "--order", order, "slow-300.example", "b.example"))
+    assert expected == inputs(inside(*at, "--order", order, "slow-300.example", "b.example"))
 
 
 def test_summary(at: list[str], tmp_path: Path) -> None:
     """The figures are one JSON object, and they add up."""
     path = tmp_path / "summary.json"
     hosts = ["a.example", "nx.example", "nodata.example", "flaky-1.summary.example", "x y"]
-    done = run(*at, "-t", "A", "-t", "AAAA", "--query-timeout", "0.4", "--summary", path, "-f", "jsonl", *hosts)
+    done = inside(*at, "-t", "A", "-t", "AAAA", "--query-timeout", "0.4", "--summary", path, "-f", "jsonl", *hosts)
     figures = json.loads(path.read_text())
     statuses = {"INVALID": 2, "NODATA": 2, "NOERROR": 4, "NXDOMAIN": 2}
     assert [5, 10, 10, statuses] == [figures[key] for key in ("hosts_read", "lookups", "results_written", "statuses")]
@@ -190,18 +190,18 @@ def test_summary(at: list[str], tmp_path: Path) -> None:
 )
 def test_exit_status(at: list[str], hosts: list[str], options: list[str], expected: int) -> None:
     """0 every lookup was answered, 1 some were not, 3 the deadline ended the run; --strict wants data."""
-    assert expected == run(*at, *options, *hosts, "-q").status
+    assert expected == inside(*at, *options, *hosts, "-q").status
 
 
 def test_types_are_asked_once(at: list[str]) -> None:
     """A type that is named twice, in whatever case, is one lookup."""
-    assert 1 == len(run(*at, "-t", "mx", "-t", "MX", "a.example").out.splitlines())
+    assert 1 == len(inside(*at, "-t", "mx", "-t", "MX", "a.example").out.splitlines())
 
 
 def test_nameservers_of_a_file(lab: Lab, tmp_path: Path) -> None:
     """-n @FILE reads a list of nameservers, with comments."""
     (tmp_path / "servers").write_text(f"# ours\n\nudp://{lab.nameserver}  # the lab\ntcp://{lab.nameserver}\n")
-    done = run(
+    done = inside(
         "-e", "threads", "-n", f"@{tmp_path / 'servers'}", "-f", "jsonl", "-t", "A", "--concurrency", "1", *"abcdef"
     )
     assert [{lab.nameserver}, {"udp", "tcp"}] == [
@@ -212,19 +212,19 @@ def test_nameservers_of_a_file(lab: Lab, tmp_path: Path) -> None:
 def test_tries_and_query_timeout(at: list[str], tmp_path: Path) -> None:
     """--tries 2 asks twice; the last try waits --query-timeout, the one before half of it."""
     words = [*at, "--tries", "2", "--query-timeout", "0.2", "-f", "jsonl", "hang.example"]
-    (result,) = second_look(lambda: run(*words).results, lambda results: results[0]["elapsed"] < 0.6)
+    (result,) = second_look(lambda: inside(*words).results, lambda results: results[0]["elapsed"] < 0.6)
     assert ["TIMEOUT", 2, True] == [result["status"], result["attempts"], 0.3 <= result["elapsed"] < 0.6]
 
 
 def test_rate(at: list[str], tmp_path: Path) -> None:
     """--rate 20 takes most of half a second for 10 queries."""
-    run(*at, "--rate", "20", "--summary", tmp_path / "s", *"abcdefghij")
+    inside(*at, "--rate", "20", "--summary", tmp_path / "s", *"abcdefghij")
     assert 0.4 < json.loads((tmp_path / "s").read_text())["seconds"]
 
 
 def test_concurrency(at: list[str], tmp_path: Path) -> None:
     """--concurrency 1 asks one after the other: three replies of 100 ms take 300."""
-    run(*at, "--concurrency", "1", "--summary", tmp_path / "s", *(f"slow-100.{x}.example" for x in "abc"))
+    inside(*at, "--concurrency", "1", "--summary", tmp_path / "s", *(f"slow-100.{x}.example" for x in "abc"))
     assert 0.3 <= json.loads((tmp_path / "s").read_text())["seconds"]
 
 
@@ -234,7 +234,7 @@ def test_no_wait(tmp_path: Path) -> None:
         silent.bind(("127.0.0.1", 0))
         silent.settimeout(5)
         where = "{}:{}".format(*silent.getsockname())
-        done = run("--no-wait", "-e", "threads", "-n", where, "--summary", tmp_path / "s", "a.example", "b.example")
+        done = inside("--no-wait", "-e", "threads", "-n", where, "--summary", tmp_path / "s", "a.example", "b.example")
         expected = Done(0, f"2 of 2 queries sent to {where}; no reply was awaited\n", "")
         assert [expected, 2] == [done, len([silent.recv(512) for _ in range(2)])]
         silent.setblocking(False)
@@ -253,7 +253,7 @@ def test_no_wait_refuses_what_it_cannot_mean() -> None:
 
 def test_lab_option() -> None:
     """--lab starts a nameserver for the run; it does not go with others."""
-    done = run("--lab", "-e", "asyncio", "-f", "jsonl", "a.example")
+    done = inside("--lab", "-e", "asyncio", "-f", "jsonl", "a.example")
     assert [0, "NOERROR", True] == [
         done.status, done.results[0]["status"], done.results[0]["nameserver"].startswith("127.0.0.1:"),
     ]  # fmt: skip
@@ -263,7 +263,7 @@ def test_lab_option() -> None:
 @pytest.mark.parametrize("option", ["--progress", "--no-progress", "-q --progress", None])
 def test_progress_in_a_pipe(at: list[str], option: str | None) -> None:
     """Where standard error is no terminal there is a summary with --progress only, and -q outranks it."""
-    done = run(*at, *(option.split() if option else []), "a.example")
+    done = inside(*at, *(option.split() if option else []), "a.example")
     assert (["1 host, 1 lookup, 1 result in"] if option == "--progress" else []) == [
         line.partition(" 0.")[0] for line in done.err.splitlines()[:1]
     ]
@@ -274,31 +274,31 @@ def test_nobody_answers() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         where = "{}:{}".format(*silent.getsockname())
-        done = run("-e", "threads", "-n", where, "--tries", "1", "--query-timeout", "0.1", "a.example")
+        done = inside("-e", "threads", "-n", where, "--tries", "1", "--query-timeout", "0.1", "a.example")
         assert [1, ["a.example"], 1] == [done.status, inputs(done), done.err.count("\n")]
         assert f"resolve: No nameserver answered ({where}); --lab " in done.err
 
 
 def test_version() -> None:
     """--version names ours, and those of what it stands on; after other arguments too."""
-    done = run("--version")
+    done = inside("--version")
     names = [line.split()[0] for line in done.out.splitlines()]
     assert [0, ["resolve", "Python", "gevent", "dnspython", "aiodns", "msgspec", "click", "rich", "accelerator"]] == [
         done.status,
         names,
     ]
     assert f"accelerator {'in use' if ACCELERATED else 'not in use'}" == done.out.splitlines()[-1]
-    assert done == run("a.example", "--version") == run("run", "--version")
+    assert done == inside("a.example", "--version") == inside("run", "--version")
 
 
 def test_engines() -> None:
     """One object for each pair, with these keys; the table has the same rows."""
-    pairs = [json.loads(line) for line in run("engines", "-f", "jsonl").out.splitlines()]
+    pairs = [json.loads(line) for line in inside("engines", "-f", "jsonl").out.splitlines()]
     assert [["engine", "backend", "style", "installed", "extra"]] * len(pairs) == [list(pair) for pair in pairs]
     assert [(engine, backend) for engine, entry in ENGINES.items() for backend in entry.styles] == [
         (pair["engine"], pair["backend"]) for pair in pairs
     ]
-    rows = [line.split()[:3] for line in run("engines").out.splitlines()[1:]]
+    rows = [line.split()[:3] for line in inside("engines").out.splitlines()[1:]]
     assert [[pair["engine"], pair["backend"], pair["style"]] for pair in pairs] == rows
 
 
@@ -365,7 +365,7 @@ def test_environment(lab: Lab, tmp_path: Path) -> None:
         RESOLVE_ORDER="input", RESOLVE_SUMMARY=str(tmp_path / "s"), RESOLVE_QUERY_TIMEOUT="1", RESOLVE_PROGRESS="1",
         RESOLVE_CONCURRENCY="5", RESOLVE_RATE="100", RESOLVE_TIMEOUT="20",
     )  # fmt: skip
-    done = run("a.example", "nx.example", env=env)
+    done = inside("a.example", "nx.example", env=env)
     results = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert [1, "", "2 hosts, 4 lookups, 4 results"] == [done.status, done.out, done.err.partition(" in ")[0]]
     assert [("AAAA", "threads"), ("MX", "threads")] * 2 == [(one["type"], one["engine"]) for one in results]
@@ -376,29 +376,29 @@ def test_environment(lab: Lab, tmp_path: Path) -> None:
 def test_command_line_outranks_environment(lab: Lab) -> None:
     """What both set, the command line decides; what the environment sets wrongly is told like an argument."""
     env = environment(RESOLVE_ENGINE="nope", RESOLVE_TYPE="MX", RESOLVE_LAB="1")
-    (result,) = run("-e", "asyncio", "-t", "A", "-f", "jsonl", "a.example", env=env).results
+    (result,) = inside("-e", "asyncio", "-t", "A", "-f", "jsonl", "a.example", env=env).results
     assert ["asyncio", "A"] == [result["engine"], result["type"]]
     assert "there is no engine 'nope'; valid: gevent, " in complaint(inside("a.example", env=env))
 
 
 def test_every_format_has_the_same_results(at: list[str]) -> None:
     """Text, table and CSV tell the answer that JSON Lines does."""
-    answer = run(*at, "-f", "jsonl", "a.example").results[0]["answers"][0]["data"]
+    answer = inside(*at, "-f", "jsonl", "a.example").results[0]["answers"][0]["data"]
     formats = ["text", "table", "csv"]
-    assert formats == [each for each in formats if answer in run(*at, "-f", each, "a.example").out]
+    assert formats == [each for each in formats if answer in inside(*at, "-f", each, "a.example").out]
 
 
 def test_a_run_of_many(at: list[str], tmp_path: Path) -> None:
     """5,000 hosts through a pipe: each line has its result once, in its order."""
     hosts = [f"host-{number}.example" for number in range(5000)]
-    done = run(*at, "--order", "input", text="\n".join(hosts))
+    done = inside(*at, "--order", "input", text="\n".join(hosts))
     assert [0, hosts] == [done.status, inputs(done)]
 
 
 def test_from_a_checkout(at: list[str]) -> None:
     """`python cli.py` is the same command."""
     words = [sys.executable, str(HOME / "cli.py")]
-    assert run(*at, "a.example") == run(*at, "a.example", command=words)
+    assert inside(*at, "a.example") == run(*at, "a.example", command=words)
 
 
 @pytest.mark.parametrize(
@@ -437,9 +437,9 @@ def test_nothing_was_meant() -> None:
 
 def test_mistyped_command(at: list[str], tmp_path: Path) -> None:
     """A first word that is nearly a command is looked up, for it may be a host, and asked back for; a file is not."""
-    done = run("engins", *at, cwd=tmp_path)
+    done = inside("engins", *at, cwd=tmp_path)
     assert ["engins", "resolve: engins is taken for a host; did you mean engines?\n"] == [*inputs(done), done.err]
     (tmp_path / "engins").write_text("a.example\n")
-    assert [["a.example"], ""] == [inputs(done := run("engins", *at, cwd=tmp_path)), done.err]
+    assert [["a.example"], ""] == [inputs(done := inside("engins", *at, cwd=tmp_path)), done.err]
     for host in ("localhost", "compare.example", "engines1"):
-        assert "" == run(host, *at, cwd=tmp_path).err
+        assert "" == inside(host, *at, cwd=tmp_path).err

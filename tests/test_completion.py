@@ -7,7 +7,7 @@ from typing import Any
 
 import pexpect
 import pytest
-from command import COMMAND, HOME, environment, run
+from command import COMMAND, HOME, environment, inside
 
 SHELLS = {
     "bash": ["bash", "--norc", "--noprofile", "-i"],
@@ -28,7 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (directory / name).touch()
     (directory / "folder").mkdir()
     for shell in SHELLS:
-        (directory / f"resolve.{shell}").write_text(run("completion", shell).out)
+        (directory / f"resolve.{shell}").write_text(inside("completion", shell).out)
     return directory
 
 
@@ -108,11 +108,11 @@ def test_more_lines(complete: Complete, line: str, expected: str) -> None:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_how_to_install_it(shell: str) -> None:
     """The script says at its top how to install it."""
-    text = run("completion", shell).out
+    text = inside("completion", shell).out
     assert 1 == sum(line.startswith(f"# Install it: resolve completion {shell} > ") for line in text.splitlines()[:2])
 
 
 def test_unknown_shell() -> None:
     """Another shell is an error that lists the valid ones."""
-    done = run("completion", "tcsh")
+    done = inside("completion", "tcsh")
     assert [2, True] == [done.status, all(shell in done.err for shell in SHELLS)]

@@ -16,7 +16,7 @@ import dns.rrset
 import msgspec
 import pytest
 from authoritative import knot, nsd
-from command import run as command
+from command import inside as command
 from conftest import row
 
 from resolver import resolve

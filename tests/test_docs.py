@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import msgspec
 import pytest
-from command import environment, line, run, start
+from command import environment, inside, line, start
 from examples import ROOT, blocks, lines, python, shell
 
 from resolver import Result, Status, console
@@ -86,7 +86,7 @@ def test_options_of_the_help() -> None:
     """`resolve --help` and `resolve run --help` show every option."""
     for words in (["--help"], ["run", "--help"]):
         assert options("run") == {
-            name for name in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", run(*words).out.partition("The list:")[2])
+            name for name in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", inside(*words).out.partition("The list:")[2])
         } & options("run")
 
 
@@ -134,7 +134,7 @@ def test_exit_statuses() -> None:
 
 def test_exit_statuses_of_the_help() -> None:
     """The help has the same ones."""
-    said = " ".join(run("run", "--help").out.split()).partition("Exit status: ")[2].partition(". ")[0]
+    said = " ".join(inside("run", "--help").out.split()).partition("Exit status: ")[2].partition(". ")[0]
     assert ["0", "1", "2", "3", "4", "130", "143"] == re.findall(r"\b\d+\b", said)
 
 
@@ -164,7 +164,7 @@ def test_scripts_of_the_lab() -> None:
     assert [True, set()] == [
         len(patterns) >= 5, patterns - {re.sub("(N|MS)$", "", pattern) for pattern in SCRIPTS},
     ]  # fmt: skip
-    shown = run("lab", "--help").out
+    shown = inside("lab", "--help").out
     assert [] == [pattern for pattern in SCRIPTS if f"  {pattern} " not in shown]
 
 
@@ -333,7 +333,7 @@ def test_lab_example(checkout: Path) -> None:
     env = environment(RESOLVE_LISTEN="127.0.0.1:0")
     with start(*example.split()[1:], env=env, cwd=checkout, stdin=subprocess.DEVNULL) as process:
         address, serves, *_ = line(process.stdout).split()
-        asked = run("-n", address, "-q", "-f", "jsonl", "github.com", "not-in-the-list.example")
+        asked = inside("-n", address, "-q", "-f", "jsonl", "github.com", "not-in-the-list.example")
         process.send_signal(signal.SIGINT)
         assert [0, "serves"] == [process.wait(10), serves]
     assert ["NOERROR", "NXDOMAIN"] == [result["status"] for result in asked.results]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from authoritative import knot, nsd
-from command import run as command
+from command import inside as command
 
 from resolver import Run, Status, resolve
 from resolver.engines import pairs

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from children import POISON, Running, children_of, python, ready, until
-from command import run
+from command import inside
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -201,7 +201,7 @@ def test_children_write_what_the_parent_would(lab: Lab, tmp_path: Path, format: 
 
     def written(*options: str) -> tuple[list[str], dict[str, object]]:
         summary = tmp_path / "summary"
-        done = run(listed, "-n", lab.nameserver, "-f", format, "--summary", summary, *only, *options)
+        done = inside(listed, "-n", lab.nameserver, "-f", format, "--summary", summary, *only, *options)
         assert (1, "") == (done.status, done.err)
         figures = json.loads(summary.read_text())
         kept = ("lookups", "results_written", "results_shown", "statuses", "queries_sent")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from browser import MISSING, PROGRAM, Browser
-from command import Done, end, environment, run, start, wait_for
+from command import Done, end, environment, inside, run, start, wait_for
 from elements import Elements
 
 from resolver import Policy, Record, Result, Status, Summary
@@ -297,7 +297,7 @@ def test_printed(browser: Browser, page: Path) -> None:
 
 def reported(tmp_path: Path, *words: str | Path, text: str | None = None, **ends: Any) -> tuple[Done, str]:
     """Run the command with --report; how it ended, and the text of the page."""
-    done = run(*words, "-q", "--report", tmp_path / "run.html", text=text, **ends)
+    done = inside(*words, "-q", "--report", tmp_path / "run.html", text=text, **ends)
     return done, Elements((tmp_path / "run.html").read_text(encoding="utf-8")).text
 
 
@@ -361,7 +361,7 @@ def test_other_ends(tmp_path: Path, at: str) -> None:
 def test_resumed(tmp_path: Path, at: str) -> None:
     """With --resume the page says which figures are those of the whole file."""
     out = tmp_path / "out.jsonl"
-    run("a.example", "-n", at, "-o", out)
+    inside("a.example", "-n", at, "-o", out)
     done, text = reported(tmp_path, "a.example", "b.example", "-n", at, "-o", out, "--resume")
     assert [0, True, True] == [done.status, "NOERROR 2 100 %" in text, "measured on 1 answer." in text]
 
@@ -379,7 +379,7 @@ def test_resumed(tmp_path: Path, at: str) -> None:
 def test_refused(tmp_path: Path, at: str, words: list[str], expected: str) -> None:
     """A page that cannot be written ends the command at its start, and the list stays as it is."""
     (tmp_path / "hosts.txt").write_text("a.example\n")
-    done = run("hosts.txt", "-n", at, *words, cwd=tmp_path)
+    done = inside("hosts.txt", "-n", at, *words, cwd=tmp_path)
     assert [2, "", True] == [done.status, done.out, expected in done.err]
     assert "a.example\n" == (tmp_path / "hosts.txt").read_text()
 

@@ -45,7 +45,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The results of that list."""
     directory = tmp_path_factory.mktemp("made")
     names = [f"n{number}.example" for number in range(HOSTS)]
-    run("-e", "threads", "--lab", listed(directory / "hosts", names), "-o", directory / "r.jsonl", "--order", "input")
+    inside(
+        "-e", "threads", "--lab", listed(directory / "hosts", names), "-o", directory / "r.jsonl", "--order", "input"
+    )
     return (directory / "r.jsonl").read_bytes()
 
 
@@ -118,7 +120,7 @@ def test_killed_again_and_again(lab: Lab, hosts: Path, tmp_path: Path, engine: s
         assert kept == held[: len(kept)]
         kept = held
     asked = settled(lab) - before
-    done = run(*words, "-o", output, "--summary", summary)
+    done = inside(*words, "-o", output, "--summary", summary)
     assert [Done(0, "", ""), ["NOERROR"] * HOSTS] == [done, statuses(output)]
     assert [kept, [HOSTS, HOSTS, HOSTS - len(kept)]] == [lines(output)[: len(kept)], figures(summary)]
     # In flight were those without a reply, and those whose replies were just being written.
@@ -148,7 +150,7 @@ def test_child_killed_and_resumed(lab: Lab, hosts: Path, tmp_path: Path) -> None
         assert Done(0, "", "") == end(process)
     whole = output.read_bytes()
     assert ["NOERROR"] * HOSTS == statuses(output)
-    assert 0 == run(*words, "-o", output, "--resume", "--summary", summary).status
+    assert 0 == inside(*words, "-o", output, "--resume", "--summary", summary).status
     assert [whole, [HOSTS, HOSTS, 0]] == [output.read_bytes(), figures(summary)]
 
 
@@ -163,7 +165,7 @@ def test_coordinator_killed_and_resumed(lab: Lab, hosts: Path, tmp_path: Path) -
             held = killed(output, moment, *words, env=env)
             assert kept == held[: len(kept)]
             kept = held
-        assert Done(0, "", "") == run(*words, "-o", output, "--summary", summary, env=env)
+        assert Done(0, "", "") == inside(*words, "-o", output, "--summary", summary, env=env)
         assert [["NOERROR"] * HOSTS, kept] == [statuses(output), lines(output)[: len(kept)]]
         assert [HOSTS, HOSTS, HOSTS - len(kept)] == figures(summary)
 
@@ -233,7 +235,7 @@ def test_file(
         output.write_bytes(octets)
     kept = [line.strip(b"\0\n") for line in (octets or b"").splitlines() if line.strip(b"\0").endswith(b"}")]
     before = lab.counts().received
-    assert Done(0, "", "") == run(*at, hosts, "-o", output, "--resume", "--summary", summary)
+    assert Done(0, "", "") == inside(*at, hosts, "-o", output, "--resume", "--summary", summary)
     assert [kept, ["NOERROR"] * HOSTS] == [output.read_bytes().splitlines()[: len(kept)], statuses(output)]
     assert [missing, [HOSTS, HOSTS, missing]] == [lab.counts().received - before, figures(summary)]
 
@@ -243,7 +245,7 @@ def test_list_that_became_longer(at: list[str], hosts: Path, made: bytes, tmp_pa
     output, summary = tmp_path / "r.jsonl", tmp_path / "summary"
     output.write_bytes(made.replace(b'"NOERROR"', b'"SERVFAIL"', 1))
     kept = lines(output)
-    done = run(*at, hosts, "new.example", "nx.example", "-o", output, "--resume", "--summary", summary)
+    done = inside(*at, hosts, "new.example", "nx.example", "-o", output, "--resume", "--summary", summary)
     assert [1, ["SERVFAIL", *["NOERROR"] * HOSTS, "NXDOMAIN"]] == [done.status, statuses(output)]
     assert [kept, [HOSTS + 2, HOSTS + 2, 2]] == [lines(output)[:HOSTS], figures(summary)]
     assert {"SERVFAIL": 1, "NOERROR": HOSTS, "NXDOMAIN": 1} == json.loads(summary.read_text())["statuses"]
@@ -290,7 +292,7 @@ def test_refused(
     octets = output.read_bytes()
     before = lab.counts().received
     source = ["-"] if through == "pipe" else [listed(tmp_path / "list", names)]
-    done = run(*at, *source, *options, "-o", output, "--resume", text=text if through == "pipe" else None)
+    done = inside(*at, *source, *options, "-o", output, "--resume", text=text if through == "pipe" else None)
     assert [2, octets, True] == [done.status, output.read_bytes(), sentence in done.err], done.err
     assert through == "pipe" or before == lab.counts().received
     assert {output.name, "list"} >= {path.name for path in tmp_path.iterdir()}
@@ -336,7 +338,7 @@ def test_list_on_standard_input(at: list[str], hosts: Path, made: bytes, tmp_pat
     output, summary = tmp_path / "r.jsonl", tmp_path / "summary"
     output.write_bytes(made[:-20])
     with hosts.open("rb") as stdin:
-        assert 0 == run(*at, "-o", output, "--resume", "--summary", summary, stdin=stdin).status
+        assert 0 == inside(*at, "-o", output, "--resume", "--summary", summary, stdin=stdin).status
     assert [["NOERROR"] * HOSTS, [HOSTS, HOSTS, 1]] == [statuses(output), figures(summary)]
 
 
@@ -348,12 +350,12 @@ def test_redo(at: list[str], lab: Lab, tmp_path: Path) -> None:
     output, summary = tmp_path / "r.jsonl", tmp_path / "summary"
     names = ["a.example", "servfail-2.redo.example", "refused.example", "x y", "b.example", "nx.example"]
     words: list[str | Path] = [*at, "--tries", "1", *names, "-o", output, "--summary", summary]
-    assert 1 == run(*words).status
+    assert 1 == inside(*words).status
     assert ["NOERROR", "SERVFAIL", "REFUSED", "INVALID", "NOERROR", "NXDOMAIN"] == statuses(output)
     before = lines(output)
 
     def again(*options: str) -> list[object]:
-        done = run(*words, "--resume", *options)
+        done = inside(*words, "--resume", *options)
         changed = [json.loads(line)["index"] for line in lines(output) if line not in before]
         return [done.status, statuses(output)[1], sorted(changed), figures(summary)[2]]
 
@@ -374,10 +376,10 @@ def test_interrupted_and_resumed(lab: Lab, tmp_path: Path, engine: str, request:
     names = [f"{'flaky-1.' * (number % 2)}n{number}.{engine}.example" for number in range(20)]
     words: list[str | Path] = [listed(tmp_path / "hosts", names), "-e", engine, "-n", lab.nameserver, "-q"]
     words += ["--query-timeout", "30", "--tries", "1", "-o", output, "--summary", summary]
-    assert 3 == run(*words, "--timeout", "0.6", env=env).status
+    assert 3 == inside(*words, "--timeout", "0.6", env=env).status
     kept = [line for line in lines(output) if b'"NOERROR"' in line]
     assert Counter(NOERROR=10, DEADLINE=10) == Counter(statuses(output))
-    assert Done(0, "", "") == run(*words, "--resume", env=env)
+    assert Done(0, "", "") == inside(*words, "--resume", env=env)
     assert [["NOERROR"] * 20, [20, 20, 10]] == [statuses(output), figures(summary)]
     assert set(kept) <= set(lines(output))
 
@@ -387,9 +389,9 @@ def test_redo_that_is_cut_short(at: list[str], tmp_path: Path) -> None:
     output, summary = tmp_path / "r.jsonl", tmp_path / "summary"
     names = ["servfail.example", "flaky-1.short.example", "hang.example"]
     words: list[str | Path] = [*at[:-3], "-q", *names, "-o", output, "--summary", summary, "--tries", "1"]
-    assert 1 == run(*words, "--query-timeout", "0.1").status
+    assert 1 == inside(*words, "--query-timeout", "0.1").status
     before = lines(output)
-    assert 3 == run(*words, "--resume", "--redo", "TIMEOUT", "--query-timeout", "9", "--timeout", "0.5").status
+    assert 3 == inside(*words, "--resume", "--redo", "TIMEOUT", "--query-timeout", "9", "--timeout", "0.5").status
     assert ["SERVFAIL", "NOERROR", "TIMEOUT"] == statuses(output)
     assert {"NOERROR": 1, "SERVFAIL": 1, "TIMEOUT": 1} == json.loads(summary.read_text())["statuses"]
     assert 2 == len({*before} & {*lines(output)})
@@ -407,7 +409,7 @@ def test_redo_that_is_killed(at: list[str], hosts: Path, made: bytes, tmp_path: 
     found = lines(journal)[1:]
     assert before == lines(output)
     # Nothing is to be asked again now; what was found has taken its place.
-    assert Done(0, "", "") == run(*at, hosts, "-o", output, "--resume", "--summary", summary)
+    assert Done(0, "", "") == inside(*at, hosts, "-o", output, "--resume", "--summary", summary)
     assert [["NOERROR"] * HOSTS, [HOSTS, HOSTS, 0]] == [statuses(output), figures(summary)]
     assert [True, len(found)] == [{*found} <= {*lines(output)}, len({*lines(output)} - {*before})]
     assert not journal.exists()
@@ -434,7 +436,7 @@ def test_killed_while_the_file_is_rewritten(
     redo: list[str | Path] = ["--redo", "NOERROR"]
     assert 9 == run(*words, *redo, command=[sys.executable, "-c", code]).status
     assert ["unlink" not in step, True] == [output.read_bytes() == made[:-20], (tmp_path / "r.jsonl.resume").exists()]
-    assert Done(0, "", "") == run(*words, "--summary", summary)
+    assert Done(0, "", "") == inside(*words, "--summary", summary)
     assert [["NOERROR"] * HOSTS, [HOSTS, HOSTS, 0]] == [statuses(output), figures(summary)]
     assert set() == {*made.splitlines()} & {*output.read_bytes().splitlines()}
     assert {"r.jsonl", "hosts", "summary"} == {path.name for path in tmp_path.iterdir()}
@@ -468,10 +470,10 @@ def test_left_behind_by_another_file(at: list[str], hosts: Path, made: bytes, tm
         process.kill()
     output.write_bytes(made.replace(b'"attempts":1', b'"attempts":2', 1))
     before = lines(output)
-    assert Done(0, "", "") == run(*at, hosts, "-o", output, "--resume")
+    assert Done(0, "", "") == inside(*at, hosts, "-o", output, "--resume")
     assert [before, False] == [lines(output), journal.exists()]
     journal.write_text("my notes\n")
-    assert "r.jsonl.resume is in the way" in run(*at, hosts, "-o", output, "--resume").err
+    assert "r.jsonl.resume is in the way" in inside(*at, hosts, "-o", output, "--resume").err
     assert [before, "my notes\n"] == [lines(output), journal.read_text()]
 
 
@@ -488,7 +490,7 @@ def test_full_disk_while_the_file_is_rewritten(
     done = run(*redo, preexec_fn=full_at(len(octets) * 9 // 10))
     assert [4, octets] == [done.status, output.read_bytes()]
     assert "writing the results failed: File too large" in done.err
-    assert Done(0, "", "") == run(*words, "--resume", "--summary", summary)
+    assert Done(0, "", "") == inside(*words, "--resume", "--summary", summary)
     assert ["NOERROR"] * HOSTS == statuses(output)
     assert {"r.jsonl", "hosts", "summary"} == {path.name for path in tmp_path.iterdir()}
 
@@ -499,7 +501,7 @@ def test_full_disk_while_results_are_added(at: list[str], hosts: Path, tmp_path:
     done = run(*at, hosts, "-o", output, "--resume", preexec_fn=full_at(20_000))
     assert [4, 20_000] == [done.status, output.stat().st_size]
     kept = lines(output)
-    assert Done(0, "", "") == run(*at, hosts, "-o", output, "--resume", "--summary", summary)
+    assert Done(0, "", "") == inside(*at, hosts, "-o", output, "--resume", "--summary", summary)
     assert [["NOERROR"] * HOSTS, kept] == [statuses(output), lines(output)[: len(kept)]]
     assert [HOSTS, HOSTS, HOSTS - len(kept)] == figures(summary)
 
@@ -526,7 +528,7 @@ def test_input_order(
     )
     output.write_bytes(octets)
     words: list[str | Path] = [*at, hosts, "-o", output, "--order", "input", "--summary", summary]
-    assert Done(0, "", "") == run(*words, "--resume", *redo)
+    assert Done(0, "", "") == inside(*words, "--resume", *redo)
     assert list(range(HOSTS)) == [json.loads(line)["index"] for line in lines(output)]
     again = missing | ({index for index in range(HOSTS) if index % 50 == 7} if redo else set())
     assert [HOSTS, HOSTS, len(again)] == figures(summary)
@@ -544,7 +546,7 @@ def test_two_runs_at_once(at: list[str], tmp_path: Path, first: list[str], secon
         assert process.stdin is not None
         process.stdin.write(b"a.example\n")
         wait_for(lambda: lines(output), "a result")
-        refused = run(*at, "a.example", "-o", output, *second)
+        refused = inside(*at, "a.example", "-o", output, *second)
         done = end(process, b"b.example\n")
     assert [2, True] == [refused.status, "r.jsonl is written by another run; wait for its end" in refused.err]
     assert [0, ["NOERROR", "NOERROR"]] == [done.status, statuses(output)]
@@ -554,9 +556,9 @@ def test_a_link_stays_one(at: list[str], tmp_path: Path) -> None:
     """Where -o names a link, the file that it leads to is replaced."""
     output, link = tmp_path / "r.jsonl", tmp_path / "link.jsonl"
     link.symlink_to(output)
-    run(*at, "a.example", "-o", link)
+    inside(*at, "a.example", "-o", link)
     before = lines(output)
-    assert 0 == run(*at, "a.example", "-o", link, "--resume", "--redo", "noerror").status
+    assert 0 == inside(*at, "a.example", "-o", link, "--resume", "--redo", "noerror").status
     assert [True, ["NOERROR"], True] == [link.is_symlink(), statuses(output), before != lines(output)]
 
 
@@ -590,8 +592,8 @@ def test_redo_of_the_environment(at: list[str], tmp_path: Path) -> None:
     env = environment(RESOLVE_REDO="TIMEOUT NXDOMAIN")
     output, summary = tmp_path / "r.jsonl", tmp_path / "summary"
     words: list[str | Path] = [*at, "a.example", "nx.example", "-o", output, "--summary", summary]
-    assert [0, [2, 2, 2]] == [run(*words, env=env).status, figures(summary)]
-    assert [0, [2, 2, 1]] == [run(*words, "--resume", env=env).status, figures(summary)]
+    assert [0, [2, 2, 2]] == [inside(*words, env=env).status, figures(summary)]
+    assert [0, [2, 2, 1]] == [inside(*words, "--resume", env=env).status, figures(summary)]
 
 
 def test_memory() -> None:

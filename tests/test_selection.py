@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import Done, environment, inside, run
+from command import Done, environment, inside
 
 from resolver.lab import Lab
 from resolver.model import Record, Result, Status
@@ -71,7 +71,7 @@ def test_selection(words: list[str], expected: list[str]) -> None:
 def test_the_same_filter_for_every_format(at: list[str], tmp_path: Path, format: str) -> None:
     """What --only leaves is the same in each format, and figures and exit status are those of all lookups."""
     figures = tmp_path / "figures"
-    done = run(*at, "-f", format, "--only", "unanswered", "--only", "NXDOMAIN", "--summary", figures, *HOSTS)
+    done = inside(*at, "-f", format, "--only", "unanswered", "--only", "NXDOMAIN", "--summary", figures, *HOSTS)
     expected = [] if format == "answers" else ["nx.example", "servfail.example", "x y"]
     assert [1, expected, ""] == [done.status, [host for host in HOSTS if host in done.out], done.err]
     said = json.loads(figures.read_text())
@@ -82,13 +82,13 @@ def test_the_same_filter_for_every_format(at: list[str], tmp_path: Path, format:
 
 def test_nothing_left(at: list[str]) -> None:
     """Where no result is chosen there is no line, and the exit status is that of the lookups."""
-    assert Done(0, "", "") == run(*at, "--only", "REFUSED", *HOSTS[:2])
-    assert Done(1, "", "") == run(*at, "--only", "REFUSED", *HOSTS[3:])
+    assert Done(0, "", "") == inside(*at, "--only", "REFUSED", *HOSTS[:2])
+    assert Done(1, "", "") == inside(*at, "--only", "REFUSED", *HOSTS[3:])
 
 
 def test_the_summary_says_what_was_shown(at: list[str]) -> None:
     """The summary for people counts all, and says how many are shown."""
-    done = run(*at, "--progress", "--only", "NODATA", *HOSTS)
+    done = inside(*at, "--progress", "--only", "NODATA", *HOSTS)
     assert [["5 hosts, 5 lookups, 5 results"], True] == [
         [line.partition(" in ")[0] for line in done.err.splitlines() if " hosts, " in line],
         "1 result shown (--only)" in done.err,
@@ -124,34 +124,34 @@ def test_only_does_not_go_with_resume(tmp_path: Path) -> None:
 def test_hosts_and_answers(at: list[str]) -> None:
     """The host of each result, as it was written; the data of the type that was asked, without CNAMEs."""
     words = [*at, "-t", "A", "-t", "CNAME", "cname-2.example", "nx.example"]
-    assert ["cname-2.example"] * 2 + ["nx.example"] * 2 == run(*words, "-f", "hosts").out.splitlines()
-    address, alias = run(*words, "-f", "answers").out.splitlines()
+    assert ["cname-2.example"] * 2 + ["nx.example"] * 2 == inside(*words, "-f", "hosts").out.splitlines()
+    address, alias = inside(*words, "-f", "answers").out.splitlines()
     assert [4, "example."] == [len(address.split(".")), alias[-8:]]
 
 
 def test_what_was_not_answered_is_looked_up_again(at: list[str]) -> None:
     """What one run writes with -f hosts another reads: the same hosts, those with letters that are not ASCII too."""
     hosts = ["Bücher.example", "servfail.example", "SERVFAIL.ü.example.", "a.example"]
-    thinned = run(*at, "--only", "unanswered", "-f", "hosts", *hosts)
+    thinned = inside(*at, "--only", "unanswered", "-f", "hosts", *hosts)
     assert hosts[1:3] == thinned.out.splitlines()
-    assert hosts[1:3] == [one["input"] for one in run(*at, "--json", "-", text=thinned.out).results]
+    assert hosts[1:3] == [one["input"] for one in inside(*at, "--json", "-", text=thinned.out).results]
 
 
 def test_json_is_short_for_jsonl(at: list[str], tmp_path: Path) -> None:
     """--json is -f jsonl, also for a file whose name says otherwise; with another format it is an error."""
-    assert ["a.example"] == [one["input"] for one in run(*at, "--json", "a.example").results]
-    run(*at, "--json", "-o", tmp_path / "r.csv", "a.example")
+    assert ["a.example"] == [one["input"] for one in inside(*at, "--json", "a.example").results]
+    inside(*at, "--json", "-o", tmp_path / "r.csv", "a.example")
     assert "{" == (tmp_path / "r.csv").read_text()[0]
-    assert "a.example\tA" == run(*at, "-f", "text", "a.example", env=environment(RESOLVE_JSON="1")).out[:11]
-    done = run(*at, "--json", "-f", "csv", "a.example")
+    assert "a.example\tA" == inside(*at, "-f", "text", "a.example", env=environment(RESOLVE_JSON="1")).out[:11]
+    done = inside(*at, "--json", "-f", "csv", "a.example")
     assert [2, True] == [done.status, "--json is short for -f jsonl; it does not go with -f csv" in done.err]
-    assert run("engines", "-f", "jsonl") == run("engines", "--json")
+    assert inside("engines", "-f", "jsonl") == inside("engines", "--json")
 
 
 def test_output_to_standard_output(at: list[str], tmp_path: Path) -> None:
     """`-o -` is standard output, whatever the environment names; there is no file called so."""
     env = environment(RESOLVE_OUTPUT=str(tmp_path / "r.csv"))
-    done = run(*at, "-o", "-", "a.example", env=env, cwd=tmp_path)
+    done = inside(*at, "-o", "-", "a.example", env=env, cwd=tmp_path)
     assert [0, "a.example\tA", []] == [done.status, done.out[:11], list(tmp_path.iterdir())]
 
 
@@ -161,7 +161,7 @@ def test_output_to_standard_output(at: list[str], tmp_path: Path) -> None:
 def test_group_as_csv(at: list[str]) -> None:
     """A row a host, a column a type, and PTR for addresses; a cell without data has the status."""
     hosts = [*HOSTS, "192.0.2.1"]
-    rows = list(csv.reader(run(*at, "-t", "A", "-t", "AAAA", "--group", "-f", "csv", *hosts).out.splitlines()))
+    rows = list(csv.reader(inside(*at, "-t", "A", "-t", "AAAA", "--group", "-f", "csv", *hosts).out.splitlines()))
     assert [["input", "A", "AAAA", "PTR"], hosts] == [rows[0], [row[0] for row in rows[1:]]]
     assert [["NXDOMAIN"] * 2, ["NODATA"] * 2, ["SERVFAIL"] * 2, ["INVALID"] * 2] == [row[1:3] for row in rows[2:6]]
     assert [True, True, ""] == ["." in rows[1][1], ":" in rows[1][2], rows[1][3]]
@@ -172,9 +172,9 @@ def test_group_as_csv(at: list[str]) -> None:
 def test_group_as_table(at: list[str], options: list[str]) -> None:
     """The table has a column for each type that some host has a result of; without -f it is a table."""
     words = ["-t", "A", "-t", "AAAA", "--group", *options]
-    lines = [line.split() for line in run(*at, *words, "a.example", "nx.example").out.splitlines()]
+    lines = [line.split() for line in inside(*at, *words, "a.example", "nx.example").out.splitlines()]
     assert [["host", "A", "AAAA"], ["nx.example", "NXDOMAIN", "NXDOMAIN"]] == [lines[0], lines[3]]
-    assert ["host", "A", "AAAA", "PTR"] == run(*at, *words, "a.example", "192.0.2.1").out.split("\n")[0].split()
+    assert ["host", "A", "AAAA", "PTR"] == inside(*at, *words, "a.example", "192.0.2.1").out.split("\n")[0].split()
 
 
 @pytest.mark.parametrize("format", ["jsonl", "text", "hosts", "answers"])
@@ -186,13 +186,13 @@ def test_group_goes_with_table_and_csv(at: list[str], tmp_path: Path, format: st
         done.status, f"it goes with -f table and -f csv, not with {format}" in done.err, (tmp_path / "r").read_text(),
     ]  # fmt: skip
     env = environment(RESOLVE_GROUP="1")
-    assert 0 == run(*at, "-f", format, "a.example", env=env).status, "the environment speaks to every run"
+    assert 0 == inside(*at, "-f", format, "a.example", env=env).status, "the environment speaks to every run"
 
 
 def test_group_with_only(at: list[str]) -> None:
     """What --only leaves out is an empty cell; a host with nothing left has no row."""
     words = ["-t", "A", "-t", "NS", "--group", "-f", "csv", "--only", "NOERROR"]
-    rows = list(csv.reader(run(*at, *words, "nx.example", "ns.example").out.splitlines()))
+    rows = list(csv.reader(inside(*at, *words, "nx.example", "ns.example").out.splitlines()))
     assert [1, "ns.example"] == [len(rows[1:]), rows[1][0]]
     mixed = [result(0, "a", "A", "192.0.2.1"), result(1, "a", "AAAA", status=Status.NODATA)]
     text = written("csv", mixed, group=["A", "AAAA"], selection=Selection(["NOERROR"]))

@@ -68,14 +68,14 @@ def test_options_by_their_names(lab: Lab, file: File) -> None:
     env = file(f'engine = "threads"\ntype = ["mx", "AAAA"]\nnameserver = "{lab.nameserver}"\nformat = "jsonl"\n'
                'query-timeout = 1.5\ntries = 2\norder = "input"\n')  # fmt: skip
     assert [("threads", "MX"), ("threads", "AAAA")] == [
-        (one["engine"], one["type"]) for one in run("a.example", env=env).results
+        (one["engine"], one["type"]) for one in inside("a.example", env=env).results
     ]
 
 
 def test_command_line_environment_file_default(lab: Lab, file: File) -> None:
     """The command line outranks the environment, that the file, and that the default."""
     env = file('engine = "asyncio"\ntype = ["MX"]\ntries = 4\n') | {"RESOLVE_TYPE": "AAAA", "RESOLVE_ENGINE": "nope"}
-    done = run("-e", "threads", "-n", lab.nameserver, "--json", "a.example", env=env)
+    done = inside("-e", "threads", "-n", lab.nameserver, "--json", "a.example", env=env)
     assert [("threads", "AAAA")] == [(one["engine"], one["type"]) for one in done.results]
     found = sources("-e", "threads", env=env)
     path = env["XDG_CONFIG_HOME"] + "/resolve/config.toml"
@@ -178,11 +178,13 @@ def test_values_that_are_checked_later(file: File, text: str, expected: str) -> 
 def test_what_is_nearer_to_the_run(lab: Lab, file: File) -> None:
     """Of two that do not go together, the one that was said nearer to the run counts."""
     at = file('nameserver = ["127.0.0.1:1"]\nquiet = true\nformat = "csv"\n')
-    done = run("--lab", "--json", "--progress", "a.example", env=at)
+    done = inside("--lab", "--json", "--progress", "a.example", env=at)
     assert [0, "NOERROR", True] == [done.status, done.results[0]["status"], "1 host, 1 lookup" in done.err]
-    done = run("-n", lab.nameserver, "a.example", "-f", "jsonl", env=file("lab = true\njson = true\nprogress = true\n"))
+    done = inside(
+        "-n", lab.nameserver, "a.example", "-f", "jsonl", env=file("lab = true\njson = true\nprogress = true\n")
+    )
     assert lab.nameserver == done.results[0]["nameserver"]
-    assert "NOERROR" in run("-n", lab.nameserver, "a.example", "-f", "csv", env=file("json = true\n")).out.split(",")
+    assert "NOERROR" in inside("-n", lab.nameserver, "a.example", "-f", "csv", env=file("json = true\n")).out.split(",")
     both = "(nameserver, lab: set in "
     assert both not in complaint(inside("--lab", "-n", "127.0.0.1", "a.example", env=file("tries = 1\n")))
     assert both in complaint(inside("a.example", env=file('lab = true\nnameserver = ["127.0.0.1"]\n')))
@@ -192,9 +194,9 @@ def test_what_is_for_every_run(lab: Lab, file: File) -> None:
     """An option that means nothing with the rest of this run is no mistake if the file has it, above the tables."""
     env = file('inner = "asyncio"\nredis = "redis://127.0.0.1:1"\nkeep = true\nredo = "TIMEOUT"\ngroup = true\n'
                "trusted-rate = 5\n")  # fmt: skip
-    assert (0, "a.example\n", "") == run("-e", "threads", "-n", lab.nameserver, "-f", "hosts", "a.example", env=env)
+    assert (0, "a.example\n", "") == inside("-e", "threads", "-n", lab.nameserver, "-f", "hosts", "a.example", env=env)
     env = file('only = "NOERROR"\nwildcards = true\nformat = "csv"\nsubnet = ["192.0.2.0/24"]\ntries = 2\n')
-    done = run("-e", "threads", "-n", lab.nameserver, "--no-wait", "a.example", env=env)
+    done = inside("-e", "threads", "-n", lab.nameserver, "--no-wait", "a.example", env=env)
     assert [0, ""] == [done.status, done.err]
 
 
@@ -204,7 +206,7 @@ def test_engine_of_run_alone(file: File) -> None:
     compare = sources("compare", env=env)
     assert [("", "default")] * 3 == [compare[key] for key in ("engine", "backend", "format")]
     assert ('"gevent"', "default") == sources("worker", env=env)["engine"]
-    assert 0 == run("engines", env=env).status
+    assert 0 == inside("engines", env=env).status
     env = file('[compare]\nengine = ["gevent"]\n[worker]\nengine = "asyncio"\n')
     assert '["gevent"]' == sources("compare", env=env)["engine"][0]
     assert '"asyncio"' == sources("worker", env=env)["engine"][0]
@@ -235,9 +237,9 @@ def test_no_file_costs_nothing(tmp_path: Path) -> None:
 def test_help_in_spite_of_a_broken_file(file: File) -> None:
     """Help, version and completion do not need the file."""
     env = file("= broken")
-    assert [0, 0] == [run(word, env=env).status for word in ("-h", "--version")]
+    assert [0, 0] == [inside(word, env=env).status for word in ("-h", "--version")]
     words = {"_RESOLVE_COMPLETE": "bash_complete", "COMP_WORDS": "resolve -e gev", "COMP_CWORD": "2"}
-    assert "gevent" in run(env=env | words).out
+    assert "gevent" in inside(env=env | words).out
 
 
 @pytest.mark.parametrize("name", sorted(set(cli.commands) - {"completion", "config"}))
@@ -272,7 +274,7 @@ def test_config_of_what_has_no_settings() -> None:
     """A command without settings, and options that are none, are errors."""
     assert "`resolve completion` has no settings" == complaint(inside("config", "completion"))
     assert "No such option '--enigne'" in complaint(inside("config", "--enigne", "gevent"))
-    assert "resolve: compre is taken for a host; did you mean compare?\n" == run("config", "compre").err
+    assert "resolve: compre is taken for a host; did you mean compare?\n" == inside("config", "compre").err
 
 
 def test_example_of_the_page(file: File) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from command import COMMAND, end, in_order, line, run, run_delay, second_look, start, wait_for
+from command import COMMAND, end, in_order, inside, line, run, run_delay, second_look, start, wait_for
 
 from resolver import resolve
 from resolver.console import TOGETHER, signals
@@ -255,7 +255,9 @@ def test_deadline_where_nobody_answers(silent: socket.socket, tmp_path: Path, en
 
 def test_deadline_keeps_what_is_done(lab: Lab, hosts: Path) -> None:
     """What was answered before the deadline stays answered."""
-    done = run("-e", "threads", "-n", lab.nameserver, "--timeout", "0.9", "--query-timeout", "30", "-f", "jsonl", hosts)
+    done = inside(
+        "-e", "threads", "-n", lab.nameserver, "--timeout", "0.9", "--query-timeout", "30", "-f", "jsonl", hosts
+    )
     statuses = [result["status"] for result in done.results]
     assert [3, HOSTS, {"NOERROR", "DEADLINE"}] == [done.status, len(statuses), set(statuses)]
     assert {"DEADLINE"} == set(statuses[1::2])
@@ -300,7 +302,7 @@ def test_lab_command(number: int) -> None:
 
 def test_lab_command_on_other_addresses() -> None:
     """Outside loopback it listens only when told to, and says who can ask it."""
-    refused = run("lab", "--listen", "0.0.0.0:0")
+    refused = inside("lab", "--listen", "0.0.0.0:0")
     assert [2, True] == [refused.status, "loopback only; 0.0.0.0 would let other machines ask it" in refused.err]
     with start("lab", "--listen", "0.0.0.0:0", "--public", stdin=subprocess.DEVNULL) as process:
         assert line(process.stdout).endswith("serves every name (any machine can ask it)")
@@ -310,5 +312,5 @@ def test_lab_command_on_other_addresses() -> None:
 
 def test_lab_command_whose_port_is_taken(lab: Lab) -> None:
     """The sentence names the address."""
-    done = run("lab", "--listen", lab.nameserver)
+    done = inside("lab", "--listen", lab.nameserver)
     assert [2, True] == [done.status, f"port {lab.nameserver.partition(':')[2]}" in done.err]

@@ -16,7 +16,7 @@ from typing import Any
 import dns.message
 import dns.rrset
 import pytest
-from command import run as command
+from command import inside as command
 from command import wait_for
 from conftest import lacking, row
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cluster import Server, Worker
-from command import environment, run, start, wait_for
+from command import environment, inside, start, wait_for
 
 from resolver.input.hosts import Hosts
 from resolver.input.sources import elements, path
@@ -39,7 +39,7 @@ def objects(text: str) -> list[dict[str, Any]]:
 
 def test_an_object_a_second_and_at_the_end(at: list[str], tmp_path: Path) -> None:
     """While the run goes on there is a line each second, and the last one says how it ended."""
-    done = run(*at, "--status", tmp_path / "s", "-f", "hosts", "a.example", "slow-1300.example")
+    done = inside(*at, "--status", tmp_path / "s", "-f", "hosts", "a.example", "slow-1300.example")
     first, last = objects((tmp_path / "s").read_text())
     assert (0, "a.example\nslow-1300.example\n", "") == done
     assert [1, 2, 1, {"NOERROR": 1}] == [first[key] for key in ("done", "total", "in_flight", "statuses")]
@@ -62,9 +62,9 @@ def test_descriptor(at: list[str]) -> None:
 def test_standard_output(at: list[str], tmp_path: Path) -> None:
     """`-` is standard output for figures and progress, where results go elsewhere."""
     out = tmp_path / "out.jsonl"
-    done = run(*at, "--summary", "-", "-o", out, "a.example")
+    done = inside(*at, "--summary", "-", "-o", out, "a.example")
     assert (0, {"NOERROR": 1}) == (done.status, json.loads(done.out)["statuses"])
-    done = run(*at, "--status", "-", "-o", out, "a.example")
+    done = inside(*at, "--status", "-", "-o", out, "a.example")
     assert (0, {"NOERROR": 1}) == (done.status, objects(done.out)[-1]["statuses"])
 
 
@@ -72,14 +72,14 @@ def test_standard_output(at: list[str], tmp_path: Path) -> None:
 def test_descriptor_that_is_not_open(at: list[str], tmp_path: Path, number: int) -> None:
     """One that the caller has not opened is an error, also where the program has opened something there itself."""
     (tmp_path / "l").write_text("a.example\n")
-    done = run("-e", "gevent", *at[2:], "--status", str(number), "-o", tmp_path / "o", tmp_path / "l")
+    done = inside("-e", "gevent", *at[2:], "--status", str(number), "-o", tmp_path / "o", tmp_path / "l")
     assert [2, True] == [done.status, f"Error: descriptor {number}: Bad file descriptor" in done.err]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 def test_full_disk_is_no_end(at: list[str]) -> None:
     """What cannot be written ends nothing, and changes nothing."""
-    assert (0, "a.example\n", "") == run(*at, "--status", "/dev/full", "-f", "hosts", "a.example")
+    assert (0, "a.example\n", "") == inside(*at, "--status", "/dev/full", "-f", "hosts", "a.example")
 
 
 def test_closed_pipe_is_no_end(at: list[str]) -> None:
@@ -87,7 +87,8 @@ def test_closed_pipe_is_no_end(at: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = run(*at, "--status", str(writing), "-f", "hosts", "a.example", pass_fds=[writing])
+        os.set_inheritable(writing, True)
+        done = inside(*at, "--status", str(writing), "-f", "hosts", "a.example")
     finally:
         os.close(writing)
     assert (0, "a.example\n", "") == done
@@ -116,7 +117,7 @@ def test_other_files_of_the_run(at: list[str], tmp_path: Path, other: str) -> No
     """A file that is another one of the run is refused."""
     (tmp_path / "f").write_text("a.example\n")
     words = [tmp_path / "f"] if other == "list" else [other, tmp_path / "f", "a.example"]
-    done = run(*at, "--status", tmp_path / "f", *words)
+    done = inside(*at, "--status", tmp_path / "f", *words)
     assert [2, True] == [done.status, "is another file of this run" in done.err]
 
 
@@ -142,13 +143,13 @@ def test_total(tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", ["redis"])
 def test_workers_of_redis(at: list[str], tmp_path: Path, env: dict[str, str], engine: str) -> None:
     """Engine redis adds its workers."""
-    run(*at, "-e", engine, "--status", tmp_path / "s", "a.example", env=env)
+    inside(*at, "-e", engine, "--status", tmp_path / "s", "a.example", env=env)
     assert [*KEYS, "workers"] == list(objects((tmp_path / "s").read_text())[-1])
 
 
 def test_without_replies(at: list[str], tmp_path: Path) -> None:
     """With --no-wait what was sent is done."""
-    done = run(*at, "--no-wait", "--status", tmp_path / "s", "a.example", "b.example")
+    done = inside(*at, "--no-wait", "--status", tmp_path / "s", "a.example", "b.example")
     assert [0, [2, 2, 0, {}, 0.0]] == [
         done.status, [objects((tmp_path / "s").read_text())[-1][key] for key in KEYS if key != "rate"],
     ]  # fmt: skip
@@ -157,14 +158,14 @@ def test_without_replies(at: list[str], tmp_path: Path) -> None:
 def test_comparison(at: list[str], tmp_path: Path) -> None:
     """A comparison counts the lookups of the runs that are over, of all its runs."""
     words = ["-e", "threads", "-e", "asyncio", "--repeat", "1", *at[2:], "--status", str(tmp_path / "s")]
-    done = run("compare", *words, "a.example", "slow-1200.example", "-f", "csv")
+    done = inside("compare", *words, "a.example", "slow-1200.example", "-f", "csv")
     said = objects((tmp_path / "s").read_text())
     assert [0, "", 3] == [done.status, done.err, len(done.out.splitlines())]
     assert [0, 4, None, {}, None] == [said[0][key] for key in KEYS if key != "rate"]
     assert [4, 4, 0, {"NOERROR": 4}, 0.0] == [said[-1][key] for key in KEYS if key != "rate"]
     assert 0 < said[-1]["rate"] < 2
     assert {0, 2, 4} >= {each["done"] for each in said}
-    refused = run("compare", *words, "-o", tmp_path / "s", "a.example")
+    refused = inside("compare", *words, "-o", tmp_path / "s", "a.example")
     assert [2, True] == [refused.status, "is another file of this run" in refused.err]
 
 
@@ -174,7 +175,7 @@ def test_worker(tmp_path: Path) -> None:
         ask = ["-e", "redis", "-n", lab.nameserver, "a.example", "nx.example"]
         env = environment(RESOLVE_REDIS=server.url)
         with Worker(server.url, "--slots", "1", "--status", str(tmp_path / "s")) as worker:
-            assert 0 == run(*ask, env=env).status
+            assert 0 == inside(*ask, env=env).status
             said = wait_for(
                 lambda: [each for each in objects((tmp_path / "s").read_text()) if each["done"]], "a status"
             )
@@ -184,4 +185,4 @@ def test_worker(tmp_path: Path) -> None:
             assert 0 == worker.end()
         assert [2, 0] == [objects((tmp_path / "s").read_text())[-1][key] for key in ("done", "in_flight")]
         with Worker(server.url, "--slots", "1", "--status", "/dev/full") as worker:
-            assert [0, 0] == [run(*ask, env=env).status, worker.end()]
+            assert [0, 0] == [inside(*ask, env=env).status, worker.end()]

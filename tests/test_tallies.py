@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import run as command
+from command import inside as command
 from conftest import Ask, fresh
 from hypothesis import given
 from hypothesis import strategies as st

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from authoritative import knot
 from command import environment, wait_for
-from command import run as command
+from command import inside as command
 from conftest import Ask
 from msgspec import UnsetType
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from answering import answering
-from command import run as command
+from command import inside as command
 
 from resolver.lab import Lab
 from resolver.model import Detail, Query, Record, Result, Status

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from answering import Answer, answering
 from authoritative import knot
-from command import run as command
+from command import inside as command
 from conftest import Ask
 
 from resolver import Run, resolve

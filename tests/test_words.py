@@ -9,7 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command import Done, end, run, start, wait_for
+from command import Done, end, inside, start, wait_for
 
 from resolver import resolve, stream
 from resolver.input import words as room
@@ -183,7 +183,7 @@ def test_iterator_of_words_that_waits(at: list[str]) -> None:
 
 def test_domains_of_a_pipe(at: list[str], listed: Path) -> None:
     """Domains come from standard input where none is named, and are read to their end first."""
-    done = run(*at, "-w", listed, "--json", text="a.example\n# none\nb.example\n")
+    done = inside(*at, "-w", listed, "--json", text="a.example\n# none\nb.example\n")
     assert [
         f"{word}.{domain}" for word, domain in product(["www", "api", "a.b"], ["a.example", "b.example"])
     ] == inputs(done)
@@ -248,7 +248,7 @@ def test_rows_of_domains_are_kept(at: list[str], listed: Path, tmp_path: Path) -
     """With --column the domains are in a CSV, and with --keep each name has the row of its domain."""
     assets = tmp_path / "assets.csv"
     assets.write_text("owner,domain\nAnn,a.example\nBob,b.example\n")
-    done = run(*at, "-w", listed, "--column", "domain", "--keep", "--json", assets)
+    done = inside(*at, "-w", listed, "--column", "domain", "--keep", "--json", assets)
     assert [("www.a.example", "Ann"), ("www.b.example", "Bob"), ("api.a.example", "Ann")] == [
         (result["input"], result["row"]["owner"]) for result in done.results[:3]
     ]
@@ -273,22 +273,22 @@ def test_resume(at: list[str], listed: Path, tmp_path: Path) -> None:
     """A run over words goes on where it ended, also after words were added; other words or domains are refused."""
     results = tmp_path / "results.jsonl"
     words: tuple[str | Path, ...] = (*at, "-w", listed, "a.example", "b.example", "-o", results, "--resume")
-    assert 0 == run(*words).status
+    assert 0 == inside(*words).status
     held = results.read_text().splitlines(keepends=True)
     results.write_text("".join(held[:2]) + held[2][:20])
     with listed.open("a") as file:
         file.write("mail\n")
-    assert 0 == run(*words).status
+    assert 0 == inside(*words).status
     assert held[:2] == results.read_text().splitlines(keepends=True)[:2]
     assert list(range(8)) == sorted(json.loads(each)["index"] for each in results.read_text().splitlines())
     before = results.read_text()
-    refused = run(*at, "-w", listed, "c.example", "b.example", "-o", results, "--resume")
+    refused = inside(*at, "-w", listed, "c.example", "b.example", "-o", results, "--resume")
     assert (2, before) == (refused.status, results.read_text())
 
 
 def test_prefix_and_types_and_order(at: list[str], listed: Path) -> None:
     """A prefix stands before the name that was made, each type is a lookup, and the order can be that of the names."""
-    done = run(
+    done = inside(
         *at, "-w", listed, "a.example", "--prefix", "_dmarc", "-t", "TXT", "-t", "A", "--order", "input", "--json"
     )
     found = [json.loads(each) for each in done.out.splitlines()]
@@ -309,19 +309,19 @@ def test_prefix_and_types_and_order(at: list[str], listed: Path) -> None:
 )
 def test_what_makes_no_sense(options: list[str], sentence: str) -> None:
     """Standard input is one list, and the list of words is a file that can be read."""
-    done = run(*options, "--lab", text="www\n")
+    done = inside(*options, "--lab", text="www\n")
     assert (2, "", True) == (done.status, done.out, sentence in done.err)
 
 
 def test_results_in_place_of_the_words(listed: Path) -> None:
     """The list of words is never overwritten by the results."""
     before = listed.read_text()
-    assert (2, before) == (run("-w", listed, "a.example", "--lab", "-o", listed).status, listed.read_text())
+    assert (2, before) == (inside("-w", listed, "a.example", "--lab", "-o", listed).status, listed.read_text())
 
 
 def test_compare(at: list[str], listed: Path) -> None:
     """A comparison takes words too."""
-    done = run("compare", *at, "-w", listed, "a.example", "-e", "threads", "--repeat", "1", "--json")
+    done = inside("compare", *at, "-w", listed, "a.example", "-e", "threads", "--repeat", "1", "--json")
     assert (0, 3) == (done.status, json.loads(done.out)["lookups"])
 
 
