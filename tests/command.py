@@ -96,10 +96,11 @@ def inside(
         ]
         opened.enter_context(contextlib.chdir(cwd or "."))
         opened.enter_context(mock.patch.dict(os.environ, environment() if env is None else env, clear=True))
+        opened.enter_context(mock.patch.object(sys, "argv", ["resolve", *map(str, words)]))
         opened.enter_context(mock.patch("gevent.monkey.patch_all"))
         opened.enter_context(_standard(given, *into))
         try:
-            status = cli.main([*map(str, words)], prog_name="resolve")
+            status = cli.main(prog_name="resolve")
         except SystemExit as ended:
             status = ended.code
     return Done(status, out.decode(), err.decode())
@@ -112,13 +113,12 @@ def _standard(*files: IO[bytes]) -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, file in enumerate(files):
         os.dup2(file.fileno(), number)
-    names = ("stdin", "stdout", "stderr")
-    streams = [os.fdopen(number, "w" if number else "r", closefd=False) for number in range(3)]
+    stdin, stdout, stderr = (os.fdopen(number, "w" if number else "r", closefd=False) for number in range(3))
     try:
-        with mock.patch.multiple(sys, **dict(zip(names, streams, strict=True))):
+        with mock.patch.multiple(sys, stdin=stdin, stdout=stdout, stderr=stderr):
             yield
     finally:
-        for stream in streams[1:]:
+        for stream in (stdout, stderr):
             with contextlib.suppress(OSError):
                 stream.flush()
         for number, descriptor in enumerate(kept):
