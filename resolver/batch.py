@@ -17,7 +17,7 @@ import msgspec
 from resolver.blocks import LineSink, OpenLookups
 from resolver.input.plain import read_open
 from resolver.intake import Intake
-from resolver.model import ANSWERED, Result, Status
+from resolver.model import ANSWERED, Result, Status, count_statuses
 from resolver.output.ordered import InOrder
 from resolver.output.status import RunStatus, running
 from resolver.output.summary import Summary
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from resolver.blocks import HostLines, ResultBlock
     from resolver.input.lookups import LookupSource
     from resolver.model import Query
+    from resolver.output.tally import RunTally
     from resolver.policy import Deadline, Policy
     from resolver.seam import Backend, Engine
     from resolver.stages import Stage, StageMaker
@@ -68,9 +69,10 @@ class Plan(NamedTuple):
         ordered: bool = False,
         tick: Callable[[], None] | None = None,
         lines: LineSink | None = None,
+        tally: RunTally | None = None,
     ) -> Batch:
         """Return the joinall over it; the arguments are those of Batch."""
-        return Batch(self, sink, ordered=ordered, tick=tick, lines=lines)
+        return Batch(self, sink, ordered=ordered, tick=tick, lines=lines, tally=tally)
 
     def summary(
         self, seconds: float, statuses: Mapping[str, int], results: int, queries: int, ended: str, note: str | None
@@ -101,6 +103,11 @@ class Batch:
         ordered: Give the results in the order of the input.
         tick: Called again and again while the run goes on.
         lines: Gets the results that the engine has as lines, in place of the sink, where it can have them so.
+        tally: Counts the results, for a page about the run.
+
+    Attributes:
+        statuses: How many results each status has so far.
+        tallies: The counts of each nameserver so far.
     """
 
     def __init__(
@@ -111,6 +118,7 @@ class Batch:
         ordered: bool = False,
         tick: Callable[[], None] | None = None,
         lines: LineSink | None = None,
+        tally: RunTally | None = None,
     ) -> None:
         self._plan = plan
         self._hosts = hosts = plan.hosts
@@ -119,11 +127,12 @@ class Batch:
         self._sink: Sink = self._order or sink
         self._whole = ordered or bool(plan.stages) or hosts.rows is not None  # each result is looked at here
         self._lines = None if self._whole else lines
+        self._tally = tally
         self._open = OpenLookups()
         self._results = 0
         self._queries_sent = 0
         self._uncounted = False  # are there lookups of which nobody knows how often they were asked?
-        self._statuses: Counter[str] = Counter()
+        self.statuses: Counter[str] = Counter()
         self.engine_error: str | None = None  # what the engine raised, as a sentence
         self._sink_error: BaseException | None = None  # what the sink raised
         self._further = FurtherLookups(plan.policy.variants)
@@ -133,7 +142,7 @@ class Batch:
             self._take_results = stage = make(self._further, self._take_results)
             self._stages.insert(0, stage)
         self._intake = Intake(hosts, plan.deadline, self._take_results, tick)
-        self.tallies = self._further.tallies = self._intake.tallies  # the counts of each nameserver so far
+        self.tallies = self._further.tallies = self._intake.tallies
 
     def run(self) -> Summary:
         """Let the engine ask everything; returns when every lookup has its result.
@@ -209,7 +218,9 @@ class Batch:
             raise RuntimeError("the engine gave a result of a lookup that has one, or was never asked")
         self._results += len(block.indices)
         self._queries_sent += block.queries
-        self._statuses.update(block.statuses)
+        self.statuses.update(block.statuses)
+        if self._tally is not None:
+            self._tally.add_block(block)
         self._give(self._lines.write, block)
 
     @property
@@ -247,7 +258,7 @@ class Batch:
         """Return the figures so far."""
         summary = self._plan.summary(
             self._intake.seconds(),
-            self._statuses,
+            self.statuses,
             self._results,
             self._queries_sent + self._further.queries_sent,
             self._ended(),
@@ -269,21 +280,21 @@ class Batch:
             all_read=self._intake.all_read,
             results=self._results,
             in_flight=len(self._open) + sum(len(stage.held) for stage in self._stages),
-            statuses={str(status): count for status, count in sorted(self._statuses.items())},
+            statuses=dict(sorted(self.statuses.items())),
             seconds=self._intake.seconds(),
         )
 
     def _ended(self) -> str:
         cut = self._further.unfinished or not self._hosts.complete
-        if Status.CANCELLED in self._statuses or (self._deadline.cancelled and cut):
+        if "CANCELLED" in self.statuses or (self._deadline.cancelled and cut):
             return "cancelled"
-        if Status.DEADLINE in self._statuses or (self._deadline.passed and cut):
+        if "DEADLINE" in self.statuses or (self._deadline.passed and cut):
             return "deadline"
         return "complete"
 
     def _silence(self) -> str | None:
         """Return a sentence where no nameserver said anything at all: people want to know that first."""
-        heard = self._statuses.keys() - {Status.TIMEOUT, Status.ERROR, *_ENDINGS, Status.INVALID}
+        heard = self.statuses.keys() - {Status.TIMEOUT, Status.ERROR, *_ENDINGS, Status.INVALID}
         if heard or not (self._queries_sent or self._uncounted):
             return None
         nameservers = self._plan.policy.nameservers
@@ -321,12 +332,11 @@ class Batch:
                 result.row = rows.pop(result.index, None)
         self._results += len(results)
         self._queries_sent += sum([result.attempts or 0 for result in results])
-        statuses = [result.status for result in results]
-        usual = statuses.count(Status.NOERROR)
-        if usual:
-            self._statuses[Status.NOERROR] += usual
-        if usual < len(statuses):
-            self._statuses.update(status for status in statuses if status is not Status.NOERROR)
+        statuses = count_statuses([result.status for result in results])
+        for status, count in statuses.items():
+            self.statuses[status] += count
+        if self._tally is not None:
+            self._tally.add(results, statuses)
         self._give(self._sink, results)
 
     def _give(self, sink: Callable[[T], None], results: T) -> None:

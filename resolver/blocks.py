@@ -6,13 +6,12 @@ need to know travels beside them.
 
 from __future__ import annotations
 
-from collections import Counter
 from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from resolver.model import Result, Status
+from resolver.model import Result, Status, count_statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -209,9 +208,12 @@ class ResultBlock(msgspec.Struct, tag="results"):
         body = _encode(results) if lines is None else lines
         return cls._of(results, len(results) if shown is None else shown, body, lines is not None)
 
-    def results(self) -> list[Result]:
-        """Return the results; of lines, those in JSON (LineFormat.readable)."""
-        return _of_lines.decode_lines(self.body) if self.lines else _of_msgpack.decode(self.body)
+    def results(self, part: slice = slice(None)) -> list[Result]:
+        """Return the results, or this part of them; of lines, those in JSON (LineFormat.readable)."""
+        if not self.lines:
+            return _of_msgpack.decode(self.body)[part]
+        body = self.body if part == slice(None) else b"".join(BytesIO(self.body).readlines()[part])
+        return _of_lines.decode_lines(body)
 
     def check(self) -> None:
         """Raise ValueError where the lines, in JSON, are not those of the indices, or the counts not those of lines.
@@ -256,19 +258,15 @@ class ResultBlock(msgspec.Struct, tag="results"):
         block.count(results, shown)
         return block
 
-    def count(self, results: list[Result] | list[_Part], shown: int) -> None:
-        """Count results that are in the body, or that will be."""
+    def count(self, results: list[Result] | list[_Part], shown: int) -> dict[str, int]:
+        """Count results that are in the body, or that will be; return how many of them have each status."""
         self.indices += [result.index for result in results]
         self.shown += shown
         self.queries += sum([result.attempts or 0 for result in results])
-        counts = self.statuses
-        statuses = [result.status for result in results]
-        usual = statuses.count(Status.NOERROR)  # by list.count, which compares in C, and nearly all are
-        if usual:
-            counts[_NOERROR] = counts.get(_NOERROR, 0) + usual
-        if usual < len(statuses):
-            for status, count in Counter(str(status) for status in statuses if status != Status.NOERROR).items():
-                counts[status] = counts.get(status, 0) + count
+        statuses = count_statuses([result.status for result in results])
+        for status, count in statuses.items():
+            self.statuses[status] = self.statuses.get(status, 0) + count
+        return statuses
 
 
 class _Index(msgspec.Struct, gc=False):
@@ -284,7 +282,6 @@ class _Part(_Index, gc=False):
     attempts: int | None
 
 
-_NOERROR = str(Status.NOERROR)
 _encode = msgspec.msgpack.Encoder().encode
 _of_msgpack = msgspec.msgpack.Decoder(list[Result])
 _of_lines = msgspec.json.Decoder(Result)

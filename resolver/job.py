@@ -99,8 +99,6 @@ class Job:
         input_error: OSError | OtherInput | None = None
 
         def sink(results: list[Result]) -> None:
-            if report is not None:
-                report.tally.add(results)
             if display is not None:
                 display.update(results)
                 if terminal:
@@ -110,8 +108,6 @@ class Job:
 
         def line_sink(block: ResultBlock) -> None:
             assert isinstance(writer, LineWriter | SelectingWriter)
-            if report is not None:
-                report.tally.merge_block(block.tally)
             if display is not None:
                 display.count(block.statuses)
                 if terminal:
@@ -136,9 +132,10 @@ class Job:
                 ordered=ordered,
                 tick=_tick(self._plan, display, feed, lambda: batch.status(), timeline),
                 lines=None if self._lines is None else LineSink(self._lines, line_sink),
+                tally=None if report is None else report.tally,
             )
             if timeline is not None:
-                timeline.begin(lambda: (batch.seconds(), batch.status().statuses))
+                timeline.begin(lambda: (batch.seconds(), batch.statuses))
             try:
                 batch.run()
                 with self._writing():

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import enum
 import re
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Status(enum.StrEnum):
@@ -67,6 +71,23 @@ class Status(enum.StrEnum):
 
 
 ANSWERED = frozenset({Status.NOERROR, Status.NODATA, Status.NXDOMAIN})
+_USUAL = [(status, str(status)) for status in (Status.NOERROR, Status.NXDOMAIN, Status.NODATA)]
+
+
+def count_statuses(statuses: Sequence[str]) -> dict[str, int]:
+    """Return how many there are of each of these statuses."""
+    counts = {}
+    left = len(statuses)
+    for status, word in _USUAL:  # by list.count, which compares in C: a set would call Enum's __hash__, in Python
+        if left and (count := statuses.count(status)):
+            counts[word] = count
+            left -= count
+    if left:
+        for word in [str(status) for status in statuses]:
+            if word not in ANSWERED:
+                counts[word] = counts.get(word, 0) + 1
+    return counts
+
 
 # IANA "DNS RCODEs". 16 is BADVERS in an OPT record (RFC 6891) and BADSIG only inside TSIG, which is never asked for.
 _RCODES = {

@@ -10,13 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from browser import MISSING, PROGRAM, Browser
 from command import Done, end, environment, inside, run, start, wait_for
 from elements import Elements
 
 from resolver import Policy, Record, Result, Status, Summary
+from resolver.blocks import LineFormat
 from resolver.lab import Lab
+from resolver.model import count_statuses
+from resolver.output.blocks import block_encoder
 from resolver.output.colours import COLOURS
 from resolver.output.tally import EXAMPLES, REASONS, RunTally
 from resolver.output.timeline import MARKS, POINTS, Timeline
@@ -46,6 +50,11 @@ def result(index: int = 0, status: Status = Status.NOERROR, elapsed: float | Non
     return Result(index=index, status=status, elapsed=elapsed, **{**usual, **fields})
 
 
+def count_in(tally: RunTally, results: list[Result]) -> None:
+    """Count results as a run does, which knows their statuses."""
+    tally.add(results, count_statuses([each.status for each in results]))
+
+
 # --- What is counted.
 
 
@@ -56,7 +65,7 @@ def test_times() -> None:
     results = [result(elapsed=seconds) for seconds in times]
     for _ in range(20):
         chance.shuffle(results)
-        tally.add(results)
+        count_in(tally, results)
     expected = [times[len(times) * share // 100] for share in (50, 95, 99)]
     assert expected == pytest.approx(list(tally.percentiles().values()), rel=0.05)
     assert [200_000, True, True] == [tally.seen, tally.measured < 30_000, len(tally.times) < 400]
@@ -68,8 +77,8 @@ def test_a_short_run_is_measured_whole() -> None:
     """Of a few thousand results each answered one counts, however they come; silence is no answer."""
     tally = RunTally()
     for index in range(300):
-        tally.add([result(index), result(index, Status.TIMEOUT, 3.5), result(index, Status.NXDOMAIN)])
-    tally.add([result(), result(elapsed=None), result()])
+        count_in(tally, [result(index), result(index, Status.TIMEOUT, 3.5), result(index, Status.NXDOMAIN)])
+    count_in(tally, [result(), result(elapsed=None), result()])
     assert [903, 602, 602] == [tally.seen, tally.measured, sum(tally.times.values())]
     assert {} == RunTally().percentiles()
 
@@ -78,7 +87,7 @@ def test_failures() -> None:
     """They are counted by status and reason, whichever nameserver it was, with the first few of each."""
     tally = RunTally()
     failed = [result(n, Status.ERROR, input=f"h{n}", error=f"udp to 192.0.2.{n}:53 failed: refused") for n in range(9)]
-    tally.add([*failed, result(9, Status.SERVFAIL), result(10)])
+    count_in(tally, [*failed, result(9, Status.SERVFAIL), result(10)])
     assert [("ERROR", "udp to a nameserver failed: refused", 9), ("SERVFAIL", "no reason was given", 1)] == [
         (each.status, each.reason, each.count) for each in tally.failures.values()
     ]
@@ -89,7 +98,8 @@ def test_memory_is_bounded() -> None:
     """A nameserver that says something else each time, of names of any length, takes no more room than another."""
     tally = RunTally()
     for index in range(1000):
-        tally.add([result(index, Status.SERVFAIL, input=WIDE_TEXT, error=f"{index}{WIDE_TEXT}") for _ in range(5)])
+        failed = [result(index, Status.SERVFAIL, input=WIDE_TEXT, error=f"{index}{WIDE_TEXT}") for _ in range(5)]
+        count_in(tally, failed)
     assert [REASONS + 1, 5000, EXAMPLES, 200, 200] == [
         len(tally.failures),
         sum(each.count for each in tally.failures.values()),
@@ -102,14 +112,35 @@ def test_memory_is_bounded() -> None:
 def test_parts_of_a_run_add_up() -> None:
     """The counts of two parts are those of the whole."""
     results = [result(n, Status.NOERROR if n % 3 else Status.REFUSED, n / 1000) for n in range(100)]
-    whole, part, other = RunTally(), RunTally(), RunTally()
-    whole.add(results)
-    part.add(results[:40])
-    other.add(results[40:70])
-    part.merge_block(other.take())
-    other.add(results[70:])
-    part.merge_block(other.take())
+    whole, part = RunTally(), RunTally()
+    count_in(whole, results)
+    count_in(part, results[:40])
+    encode = block_encoder(LineFormat("csv", tallied=True))
+    part.add_block(encode(results[40:70]))
+    part.add_block(encode(results[70:]))
     assert [whole.measured, whole.times, whole.failures] == [part.measured, part.times, part.failures]
+
+
+def test_lines_are_counted_like_results() -> None:
+    """Of lines that were not counted where they were made, the same ones are measured; a failure is seen among many."""
+    results = [result(n, elapsed=n / 10_000) for n in range(50_000)]
+    results[40_007] = result(40_007, Status.TIMEOUT, 2.0)
+    whole, lines = RunTally(), RunTally()
+    encode = block_encoder(LineFormat("jsonl"))
+    for at in range(0, len(results), 900):
+        count_in(whole, results[at : at + 900])
+        lines.add_block(encode(results[at : at + 900]))
+    assert whole == lines
+    assert [("TIMEOUT", 1)] == [(each.status, each.count) for each in lines.failures.values()]
+
+
+def test_lines_that_are_no_results() -> None:
+    """What a worker made up does not end the run, and no time is counted of it."""
+    tally = RunTally()
+    for status in (Status.NOERROR, Status.REFUSED):
+        block = block_encoder(LineFormat("jsonl"))([result(0, status, 0.5)])
+        tally.add_block(msgspec.structs.replace(block, body=block.body.replace(b"0.5", b"1e999")))
+    assert [0, {}] == [tally.measured, tally.times]
 
 
 def test_points() -> None:
@@ -221,7 +252,7 @@ def largest(path: Path) -> Path:
     batch = batch * 11 + failed
     for number in range(1000):
         if number % 10 == 0:
-            report.tally.add(batch)
+            count_in(report.tally, batch)
         report.timeline.note(0.1 * number, {"NOERROR": 900 * number, "TIMEOUT": 50 * number, "NXDOMAIN": 50 * number})
         report.timeline.mark(f"{HOSTILE}{WIDE_TEXT}")
     counts = {"NOERROR": 900_000, **{each.value: 100_000 // len(statuses) for each in statuses}}

@@ -96,9 +96,7 @@ class RedisEngine(NamedTuple):
         lines: LineSink,
     ) -> None:
         # Lines that cannot be read again are not for us: of a lookup that was sent twice, they may not all be right.
-        # Nor are those that are counted for a page: they are counted here, as no worker is trusted with that.
-        as_lines = lines.format.readable and not lines.format.tallied
-        self._run(queries, policy, backend, deliver, lines if as_lines else None)
+        self._run(queries, policy, backend, deliver, lines if lines.format.readable else None)
 
     def _run(
         self,

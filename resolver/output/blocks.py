@@ -87,9 +87,9 @@ class BlockMaker:
         if encoded.octets:
             self._parts.append(encoded.octets)
         self.octets += len(encoded.octets)
-        self._block.count(results, encoded.shown)
+        statuses = self._block.count(results, encoded.shown)
         if self._tally is not None:
-            self._tally.add(results)
+            self._tally.add(results, statuses)
 
     def take(self) -> tuple[ResultBlock, list[bytes]]:
         """Return the block without its body, and that in parts; the next result begins another."""

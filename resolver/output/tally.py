@@ -7,11 +7,18 @@ are. What a run counts anyway (statuses, queries, nameservers) stands in its Sum
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from resolver.model import ANSWERED, Result, Status
+from resolver.model import ANSWERED, Result
 from resolver.tallies import bucket_of, middle_of, percentile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from resolver.blocks import ResultBlock
 
 REASONS = 40  # reasons that are told apart; what comes later is counted together
 EXAMPLES = 3  # of each reason
@@ -57,32 +64,51 @@ class RunTally(msgspec.Struct, array_like=True):
     failures: dict[str, Failures] = {}
     seen: int = 0
 
-    def add(self, results: list[Result]) -> None:
-        """Count these results."""
-        stride = 1 if self.seen < _EACH else 4 if self.seen < _EACH_FOURTH else 16
-        times = self.times
-        for result in results[-self.seen % stride :: stride]:
-            if result.elapsed is not None and result.status in _ANSWERED:
-                bucket = bucket_of(result.elapsed)
-                times[bucket] = times.get(bucket, 0) + stride
-                self.measured += 1
-        self.seen += len(results)
-        # By list.count, which compares in C, and mostly finds that there is nothing to do.
-        statuses = [result.status for result in results]
-        if statuses.count(Status.NOERROR) < len(statuses):
+    def add(self, results: list[Result], statuses: Mapping[str, int]) -> None:
+        """Count these results, of which so many have each status."""
+        sample = self._sample(len(results))
+        self._measure(results[sample], sample.step)
+        if not statuses.keys() <= ANSWERED:
             for result in results:
                 if result.status not in _ANSWERED:
                     self._fail(result)
 
+    def add_block(self, block: ResultBlock) -> None:
+        """Count the results of a block, as they were counted where it was made, or else by its lines, in JSON.
+
+        What a line of another machine says beside its index was not looked at by anyone: where it is no result's, none
+        of the block is counted here.
+        """
+        if block.tally:
+            self.merge(_DECODER.decode(block.tally))
+        elif block.statuses.keys() <= ANSWERED:
+            sample = self._sample(len(block.indices))
+            with suppress(msgspec.DecodeError):
+                self._measure(block.results(sample), sample.step)
+        else:
+            with suppress(msgspec.DecodeError):
+                self.add(block.results(), block.statuses)
+
+    def _sample(self, count: int) -> slice:
+        """Return which of the next so many results are measured."""
+        stride = 1 if self.seen < _EACH else 4 if self.seen < _EACH_FOURTH else 16
+        begin = -self.seen % stride
+        self.seen += count
+        return slice(begin, None, stride)
+
+    def _measure(self, results: list[Result], stride: int) -> None:
+        times = self.times
+        for result in results:
+            if result.elapsed is not None and result.status in _ANSWERED:
+                bucket = bucket_of(result.elapsed)
+                times[bucket] = times.get(bucket, 0) + stride
+                self.measured += 1
+
     def take(self) -> bytes:
-        """Return the counts since the last call, for `merge_block`."""
+        """Return the counts since the last call, for a block."""
         octets = _ENCODER.encode(self)
         self.times, self.failures, self.measured = {}, {}, 0
         return octets
-
-    def merge_block(self, octets: bytes) -> None:
-        """Add the counts of a block of results that another process made."""
-        self.merge(_DECODER.decode(octets))
 
     def merge(self, other: RunTally) -> None:
         """Add the counts of another part of the run."""
