@@ -214,9 +214,9 @@ class Batch:
     def _deliver_lines(self, block: ResultBlock) -> None:
         """Take these results, of lookups that have none yet."""
         assert self._lines is not None
-        if not self._open.remove_all(block.indices):
+        if not self._open.remove_all(block.bits, block.count):
             raise RuntimeError("the engine gave a result of a lookup that has one, or was never asked")
-        self._results += len(block.indices)
+        self._results += block.count
         self._queries_sent += block.queries
         self.statuses.update(block.statuses)
         if self._tally is not None:

@@ -6,7 +6,9 @@ need to know travels beside them.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from io import BytesIO
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -14,11 +16,17 @@ import msgspec
 from resolver.model import Result, Status, count_statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from resolver.model import Query
 
+PAGE = 1024  # indices whose bits stand together
 FORGET = 1 << 20  # octets of lines after which an OpenLookups lets go of those that are done
+
+
+# Indices as bits: by index // PAGE, the pages that have some, each with a bit at index % PAGE. What costs a tenth of a
+# lookup with sets of integers is done here a page at a time.
+Bits = dict[int, int]
 
 
 class HostLines(msgspec.Struct, frozen=True, eq=False):
@@ -56,6 +64,42 @@ class HostLines(msgspec.Struct, frozen=True, eq=False):
         return HostLines(self.first, self.octets + more.octets, self.type, self.count + more.count)
 
 
+def bits_of(indices: Iterable[int]) -> Bits:
+    """Return indices as bits."""
+    ordered = sorted(indices)  # nearly are, and those of a page stand together then
+    bits = {}
+    at = 0
+    while at < len(ordered):
+        page = ordered[at] // PAGE
+        end = bisect_left(ordered, PAGE * (page + 1), at)
+        if end - at == 1:
+            bits[page] = 1 << ordered[at] % PAGE
+        else:
+            digits, last = bytearray(b"0") * PAGE, PAGE * page + PAGE - 1
+            for index in ordered[at:end]:
+                digits[last - index] = 49  # "1"
+            bits[page] = int(digits, 2)
+        at = end
+    return bits
+
+
+def bits_of_range(indices: range) -> Bits:
+    """Return as `bits_of` does, of indices that follow each other."""
+    bits = {}
+    for page in range(indices.start // PAGE, -(-indices.stop // PAGE)):
+        begin, end = max(0, indices.start - PAGE * page), min(PAGE, indices.stop - PAGE * page)
+        bits[page] = (1 << end) - (1 << begin)
+    return bits
+
+
+def indices_of(bits: Bits) -> Iterator[int]:
+    """Yield the indices that these bits stand for, in order."""
+    for page, set_ in sorted(bits.items()):
+        for at, digit in enumerate(reversed(f"{set_:b}")):
+            if digit == "1":
+                yield PAGE * page + at
+
+
 class OpenLookups:
     """Lookups without a result: queries, and those that still stand in their lines.
 
@@ -67,7 +111,8 @@ class OpenLookups:
 
     def __init__(self, work: Iterable[Query] | HostLines = ()) -> None:
         self.queries: dict[int, Query] = {}
-        self._in_lines: set[int] = set()
+        self._bits: Bits = {}  # of those in lines; a page has some
+        self._count = 0
         self._lines: dict[int, HostLines] = {}  # by their first index: those of the above, and some that are done
         self._octets = self._kept = 0  # of these lines, now and when they were last looked through
         if isinstance(work, HostLines):
@@ -76,81 +121,98 @@ class OpenLookups:
             self.queries.update({query.index: query for query in work})
 
     def __len__(self) -> int:
-        return len(self.queries) + len(self._in_lines)
+        return len(self.queries) + self._count
 
     def __contains__(self, index: int) -> bool:
-        return index in self._in_lines or index in self.queries
+        return index in self.queries or bool(self._bits.get(index // PAGE, 0) >> index % PAGE & 1)
 
     @property
     def indices(self) -> set[int]:
         """The indices of all."""
-        return self._in_lines.union(self.queries)
+        return {*self.queries, *indices_of(self._bits)}
 
     @property
     def lines(self) -> Iterable[tuple[HostLines, set[int]]]:
         """The lines, in the order in which they were added, with the indices that are open in each."""
         for lines in self._lines.values():
-            if found := self._in_lines.intersection(lines.indices):
-                yield lines, found
+            if found := self._common(bits_of_range(lines.indices)):
+                yield lines, set(indices_of(found))
 
     def add_lines(self, lines: HostLines) -> None:
-        """Add lines, in the order of their indices."""
-        self._in_lines.update(lines.indices)
+        """Add lines, none of which is open."""
+        self._put(bits_of_range(lines.indices))
+        self._count += lines.count
         self._lines[lines.first] = lines
         self._octets += len(lines.octets)
         if self._octets > 2 * self._kept + FORGET:
             self._forget()
 
-    def among(self, indices: set[int]) -> set[int]:
-        """Return those of these indices that are open."""
-        found = self._in_lines & indices
-        return found | self.queries.keys() & indices if self.queries else found
+    def meets(self, other: OpenLookups) -> bool:
+        """Tell whether a lookup is open in both."""
+        mine, theirs = self.queries.keys(), other.queries.keys()
+        if self._common(other._bits) or not mine.isdisjoint(theirs):
+            return True
+        return bool((self._bits and self._common(bits_of(theirs))) or (other._bits and other._common(bits_of(mine))))
 
     def remove(self, index: int) -> bool:
         """Take out a lookup; return whether it was open."""
         if self.queries.pop(index, None) is not None:
             return True
-        if index in self._in_lines:
-            self._in_lines.remove(index)
-            return True
-        return False
+        return bool(self.remove_open({index // PAGE: 1 << index % PAGE}))
 
-    def remove_all(self, indices: Sequence[int]) -> bool:
-        """Take out these; return False, and take out none, unless each of them is open and comes once."""
-        left = self._in_lines
-        if self.queries and not left.issuperset(indices):
-            return self._remove_some(indices)
-        if not left.issuperset(indices):
+    def remove_all(self, bits: Bits, count: int) -> bool:
+        """Take out so many lookups; return False, and take out none, unless each is open and has a bit of its own."""
+        if sum(map(int.bit_count, bits.values())) != count:
             return False
-        before = len(left)
-        left.difference_update(indices)
-        if before - len(left) != len(indices):
-            left.update(indices)
+        found = self._common(bits)
+        if found == bits:
+            self._take_out(found)
+            return True
+        asked = [index for index in indices_of(bits) if index in self.queries] if self.queries else []
+        if len(asked) + sum(map(int.bit_count, found.values())) != count:
             return False
+        self.remove_open(bits)
         return True
+
+    def remove_open(self, bits: Bits) -> Bits:
+        """Take out those of these lookups that are open, and return which."""
+        found = self._common(bits)
+        self._take_out(found)
+        if self.queries:
+            asked = [index for index in indices_of(bits) if self.queries.pop(index, None) is not None]
+            for page, set_ in bits_of(asked).items():
+                found[page] = found.get(page, 0) | set_
+        return found
 
     def replace(self, queries: list[Query]) -> None:
         """Have those of these queries that are open in place of the lines that they stand in."""
         for query in queries:
-            if query.index in self._in_lines:
-                self._in_lines.remove(query.index)
+            if query.index not in self.queries and self.remove(query.index):
                 self.queries[query.index] = query
 
-    def _remove_some(self, indices: Sequence[int]) -> bool:
-        once = set(indices)
-        asked = once - self._in_lines
-        if len(once) < len(indices) or not self.queries.keys() >= asked:
-            return False
-        self._in_lines -= once
-        for index in asked:
-            del self.queries[index]
-        return True
+    def _common(self, bits: Bits) -> Bits:
+        """Return those of these bits that are of open lines."""
+        mine = self._bits
+        return {page: both for page, set_ in bits.items() if (both := mine.get(page, 0) & set_)}
+
+    def _put(self, bits: Bits) -> None:
+        for page, set_ in bits.items():
+            self._bits[page] = self._bits.get(page, 0) | set_
+
+    def _take_out(self, bits: Bits) -> None:
+        """Take out bits, all of which are of open lines."""
+        for page, set_ in bits.items():
+            self._count -= set_.bit_count()
+            if left := self._bits[page] ^ set_:
+                self._bits[page] = left
+            else:
+                del self._bits[page]
 
     def _forget(self) -> None:
         """Let go of the lines that are done."""
-        done = self._in_lines.isdisjoint  # ends with the first that is open
-        self._lines = {first: lines for first, lines in self._lines.items() if not done(lines.indices)}
-        self._octets = self._kept = sum([len(lines.octets) for lines in self._lines.values()])
+        kept = [lines for lines in self._lines.values() if self._common(bits_of_range(lines.indices))]
+        self._lines = {lines.first: lines for lines in kept}
+        self._octets = self._kept = sum([len(lines.octets) for lines in kept])
 
 
 class LineFormat(msgspec.Struct, frozen=True, array_like=True):
@@ -185,7 +247,8 @@ class ResultBlock(msgspec.Struct, tag="results"):
     """Results that were encoded where they were made.
 
     Attributes:
-        indices: Those of the results, in their order.
+        count: How many results there are.
+        indices: Theirs, as `bits` has them, each page as octets.
         statuses: How many results have each status.
         queries: Queries that were sent for them, as far as that is known.
         shown: Results that the lines are of.
@@ -194,10 +257,11 @@ class ResultBlock(msgspec.Struct, tag="results"):
         body: Those lines, or else the results as a list in MessagePack.
     """
 
-    indices: list[int]
-    statuses: dict[str, int]
-    queries: int
-    shown: int
+    count: int = 0
+    indices: dict[int, bytes] = {}
+    statuses: dict[str, int] = {}
+    queries: int = 0
+    shown: int = 0
     lines: bool = False
     tally: bytes = b""
     body: bytes = b""  # last: what sends a block has it in pieces (processes/protocol.py)
@@ -207,6 +271,11 @@ class ResultBlock(msgspec.Struct, tag="results"):
         """Encode results, or put lines that they make (`shown` of them) into a block."""
         body = _encode(results) if lines is None else lines
         return cls._of(results, len(results) if shown is None else shown, body, lines is not None)
+
+    @property
+    def bits(self) -> Bits:
+        """The indices of the results."""
+        return {page: int.from_bytes(octets, "little") for page, octets in self.indices.items()}
 
     def results(self, part: slice = slice(None)) -> list[Result]:
         """Return the results, or this part of them; of lines, those in JSON (LineFormat.readable)."""
@@ -222,7 +291,8 @@ class ResultBlock(msgspec.Struct, tag="results"):
         """
         # Each line by itself: read as a whole, two results might share a line, or one have several.
         found = [part.index for part in map(_indices.decode, BytesIO(self.body).readlines())]
-        if not self.lines or found != self.indices or not self.body.endswith(b"\n" if found else b""):
+        right = self.lines and len(found) == self.count and bits_of(found) == self.bits
+        if not right or not self.body.endswith(b"\n" if found else b""):
             raise ValueError("lines that are not those of their indices")
         if not self.body.isascii():
             self.body.decode()
@@ -234,19 +304,21 @@ class ResultBlock(msgspec.Struct, tag="results"):
         for status in self.statuses:
             Status(status)
 
-    def divide(self, parts: Sequence[Collection[int]]) -> list[ResultBlock]:
+    def divide(self, parts: Sequence[Bits]) -> list[ResultBlock]:
         """Return a block for each of these parts of the indices. Lines must be readable."""
+        sets = [set(indices_of(part)) for part in parts]
         if not self.lines:
             found = self.results()
-            return [self.of([each for each in found if each.index in part]) for part in parts]
+            return [self.of([each for each in found if each.index in part]) for part in sets]
+        indices = [part.index for part in _indices.decode_lines(self.body)]
         lines = BytesIO(self.body).readlines()
-        alike = list(self.statuses) if self.queries == len(self.indices) else []  # nearly always: one query, one answer
+        alike = list(self.statuses) if self.queries == self.count else []  # nearly always: one query, one answer
         blocks = []
-        for part in parts:
-            picked = [(index, line) for index, line in zip(self.indices, lines, strict=True) if index in part]
-            body, count = b"".join([line for _, line in picked]), len(picked)
+        for part, bits in zip(sets, parts, strict=True):
+            mine = list(map(part.__contains__, indices))
+            body, count = b"".join(compress(lines, mine)), sum(mine)
             if len(alike) == 1:
-                block = ResultBlock([index for index, _ in picked], {alike[0]: count}, count, count, True, body=body)
+                block = ResultBlock(count, _octets_of(bits), {alike[0]: count}, count, count, True, body=body)
             else:
                 block = self._of(_parts.decode_lines(body), count, body, True)
             blocks.append(block)
@@ -254,19 +326,28 @@ class ResultBlock(msgspec.Struct, tag="results"):
 
     @classmethod
     def _of(cls, results: list[Result] | list[_Part], shown: int, body: bytes, lines: bool) -> ResultBlock:
-        block = cls([], {}, 0, 0, lines, body=body)
-        block.count(results, shown)
+        block = cls(lines=lines, body=body)
+        block.add(results, shown)
+        block.number(result.index for result in results)
         return block
 
-    def count(self, results: list[Result] | list[_Part], shown: int) -> dict[str, int]:
+    def number(self, indices: Iterable[int]) -> None:
+        """Set the indices of the results."""
+        self.indices = _octets_of(bits_of(indices))
+
+    def add(self, results: list[Result] | list[_Part], shown: int) -> dict[str, int]:
         """Count results that are in the body, or that will be; return how many of them have each status."""
-        self.indices += [result.index for result in results]
+        self.count += len(results)
         self.shown += shown
         self.queries += sum([result.attempts or 0 for result in results])
         statuses = count_statuses([result.status for result in results])
         for status, count in statuses.items():
             self.statuses[status] = self.statuses.get(status, 0) + count
         return statuses
+
+
+def _octets_of(bits: Bits) -> dict[int, bytes]:
+    return {page: set_.to_bytes(PAGE // 8, "little") for page, set_ in bits.items()}
 
 
 class _Index(msgspec.Struct, gc=False):

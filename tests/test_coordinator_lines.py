@@ -8,7 +8,7 @@ import pytest
 from play import Play
 
 from resolver import Policy, Query, Result, Status
-from resolver.blocks import HostLines, LineFormat, LineSink, ResultBlock
+from resolver.blocks import HostLines, LineFormat, LineSink, ResultBlock, indices_of
 from resolver.distributed import engine
 from resolver.distributed.connection import RunConnection, Snapshot
 from resolver.distributed.outstanding import Order
@@ -56,7 +56,7 @@ class LinePlay(Play):
     @property
     def passed(self) -> list[int]:
         """The indices of what passed unopened so far."""
-        return [index for block in self.coordinator.blocks for index in block.indices]
+        return [index for block in self.coordinator.blocks for index in indices_of(block.bits)]
 
     @property
     def indices(self) -> list[int]:
@@ -226,7 +226,8 @@ def test_lines_that_are_no_results() -> None:
     """Those that have to be opened, and say nothing but their index, are dropped; the run goes on."""
     play = LinePlay(a=1)
     order = play.send(5)
-    block = ResultBlock([7, 0], {"NOERROR": 2}, 2, 2, True, body=b'{"index":7}\n{"index":0}\n')
+    block = ResultBlock(statuses={"NOERROR": 2}, count=2, queries=2, lines=True, body=b'{"index":7}\n{"index":0}\n')
+    block.number([7, 0])
     lie = decode_report(encode_report(ChunkReport(order.number, 0, "a", lines=[block])))
     assert [] == play.coordinator.on_report(lie, play.now)
     assert ["lines of chunk 0 are dropped, since they are no results"] == play.coordinator.recovered

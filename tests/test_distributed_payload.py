@@ -96,6 +96,7 @@ REPORTS = st.builds(
     sent=COUNTS,
     failed=COUNTS,
     reasons=st.lists(st.text(), max_size=2),
+    lines=st.lists(st.lists(RESULTS, max_size=3).map(block_encoder(LineFormat("jsonl"))), max_size=2),
 )
 EXAMPLE = Chunk(
     version=payload.VERSION,
@@ -180,14 +181,18 @@ def test_lines_of_results_are_checked() -> None:
     results = [Query(index, "a", "a.", "A").unanswered(Status.TIMEOUT, "x", "e", "b") for index in (5, 3)]
     good = block_encoder(LineFormat("jsonl"))(results)
 
-    def report(block: ResultBlock) -> bytes:
+    def report(block: ResultBlock) -> dict[bytes, bytes]:
         return payload.encode_report(ChunkReport(1, 0, "w", lines=[block]))
 
     assert [good] == decode_report(report(good)).lines
     for bad in (
         ResultBlock.of(results),
-        spoil(good, indices=[3, 5]),
-        spoil(good, indices=[5]),
+        spoil(good, indices={0: b"\x08"}),
+        spoil(good, indices={**good.indices, 1: b"\x01"}),
+        spoil(good, indices={**good.indices, -1: b"\x01"}),
+        spoil(good, indices={0: good.indices[0] + b"\x01"}),
+        spoil(good, count=1),
+        spoil(good, count=3),
         spoil(good, body=good.body + b"\x1b[2J\n"),
         spoil(good, body=good.body[:-9]),
         spoil(good, body=good.body.replace(b"\n", b"", 1)),
@@ -204,8 +209,8 @@ def test_lines_of_results_are_checked() -> None:
         spoil(good, body=good.body.replace(b"\n", b"") + b"\n \n"),
         spoil(good, body=good.body.replace(b"\n", b"").replace(b"{", b"{\n", 1) + b"\n"),
         spoil(good, body=b""),
-        ResultBlock([], {}, 0, 0, True, body=b"\n"),
-        ResultBlock([], {}, -1, 0, True),
+        ResultBlock(lines=True, body=b"\n"),
+        ResultBlock(queries=-1, lines=True),
     ):
         with pytest.raises(Refused, match="it is no report"):
             decode_report(report(bad))
@@ -213,7 +218,7 @@ def test_lines_of_results_are_checked() -> None:
 
 def test_a_block_without_a_line() -> None:
     """It is taken: it does no harm, and whoever reads it goes on."""
-    empty = ResultBlock([], {}, 0, 0, True)
+    empty = ResultBlock(lines=True)
     assert [empty] == decode_report(payload.encode_report(ChunkReport(1, 0, "w", lines=[empty]))).lines
 
 
@@ -325,8 +330,10 @@ def test_a_policy_with_any_other_value(field: str, value: object) -> None:
 @settings(max_examples=60, deadline=None)
 def test_a_spoiled_report(data: st.DataObject) -> None:
     """It is read or refused; no other exception is raised."""
-    octets = data.draw(REPORTS.map(payload.encode_report).flatmap(spoiled) | st.binary(max_size=50))
-    assert becomes(decode_report, octets) in ("ChunkReport", "refused")
+    entry = payload.encode_report(data.draw(REPORTS))
+    for name in entry:
+        entry[name] = data.draw(spoiled(entry[name]) | st.binary(max_size=50) | st.just(entry[name]))
+    assert becomes(decode_report, entry) in ("ChunkReport", "refused")
 
 
 @given(JSON | st.dictionaries(st.sampled_from(["body", "content-type", "headers", "properties"]), JSON))
@@ -394,4 +401,6 @@ def test_depth_beside_the_version(nested: str) -> None:
 def test_depth_in_a_report() -> None:
     """Arrays in arrays, in arrays."""
     with pytest.raises(Refused, match="it is no report"):
-        decode_report(b"\x84\xa5chunk\x00\xa4copy\x00\xa6worker\xa1x\xa7results" + b"\x91" * 200_000 + b"\xc0")
+        decode_report(
+            {b"report": b"\x84\xa5chunk\x00\xa4copy\x00\xa6worker\xa1x\xa7results" + b"\x91" * 200_000 + b"\xc0"}
+        )

@@ -25,6 +25,7 @@ from resolver.blocks import LineFormat
 from resolver.distributed import payload
 from resolver.distributed.broker import PREFIX, WORKERS, Keys, worker_key
 from resolver.distributed.envelope import QUEUE, TASK
+from resolver.distributed.payload import ChunkReport
 from resolver.lab import Lab
 from resolver.output.blocks import block_encoder
 
@@ -221,15 +222,15 @@ def test_what_is_no_command_to_workers(place: Place, lab: Lab) -> None:
 
 def test_what_is_no_report_in_the_stream(place: Place, lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     """Lies about results that were never asked for do not count, and what is no report is refused with a sentence."""
-    made = payload.encode_report
+    made = msgspec.msgpack.encode
     result = {
         "index": 0, "input": "", "name": "evil.example", "type": "A", "status": "NXDOMAIN", "answers": [],
         "nameserver": None, "transport": None, "attempts": 1, "elapsed": 0.1, "engine": "x", "backend": "x",
         "error": None,
     }  # fmt: skip
+    line = block_encoder(LineFormat("jsonl"))([msgspec.convert(result, Result)])
     lies: list[dict[str, Any]] = [
         {"results": [[result]]},
-        {"lines": [block_encoder(LineFormat("jsonl"))([msgspec.convert(result, Result)])]},
         {"results": [[{**result, "name": HOSTS[0], "type": "AAAA"}]]},
         {"results": [[{**result, "index": index, "name": HOSTS[0]} for index in (-1, 10**6, 1 << 62)]]},
         {"sent": len(HOSTS)},
@@ -256,6 +257,7 @@ def test_what_is_no_report_in_the_stream(place: Place, lab: Lab, caplog: pytest.
             place.client.xadd(results, {"report": octets})
         for each in lies:
             place.client.xadd(results, {"report": made({"chunk": 0, "copy": 0, "worker": "liar", **each})})
+        place.client.xadd(results, dict(payload.encode_report(ChunkReport(0, 0, "liar", lines=[line]))))
 
     # The worker stands still until the lies are told: what it finds comes after them.
     os.kill(place.worker.pid, signal.SIGSTOP)

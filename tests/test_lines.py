@@ -15,7 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resolver import Query, Result, Status, blocks
-from resolver.blocks import HostLines, LineFormat, LineSink, OpenLookups, ResultBlock
+from resolver.blocks import (
+    HostLines,
+    LineFormat,
+    LineSink,
+    OpenLookups,
+    ResultBlock,
+    bits_of,
+    bits_of_range,
+    indices_of,
+)
 from resolver.input.hosts import Hosts
 from resolver.input.plain import lookups_of
 from resolver.input.sources import LineSource
@@ -104,7 +113,7 @@ def test_what_is_open_is_what_has_no_result(data: st.DataObject) -> None:
             given_ += size
             some = data.draw(st.lists(st.integers(0, given_ + 1), max_size=12) | st.just(sorted(expected)[:-1]))
             right = len(set(some)) == len(some) and expected.issuperset(some)
-            assert right == open_.remove_all(some)
+            assert right == open_.remove_all(bits_of(some), len(some))
             expected -= set(some) if right else set()
             one = data.draw(st.integers(0, given_))
             assert (one in expected) == (one in open_) == open_.remove(one)
@@ -115,7 +124,17 @@ def test_what_is_open_is_what_has_no_result(data: st.DataObject) -> None:
     in_lines = [index for lines, found in open_.lines for index in found if index in lines.indices]
     assert expected == {*open_.queries, *in_lines}
     assert not {query.index for query in put}.intersection(in_lines)
-    assert expected.intersection({1, 2, 3}) == open_.among({1, 2, 3})
+    few = OpenLookups([Query(n, "x", "x.", "A") for n in (1, 2, 3)])
+    assert bool(expected & {1, 2, 3}) == open_.meets(few) == few.meets(open_)
+    assert expected & {1, 2, 3} == {*indices_of(open_.remove_open(bits_of({1, 2, 3})))}
+    assert expected - {1, 2, 3} == open_.indices
+
+
+@given(st.sets(st.integers(0, 3000)), st.integers(0, 3000), st.integers(0, 3000))
+def test_indices_as_bits(indices: set[int], first: int, count: int) -> None:
+    """They are there and back the same, and those of a range are its indices'."""
+    assert sorted(indices) == [*indices_of(bits_of(indices))]
+    assert bits_of(range(first, first + count)) == bits_of_range(range(first, first + count))
 
 
 def test_who_may_write_lines() -> None:
@@ -146,15 +165,16 @@ def test_a_block_says_what_is_in_it(lines: LineFormat | None) -> None:
     """Indices, statuses and queries stand beside the results, of the whole block and of a part of it."""
     results = [result(1), result(4, Status.NXDOMAIN, 3), result(2, attempts=None), result(9, Status("RCODE12"), 2)]
     block = block_encoder(lines)(results)
-    assert ([1, 4, 2, 9], {"NOERROR": 2, "NXDOMAIN": 1, "RCODE12": 1}, 6) == (
-        block.indices,
+    assert ([1, 2, 4, 9], {"NOERROR": 2, "NXDOMAIN": 1, "RCODE12": 1}, 6) == (
+        [*indices_of(block.bits)],
         block.statuses,
         block.queries,
     )
     assert results == block.results()
-    part, other, none = block.divide([{9, 4, 700}, {2}, set()])
-    assert ([2], [results[2]], []) == (other.indices, other.results(), none.indices)
-    assert ([4, 9], {"NXDOMAIN": 1, "RCODE12": 1}, 5, 2) == (part.indices, part.statuses, part.queries, part.shown)
+    part, other, none = block.divide([bits_of([9, 4]), bits_of([2]), {}])
+    assert (bits_of([2]), [results[2]], {}) == (other.bits, other.results(), none.bits)
+    assert ({"NXDOMAIN": 1, "RCODE12": 1}, 5, 2) == (part.statuses, part.queries, part.shown)
+    assert [4, 9] == [*indices_of(part.bits)]
     assert ([results[1], results[3]], lines is not None) == (part.results(), part.lines)
 
 
@@ -182,7 +202,7 @@ def test_a_block_is_sent_in_pieces(count: int, lines: LineFormat | None) -> None
 def test_a_block_of_some_results_shows_those() -> None:
     """All count, and those that --only names are written."""
     block = block_encoder(LineFormat("hosts", (), ("noerror",)))([result(1), result(4, Status.TIMEOUT), result(5)])
-    assert (b"h1\nh5\n", 2, [1, 4, 5]) == (block.body, block.shown, block.indices)
+    assert (b"h1\nh5\n", 2, [1, 4, 5]) == (block.body, block.shown, [*indices_of(block.bits)])
 
 
 NAMES = ["nx", "multi-3", "rcode-12", "h1", "h2", "txt", "nodata"]

@@ -24,7 +24,7 @@ from command import second_look
 
 from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
 from resolver.batch import send_all
-from resolver.blocks import ResultBlock
+from resolver.blocks import ResultBlock, bits_of
 from resolver.congestion import window
 from resolver.input.given import source
 from resolver.lab import Lab
@@ -458,7 +458,7 @@ def test_large_results_come_in_parts() -> None:
     blocks = [message for message in messages if isinstance(message, ResultBlock)]
     assert results == [result for block in blocks for result in block.results()]
     assert len(blocks) > 5
-    assert [300] == [block.indices[0] for block in blocks if len(block.body) > MESSAGE_OCTETS]
+    assert [bits_of([300])] == [block.bits for block in blocks if len(block.body) > MESSAGE_OCTETS]
     assert {"ERROR": 600} == sum((Counter(block.statuses) for block in blocks), Counter())
 
 

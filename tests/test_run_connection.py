@@ -61,7 +61,7 @@ class Pipeline:
 
 def test_a_report_counts_once() -> None:
     """Where the Redis is away before the entries that were read are removed, they are removed, and not read again."""
-    stream = Stream(*[encode_report(ChunkReport(number, 0, "w")) for number in range(20)], b"none")
+    stream = Stream(*[encode_report(ChunkReport(number, 0, "w"))[b"report"] for number in range(20)], b"none")
     connection = RunConnection(cast(Broker, stream), "0" * 32, None)
     connection.start()
     try:

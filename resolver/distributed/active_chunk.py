@@ -55,17 +55,10 @@ class ActiveChunk:
         self._lines: HostLines | None = None
         if isinstance(work, HostLines):
             self._lines = work
-            self._span = work.indices
         else:
             self._queries.extend(self.open.queries.values())
-            self._span = range(min(self.open.queries), max(self.open.queries) + 1)
         self.tallies = NameserverTallies()
         self.found: queue.SimpleQueue[ResultBlock | AllAsked | ChunkEnded] = queue.SimpleQueue()
-
-    def meets(self, other: ActiveChunk) -> bool:
-        """Tell whether a lookup is open in both."""
-        apart = self._span.start >= other._span.stop or other._span.start >= self._span.stop
-        return not apart and bool(self.open.among(other.open.indices))
 
     @property
     def waiting(self) -> bool:

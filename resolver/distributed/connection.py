@@ -184,7 +184,7 @@ class RunConnection:
                         if self._closed.is_set():
                             return
                         try:
-                            reports.append(decode_report(fields.get(b"report", b"")))
+                            reports.append(decode_report(fields))
                         except Refused as refused:
                             self._notices.warn(f"a report was refused: {refused}")
                     self._deliver(reports)

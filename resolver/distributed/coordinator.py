@@ -172,8 +172,8 @@ class Coordinator:
 
     def _pass_on(self, chunk: Outstanding, block: ResultBlock) -> list[Result]:
         """Take a block of lines unopened, or return its results, where they have to be looked at one by one."""
-        if chunk.lines is not None and chunk.open.remove_all(block.indices):
-            self._window.open -= len(block.indices)
+        if chunk.lines is not None and chunk.open.remove_all(block.bits, block.count):
+            self._window.open -= block.count
             self.blocks.append(block)
             return []
         self._read(chunk)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from resolver.wire.oneway import SendCounts
 
 IDLE, IDLE_SHARED = 5.0, 0.3  # seconds that it waits for another chunk; where other executors may wait for it
-WAKE_INTERVAL = 0.02  # seconds until a chunk that came is seen
+WAKE_INTERVAL, BUSY_INTERVAL = 0.02, 0.1  # seconds until a chunk that came is seen; where others wait before it
 
 
 @dataclass(eq=False)
@@ -76,7 +76,7 @@ class Executor:
                 self._finishing = True  # another executor, behind those that wait, gets this chunk
             if self._exited or self._finishing or self._stopped is not None:
                 return None
-            if any(chunk.meets(other) for other in self._chunks):
+            if any(chunk.open.meets(other.open) for other in self._chunks):
                 return False
             chunk.tallies = self.tallies
             self._chunks.append(chunk)
@@ -114,9 +114,7 @@ class Executor:
     def take(self, n: int) -> list[Query] | None:
         """Take up to `n` queries; an empty list where there is none just now, None where no more will come."""
         with self._state:
-            idle = IDLE if self.lock is None else IDLE_SHARED
-            if not self._line and not self._chunks and not self._state.wait_for(self._woken, idle):
-                self._finishing = True
+            self._wait_for_chunk()
             if not self._line and self._finishing:
                 return None
             queries: list[Query] = []
@@ -136,6 +134,7 @@ class Executor:
     def take_lines(self, n: int) -> HostLines | None:
         """Take up to `n` queries as the lines that they stand in; None: ask `take`."""
         with self._state:
+            self._wait_for_chunk()
             chunk = self._line[0] if self._line else None
             if chunk is None or (lines := chunk.take_lines(n)) is None:
                 return None
@@ -153,6 +152,12 @@ class Executor:
             self._line.popleft()
             chunk.found.put(AllAsked())
 
+    def _wait_for_chunk(self) -> None:
+        """Wait for another chunk where none is in hand; after a while none will come."""
+        idle = IDLE if self.lock is None else IDLE_SHARED
+        if not self._chunks and not self._state.wait_for(self._woken, idle):
+            self._finishing = True
+
     def _woken(self) -> bool:
         return bool(self._line) or self._finishing or self._stopped is not None
 
@@ -164,12 +169,14 @@ class Executor:
     def max_wait(self) -> float:
         """Return for how many seconds the engine may wait at most before it asks again."""
         self._count_sent()
-        return WAKE_INTERVAL if self.ends is None else max(0.0, min(WAKE_INTERVAL, self.ends - time.monotonic()))
+        longest = BUSY_INTERVAL if self._line else WAKE_INTERVAL
+        return longest if self.ends is None else max(0.0, min(longest, self.ends - time.monotonic()))
 
     def _deliver(self, block: ResultBlock) -> None:
         """Give each chunk its part of the results."""
         with self._state:
-            whole = next((chunk for chunk in self._chunks if chunk.open.remove_all(block.indices)), None)
+            bits = block.bits
+            whole = next((chunk for chunk in self._chunks if chunk.open.remove_all(bits, block.count)), None)
             parts = [(whole, block)] if whole is not None else self._parts(block)
             self._chunks = [chunk for chunk in self._chunks if chunk.open]
         for chunk, part in parts:
@@ -179,10 +186,8 @@ class Executor:
 
     def _parts(self, block: ResultBlock) -> list[tuple[ActiveChunk, ResultBlock]]:
         """Take the results of a block out of the chunks that they are of, and return each one's part."""
-        indices = set(block.indices)
-        parts = {chunk: mine for chunk in self._chunks if (mine := chunk.open.among(indices))}
-        for chunk, mine in parts.items():
-            chunk.open.remove_all(list(mine))
+        bits = block.bits
+        parts = {chunk: mine for chunk in self._chunks if (mine := chunk.open.remove_open(bits))}
         return list(zip(parts, block.divide(list(parts.values())), strict=True))
 
     def _count_sent(self) -> None:

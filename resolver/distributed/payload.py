@@ -11,7 +11,7 @@ from __future__ import annotations
 import binascii
 import zlib
 from importlib import metadata
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -24,8 +24,11 @@ from resolver.policy import Policy
 from resolver.processes.protocol import Unfinished
 from resolver.tallies import MOST_MERGED, NameserverTally
 
-MAX_QUERIES = 7500  # lookups in a chunk, which fit in a message however long their names are
-MAX_OCTETS = 12 << 20  # of a message, in either direction
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_QUERIES = 15_000  # lookups in a chunk, which fit in a message however long their names are
+MAX_OCTETS = 24 << 20  # of a message, in either direction
 try:
     VERSION = metadata.version(DISTRIBUTION)
 except metadata.PackageNotFoundError:  # run from a checkout
@@ -118,7 +121,7 @@ class ChunkReport(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True
         sent, failed, reasons: Of a one-way chunk.
         tallies: Counts of each nameserver since the last report of this worker, whichever of the run's chunks that was
             about.
-        lines: Results as JSON Lines.
+        lines: Results as JSON Lines, whose bodies travel beside the report.
     """
 
     chunk: _Count
@@ -136,7 +139,7 @@ class ChunkReport(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True
     lines: list[ResultBlock] = []
 
 
-encode_report = msgspec.msgpack.Encoder().encode
+_to_msgpack = msgspec.msgpack.Encoder()
 _to_json = msgspec.json.Encoder()
 _of_json = msgspec.json.Decoder(Chunk)
 _of_version = msgspec.json.Decoder(_Version)
@@ -227,13 +230,21 @@ def _lines_of(given: ChunkLines, *, also: bool) -> HostLines:
     return lines
 
 
-def decode_report(octets: bytes) -> ChunkReport:
+def encode_report(report: ChunkReport) -> dict[bytes, bytes]:
+    """Return the entry of the stream that holds a report; lines stand beside it, where nobody copies them."""
+    bare = [msgspec.structs.replace(block, body=b"") for block in report.lines]
+    entry = {b"report": _to_msgpack.encode(msgspec.structs.replace(report, lines=bare))}
+    return entry | {b"lines%d" % number: block.body for number, block in enumerate(report.lines)}
+
+
+def decode_report(entry: Mapping[bytes, bytes]) -> ChunkReport:
     """Decode the report that an entry of the stream holds. Raises Refused for whatever is none."""
-    if len(octets) > MAX_OCTETS:
-        raise Refused(f"it has {len(octets):,} octets; a report has {MAX_OCTETS:,} at most")
+    if (size := sum(map(len, entry.values()))) > MAX_OCTETS:
+        raise Refused(f"it has {size:,} octets; a report has {MAX_OCTETS:,} at most")
     try:
-        report = _of_msgpack.decode(octets)
-        for block in report.lines:
+        report = _of_msgpack.decode(entry.get(b"report", b""))
+        for number, block in enumerate(report.lines):
+            block.body = entry.get(b"lines%d" % number, b"")
             block.check()
         return report
     except Exception as error:  # whatever it is: who reads the entry would read it again, and none behind it

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from resolver.distributed.payload import Chunk
     from resolver.model import Query
 
-PART = 3000  # results that make a report full,
-PART_OCTETS = 1 << 20  # or so many octets,
+PART = 5000  # results that make a report full,
+PART_OCTETS = 2 << 20  # or so many octets,
 LINGER = 0.2  # and seconds between two reports of a chunk, where it is not full;
 BRIEF, FEW = 0.05, 200  # and where the last had fewer results than so many: what is not reported is lost with a worker
 
@@ -182,26 +182,27 @@ class Reporter:
         counts: Counter[str] = Counter()
         held: list[ResultBlock] = []
         size = octets = 0
-        sent, linger = time.monotonic(), BRIEF  # that it was begun has been told just now
+        taken = False
+        sent, linger = time.monotonic(), LINGER  # that it was begun has been told just now
         while True:
             try:
-                item = active.found.get(timeout=max(0.0, sent + linger - time.monotonic()) if held else None)
+                item = active.found.get(timeout=max(0.0, sent + linger - time.monotonic()) if held or taken else None)
             except queue.Empty:
                 item = None
             if isinstance(item, ChunkEnded):
                 break
             if isinstance(item, AllAsked):
+                taken = True
                 on_room()
             elif item is not None:
                 counts.update(item.statuses)
                 held.append(item)
-                size += len(item.indices)
+                size += item.count
                 octets += len(item.body)
-            full = size >= PART or octets >= PART_OCTETS
-            if full or isinstance(item, AllAsked) or time.monotonic() - sent >= linger:
-                self._send(held, taken=isinstance(item, AllAsked), tallies=active.tallies.take())
+            if size >= PART or octets >= PART_OCTETS or time.monotonic() - sent >= linger:
+                self._send(held, taken=taken, tallies=active.tallies.take())
                 linger = BRIEF if size < FEW else LINGER
-                held, size, octets, sent = [], 0, 0, time.monotonic()
+                held, size, octets, taken, sent = [], 0, 0, False, time.monotonic()
         self.sentence = item.sentence
         counts.update({name: count for name, count in (("sent", item.sent), ("failed", item.failed)) if count})
         self._send(
@@ -224,12 +225,12 @@ class Reporter:
     def _send(self, blocks: Sequence[ResultBlock] = (), **fields: Any) -> None:
         bodies: list[Any] = [msgspec.Raw(block.body) for block in blocks if not block.lines]
         lines = [block for block in blocks if block.lines]
-        octets = encode_report(
+        entry: Any = encode_report(
             ChunkReport(self._chunk.number, self._chunk.copy, self._worker, bodies, lines=lines, **fields)
         )
         results = self._keys.results
         # Where the coordinator is gone, nobody else removes the stream.
-        self._execute(lambda pipe: pipe.xadd(results, {"report": octets}).pexpire(results, int(4000 * LEASE)))
+        self._execute(lambda pipe: pipe.xadd(results, entry).pexpire(results, int(4000 * LEASE)))
 
     def _execute(self, fill: Callable[[Any], object]) -> Any:
         """Execute a pipeline, however long the Redis is away; None where the worker leaves before."""

@@ -10,6 +10,7 @@ kombu for them):
 
     Transport._deliver           each message passes here once it is JSON, and not yet a kombu Message: it is checked
     Channel._brpop_read          reads the queue; an entry that is not JSON raises here, and is skipped
+    Channel._create_client       makes a client for each message, and again to acknowledge it: here one is kept
     Channel._receive             reads what is broadcast (`celery inspect`); as _brpop_read
     QoS.restore_by_tag           puts back what a dead worker had taken; an entry that cannot be read raises here
     QoS._remove_from_indices     removes that entry, which would be tried again for ever
@@ -54,6 +55,15 @@ class RedisChannel(redis.Channel):
     QoS = UnackedMessages
     connection_class = RedisConnection
     connection_class_ssl = RedisTlsConnection
+    _kept: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """Return a client of redis-py: the same each time, since making one takes longer than what it is used for."""
+        if asynchronous:
+            return super()._create_client(asynchronous)  # type: ignore[no-untyped-call]  # kombu carries few types
+        if self._kept is None or self._kept.connection_pool is not self.pool:
+            self._kept = super()._create_client()  # type: ignore[no-untyped-call]
+        return self._kept
 
     def _brpop_read(self, **options: Any) -> Any:
         return _skip_unreadable(super()._brpop_read, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -66,7 +67,8 @@ class BlockMaker:
         self.octets = 0
         self._as_lines = lines is not None
         self._parts: list[bytes] = []
-        self._block = self._empty()
+        self._block = ResultBlock(lines=self._as_lines)
+        self._indices: list[int] = []
         self._selection = Selection(lines.only) if lines is not None and lines.only else None
         self._tally = RunTally() if lines is not None and lines.tallied else None
         self._encode: Encoder = _elements
@@ -75,7 +77,7 @@ class BlockMaker:
 
     def __len__(self) -> int:
         """Return how many results there are."""
-        return len(self._block.indices)
+        return len(self._indices)
 
     def encode(self, results: list[Result]) -> Encoded:
         """Return these results encoded, to be added or not."""
@@ -87,22 +89,21 @@ class BlockMaker:
         if encoded.octets:
             self._parts.append(encoded.octets)
         self.octets += len(encoded.octets)
-        statuses = self._block.count(results, encoded.shown)
+        statuses = self._block.add(results, encoded.shown)
+        self._indices += map(_index, results)
         if self._tally is not None:
             self._tally.add(results, statuses)
 
     def take(self) -> tuple[ResultBlock, list[bytes]]:
         """Return the block without its body, and that in parts; the next result begins another."""
         block, parts = self._block, self._parts
+        block.number(self._indices)
         if not self._as_lines:
-            parts.insert(0, b"\xdd" + len(block.indices).to_bytes(4, "big"))  # MessagePack's array 32
+            parts.insert(0, b"\xdd" + block.count.to_bytes(4, "big"))  # MessagePack's array 32
         if self._tally is not None:
             block.tally = self._tally.take()
-        self._block, self._parts, self.octets = self._empty(), [], 0
+        self._block, self._indices, self._parts, self.octets = ResultBlock(lines=self._as_lines), [], [], 0
         return block, parts
-
-    def _empty(self) -> ResultBlock:
-        return ResultBlock([], {}, 0, 0, self._as_lines)
 
 
 def block_encoder(lines: LineFormat | None) -> Callable[[list[Result]], ResultBlock]:
@@ -119,6 +120,7 @@ def block_encoder(lines: LineFormat | None) -> Callable[[list[Result]], ResultBl
 
 
 _to_msgpack = msgspec.msgpack.Encoder()
+_index = attrgetter("index")
 
 
 def _elements(results: list[Result]) -> bytes:

@@ -82,7 +82,7 @@ class RunTally(msgspec.Struct, array_like=True):
         if block.tally:
             self.merge(_DECODER.decode(block.tally))
         elif block.statuses.keys() <= ANSWERED:
-            sample = self._sample(len(block.indices))
+            sample = self._sample(block.count)
             with suppress(msgspec.DecodeError):
                 self._measure(block.results(sample), sample.step)
         else:

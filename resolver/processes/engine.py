@@ -298,7 +298,7 @@ class _ProcessesRun:
         """Take a block whole: each of its results is of a lookup that the child was given, and has no result yet."""
         self._deaths = 0
         self._answered = self._answered or not block.statuses.keys() <= _NOBODY_ANSWERED
-        if not child.open.remove_all(block.indices):
+        if not child.open.remove_all(block.bits, block.count):
             raise RuntimeError("a child gave a result of a lookup that it did not have")
         self._deliver(block)
 
