@@ -38,8 +38,10 @@ from resolver.processes.pool import IdleChildren
 #   details       tells whatever came: the chain before an NXDOMAIN, that an empty answer is a referral, half a reply
 #   matching      drops forged and broken replies by itself, and keeps the count
 #   attempts      tells how many queries were sent, and to whom
+#   library       asks through a library; the backend wire is ours, and has tests of its own
 #   in-process    runs in the tests' own program; what cannot is asked in one that gevent has patched
 CANNOT: dict[str, frozenset[str]] = {
+    "wire": frozenset({"library"}),
     "aiodns": frozenset({"matching", "attempts", "tls", "types", "details"}),
     "twisted": frozenset({"tls"}),
     "system": frozenset({"nameservers", "streams", "matching", "attempts"}),
@@ -59,7 +61,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the mark known; --strict-markers asks for it."""
-    config.addinivalue_line("markers", "needs(*abilities): skip backends that cannot do this (CANNOT in conftest.py)")
+    config.addinivalue_line("markers", "needs(*abilities): not of backends that cannot do this (CANNOT in conftest.py)")
 
 
 def pytest_collection_finish() -> None:
@@ -98,10 +100,18 @@ def lacking(pair: Pair, *needed: str) -> list[str]:
     return sorted({*needed} & (CANNOT.get(pair.backend, frozenset()) | CANNOT.get(row(pair), frozenset())))
 
 
-def skip_without(pair: Pair, *needed: str) -> None:
-    """Skip the test where the pair lacks one of these abilities."""
-    if lacks := lacking(pair, *needed):
-        pytest.skip(f"{row(pair)} cannot: {', '.join(lacks)}")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out the tests of pairs that cannot do what the test needs."""
+    items[:] = [item for item in items if not isinstance(item, pytest.Function) or able(item)]
+
+
+def able(test: pytest.Function) -> bool:
+    """Whether the pair of this test, where it has one, can do what the test needs."""
+    pair = test.callspec.params.get("pair") if hasattr(test, "callspec") else None
+    needed = [ability for mark in test.iter_markers("needs") for ability in mark.args]
+    if "ask" in test.fixturenames:
+        needed.append("nameservers")
+    return not isinstance(pair, Pair) or not lacking(pair, *needed)
 
 
 @pytest.fixture(scope="session")
@@ -123,15 +133,6 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     if not pair.installed:
         pytest.skip(f"{pair.engine} with {pair.backend} needs the extra {pair.extra}")
     return pair
-
-
-@pytest.fixture(autouse=True)
-def _able(request: pytest.FixtureRequest) -> None:
-    """Skip a test on a backend that cannot do what the test needs."""
-    if "pair" not in request.fixturenames:
-        return
-    needed = {ability for mark in request.node.iter_markers("needs") for ability in mark.args}
-    skip_without(request.getfixturevalue("pair"), *needed)
 
 
 @pytest.fixture(scope="session")
@@ -271,8 +272,7 @@ def look_up(pair: Pair, lab: Lab, request: pytest.FixtureRequest) -> Iterator[As
 
 @pytest.fixture(scope="session")
 def ask(look_up: Ask) -> Ask:
-    """The same, on pairs that ask the nameserver that they are told to."""
-    skip_without(look_up.pair, "nameservers")
+    """The same, on pairs that ask the nameserver that they are told to (`able` sees to that)."""
     return look_up
 
 

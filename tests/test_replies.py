@@ -237,14 +237,6 @@ def test_extended_errors(ask: Ask, transport: str) -> None:
 # --- Another port for another try.
 
 
-@pytest.fixture
-def library(ask: Ask) -> Ask:
-    """On pairs whose backend is a library; the wire backend has tests of its own."""
-    if ask.pair.backend == "wire":
-        pytest.skip("see test_exchange.py")
-    return ask
-
-
 def swallowing() -> Iterator[tuple[str, Reply]]:
     first: dict[bytes, int] = {}
     by_port: dict[int, int] = {}
@@ -266,12 +258,13 @@ def swallowing() -> Iterator[tuple[str, Reply]]:
     yield "each port after 20 replies", after_twenty
 
 
+@pytest.mark.needs("library")
 @pytest.mark.parametrize("which", range(3))
-def test_a_port_that_is_swallowed(library: Ask, which: int) -> None:
+def test_a_port_that_is_swallowed(ask: Ask, which: int) -> None:
     """Whatever swallows the queries from one port, the next try gets through."""
     _, reply = list(swallowing())[which]
     with Server(reply) as server:
-        run = library([fresh("www") for _ in range(60)], nameservers=server.where, query_timeout=0.8, concurrency=20)
+        run = ask([fresh("www") for _ in range(60)], nameservers=server.where, query_timeout=0.8, concurrency=20)
     assert {"NOERROR": 60} == run.summary.statuses
 
 

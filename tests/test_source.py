@@ -21,7 +21,7 @@ from command import wait_for
 from conftest import lacking, row
 
 from resolver import Result, resolve, stream
-from resolver.engines import BACKENDS, Pair
+from resolver.engines import BACKENDS, Pair, pairs
 from resolver.model import Detail
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only on Linux is all of 127.0.0.0/8 this machine's")
@@ -101,19 +101,19 @@ def nameserver(secure: tuple[Path, Path]) -> Iterator[Seen]:
         yield seen
 
 
-def able(pair: Pair) -> bool:
-    return "source" in BACKENDS[pair.backend].honours and not lacking(pair, "in-process")
+PAIRS = [each for each in pairs() if "source" in BACKENDS[each.backend].honours and not lacking(each, "in-process")]
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+@pytest.mark.parametrize(
+    ("pair", "transport"),
+    [(pair, way) for pair in PAIRS for way in ("udp", "tcp", "tls") if way != "tls" or not lacking(pair, "tls")],
+    ids=lambda each: each if isinstance(each, str) else row(each),
+    indirect=["pair"],
+)
 def test_on_every_pair(
     pair: Pair, transport: str, nameserver: Seen, secure: tuple[Path, Path], request: pytest.FixtureRequest
 ) -> None:
     """The nameserver sees the addresses that were given and no others: over UDP each of them, by whatever engine."""
-    if not able(pair):
-        pytest.skip(f"{row(pair)} cannot")
-    if transport == "tls" and lacking(pair, "tls"):
-        pytest.skip(f"{row(pair)} does not speak it")
     more = {"redis": request.getfixturevalue("broker")} if pair.engine == "redis" else {}
     run = resolve(
         NAMES, engine=pair.engine, backend=pair.backend, nameservers=getattr(nameserver, transport), source=SOURCES,
