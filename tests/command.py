@@ -184,10 +184,11 @@ def in_order(lines: Iterable[str]) -> list[dict[str, Any]]:
 
 def wait_for(condition: Callable[[], T], what: str, seconds: float = 20.0) -> T:
     """Wait until it is true, and give what it is."""
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, 0.002
     while not (value := condition()):
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(0.04, 1.2 * pause)  # what takes long may be costly to ask for
     return value
 
 

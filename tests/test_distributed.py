@@ -69,7 +69,7 @@ def test_all_workers_killed(server: Server, lab: Lab, caplog: pytest.LogCaptureF
             worker.kill()
         killed = time.monotonic()
         wait_for(lambda: f"no worker is at redis://127.0.0.1:{server.port}/0;" in caplog.text, "the sentence")
-        with working(server, 2):
+        with working(server, 1):
             assert {Status.NOERROR: 200} == statuses(run.end(killed))
     assert "lost its worker" in caplog.text
 
@@ -96,24 +96,24 @@ def test_worker_killed_with_lines(server: Server, lab: Lab, tmp_path: Path) -> N
 @pytest.mark.parametrize("how", ["stop", "kill", "lose"])
 def test_redis_restarted(server: Server, lab: Lab, how: str) -> None:
     """Whether it ends in order, is killed, or loses all it held: what is lost is sent again."""
-    with working(server, 2):
-        run = Running(slow(300), server.url, nameservers=lab.nameserver)
+    with working(server, 1):
+        run = Running(slow(150), server.url, nameservers=lab.nameserver)
         run.wait(20)
         stopped = time.monotonic()
         getattr(server, how)()
         server.start()
         print(f"Redis was away for {time.monotonic() - stopped:.1f} s")
-        assert {Status.NOERROR: 300} == statuses(run.end(stopped))
+        assert {Status.NOERROR: 150} == statuses(run.end(stopped))
 
 
 @pytest.mark.parametrize("bounds", [[], ["--concurrency", "100"]], ids=["free", "bounded"])
 def test_two_runs_at_once(server: Server, lab: Lab, bounds: list[str]) -> None:
     """Each has its own nameserver and its own type of record, and gets what it asked for.
 
-    Workers with limits of their own, which hold for all that they do, take the runs in turn.
+    A worker with limits of its own, which hold for all that it does, takes the runs in turn.
     """
-    hosts = [f"n{each}.example" for each in range(2000)]
-    with Lab() as other, working(server, 2, "--quiet", *bounds):
+    hosts = [f"n{each}.example" for each in range(600)]
+    with Lab() as other, working(server, 1, "--quiet", *bounds):
         runs = [
             Running(hosts, server.url, nameservers=lab.nameserver, types="A"),
             Running(hosts, server.url, nameservers=other.nameserver, types="AAAA"),

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 from cluster import Server, Worker, beats, free_port, wait_for_workers
-from command import Done, end, environment, in_order, run, second_look, start, wait_for
+from command import Done, end, environment, in_order, inside, second_look, start, wait_for
 from running import WORKER, Running, slow, statuses, wait_until_busy, working
 
 from resolver import Status
@@ -187,10 +187,9 @@ def test_redis_stays_away(lab: Lab, tmp_path: Path, how: str) -> None:
 
 def test_workers_stay_away(server: Server, lab: Lab, tmp_path: Path) -> None:
     """Where all workers are gone for good the run says so, and ends at its --timeout; what is done is kept."""
-    with working(server, 2) as workers, Coordinator(server, lab, tmp_path, "--timeout", "8") as coordinator:
-        wait_until_busy(server, 2)
-        for worker in workers:
-            worker.kill()
+    with working(server, 1) as (worker,), Coordinator(server, lab, tmp_path, "--timeout", "8") as coordinator:
+        wait_until_busy(server, 1)
+        worker.kill()
         done = coordinator.end()
     assert [3, {"NOERROR", "DEADLINE"}] == [done.status, coordinator.statuses]
     assert f"no worker is at redis://127.0.0.1:{server.port}/0; on any machine that reaches it, start one" in done.err
@@ -200,7 +199,7 @@ def test_redis_is_not_there() -> None:
     """The sentence says where, and no more than where; so for a worker."""
     port = free_port()
     for words in (["-e", "redis", "a.example"], ["worker"]):
-        done = run(*words, env=environment(RESOLVE_REDIS=f"redis://someone:secret@127.0.0.1:{port}/0"))
+        done = inside(*words, env=environment(RESOLVE_REDIS=f"redis://someone:secret@127.0.0.1:{port}/0"))
         assert [2, True, False, False] == [
             done.status,
             f"redis://127.0.0.1:{port}/0 cannot be used: " in done.err,
@@ -270,8 +269,8 @@ def test_poison_for_children(server: Server, lab: Lab) -> None:
         assert worker.process.poll() is None
 
 
-@pytest.mark.parametrize(("again", "status"), [(None, 0), (0.01, 0), (TOGETHER + 0.1, 130)])
-def test_worker_interrupted(server: Server, lab: Lab, again: float | None, status: int) -> None:
+@pytest.mark.parametrize(("again", "status"), [(0.01, 0), (TOGETHER + 0.1, 130)])
+def test_worker_interrupted(server: Server, lab: Lab, again: float, status: int) -> None:
     """Ctrl-C: it hands back what it has in hand, exit status 0; later again: at once. Others do what is left."""
     with working(server, 1, "--concurrency", "4") as (leaving,):
         run = Running(slow(120), server.url, nameservers=lab.nameserver)
@@ -279,9 +278,8 @@ def test_worker_interrupted(server: Server, lab: Lab, again: float | None, statu
         with working(server, 1):
             sent = time.monotonic()
             leaving.process.send_signal(signal.SIGINT)
-            if again is not None:
-                time.sleep(again)
-                leaving.process.send_signal(signal.SIGINT)
+            time.sleep(again)
+            leaving.process.send_signal(signal.SIGINT)
             assert status == leaving.process.wait(15)
             print(f"left after {time.monotonic() - sent:.1f} s")
             assert {Status.NOERROR: 120} == statuses(run.end(sent))

@@ -22,7 +22,7 @@ from resolver.distributed.broker import Broker
 from resolver.distributed.outage import Unavailable
 from resolver.lab import Lab
 
-HOSTS = 500
+HOSTS = 200
 LASTS = 2.5  # seconds
 KEYS, DELAY = 300, 10_000  # to be loaded again, each in so many microseconds
 

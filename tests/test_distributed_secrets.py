@@ -13,7 +13,7 @@ import psutil
 import pytest
 import redis
 from cluster import Server, Worker, free_port, wait_for_workers
-from command import environment, run, start, wait_for
+from command import environment, inside, run, start, wait_for
 from mirakuru.exceptions import ProcessExitedWithError
 
 from resolver import Policy, Status, resolve
@@ -113,7 +113,7 @@ def test_a_password_is_in_no_list_of_processes(locked: Server, lab: Lab, tmp_pat
     with Worker(locked.url, *OPTIONS, log=log) as worker:
         with redis.Redis.from_url(locked.url) as client:
             wait_for(lambda: client.keys("resolve:worker:*"), "a worker")
-        done = run(
+        done = inside(
             "-e", "redis", "-n", lab.nameserver, "-f", "jsonl", "www.example", env=environment(RESOLVE_REDIS=locked.url)
         )
         processes = family(worker.pid)
@@ -134,7 +134,7 @@ def test_a_wrong_password(locked: Server, command: str, option: str) -> None:
     url = f"redis://ann:wr0ng@127.0.0.1:{locked.port}/0"
     given = ["--redis", url] if option == "--redis" else []
     env = environment() if given else environment(RESOLVE_REDIS=url)
-    done = run(command, *given, *(["-e", "redis", "www.example"] if command == "run" else []), env=env)
+    done = inside(command, *given, *(["-e", "redis", "www.example"] if command == "run" else []), env=env)
     assert 2 == done.status
     assert f"redis://127.0.0.1:{locked.port}/0 cannot be used: it refuses the user or password" in done.err
     assert ("", False) == (done.out, "wr0ng" in done.err)
@@ -144,7 +144,7 @@ def test_a_wrong_password(locked: Server, command: str, option: str) -> None:
 def test_nobody_there(command: str) -> None:
     """Status 2 and a sentence without the password."""
     url = f"redis://ann:wr0ng@127.0.0.1:{free_port()}/0"
-    done = run(command, "--redis", url, *(["-e", "redis", "www.example"] if command == "run" else []))
+    done = inside(command, "--redis", url, *(["-e", "redis", "www.example"] if command == "run" else []))
     assert 2 == done.status
     assert "cannot be used: Error 111 connecting to 127.0.0.1" in done.err
     assert "wr0ng" not in done.err
@@ -264,7 +264,7 @@ def test_a_redis_over_tls(tls: Server, secure: tuple[Path, Path], lab: Lab, tmp_
 @pytest.mark.parametrize("command", ["run", "worker"])
 def test_a_certificate_of_an_unknown_authority(tls: Server, command: str) -> None:
     """Status 2 and a sentence."""
-    done = run(command, "--redis", tls.url, *(["-e", "redis", "www.example"] if command == "run" else []))
+    done = inside(command, "--redis", tls.url, *(["-e", "redis", "www.example"] if command == "run" else []))
     assert 2 == done.status
     assert f"{tls.url} cannot be used: " in done.err
     assert "certificate verify failed" in done.err
@@ -273,7 +273,7 @@ def test_a_certificate_of_an_unknown_authority(tls: Server, command: str) -> Non
 
 def test_an_authority_that_is_no_file(tls: Server) -> None:
     """Status 2 and a sentence."""
-    done = run("-e", "redis", "--redis", f"{tls.url}?ssl_ca_certs=/none/such.pem", "www.example")
+    done = inside("-e", "redis", "--redis", f"{tls.url}?ssl_ca_certs=/none/such.pem", "www.example")
     assert 2 == done.status
     assert f"{tls.url} cannot be used: " in done.err
     assert "Traceback" not in done.err
