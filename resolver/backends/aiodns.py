@@ -6,7 +6,7 @@ we do.
 
 c-ares gives up on a question by its own measure, whatever timeout it is given: 5 times the average of the replies that
 a channel has had, and at least 250 ms. That cannot be turned off. A try that it ends early is gone on with, by one more
-query, on a channel that has no average yet (`_Patient`), where the whole wait counts; so is each further try. A timeout
+query, on a channel of its own, which has no average, so that the whole wait counts; so is each further try. A timeout
 of asyncio ends every try at the policy's time exactly.
 
 Not told by c-ares, or done its own way:
@@ -30,7 +30,8 @@ Not told by c-ares, or done its own way:
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple
+import contextlib
+from typing import TYPE_CHECKING, NamedTuple
 
 from pycares import errno
 
@@ -43,14 +44,11 @@ from resolver.model import Status
 from resolver.nameserver import Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Iterable
 
     from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
-
-FEW = 32  # channels that serve one question each, at once
-YOUNG = 2  # replies after which a patient channel is replaced: c-ares takes an average from 3
 
 _NOERROR = Status.NOERROR  # on Python 3.11 each look at an Enum's member costs as much as a record
 _STATUSES = {
@@ -63,6 +61,7 @@ _STATUSES = {
     errno.ARES_ETIMEOUT: Status.TIMEOUT,
     errno.ARES_EBADRESP: Status.TIMEOUT,
 }
+_REFUSED = errno.ARES_ECONNREFUSED
 
 
 class Aiodns(NamedTuple):
@@ -98,30 +97,22 @@ class AiodnsSession:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._loop = asyncio.get_running_loop()
-        self._few = asyncio.Semaphore(max(1, min(FEW, descriptors_left() // 4)))
+        self._few = asyncio.Semaphore(max(1, min(policy.in_flight, descriptors_left() // 4)))
         self._steady: dict[Nameserver, CaresChannel] = {}
         self._plain: dict[Nameserver, CaresChannel] = {}  # without EDNS, of those that refuse it
         self._old: list[CaresChannel] = []  # not asked on any more
         self._limit = _limit_of_sockets(policy)
-        self._patient: dict[Nameserver, _Patient] = {}
         self._sources = Sources(policy.source)
 
-    def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Coroutine[Any, Any, Reply]:
+    async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
         """Ask once, for `timeout` seconds, with further queries where c-ares gives up before or fails for others."""
         assert nameserver is not None  # `prepare` has named some
-        if self._limit is not None:
-            return self._ask_in_turn(query, nameserver, timeout, self._limit)
-        return self._ask(query, nameserver, self._loop.time() + timeout)
-
-    async def _ask_in_turn(
-        self, query: Query, nameserver: Nameserver, timeout: float, limit: asyncio.Semaphore
-    ) -> Reply:
-        async with limit:
+        async with self._limit:
             return await self._ask(query, nameserver, self._loop.time() + timeout)
 
     async def _ask(self, query: Query, nameserver: Nameserver, end: float) -> Reply:
-        queries, failed = 0, 0
-        patient = (query.attempts or 0) > 1
+        queries, failed = 0, False
+        alone = (query.attempts or 0) > 1
         # Without EDNS from the start, where that has been answered.
         plain = self._plain.get(nameserver) if self._plain else None
         if plain is not None and not plain.replies:
@@ -129,14 +120,11 @@ class AiodnsSession:
         while True:
             queries += 1
             try:
-                if failed > 1:
-                    outcome = await self._ask_alone(query, nameserver, end)
-                elif plain is not None:
-                    outcome = await plain.ask(query, end)
-                elif patient:
-                    outcome = await self._ask_patiently(query, nameserver, end)
+                if alone:
+                    outcome = await self._ask_alone(query, nameserver, end, edns=plain is None)
                 else:
-                    outcome = await (self._steady.get(nameserver) or self._open(nameserver)).ask(query, end)
+                    channel = plain or self._steady.get(nameserver) or self._open(nameserver)
+                    outcome = await channel.ask(query, end)
             except TimeoutError:
                 await self._leave(nameserver)
                 return Reply(Status.TIMEOUT, [], queries=queries)
@@ -145,12 +133,10 @@ class AiodnsSession:
                 plain = self._plain.get(nameserver)
                 if plain is None:
                     plain = self._plain[nameserver] = self._channel(nameserver, edns=False)
-            elif outcome.code == errno.ARES_EBADRESP and failed < 2:
-                failed += 1
-            elif outcome.broke and outcome.code == errno.ARES_ECONNREFUSED and failed < 2:
-                failed = 2
-            elif outcome.code == errno.ARES_ETIMEOUT and not patient and failed < 2:
-                patient, plain = True, None
+            elif outcome.code == errno.ARES_EBADRESP and not alone:
+                failed, alone = True, failed
+            elif not alone and (outcome.code == errno.ARES_ETIMEOUT or (outcome.broke and outcome.code == _REFUSED)):
+                alone = True
             else:
                 return _reply(outcome, query, nameserver, queries)
 
@@ -159,8 +145,6 @@ class AiodnsSession:
 
     async def close(self) -> None:
         """Close every channel."""
-        for patient in self._patient.values():
-            await patient.retire()
         for channel in [*self._steady.values(), *self._plain.values(), *self._old]:
             await channel.close()
 
@@ -181,68 +165,20 @@ class AiodnsSession:
             self._old.remove(old)
             await old.close()
 
-    async def _ask_patiently(self, query: Query, nameserver: Nameserver, end: float) -> CaresOutcome:
-        patient = self._patient.get(nameserver)
-        if patient is None or patient.replies >= YOUNG:
-            if patient is not None:
-                await patient.retire()
-            patient = self._patient[nameserver] = _Patient(self._channel(nameserver))
-        async with patient:
-            try:
-                outcome = await patient.channel.ask(query, end)
-            except TimeoutError:
-                # The next try leaves from another port.
-                if self._patient.get(nameserver) is patient:
-                    del self._patient[nameserver]
-                    patient.retired = True
-                raise
-            # c-ares counts NXDOMAIN among the replies, and no other error.
-            patient.replies += outcome.code in (None, errno.ARES_ENOTFOUND)
-            return outcome
-
-    async def _ask_alone(self, query: Query, nameserver: Nameserver, end: float) -> CaresOutcome:
+    async def _ask_alone(self, query: Query, nameserver: Nameserver, end: float, *, edns: bool) -> CaresOutcome:
         async with self._few:
-            channel = self._channel(nameserver)
+            channel = self._channel(nameserver, edns=edns)
             try:
                 return await channel.ask(query, end)
             finally:
                 await channel.close()
 
 
-class _Patient:
-    """A channel without an average: it is left for a new one after few replies, and closed when nothing waits there.
-
-    To be entered by each who asks.
-    """
-
-    def __init__(self, channel: CaresChannel) -> None:
-        self.channel = channel
-        self.replies = 0
-        self._waiting = 0
-        self.retired = False
-
-    async def __aenter__(self) -> None:
-        self._waiting += 1
-
-    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
-        self._waiting -= 1
-        await self._close()
-
-    async def retire(self) -> None:
-        """Nobody will ask here any more."""
-        self.retired = True
-        await self._close()
-
-    async def _close(self) -> None:
-        if self.retired and not self._waiting:
-            await self.channel.close()
-
-
-def _limit_of_sockets(policy: Policy) -> asyncio.Semaphore | None:
-    """Return a semaphore of as many as there are descriptors for, of UDP and TCP each; None where they suffice."""
+def _limit_of_sockets(policy: Policy) -> contextlib.AbstractAsyncContextManager[None]:
+    """Return what lets in as many as there are descriptors for, of UDP and TCP each; all where they suffice."""
     sockets = 2 * policy.tries * min(len(policy.nameservers), policy.in_flight)
     left = descriptors_left()
-    return asyncio.Semaphore(max(1, left // 2)) if sockets > left else None
+    return asyncio.Semaphore(max(1, left // 2)) if sockets > left else contextlib.nullcontext()
 
 
 def _reply(outcome: CaresOutcome, query: Query, nameserver: Nameserver, queries: int) -> Reply:
@@ -275,7 +211,7 @@ def _sentence(outcome: CaresOutcome, nameserver: Nameserver) -> str:
     if outcome.broke:
         return f"{nameserver} closed the connection"
     # c-ares has this one code for whatever a socket fails of. Where UDP was answered just before, it may be either.
-    refused = outcome.code == errno.ARES_ECONNREFUSED
+    refused = outcome.code == _REFUSED
     repeated = outcome.transport is not None and outcome.transport != nameserver.transport
     reason = "the connection was refused or broken" if repeated else "connection refused"
     what = reason if refused else str(errno.strerror(outcome.code or 0)).lower()
