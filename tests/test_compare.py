@@ -23,12 +23,11 @@ from browser import MISSING, PROGRAM, Browser
 from command import COMMAND, Done, complaint, environment, inside, run, wait_for
 from elements import Elements
 
-from resolver import Policy, engines
-from resolver.compare import contest, figures
+from resolver import Policy, Query, Record, Result, Status, engines
+from resolver.compare import contest, curves, figures
 from resolver.compare.agreement import Answers, Difference, Said
-from resolver.compare.child import RecordPart, ResultPart, Spec
+from resolver.compare.child import Spec
 from resolver.compare.contest import Cell, Contestant
-from resolver.compare.curves import Axis
 from resolver.compare.figures import Spread, Tally
 from resolver.compare.page import page
 from resolver.compare.report import ComparisonReport
@@ -36,6 +35,7 @@ from resolver.compare.watch import ChildFailed, Cost, WaitLimits, watch
 from resolver.input.sources import elements
 from resolver.lab import Lab
 from resolver.nameserver import Nameserver
+from resolver.pages import charts
 
 FULL = "/dev/full"
 QUICK = ["-e", "threads", "-e", "asyncio", "--repeat", "1"]
@@ -67,9 +67,12 @@ def document_of(found: tuple[Path, Done]) -> dict[str, Any]:
 
 def told(
     index: int, status: str = "NOERROR", *data: str, attempts: int | None = 1, elapsed: float | None = 0.1
-) -> ResultPart:
+) -> Result:
     """A result as a comparison reads it."""
-    return ResultPart(index, "A", status, [RecordPart("A", each) for each in data], attempts, elapsed)
+    answers = [Record("a.example.", "A", 60, each) for each in data]
+    return Query(index, "a.example", "a.example.", "A").result(
+        Status(status), engine="e", backend="b", answers=answers, attempts=attempts, elapsed=elapsed, error=None
+    )
 
 
 # --- The numbers.
@@ -151,24 +154,18 @@ def test_curve_over_runs() -> None:
 
 def test_curve_as_text() -> None:
     """Each character ends with the share that was answered by then; the axis is logarithmic, deadlines are below."""
-    axis = Axis(0.01, 100.0, 40)
-    assert [0, 10, 20, 30] == [axis.column(each) for each in (0.01, 0.1, 1.0, 10.0)]
-    shares = axis.shares([0.011, 0.11, 1.1, None])
+    scale = charts.logarithmic(0.01, 100.0)
+    shares = curves.shares(scale, 40, [0.011, 0.11, 1.1, None])
     assert [0.25, 0.25, 0.5, 0.75, 0.75] == [shares[each] for each in (0, 9, 10, 20, 39)]
-    assert ["┴1", "↑ 1 s"] == [axis.ruler()[20:22], axis.marks([1.0])[20:]]
+    assert "┴0.01─────┴0.1──────┴1────────┴10───────" == curves.ruler(scale, 40)
+    assert "          ↑ 0.1 s   ↑ 1 s" == curves.marks(scale, 40, [1.0, 0.1])
 
 
 def test_agreement() -> None:
     """Order and CNAMEs do not matter, nor who did not answer; other data, and other kinds of nothing, do."""
     answers = Answers(5)
-    alias = ResultPart(
-        0,
-        "A",
-        "NOERROR",
-        [RecordPart("CNAME", "b."), RecordPart("A", "192.0.2.2"), RecordPart("A", "192.0.2.1")],
-        1,
-        0.1,
-    )
+    alias = told(0, "NOERROR", "192.0.2.2", "192.0.2.1")
+    alias.answers.insert(0, Record("a.example.", "CNAME", 60, "b."))
     answers.add("x", [alias, told(1, "NXDOMAIN"), told(2, "NOERROR", "192.0.2.1"), told(3, "NODATA")])
     answers.add("y", [told(0, "NOERROR", "192.0.2.1", "192.0.2.2"), told(1, "NODATA"), told(2, "TIMEOUT")])
     answers.add("y", [told(3, "NODATA"), told(4, "NOERROR", "192.0.2.1")])

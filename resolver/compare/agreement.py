@@ -15,8 +15,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from resolver.compare.child import ResultPart
-from resolver.model import ANSWERED, Status
+from resolver.model import ANSWERED, Result, Status
 
 NAMED = 1000  # differing lookups that are named in full
 _SILENT = 0  # the number of no answer
@@ -61,21 +60,21 @@ class Answers:
         self._first: dict[str, array[int]] = {}  # contestant -> number of its first answer to each lookup
         self._further: dict[str, dict[int, set[int]]] = {}  # contestant -> lookup -> numbers of its other answers
 
-    def add(self, contestant: str, batch: Iterable[ResultPart]) -> None:
+    def add(self, contestant: str, batch: Iterable[Result]) -> None:
         """Add results of a run of this contestant."""
         first = self._first.get(contestant)
         if first is None:
             first = self._first[contestant] = array("I", bytes(array("I").itemsize * self._lookups))
             self._further[contestant] = {}
         numbers = self._numbers
-        for part in batch:
-            if part.status not in ANSWERED:
+        for result in batch:
+            if result.status not in ANSWERED:
                 continue
-            answer = (part.status, *sorted({each.data for each in part.answers if each.type == part.type}))
-            if part.status != Status.NOERROR:
+            answer = (result.status, *sorted({each.data for each in result.answers if each.type == result.type}))
+            if result.status != Status.NOERROR:
                 answer = answer[:1]
             number = numbers.setdefault(answer, len(numbers) + 1)
-            index = part.index
+            index = result.index
             if not first[index]:
                 first[index] = number
             elif first[index] != number:

@@ -50,27 +50,9 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
 Event = Began | Ended
 
 
-class RecordPart(msgspec.Struct, gc=False, frozen=True):
-    """The fields of a Record that answers are compared by."""
-
-    type: str
-    data: str
-
-
-class ResultPart(msgspec.Struct, gc=False, frozen=True):
-    """The fields of a Result that a comparison needs."""
-
-    index: int
-    type: str
-    status: str
-    answers: list[RecordPart]
-    attempts: int | None
-    elapsed: float | None
-
-
-def read_spool(file: BinaryIO) -> Iterator[tuple[float, list[ResultPart]]]:
+def read_spool(file: BinaryIO) -> Iterator[tuple[float, list[Result]]]:
     """Yield each batch of results, with the seconds since the run began. A block cut off at the end is left out."""
-    frames = FrameDecoder(msgspec.msgpack.Decoder(tuple[float, list[ResultPart]]).decode)
+    frames = FrameDecoder(msgspec.msgpack.Decoder(tuple[float, list[Result]]).decode)
     while octets := file.read(1 << 20):
         yield from frames.feed(octets)
 

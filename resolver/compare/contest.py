@@ -249,7 +249,7 @@ class Contest:
             for when, batch in read_spool(file):
                 tally.add(when, batch)
                 self._answers.add(cell.name, batch)
-                self.statuses.update(part.status for part in batch)
+                self.statuses.update(result.status for result in batch)
         if tally.results != total:
             row.errors.append(f"it gave {tally.results:,} results for {total:,} lookups, which is a bug of the engine")
             return

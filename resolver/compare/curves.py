@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 from resolver.compare.report import ComparisonReport
+from resolver.pages import charts
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _WIDEST = 100  # characters of an axis
@@ -23,14 +24,14 @@ def curves(report: ComparisonReport, width: int) -> list[str]:
         return []
     label = max(len(row.name) for row in rows)
     wide = max(20, min(width - label - 8, _WIDEST))
-    axis = Axis(min(times) / 1.2, max([*times, *report.deadlines]) * 1.05, wide)
+    scale = charts.logarithmic(min(times) / 1.2, max([*times, *report.deadlines]) * 1.05)
     lines = ["share of the lookups that were answered, against seconds (logarithmic)"]
     for row in rows:
-        bar = "".join(_BLOCKS[_level(share)] for share in axis.shares(row.curve))
+        bar = "".join(_BLOCKS[_level(share)] for share in shares(scale, wide, row.curve))
         lines.append(f"{row.name:{label}} {bar} {percent(row.median('answered') / report.lookups)}")
-    lines.append(f"{'':{label}} {axis.ruler()}")
+    lines.append(f"{'':{label}} {ruler(scale, wide)}")
     if report.deadlines:
-        lines.append(f"{'':{label}} {axis.marks(report.deadlines)}")
+        lines.append(f"{'':{label}} {marks(scale, wide, report.deadlines)}")
     return lines
 
 
@@ -39,45 +40,36 @@ def percent(share: float) -> str:
     return "100%" if share == 1 else f"{min(share, 0.999):.1%}"
 
 
-class Axis:
-    """Seconds on a logarithmic axis of so many characters."""
+def _column(scale: charts.Scale, wide: int, seconds: float) -> int:
+    # Behind the last character where it is past the end. A whole number may have lost its last digit.
+    return math.floor(scale.place(seconds) * wide / 100 + 1e-9)
 
-    def __init__(self, low: float, high: float, wide: int) -> None:
-        self._low = math.log(low)
-        self._step = (math.log(high) - self._low) / wide
-        self._wide = wide
 
-    def column(self, seconds: float) -> int:
-        """Return the character in which this second lies; below 0 or beyond the last: outside."""
-        # A whole one may have lost its last digit.
-        return math.floor((math.log(seconds) - self._low) / self._step + 1e-9)
+def shares(scale: charts.Scale, wide: int, curve: Sequence[float | None]) -> list[float]:
+    """Return the share that was answered at the end of each of so many characters."""
+    columns = sorted(_column(scale, wide, at) for at in curve if at is not None)
+    return [bisect.bisect_right(columns, column) / len(curve) for column in range(wide)]
 
-    def shares(self, curve: Sequence[float | None]) -> list[float]:
-        """Return the share that was answered at the end of each character."""
-        columns = sorted(self.column(max(at, 1e-9)) for at in curve if at is not None)
-        return [bisect.bisect_right(columns, column) / len(curve) for column in range(self._wide)]
 
-    def ruler(self) -> str:
-        """Return its scale."""
-        line = ["─"] * self._wide
-        for exponent in range(-6, 5):
-            for digit in (1, 2, 5):
-                label = f"{digit * 10.0**exponent:g}"
-                at = self.column(digit * 10.0**exponent)
-                around = line[max(0, at - 1) : at + len(label) + 2]
-                if at >= 0 and at + len(label) < self._wide and set(around) == {"─"}:
-                    line[at : at + 1 + len(label)] = ["┴", *label]
-        return "".join(line)
+def ruler(scale: charts.Scale, wide: int) -> str:
+    """Return the scale in so many characters."""
+    line = ["─"] * wide
+    for tick in scale.ticks:
+        label, at = f"{tick.value:g}", _column(scale, wide, tick.value)
+        around = line[max(0, at - 1) : at + len(label) + 2]
+        if at + len(label) < wide and set(around) == {"─"}:
+            line[at : at + 1 + len(label)] = ["┴", *label]
+    return "".join(line)
 
-    def marks(self, deadlines: Sequence[float]) -> str:
-        """Return the marks of the deadlines."""
-        line = [" "] * (self._wide + 20)
-        for deadline in sorted(deadlines):
-            label = f"↑ {deadline:g} s"
-            at = self.column(deadline)
-            if 0 <= at <= self._wide and not set(line[max(0, at - 1) : at + len(label)]) - {" "}:
-                line[at : at + len(label)] = label
-        return "".join(line).rstrip()
+
+def marks(scale: charts.Scale, wide: int, deadlines: Sequence[float]) -> str:
+    """Return the marks of the deadlines below it."""
+    line = [" "] * (wide + 20)
+    for deadline in sorted(deadlines):
+        label, at = f"↑ {deadline:g} s", _column(scale, wide, deadline)
+        if not set(line[max(0, at - 1) : at + len(label)]) - {" "}:
+            line[at : at + len(label)] = label
+    return "".join(line).rstrip()
 
 
 def _level(share: float) -> int:

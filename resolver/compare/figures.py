@@ -17,9 +17,8 @@ from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from resolver.compare.child import ResultPart
 from resolver.compare.watch import Cost
-from resolver.model import ANSWERED, Status
+from resolver.model import ANSWERED, Result, Status
 
 K = TypeVar("K")
 
@@ -123,20 +122,20 @@ class Tally:
         self._timeout = timeout
         self._came: list[float] = []
 
-    def add(self, when: float, batch: Iterable[ResultPart]) -> None:
+    def add(self, when: float, batch: Iterable[Result]) -> None:
         """Add a batch of results that came at this second of the run, not before those already added."""
-        for part in batch:
+        for result in batch:
             self.results += 1
-            if part.status in ANSWERED:
+            if result.status in ANSWERED:
                 self.counts["answered"] += 1
                 self._came.append(when)
-                if part.elapsed is not None:
-                    self.latencies.append(part.elapsed)
+                if result.elapsed is not None:
+                    self.latencies.append(result.elapsed)
             else:
-                self.counts[_KINDS.get(part.status, "failed")] += 1
-            if part.attempts:
+                self.counts[_KINDS.get(result.status, "failed")] += 1
+            if result.attempts:
                 self.asked += 1
-                self.queries += part.attempts
+                self.queries += result.attempts
 
     @property
     def rate(self) -> float:
