@@ -760,6 +760,16 @@ def test_an_open_text_file_in_its_encoding(encoding: str, tmp_path: Path) -> Non
     assert text.split("\n") == [lookup.input for lookup in found]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_an_open_file_in_utf_16_from_its_second_line(encoding: str, tmp_path: Path) -> None:
+    """The mark at the beginning of a file tells the order of the octets in the rest too."""
+    path = write(tmp_path / "list", "\ufeffheader\nb\u00fccher\na\n".encode(encoding))
+    with open(path, encoding="utf-16") as file:
+        assert "header\n" == file.readline()
+        found = lookups(text_file(file))
+    assert ["b\u00fccher", "a"] == [lookup.input for lookup in found]
+
+
 @pytest.mark.parametrize(
     ("encoding", "errors", "begun"),
     [

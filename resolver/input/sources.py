@@ -76,7 +76,12 @@ def path(name: str | os.PathLike[str], column: HostColumn | None = None) -> Line
 
 
 def descriptor(
-    fd: int, *, owned: bool = False, name: str = "standard input", column: HostColumn | None = None
+    fd: int,
+    *,
+    owned: bool = False,
+    name: str = "standard input",
+    column: HostColumn | None = None,
+    decoder: codecs.IncrementalDecoder | None = None,
 ) -> LineSource:
     """Return a list on an open descriptor, such as standard input's 0; closed by `close()` where it is owned.
 
@@ -85,6 +90,7 @@ def descriptor(
         owned: `close` closes it.
         name: What an error calls it.
         column: Where the host stands in a list that is CSV.
+        decoder: Decodes what comes through a pipe; None: it is UTF-8, or UTF-16 that says so.
 
     Raises:
         OSError: It is not open, or a directory.
@@ -107,7 +113,9 @@ def descriptor(
             twin=lambda: twin_of(fd, where, name),
         )
         return lines.looked_at()
-    return LineSource(lambda: _read_ready(fd), once=True, waitable=fd, close=close, name=name, column=column)
+    return LineSource(
+        lambda: _read_ready(fd), once=True, waitable=fd, close=close, name=name, column=column, decoder=decoder
+    )
 
 
 def twin_of(fd: int, where: int, name: str) -> LineSource:
@@ -152,7 +160,8 @@ class LineSource(Source):
     """List: lines of octets from anywhere.
 
     `read` gives a block of octets, b"" at the end, None for nothing right now; in its place, `ahead` gives texts.
-    `twin` gives the same list once more, from its beginning; None: it can be read only once.
+    `twin` gives the same list once more, from its beginning; None: it can be read only once. `decoder` is for lists
+    that are no UTF-8; UTF-16 with its mark is found out.
     """
 
     def __init__(
@@ -167,6 +176,7 @@ class LineSource(Source):
         name: str | None = None,
         column: HostColumn | None = None,
         twin: Callable[[], LineSource] | None = None,
+        decoder: codecs.IncrementalDecoder | None = None,
     ) -> None:
         self.twin = twin
         self._rows = None if column is None else _row_reader(column)
@@ -178,8 +188,8 @@ class LineSource(Source):
         self._close = close
         self._name = name
         self._rest = b""  # a line without its end
-        self._begun = False
-        self._utf16: codecs.IncrementalDecoder | None = None
+        self._begun = decoder is not None
+        self._decoder = decoder
 
     def read(self, types: tuple[str, ...], hosts: int) -> HostBlock | None:
         got = self.lines()
@@ -216,7 +226,7 @@ class LineSource(Source):
             return None
         self.ended = not octets
         size = len(octets)
-        if not self._begun or self._utf16 is not None:
+        if not self._begun or self._decoder is not None:
             octets = self._decoded(octets)
         if self.ended:
             octets += b"\n"
@@ -280,10 +290,10 @@ class LineSource(Source):
             self._begun = True
             self._rest = b""
             if octets[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-                self._utf16 = codecs.getincrementaldecoder("utf-16")("replace")
-        if self._utf16 is None:
+                self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
+        if self._decoder is None:
             return octets
-        return octets_of(self._utf16.decode(octets, final=self.ended))
+        return octets_of(self._decoder.decode(octets, final=self.ended))
 
     def _keep(self, block: bytes) -> None:
         # One octet more than is kept tells that the line is too long; the rest of it is let go.
