@@ -9,7 +9,8 @@ from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 
 PURE = os.environ.get("RESOLVE_PURE", "0") not in ("", "0")
-ACCELERATOR = Extension("resolver.wire._accelerate", ["resolver/wire/_accelerate.c"], optional=True)
+SOURCES, INCLUDED = ["resolver/wire/_accelerate.c"], ["resolver/wire/_reply.h"]
+ACCELERATOR = Extension("resolver.wire._accelerate", SOURCES, depends=INCLUDED, optional=True)
 
 
 class Wheel(bdist_wheel):

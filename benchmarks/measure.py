@@ -24,6 +24,8 @@ from benchmarks.nameserver import NAMES, Nameserver, host_address, host_name
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 RESOLVE = (sys.executable, "-m", "resolver")
+# Installed programs find their modules compiled: a checkout that may not keep them so would compile them in every run.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @dataclass(frozen=True)

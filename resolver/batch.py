@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
@@ -17,7 +18,7 @@ import msgspec
 from resolver.blocks import LineSink, OpenLookups
 from resolver.input.plain import read_open
 from resolver.intake import Intake
-from resolver.model import ANSWERED, Result, Status, count_statuses
+from resolver.model import Result, Status, count_statuses
 from resolver.output.ordered import InOrder
 from resolver.output.status import RunStatus, running
 from resolver.output.summary import Summary
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
 
-    from resolver.blocks import HostLines, ResultBlock
+    from resolver.blocks import HostLines, PlainSink, ResultBlock
     from resolver.input.lookups import LookupSource
     from resolver.model import Query
     from resolver.output.tally import RunTally
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_NOT_OPEN = "the engine gave a result of a lookup that has one, or was never asked"
 AHEAD = 50_000  # results that wait for an earlier one, where they are wanted in input order
 
 
@@ -191,6 +193,11 @@ class Batch:
         self._open.replace(queries)
 
     @property
+    def plain_sink(self) -> PlainSink | None:
+        """Where results may go that whoever makes them can write as lines at once; None: all go to `deliver`."""
+        return self._deliver_plain if self._lines is not None and self._lines.format.plain else None
+
+    @property
     def ended(self) -> bool:
         """The run ends now."""
         return self._intake.ended
@@ -213,9 +220,20 @@ class Batch:
 
     def _deliver_lines(self, block: ResultBlock) -> None:
         """Take these results, of lookups that have none yet."""
-        assert self._lines is not None
         if not self._open.remove_all(block.bits, block.count):
-            raise RuntimeError("the engine gave a result of a lookup that has one, or was never asked")
+            raise RuntimeError(_NOT_OPEN)
+        self._take_lines(block)
+
+    def _deliver_plain(self, indices: list[int], block: ResultBlock) -> None:
+        opened, before = self._open.queries, len(self._open.queries)
+        found = list(map(opened.pop, indices, repeat(None)))  # no Python code for each
+        if before - len(opened) < len(indices):
+            opened.update({query.index: query for query in found if query is not None})
+            raise RuntimeError(_NOT_OPEN)
+        self._take_lines(block)
+
+    def _take_lines(self, block: ResultBlock) -> None:
+        assert self._lines is not None
         self._results += block.count
         self._queries_sent += block.queries
         self.statuses.update(block.statuses)
@@ -379,9 +397,3 @@ def send_all(plan: Plan, counts: SendCounts, tick: Callable[[], None] | None = N
 
 
 _ENDINGS = (Status.DEADLINE, Status.CANCELLED)
-
-
-def failed(statuses: dict[str, int], *, strict: bool = False) -> bool:
-    """Tell whether some lookup was not answered. With `strict`, an answer without data is none."""
-    good = {Status.NOERROR} if strict else ANSWERED
-    return any(count for status, count in statuses.items() if status not in good)

@@ -7,6 +7,7 @@ need to know travels beside them.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from io import BytesIO
 from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +17,7 @@ import msgspec
 from resolver.model import Result, Status, count_statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from resolver.model import Query
 
@@ -231,16 +232,25 @@ class LineFormat(msgspec.Struct, frozen=True, array_like=True):
     tallied: bool = False
 
     @property
+    def plain(self) -> bool:
+        """Whether there is a line for every result, which is its usual fields in JSON."""
+        return self.name == "jsonl" and not self.more and not self.only
+
+    @property
     def readable(self) -> bool:
         """Whether the lines still say all of every result."""
         return self.name == "jsonl" and not self.only
 
 
 class LineSink(NamedTuple):
-    """Sink of results that other processes write: the format, and what takes a block of lines in it."""
+    """Sink of results that are written where they are made: the format, and what takes a block of lines in it."""
 
     format: LineFormat
     write: Callable[[ResultBlock], None]
+
+
+# Takes results that are plain lines (LineFormat.plain) already: their indices, and them as a block without these.
+PlainSink = Callable[[list[int], "ResultBlock"], None]
 
 
 class ResultBlock(msgspec.Struct, tag="results"):
@@ -254,6 +264,7 @@ class ResultBlock(msgspec.Struct, tag="results"):
         shown: Results that the lines are of.
         lines: The body is lines in the run's format.
         tally: Counts for a page about the run (output/tally.py), in MessagePack; empty: it has none.
+        elapsed: Seconds, and how many of the results took them; empty: only the results tell.
         body: Those lines, or else the results as a list in MessagePack.
     """
 
@@ -264,6 +275,7 @@ class ResultBlock(msgspec.Struct, tag="results"):
     shown: int = 0
     lines: bool = False
     tally: bytes = b""
+    elapsed: list[tuple[float, int]] = []
     body: bytes = b""  # last: what sends a block has it in pieces (processes/protocol.py)
 
     @classmethod
@@ -323,6 +335,14 @@ class ResultBlock(msgspec.Struct, tag="results"):
                 block = self._of(_parts.decode_lines(body), count, body, True)
             blocks.append(block)
         return blocks
+
+    def merge(self, other: ResultBlock) -> None:
+        """Count the results of another block too; its body goes behind this one's."""
+        self.count += other.count
+        self.shown += other.shown
+        self.queries += other.queries
+        for status, count in other.statuses.items():
+            self.statuses[status] = self.statuses.get(status, 0) + count
 
     @classmethod
     def _of(cls, results: list[Result] | list[_Part], shown: int, body: bytes, lines: bool) -> ResultBlock:

@@ -94,6 +94,10 @@ class Intake:
         return lines
 
     @property
+    def plain_sink(self) -> None:
+        """No results are wanted as lines: of those that are met here there are none."""
+
+    @property
     def ended(self) -> bool:
         """The run ends now."""
         return self.deadline.ended

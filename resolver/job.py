@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from resolver.batch import failed, send_all
+from resolver.batch import send_all
 from resolver.blocks import LineSink
 from resolver.console import ANSWERED, DEADLINE, UNANSWERED, UNREADABLE, UNWRITABLE, reason, say, signals
 from resolver.output.blocks import line_format
@@ -25,7 +25,7 @@ from resolver.output.kept import OtherInput
 from resolver.output.lines import LineWriter
 from resolver.output.progress import ProgressLine
 from resolver.output.status import RunStatus, StatusFeed, ended, running
-from resolver.output.summary import Summary, print_summary, summary_json
+from resolver.output.summary import Summary, failed, print_summary, summary_json
 from resolver.output.timeline import INTERRUPTED
 from resolver.seam import Remote
 from resolver.wire.oneway import SendCounts, SendOnly

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from resolver.attempts import Session
-    from resolver.blocks import HostLines, LineSink
+    from resolver.blocks import HostLines, LineSink, PlainSink
     from resolver.model import Query, Result
     from resolver.policy import Policy
     from resolver.tallies import NameserverTallies
@@ -40,6 +40,10 @@ class Queries(Protocol):
 
     def take(self, n: int) -> list[Query] | None:
         """Return up to `n` queries; an empty list where there is none just now, None where no more will come."""
+
+    @property
+    def plain_sink(self) -> PlainSink | None:
+        """Where results may go that whoever makes them can write as lines at once; None: all go to `deliver`."""
 
     @property
     def ended(self) -> bool:

@@ -99,22 +99,20 @@ class NameserverTally(msgspec.Struct, array_like=True):
         """
         self.replies += len(seconds)
         if good := len(seconds) - len(rcodes):
-            self.rcodes["NOERROR"] = self.rcodes.get("NOERROR", 0) + good
+            self._count_rcode("NOERROR", good)
         if rcodes:
             for status, times in Counter(rcodes).items():
                 self._count_rcode("NOERROR" if status is Status.NODATA else status.value, times)
         if not timed:
             return
-        rtts, latest, times = self.rtts, seconds[0], 0
-        for each in seconds:  # in the inner loop of every run; what went out together took equally long
-            if each == latest:
-                times += 1
-            else:
-                bucket = bucket_of(latest)
-                rtts[bucket] = rtts.get(bucket, 0) + times
-                latest, times = each, 1
-        bucket = bucket_of(latest)
-        rtts[bucket] = rtts.get(bucket, 0) + times
+        for alike, times in Counter(seconds).items():  # what went out together took equally long
+            self._count_time(alike, times)
+
+    def answered(self, seconds: float, times: int) -> None:
+        """Count replies that are NOERROR and took equally long."""
+        self.replies += times
+        self._count_rcode("NOERROR", times)
+        self._count_time(seconds, times)
 
     def failed(self, status: Status) -> None:
         """Count a try without a reply: TIMEOUT or ERROR. Of any other status there is a reply, which was counted."""
@@ -143,6 +141,10 @@ class NameserverTally(msgspec.Struct, array_like=True):
             setattr(taken, field, getattr(self, field))
             setattr(self, field, empty)
         return taken
+
+    def _count_time(self, seconds: float, times: int) -> None:
+        bucket = bucket_of(seconds)
+        self.rtts[bucket] = self.rtts.get(bucket, 0) + times
 
     def _count_rcode(self, rcode: str, times: int) -> None:
         if rcode in self.rcodes or len(self.rcodes) < MOST_RCODES:

@@ -25,12 +25,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resolver import Policy, Query, Result, Status
+from resolver.blocks import ResultBlock
 from resolver.dns import message as codec
 from resolver.dns.form import query_form
 from resolver.nameserver import Nameserver
+from resolver.output.lines import ENCODERS
 from resolver.wire import accelerator
 from resolver.wire.exchange import Exchange
 from resolver.wire.inflight import NOWHERE, Flow, InFlight
+from resolver.wire.lines import PlainLines
 
 pytestmark = pytest.mark.skipif(not accelerator.ACCELERATED, reason="there is no accelerator here")
 
@@ -152,8 +155,14 @@ def batch(random: Random, exchange: Exchange) -> list[bytes]:
 
 def some_queries(random: Random) -> list[Query]:
     """Queries for A and AAAA, most of them alike."""
+    inputs = ["input", 'a "quote"', "back\\slash", "\x7f", "tab\t", "b\u00fccher.example", "\U0001f600", "\ud800"]
     return [
-        Query(index, f"input {index}", random.choices(NAMES, [8, 2, 2, 1, 1, 1])[0], random.choice(["A", "A", "AAAA"]))
+        Query(
+            index,
+            random.choices(inputs, [40, 1, 1, 1, 1, 1, 1, 1])[0],
+            random.choices(NAMES, [8, 2, 2, 1, 1, 1])[0],
+            random.choice(["A", "A", "AAAA"]),
+        )
         for index in range(LOOKUPS)
     ]
 
@@ -165,8 +174,9 @@ def some_queries(random: Random) -> list[Query]:
 @given(seed=st.integers(0, 2**64 - 1))
 def test_replies(seed: int) -> None:
     """Whatever comes as replies, and is mutated: the same results and the same state as without the C."""
-    both: list[tuple[list[Result], dict[str, Any]]] = []
-    for plain in (False, True):
+    each: list[tuple[list[Result], dict[str, Any]]] = []
+    written: list[tuple[list[int], ResultBlock]] = []
+    for how in ("Python", "Results", "lines"):
         random = Random(seed)
         with without("launch"):
             exchange = exchange_of(some_queries(random), 1000.0)
@@ -174,11 +184,24 @@ def test_replies(seed: int) -> None:
             lookup.edns = random.random() < 0.95
         flow = in_flight(exchange)[0][0]
         messages = batch(random, exchange)
-        with without(*["settle"] * plain):
-            exchange.receive(flow, messages, 1000.0 + random.random() / 16)
-            exchange.receive(flow, messages[::3], 1000.1)
-        both.append((sorted(exchange.take_results(), key=lambda result: result.index), state(exchange)))
-    assert both[1] == both[0]
+        lines = PlainLines(lambda *block: written.append(block)) if how == "lines" else None
+        with without(*["settle"] * (how == "Python")):
+            exchange.receive(flow, messages, 1000.0 + random.random() / 16, lines)
+            exchange.receive(flow, messages[::3], 1000.1, lines)
+        if lines is not None:
+            lines.write()
+        results = exchange.take_results()
+        for indices, block in written:
+            found = block.results()
+            assert ENCODERS["jsonl"](found) == block.body
+            assert [result.index for result in found] == indices
+            assert [result.elapsed for result in found] == [each for each, times in block.elapsed for _ in range(times)]
+            counted = ResultBlock.of(found, block.body)
+            assert (counted.count, counted.statuses, counted.queries) == (block.count, block.statuses, block.queries)
+            results += found
+        each.append((sorted(results, key=lambda result: result.index), state(exchange)))
+    assert each[0] == each[1]
+    assert each[0] == each[2]
 
 
 A_RECORD = b"\xc0\x0c\0\1\0\1\0\0\1\x2c\0\4\xc0\0\2"
@@ -208,7 +231,7 @@ def test_plain_replies_are_settled(kind: str, opt: bytes) -> None:
         status, engine="by hand", backend="wire", answers=answers, nameserver="ns", transport="udp", attempts=1,
         elapsed=0.25, error=error,
     )  # fmt: skip
-    assert ([], [(lookup.round, 0)], 1.0) == settled
+    assert ([], [(lookup.round, 0.25, 0)], 1.0, 1) == settled
     assert [expected] == results
     assert (Status.NOERROR, count, {}, {}, True) == (status, len(answers), flow.in_flight, timers, lookup.ended)
 
@@ -307,13 +330,16 @@ def test_no_leak() -> None:
         lambda: accelerator.settle([None], taken, {}, [], 1.0, "", "", ""),
         lambda: accelerator.settle(None, taken, {}, [], 1.0, "", "", ""),
         lambda: accelerator.settle(broken, [], {}, [], 1.0, "", "", ""),
+        lambda: accelerator.settle(broken, taken, {}, [], 1.0, "", "", "", "", b"", []),
+        lambda: accelerator.settle(broken, taken, {}, [], 1.0, "", "", "", b"", b"", ()),
         lambda: launch(queries, b"", taken, {}),
         lambda: accelerator.receive("", ()),  # type: ignore[arg-type]
     ]
 
     def fail(times: int) -> None:
         for _ in range(times // (len(broken) + len(queries) + len(wrong))):
-            assert (broken, [], -1.0) == accelerator.settle(broken, taken, {}, [], 1.0, "", "", "")
+            assert (broken, [], -1.0, 0) == accelerator.settle(broken, taken, {}, [], 1.0, "", "", "")
+            assert (broken, [], -1.0, 0) == accelerator.settle(broken, taken, {}, [], 1.0, "", "", "", b"", b"", [])
             assert ([], queries) == launch(queries, ident * 4, taken, {})
             for call in wrong:
                 with pytest.raises((TypeError, SystemError, ValueError)):

@@ -189,6 +189,7 @@ def test_sdist_is_a_whole_checkout(built: Path) -> None:
         "setup.py",
         "resolver/wire/_accelerate.c",
         "resolver/wire/_accelerate.pyi",
+        "resolver/wire/_reply.h",
         "pyproject.toml",
         "zensical.toml",
         ".ci/run",

@@ -247,6 +247,7 @@ class Handed:
     """Source of a channel's queries: what the test puts into `waiting`."""
 
     ended = False
+    plain_sink = None
 
     def __init__(self, *waiting: Query) -> None:
         self.waiting = [*waiting]

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from resolver.blocks import ResultBlock
 from resolver.distributed.active_chunk import ActiveChunk, AllAsked, ChunkEnded
@@ -53,6 +53,7 @@ class Executor:
     once: bool
     lines: LineFormat | None
     tallies: NameserverTallies = field(default_factory=NameserverTallies, init=False)
+    plain_sink: ClassVar[None] = None  # its engine is told of `lines`, and makes blocks in any case
 
     _state: threading.Condition = field(default_factory=threading.Condition, init=False)
     _line: deque[ActiveChunk] = field(default_factory=deque, init=False)  # chunks that the engine has not taken whole

@@ -94,6 +94,15 @@ class BlockMaker:
         if self._tally is not None:
             self._tally.add(results, statuses)
 
+    def add_lines(self, indices: list[int], block: ResultBlock) -> None:
+        """Add results of these indices that are lines of the format already."""
+        self._indices += indices
+        self._parts.append(block.body)
+        self.octets += len(block.body)
+        self._block.merge(block)
+        if self._tally is not None:
+            self._tally.add_block(block)
+
     def take(self) -> tuple[ResultBlock, list[bytes]]:
         """Return the block without its body, and that in parts; the next result begins another."""
         block, parts = self._block, self._parts

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from resolver.model import ANSWERED, Status
 from resolver.tallies import MOST_SHOWN, AskedLast, NameserverFigures
 
 if TYPE_CHECKING:
@@ -147,3 +148,9 @@ def _count(number: int, one: str, several: str | None = None) -> str:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds < 100 else f"{seconds:,.0f} s"
+
+
+def failed(statuses: dict[str, int], *, strict: bool = False) -> bool:
+    """Tell whether some lookup was not answered. With `strict`, an answer without data is none."""
+    good = {Status.NOERROR} if strict else ANSWERED
+    return any(count for status, count in statuses.items() if status not in good)

@@ -81,6 +81,11 @@ class RunTally(msgspec.Struct, array_like=True):
         """
         if block.tally:
             self.merge(_DECODER.decode(block.tally))
+        elif block.elapsed:
+            for seconds, count in block.elapsed:
+                bucket = bucket_of(seconds)
+                self.times[bucket] = self.times.get(bucket, 0) + count
+                self.measured += count
         elif block.statuses.keys() <= ANSWERED:
             sample = self._sample(block.count)
             with suppress(msgspec.DecodeError):

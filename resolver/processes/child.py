@@ -27,7 +27,7 @@ from resolver.subprocesses import FrameDecoder, end_with_parent, wait_for_end
 from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
-    from resolver.blocks import HostLines, ResultBlock
+    from resolver.blocks import HostLines, PlainSink, ResultBlock
     from resolver.model import Query, Result
     from resolver.processes.protocol import Begin, FromChild, ToChild
     from resolver.seam import Backend, Engine
@@ -93,7 +93,7 @@ def _serve(pipe: Pipe, engine: Engine, backend: Backend) -> None:
         from resolver.wire import Wire
 
         if isinstance(backend, Wire):
-            backend = Wire(parties=begin.parties, answered=lambda: queries.answered)
+            backend = Wire(parties=begin.parties, answered=lambda: queries.answered, engine=begin.engine)
     engine.run(queries, begin.policy, backend, queries.deliver)
     queries.finish()
 
@@ -116,6 +116,7 @@ class ChildQueries:
         self._names = begin.engine, backend
         self._detail = begin.policy.detail
         self._results = BlockMaker(begin.lines)  # that are not sent yet
+        self._plain = begin.lines is not None and begin.lines.plain
         self._counts = counts
         self._again = False  # the latest were asked before
         self._waiting: deque[Query] = deque()
@@ -141,6 +142,11 @@ class ChildQueries:
             if self._counts is None:
                 self._open.update(zip(map(_index, queries), queries, strict=True))
         return queries
+
+    @property
+    def plain_sink(self) -> PlainSink | None:
+        """Where results may go that whoever makes them can write as lines at once; None: all go to `deliver`."""
+        return self._deliver_lines if self._plain and not self._again else None  # then attempts are not known
 
     @property
     def ended(self) -> bool:
@@ -181,6 +187,21 @@ class ChildQueries:
                 if result.detail is msgspec.UNSET:  # nobody answered
                     result.detail = None
         self._add(results)
+        self._flush_if_due()
+
+    def _deliver_lines(self, indices: list[int], block: ResultBlock) -> None:
+        """Send results soon, which are lines already."""
+        if len(block.body) > MESSAGE_OCTETS:
+            self.deliver(block.results())
+            return
+        if self._results.octets + len(block.body) > MESSAGE_OCTETS:
+            self._flush()
+        for index in indices:
+            del self._open[index]
+        self._results.add_lines(indices, block)
+        self._flush_if_due()
+
+    def _flush_if_due(self) -> None:
         if len(self._results) >= _FULL or time.monotonic() - self._sent >= self._linger:
             self._flush()
 

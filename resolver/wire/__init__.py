@@ -1,9 +1,10 @@
 """The built-in stub resolver: the backend `wire`, of the poll style (RFC 1034 section 5.3.1).
 
 From the inside out: `inflight` (what is in flight, and on which flow), `flows` and `connections` (which socket a query
-leaves on), `servers` (whose turn it is), `sender` (what goes out next), `exchange` (what each reply, silence or failure
-means; no I/O), `udp` and `tcp` (one socket each), `https` (HTTP/2 on the latter; no I/O), `channel` (all of it for an
-engine). The package `congestion` decides how much a nameserver may be sent, `dns` what octets mean.
+leaves on), `servers` (whose turn it is), `sender` (what goes out next), `lines` (results that are lines), `exchange`
+(what each reply, silence or failure means; no I/O), `udp` and `tcp` (one socket each), `https` (HTTP/2 on the latter;
+no I/O), `channel` (all of it for an engine). The package `congestion` decides how much a nameserver may be sent, `dns`
+what octets mean.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ class Wire(NamedTuple):
         name: The backend's.
         parties: Processes that share the run's nameservers.
         answered: Says whether a nameserver has answered something in another of them; None: there is no other.
+        engine: Named in results; None: the engine that waits.
     """
 
     name: str = "wire"
     parties: int = 1
     answered: Callable[[], bool] | None = None
+    engine: str | None = None
 
     def prepare(self, policy: Policy) -> Policy:
         """Return the policy with the nameservers that will be asked: the system's where it names none.
@@ -63,7 +66,7 @@ class Wire(NamedTuple):
         """Open the sockets of a run, for a policy that was prepared."""
         from resolver.wire.channel import Channel
 
-        return Channel(queries, policy, engine, watch, parties=self.parties, answered=self.answered)
+        return Channel(queries, policy, self.engine or engine, watch, parties=self.parties, answered=self.answered)
 
 
 def check_certificates(path: str) -> None:

@@ -1,32 +1,26 @@
 /* The inner loops of a run, in C: receive datagrams, settle plain replies, launch plain queries.
 
 No rule stands here. What is not the plain case is handed back, and the Python below decides (exchange.py, sender.py,
-dns/message.py); where this file answers, it answers as that does (tests/test_accelerator.py). `settle` reads what
-strangers send: it looks at no octet before it has compared its place with the message's size. Nothing is kept between
-calls but `the`, which is filled in at import. A PyObject * is a reference: a borrowed one is somebody else's, any other
+dns/message.py); where this file answers, it answers as that does (tests/test_accelerator.py). What strangers send is read
+in _reply.h alone. Nothing is kept between calls but `the`, which is filled in at import. A PyObject * is a reference: a borrowed one is somebody else's, any other
 is given up once (Py_DECREF) or handed on. NULL from a function of Python's: an exception was raised. */
 
 #define PY_SSIZE_T_CLEAN
 #define _GNU_SOURCE /* recvmmsg */
 #include <Python.h>
 #include <structmember.h>
-#include <arpa/inet.h>
 #include <errno.h>
-#include <strings.h>
 #include <sys/socket.h>
-enum { A = 1, CNAME = 5, AAAA = 28, OPT = 41 };
-enum { HEADER = 12, FIXED = 12, PLAIN_OPT = 11 }; /* octets: a header; of a record, what is before its rdata; OPT */
-enum { LONGEST_REPLY = 512, LONGEST_NAME = 255, LONGEST_CHAIN = 8, LONGEST_EXTRA = 64 };
+enum { LONGEST_NAME = 255, LONGEST_EXTRA = 64 };
 enum { AT_ONCE = 16, RECEIVE = 1280 }; /* datagrams from one call of the kernel; octets of each (accelerator.py) */
 
 /* What is used of the Python side, and where an InFlight (inflight.py) and a Query (model.py) keep their fields. */
 static struct {
-    PyObject *InFlight, *Query, *Record, *Result, *NOERROR, *round_to, *cname, *wire;
+    PyObject *InFlight, *Query, *Record, *Result, *NOERROR, *round_to, *encode, *cname, *wire;
     Py_ssize_t query, question, round, first, sent, edns, tries, sends, ended, earlier, index, input, name, type;
 } the;
 #define IS_A(object, type) (Py_TYPE(object) == (PyTypeObject *)the.type)
 #define FIELD(object, field) (*(PyObject **)((char *)(object) + the.field)) /* borrowed */
-static int uint16(const unsigned char *at) { return at[0] << 8 | at[1]; }
 /* Return what a function made, unless an exception was raised meanwhile. */
 static PyObject *checked(PyObject *made) { if (PyErr_Occurred()) Py_CLEAR(made); return made; }
 
@@ -37,6 +31,8 @@ static int append(PyObject *list, PyObject *item)
     Py_XDECREF(item);
     return failed;
 }
+
+#include "_reply.h"
 
 #ifdef MSG_WAITFORONE /* this platform has recvmmsg */
 static PyObject *receive(PyObject *self, PyObject *args)
@@ -64,145 +60,83 @@ static PyObject *receive(PyObject *self, PyObject *args)
 }
 #endif
 
-/* Return the name at `at` as text, if it ends at `end`. NULL: it is not plain, or an exception was raised. A pointer
-   must lead to before the segment that it ends, so this comes to an end. */
-static PyObject *read_name(const unsigned char *message, int size, int at, int end)
-{
-    char text[LONGEST_NAME];
-    int segment = at, length = 0, stop = 0;
-    while (at < size && message[at] != 0) {
-        int label = message[at++];
-        if (label >= 0xC0 && at < size) {
-            int target = (label & 0x3F) << 8 | message[at++];
-            if (target < HEADER || target >= segment) return NULL;
-            stop = stop ? stop : at;
-            at = segment = target;
-            continue;
-        }
-        if (label > 63 || label > size - at || length + label + 1 >= LONGEST_NAME) return NULL;
-        for (; label > 0; label--, at++) {
-            if (!Py_ISALNUM(message[at]) && message[at] != '-' && message[at] != '_') return NULL; /* to be escaped? */
-            text[length++] = (char)message[at];
-        }
-        text[length++] = '.';
-    }
-    if (at >= size || length == 0 || (stop ? stop : at + 1) != end) return NULL; /* cut off, or the root */
-    return PyUnicode_FromStringAndSize(text, length);
-}
+/* What the results of a batch have in common. Where there are `indices`, each result is a line, else a Result. */
+struct common { PyObject *results, *nameserver, *transport, *engine, *head, *tail, *indices, *elapsed, *elapsed_text; };
 
-static PyObject *address(int type, const unsigned char *octets)
+/* Append the result of a plain reply. Returns whether that was done; if not, an exception may have been raised. */
+static int add_result(PyObject *lookup, PyObject *reply, struct common *common)
 {
-    char text[INET6_ADDRSTRLEN], *end = text;
-    if (type == AAAA) return PyUnicode_FromString(inet_ntop(AF_INET6, octets, text, sizeof text));
-    for (int i = 0; i < 4; i++) { /* in a fifth of the time that inet_ntop takes */
-        if (octets[i] >= 100) *end++ = '0' + octets[i] / 100;
-        if (octets[i] >= 10) *end++ = '0' + octets[i] / 10 % 10;
-        *end++ = '0' + octets[i] % 10;
-        *end++ = '.';
+    struct line place, *line = &place;
+    PyObject *query = FIELD(lookup, query), *index = FIELD(query, index);
+    line->size = line->failed = 0;
+    if (common->indices == NULL) {
+        PyObject *answers = PyList_New(0);
+        PyObject *fields[] = {index, FIELD(query, input), FIELD(query, name), FIELD(query, type), the.NOERROR, answers,
+                              common->nameserver, common->transport, FIELD(lookup, sends), common->elapsed,
+                              common->engine, the.wire, Py_None};
+        int plain = answers && read_reply(lookup, reply, line, answers);
+        int failed = !plain || append(common->results, PyObject_Vectorcall(the.Result, fields, 13, NULL));
+        Py_XDECREF(answers);
+        return !failed;
     }
-    return PyUnicode_FromStringAndSize(text, end - 1 - text);
-}
-
-/* Append the records to `answers`: CNAMEs that lead from one to the next, addresses, and then nothing but OPT.
-   Returns whether the reply is plain; where it is not, an exception may have been raised. */
-static int read_records(const unsigned char *message, int size, int at, int wanted, PyObject *query, PyObject *answers)
-{
-    PyObject *name = FIELD(query, name); /* borrowed, also from a record that is among the answers */
-    const char *names[LONGEST_CHAIN + 1] = {PyUnicode_AsUTF8(name)}; /* the first, and where each CNAME leads */
-    int aliases = 0, first = 0, owner = HEADER, octets = wanted == A ? 4 : 16;
-    for (int left = message[7]; left > 0 && names[aliases] != NULL; left--) {
-        const unsigned char *record = message + at;
-        int start = at + FIXED;
-        if (start > size || uint16(record) != (0xC000 | owner) || uint16(record + 4) != 1) return 0; /* class IN */
-        int type = uint16(record + 2), length = uint16(record + 10);
-        PyObject *data, *mnemonic = FIELD(query, type);
-        if ((at = start + length) > size) return 0;
-        if (type == wanted && length == octets) {
-            first = first ? first : start;
-            for (int other = first; other < start; other += FIXED + octets) /* the same twice is one answer */
-                if (memcmp(message + other, message + start, octets) == 0) return 0;
-            if (type == AAAA && uint16(message + start) == 0) return 0; /* of an IPv4 address: written in two ways */
-            data = address(type, message + start);
-        } else if (type == CNAME && first == 0 && aliases < LONGEST_CHAIN) {
-            data = read_name(message, size, start, at);
-            names[++aliases] = data ? PyUnicode_AsUTF8(data) : NULL;
-            for (int i = 0; i < aliases && data != NULL; i++)
-                if (strcasecmp(names[i], names[aliases]) == 0) Py_CLEAR(data); /* a loop */
-            owner = start;
-            mnemonic = the.cname;
-        } else return 0;
-        PyObject *ttl = PyLong_FromLong(record[6] > 127 ? 0 : (long)uint16(record + 6) << 16 | uint16(record + 8));
-        PyObject *fields[] = {name, mnemonic, ttl, data}; /* of the TTL: RFC 2181 section 8 */
-        int failed = append(answers, ttl && data ? PyObject_Vectorcall(the.Record, fields, 4, NULL) : NULL);
-        name = type == CNAME ? data : name;
-        Py_XDECREF(ttl);
-        Py_XDECREF(data);
-        if (failed) return 0;
-    }
-    const unsigned char *opt = message + at;
-    if (first == 0 || size - at != (message[11] ? PLAIN_OPT : 0)) return 0;
-    return !message[11] || (opt[0] == 0 && uint16(opt + 1) == OPT && opt[5] == 0 && uint16(opt + 9) == 0);
-}
-
-/* Return the answers of a plain reply to this lookup. NULL: it is not plain, or an exception was raised. */
-static PyObject *read_reply(PyObject *lookup, PyObject *reply)
-{
-    PyObject *query = FIELD(lookup, query), *question = FIELD(lookup, question);
-    const unsigned char *message = (unsigned char *)PyBytes_AS_STRING(reply);
-    Py_ssize_t size = PyBytes_GET_SIZE(reply), end = HEADER + PyBytes_GET_SIZE(question);
-    int once = FIELD(lookup, earlier) == Py_None && PyLong_AsLong(FIELD(lookup, tries)) == 1;
-    if (!once || FIELD(lookup, edns) != Py_True || size > LONGEST_REPLY || size < end) return NULL;
-    if (memcmp(message + HEADER, PyBytes_AS_STRING(question), end - HEADER) != 0) return NULL;
-    /* A reply, opcode QUERY, not truncated, NOERROR; one question, no authority, and at most one additional record. */
-    if ((uint16(message + 2) & 0xFA0F) != 0x8000 || uint16(message + 4) != 1 || message[6] != 0) return NULL;
-    if (uint16(message + 8) != 0 || uint16(message + 10) > 1) return NULL;
-    int wanted = uint16(message + end - 4);
-    const char *mnemonic = wanted == A ? "A" : wanted == AAAA ? "AAAA" : "";
-    if (PyUnicode_CompareWithASCIIString(FIELD(query, type), mnemonic) != 0) return NULL;
-    PyObject *answers = PyList_New(0);
-    if (answers && !read_records(message, (int)size, (int)end, wanted, query, answers)) Py_CLEAR(answers);
-    return answers;
+    PUT(line, "{\"index\":");
+    put_number(line, PyLong_AsUnsignedLong(index));
+    PUT(line, ",\"input\":\"");
+    put_text(line, FIELD(query, input));
+    PUT(line, "\",\"name\":\"");
+    if (!read_reply(lookup, reply, line, NULL)) return 0;
+    put_bytes(line, common->head);
+    put_number(line, PyLong_AsUnsignedLong(FIELD(lookup, sends)));
+    PUT(line, ",\"elapsed\":");
+    put_bytes(line, common->elapsed_text);
+    put_bytes(line, common->tail);
+    if (line->failed || PyList_Append(common->indices, index) < 0) return 0;
+    return !append(common->results, PyBytes_FromStringAndSize(line->octets, line->size));
 }
 
 static PyObject *settle(PyObject *self, PyObject *args)
 {
-    PyObject *came, *in_flight, *timers, *results, *server, *transport, *engine;
-    PyObject *round = NULL, *first = NULL, *elapsed = NULL; /* of the reply before; the first two are borrowed */
+    PyObject *came, *in_flight, *timers, *round = NULL, *first = NULL; /* the latter of the reply before, borrowed */
+    struct common common = {0};
     double now, sent = -1.0;
-    if (!PyArg_ParseTuple(args, "OOOOdOOO", &came, &in_flight, &timers, &results, &now, &server, &transport, &engine))
-        return NULL;
-    PyObject *others = PyList_New(0), *rounds = PyList_New(0);
+    long queries = 0;
+    if (!PyArg_ParseTuple(args, "OOOOdOOO|SSO!", &came, &in_flight, &timers, &common.results, &now, &common.nameserver,
+                          &common.transport, &common.engine, &common.head, &common.tail, &PyList_Type,
+                          &common.indices)) return NULL;
+    PyObject *others = PyList_New(0), *runs = PyList_New(0);
     for (Py_ssize_t i = 0; i < PyList_Size(came) && !PyErr_Occurred(); i++) {
         PyObject *message = PyList_GET_ITEM(came, i);
         const char *octets = PyBytes_AsString(message);
         PyObject *ident = octets ? PyBytes_FromStringAndSize(octets, PyBytes_GET_SIZE(message) < 2 ? 0 : 2) : NULL;
         PyObject *lookup = ident ? PyDict_GetItemWithError(in_flight, ident) : NULL;
-        PyObject *answers = lookup && IS_A(lookup, InFlight) ? read_reply(lookup, message) : NULL;
-        if (answers == NULL) {
+        lookup = lookup && IS_A(lookup, InFlight) ? lookup : NULL;
+        int another = lookup && FIELD(lookup, first) != first;
+        if (another) {
+            double seconds = now - PyFloat_AsDouble(first = FIELD(lookup, first));
+            PyObject *elapsed = PyObject_CallFunction(the.round_to, "di", seconds > 0 ? seconds : 0.0, 6);
+            Py_XSETREF(common.elapsed, elapsed);
+            Py_XSETREF(common.elapsed_text, elapsed ? PyObject_CallOneArg(the.encode, elapsed) : NULL);
+        }
+        if (PyErr_Occurred() || lookup == NULL || !add_result(lookup, message, &common)) {
             if (!PyErr_Occurred()) append(others, Py_NewRef(message));
             Py_XDECREF(ident);
             continue;
         }
-        PyObject *query = FIELD(lookup, query), *index = FIELD(query, index);
-        if (FIELD(lookup, round) != round)
-            append(rounds, Py_BuildValue("On", round = FIELD(lookup, round), PyList_Size(results)));
-        if (FIELD(lookup, first) != first) {
-            double seconds = now - PyFloat_AsDouble(first = FIELD(lookup, first));
-            Py_XSETREF(elapsed, PyObject_CallFunction(the.round_to, "di", seconds > 0 ? seconds : 0.0, 6));
+        if (another || FIELD(lookup, round) != round) {
+            round = FIELD(lookup, round);
+            append(runs, Py_BuildValue("OOn", round, common.elapsed, PyList_Size(common.results) - 1));
         }
         sent = PyFloat_AsDouble(FIELD(lookup, sent));
-        PyObject *fields[] = {index, FIELD(query, input), FIELD(query, name), FIELD(query, type), the.NOERROR, answers,
-                              server, transport, FIELD(lookup, sends), elapsed, engine, the.wire, Py_None};
-        if (!PyErr_Occurred() && append(results, PyObject_Vectorcall(the.Result, fields, 13, NULL)) == 0) {
-            Py_SETREF(FIELD(lookup, ended), Py_NewRef(Py_True));
-            if (PyDict_DelItem(timers, index) < 0) PyErr_Clear(); /* it had run out just now */
-            PyDict_DelItem(in_flight, ident); /* which may have been the last to hold the lookup */
-        }
+        queries += PyLong_AsLong(FIELD(lookup, sends));
+        Py_SETREF(FIELD(lookup, ended), Py_NewRef(Py_True));
+        PyObject *index = FIELD(FIELD(lookup, query), index);
+        if (PyDict_DelItem(timers, index) < 0) PyErr_Clear(); /* it had run out just now */
+        PyDict_DelItem(in_flight, ident); /* which may have been the last to hold the lookup */
         Py_DECREF(ident);
-        Py_DECREF(answers);
     }
-    Py_XDECREF(elapsed);
-    return checked(Py_BuildValue("NNd", others, rounds, sent));
+    Py_XDECREF(common.elapsed);
+    Py_XDECREF(common.elapsed_text);
+    return checked(Py_BuildValue("NNdl", others, runs, sent, queries));
 }
 
 /* Write the question section for an ordinary absolute name; returns its octets, or 0: it is not plain. */
@@ -290,7 +224,7 @@ PyMODINIT_FUNC PyInit__accelerate(void)
     the.Query = find("resolver.model", "Query"), the.Result = find("resolver.model", "Result");
     the.Record = find("resolver.model", "Record"), the.NOERROR = find("resolver.dns.message", "_NOERROR");
     the.cname = PyUnicode_InternFromString("CNAME"), the.wire = PyUnicode_InternFromString("wire");
-    the.round_to = find("builtins", "round");
+    the.round_to = find("builtins", "round"), the.encode = find("msgspec.json", "encode");
 #define FIND(type, field) the.field = offset(the.type, #field)
     FIND(InFlight, query), FIND(InFlight, question), FIND(InFlight, round), FIND(InFlight, first), FIND(InFlight, sent);
     FIND(InFlight, edns), FIND(InFlight, tries), FIND(InFlight, sends), FIND(InFlight, ended), FIND(InFlight, earlier);

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from resolver.model import Query, Result
     from resolver.wire.inflight import Flow, InFlight
 
+# The messages that were not settled; the settled ones in runs of one round and one time, each as (the round, seconds
+# elapsed, the place of its first result), in the order of the results; when the query went out that the last settled
+# reply answers; how many queries the settled lookups sent.
+Settled = tuple[list[bytes], "list[tuple[Round, float, int]]", float, int]
+
 RECEIVE = 1280  # octets read of a datagram: more than the 1,232 we ask for; one that fills it was cut off
 
 
@@ -42,22 +47,24 @@ def settle_none(
     nameserver: str,
     transport: str,
     engine: str,
-) -> tuple[list[bytes], list[tuple[Round, int]], float]:
+    head: bytes = b"",
+    tail: bytes = b"",
+    indices: list[int] | None = None,
+) -> Settled:
     """Settle plain replies: end their lookups and append the results.
 
     Args:
         messages: What came in on a flow.
         in_flight: The lookups of that flow by message ID.
         timers: The lookups of a first try by the index of their query.
-        results: Grows by those of the lookups that end.
+        results: Grows by those of the lookups that end: Results, or lines of JSON where there are `indices`.
         now: Seconds on the exchange's clock.
         nameserver: Of the results, as `transport` and `engine` are.
-
-    Returns:
-        The messages that were not settled; each round that was answered, with the place of its first result, in the
-        order of the results; and when the query went out that the last settled reply answers.
+        head: What such a line has between its answers and the number of attempts.
+        tail: What it has after the elapsed seconds.
+        indices: Grows by those of the lines.
     """
-    return messages, [], -1.0
+    return messages, [], -1.0, 0
 
 
 def launch_none(
@@ -92,7 +99,7 @@ def launch_none(
 
 
 receive: Callable[[int, int], tuple[list[bytes], int]] = receive_singly
-settle: Callable[..., tuple[list[bytes], list[tuple[Round, int]], float]] = settle_none
+settle: Callable[..., Settled] = settle_none
 launch: Callable[..., tuple[list[bytes], list[Query]]] = launch_none
 ACCELERATED = False  # the C is there
 

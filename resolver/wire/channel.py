@@ -18,6 +18,7 @@ from resolver.descriptors import descriptors_left
 from resolver.nameserver import Sources
 from resolver.wire.connections import Connection
 from resolver.wire.exchange import Exchange
+from resolver.wire.lines import PlainLines
 from resolver.wire.tcp import Closed, LengthFraming, Stream
 from resolver.wire.udp import UNREACHABLE, Datagram
 
@@ -73,6 +74,7 @@ class Channel:
         self._sources = Sources(policy.source)
         self._distrusted = 0  # nameservers of which the exchange knows that they lie
         self._waiting: float | None = None  # since when the engine has waited
+        self._lines: PlainLines | None = None
         self._told = False  # the exchange heard something since it last said what to send
 
     def __enter__(self) -> Channel:
@@ -113,6 +115,8 @@ class Channel:
                 self._close_dropped()
                 self._send(flow, messages, now)
         self._close_dropped()
+        if self._lines is not None:
+            self._lines.write()
         return exchange.take_results()
 
     def drain(self, fd: int) -> None:
@@ -129,7 +133,7 @@ class Channel:
         messages, error = link.receive()
         self._want(link, write=False)
         if messages:
-            self._exchange.receive(link.flow, messages, now)
+            self._exchange.receive(link.flow, messages, now, self._plain_lines())
         if error is not None:
             self._exchange.unreachable(link.flow, _reason(error, link.flow), now)
             self._close_dropped()
@@ -139,6 +143,15 @@ class Channel:
         self._exchange.abandon()
         for link in list(self._sockets.values()):
             self._drop(link)
+
+    def _plain_lines(self) -> PlainLines | None:
+        """Return where plain replies are written; None: they are wanted as Results, or in a form that is not plain."""
+        sink = self._queries.plain_sink
+        if sink is None:
+            return None
+        if self._lines is None:
+            self._lines = PlainLines(sink)
+        return self._lines
 
     def _waited(self, now: float) -> None:
         if self._waiting is not None:
@@ -217,7 +230,7 @@ class Channel:
         try:
             while messages := link.progress():
                 self._told = True
-                self._exchange.receive(link.flow, messages, now)
+                self._exchange.receive(link.flow, messages, now, self._plain_lines())
         except Closed:
             self._told = True
             self._unanswered(link, now)

@@ -26,7 +26,7 @@ import math
 import os
 import time
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resolver.congestion import Round
 from resolver.dns import message as codec
@@ -39,7 +39,7 @@ from resolver.wire.flows import Flows
 from resolver.wire.inflight import NOWHERE, Flow, InFlight, Server
 from resolver.wire.retries import FREE, Retries
 from resolver.wire.sender import Sender
-from resolver.wire.servers import PROBE, ServerRotation
+from resolver.wire.servers import ServerRotation
 from resolver.wire.timers import Timers
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
+    from resolver.wire.lines import PlainLines
 
 REFUSED = 0.005  # seconds before a query that the kernel refused to send goes again, doubled each time
 BLOCKED = 0.01  # seconds until a socket that took no more is tried again, should nobody say that it is ready
@@ -134,7 +135,7 @@ class Exchange:
         self._retries.expire(now)
         for server in self._rotation.in_use:
             if self._rotation.held(server):
-                self._end_held(server, now)
+                self._retries.end_held(server, now)
         if now - self._swept > SWEEP:
             self._swept = now
             self._flows.sweep()
@@ -160,10 +161,13 @@ class Exchange:
 
     # --- Something came.
 
-    def receive(self, flow: Flow, messages: list[bytes], now: float) -> None:
-        """Take what came in on a flow; what matches no lookup or cannot be parsed is dropped and waited past."""
-        before = len(self._retries.results)
-        messages, replies, sent = self._settle(flow, messages, now)
+    def receive(self, flow: Flow, messages: list[bytes], now: float, lines: PlainLines | None = None) -> None:
+        """Take what came in on a flow; what matches no lookup or cannot be parsed is dropped and waited past.
+
+        Results of plain replies go into `lines`, where there are some and the accelerator can write them.
+        """
+        messages, replies, sent = self._settle(flow, messages, now, lines)
+        before = len(self._retries.results) - replies
         in_flight, server, timers = flow.in_flight, flow.server, self.timers.tries[0]
         window, text, transport, engine = server.window, server.text, flow.transport, self.engine
         one_address, match, read, results = codec.one_address, codec.match, codec.read, self._retries.results
@@ -269,7 +273,7 @@ class Exchange:
         flow.replies += replies
         flow.last_reply = now
         if server.refused_since is not None:
-            self._opened(server, now)
+            self._retries.reopened(server, now)
         flow.refused = None
         if len(results) > before:
             self._rotation.answer(server, len(results) - before, now)
@@ -278,23 +282,31 @@ class Exchange:
         elif not late:
             window.rtt.record(now - sent)
 
-    def _settle(self, flow: Flow, messages: list[bytes], now: float) -> tuple[list[bytes], int, float]:
+    def _settle(
+        self, flow: Flow, messages: list[bytes], now: float, lines: PlainLines | None
+    ) -> tuple[list[bytes], int, float]:
         """End the lookups of plain replies; returns the other messages, how many were plain, when the last left."""
         if self.policy.detail and self.policy.subnet:
             return messages, 0, -1.0  # what each was asked with is not in its result
-        results, server = self._retries.results, flow.server
+        server = flow.server
+        names = server.text, flow.transport, self.engine
+        results: list[Any] = self._retries.results if lines is None else lines.lines
         before = len(results)
-        others, rounds, sent = accelerator.settle(
-            messages, flow.in_flight, self.timers.tries[0], results, now, server.text, flow.transport, self.engine
+        others, runs, sent, queries = accelerator.settle(
+            messages, flow.in_flight, self.timers.tries[0], results, now, *names, *(lines.more(*names) if lines else ())
         )
-        for (round_, begin), (_, end) in pairwise([*rounds, (NOWHERE, len(results))]):
+        for (round_, elapsed, begin), (_, _, end) in pairwise([*runs, (NOWHERE, 0.0, len(results))]):
             server.window.answered(round_, end - begin, now)
-        self._sender.in_flight -= len(results) - before
-        if settled := results[before:]:
-            server.tally.replied([result.elapsed or 0.0 for result in settled])
-            if self.policy.detail:
-                tell_plain(messages, others, settled, time_of_day(self._wall()))
-        return others, len(results) - before, sent
+            server.tally.answered(elapsed, end - begin)
+            if lines is not None:
+                lines.elapsed.append((elapsed, end - begin))
+        settled = len(results) - before
+        self._sender.in_flight -= settled
+        if lines is not None:
+            lines.queries += queries
+        elif settled and self.policy.detail:
+            tell_plain(messages, others, results[before:], time_of_day(self._wall()))
+        return others, settled, sent
 
     def failed(self, flow: Flow, reason: str, now: float) -> None:
         """The local side of a flow failed (port closed, no route, no socket): so did what was on its way there."""
@@ -368,33 +380,3 @@ class Exchange:
     def _has_answered(self, server: Server) -> bool:
         """Say whether a nameserver has answered in this run, here or, where it is the only one, in another process."""
         return server.answered or (len(self.servers) == 1 and self._answered is not None and self._answered())
-
-    def _opened(self, server: Server, now: float) -> None:
-        """A closed port is open again: what it had refused is asked at once, at no try's cost."""
-        since, server.refused_since = server.refused_since, None
-        if since is None or now - since < PROBE:
-            return  # an error about one of several behind this address
-        for lookup in [each for each in self.timers if each.flow.server is server and each.flow.refused]:
-            if lookup.free < FREE:
-                server.window.failed(lookup.round, now)
-                lookup.round = NOWHERE
-                self._retries.repeat(lookup)
-                self._sender.queue(lookup)
-
-    def _end_held(self, server: Server, now: float) -> None:
-        """Give up on what has met or waited for a closed port for as long as all its tries would take."""
-        since = now - self._rotation.all_tries
-        for lookup in [each for each in self.timers if each.first <= since and each.flow.refused]:
-            self._retries.hear(lookup, Status.ERROR, lookup.flow.refused, lookup.flow)
-            server.tally.errors += 1
-            server.window.failed(lookup.round, now)
-            self._retries.give_up(lookup, now)
-        for queue in server.queues():
-            for _ in range(len(queue)):
-                lookup = queue.popleft()
-                if lookup.ended:
-                    continue
-                if lookup.first <= since:
-                    self._retries.give_up(lookup, now)
-                else:
-                    queue.append(lookup)

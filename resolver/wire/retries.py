@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from resolver import policy as rule
 from resolver.model import Result, Status
 from resolver.wire.connections import Connection
-from resolver.wire.inflight import NOWHERE, Flow, InFlight
+from resolver.wire.inflight import NOWHERE, Flow, InFlight, Server
+from resolver.wire.servers import PROBE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -213,3 +214,35 @@ class Retries:
             if query.when > answered:
                 latest = waited and query.when == lookup.sent
                 query.flow.server.window.withdrawn(query.round, int(latest))
+
+    # --- A port that restarts.
+
+    def reopened(self, server: Server, now: float) -> None:
+        """A closed port is open again: what it had refused is asked at once, at no try's cost."""
+        since, server.refused_since = server.refused_since, None
+        if since is None or now - since < PROBE:
+            return  # an error about one of several behind this address
+        for lookup in [each for each in self._timers if each.flow.server is server and each.flow.refused]:
+            if lookup.free < FREE:
+                server.window.failed(lookup.round, now)
+                lookup.round = NOWHERE
+                self.repeat(lookup)
+                self._sender.queue(lookup)
+
+    def end_held(self, server: Server, now: float) -> None:
+        """Give up on what has met or waited for a closed port for as long as all its tries would take."""
+        since = now - self._rotation.all_tries
+        for lookup in [each for each in self._timers if each.first <= since and each.flow.refused]:
+            self.hear(lookup, Status.ERROR, lookup.flow.refused, lookup.flow)
+            server.tally.errors += 1
+            server.window.failed(lookup.round, now)
+            self.give_up(lookup, now)
+        for queue in server.queues():
+            for _ in range(len(queue)):
+                lookup = queue.popleft()
+                if lookup.ended:
+                    continue
+                if lookup.first <= since:
+                    self.give_up(lookup, now)
+                else:
+                    queue.append(lookup)
