@@ -311,7 +311,7 @@ class ResultBlock(msgspec.Struct, tag="results"):
         counts = list(self.statuses.values())
         if sum(counts) != len(found) or min([self.queries, *counts]) < 0 or not 0 <= self.shown <= len(found):
             raise ValueError("counts that are not those of the lines")
-        if self.tally:
+        if self.tally or self.elapsed:
             raise ValueError("counts for a page that nobody asked for")
         for status in self.statuses:
             Status(status)

@@ -204,6 +204,7 @@ def test_lines_of_results_are_checked() -> None:
         spoil(good, shown=-1),
         spoil(good, shown=3),
         spoil(good, tally=b"\xff"),
+        spoil(good, elapsed=[(0.5, 1)]),
         spoil(good, body=good.body[:-1]),
         spoil(good, body=good.body.replace(b"\n", b"") + b"\n\n"),
         spoil(good, body=good.body.replace(b"\n", b"") + b"\n \n"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,12 @@ def test_buckets_are_in_order(one: float, other: float) -> None:
     """A longer time never stands in an earlier bucket, and there are fewer than 1,024."""
     assert (one <= other) == (bucket_of(one) <= bucket_of(other)) or bucket_of(one) == bucket_of(other)
     assert 0 <= bucket_of(one) < 1024
+
+
+def test_buckets_of_other_times() -> None:
+    """Each whole microsecond up to 31 has its own, then sixteen are alike; no time is too strange for one."""
+    assert [*range(33), 32, 33, 47, 48] == [bucket_of(n / 1e6) for n in (*range(33), 33, 34, 63, 64)]
+    assert [0, 0, 1023, 1023, 1023] == [bucket_of(each) for each in (0.0, -1.0, 1e13, math.inf, math.nan)]
 
 
 def test_percentiles() -> None:

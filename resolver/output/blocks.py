@@ -11,7 +11,6 @@ from resolver.blocks import LineFormat, ResultBlock
 from resolver.output.formats import GROUPED
 from resolver.output.lines import EACH_TEXT, ENCODERS, csv_encoder
 from resolver.output.selection import Selection
-from resolver.output.tally import RunTally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from resolver.model import Result
     from resolver.output.lines import Encoder
     from resolver.output.selection import Differing
+    from resolver.output.tally import RunTally
 
 
 def line_format(
@@ -70,7 +70,11 @@ class BlockMaker:
         self._block = ResultBlock(lines=self._as_lines)
         self._indices: list[int] = []
         self._selection = Selection(lines.only) if lines is not None and lines.only else None
-        self._tally = RunTally() if lines is not None and lines.tallied else None
+        self._tally: RunTally | None = None
+        if lines is not None and lines.tallied:
+            from resolver.output.tally import RunTally  # here: few runs have a page
+
+            self._tally = RunTally()
         self._encode: Encoder = _elements
         if lines is not None:
             self._encode = csv_encoder(lines.more) if lines.name == "csv" else ENCODERS[lines.name]

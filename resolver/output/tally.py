@@ -6,6 +6,7 @@ are. What a run counts anyway (statuses, queries, nameservers) stands in its Sum
 
 from __future__ import annotations
 
+import random
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -67,25 +68,26 @@ class RunTally(msgspec.Struct, array_like=True):
     def add(self, results: list[Result], statuses: Mapping[str, int]) -> None:
         """Count these results, of which so many have each status."""
         sample = self._sample(len(results))
-        self._measure(results[sample], sample.step)
+        measured = results[sample]
         if not statuses.keys() <= ANSWERED:
+            measured = [result for result in measured if result.status in _ANSWERED]
             for result in results:
                 if result.status not in _ANSWERED:
                     self._fail(result)
+        self._measure(measured, sample.step)
 
     def add_block(self, block: ResultBlock) -> None:
         """Count the results of a block, as they were counted where it was made, or else by its lines, in JSON.
 
-        What a line of another machine says beside its index was not looked at by anyone: where it is no result's, none
-        of the block is counted here.
+        What a line of another machine says beside its index was not looked at by anyone: where it is no result's, the
+        block is not counted.
         """
         if block.tally:
             self.merge(_DECODER.decode(block.tally))
         elif block.elapsed:
             for seconds, count in block.elapsed:
-                bucket = bucket_of(seconds)
-                self.times[bucket] = self.times.get(bucket, 0) + count
-                self.measured += count
+                self._took(seconds, count)
+            self.measured += block.count
         elif block.statuses.keys() <= ANSWERED:
             sample = self._sample(block.count)
             with suppress(msgspec.DecodeError):
@@ -95,19 +97,23 @@ class RunTally(msgspec.Struct, array_like=True):
                 self.add(block.results(), block.statuses)
 
     def _sample(self, count: int) -> slice:
-        """Return which of the next so many results are measured."""
-        stride = 1 if self.seen < _EACH else 4 if self.seen < _EACH_FOURTH else 16
-        begin = -self.seen % stride
-        self.seen += count
-        return slice(begin, None, stride)
+        """Return which of the next so many results are measured.
 
-    def _measure(self, results: list[Result], stride: int) -> None:
-        times = self.times
-        for result in results:
-            if result.elapsed is not None and result.status in _ANSWERED:
-                bucket = bucket_of(result.elapsed)
-                times[bucket] = times.get(bucket, 0) + stride
-                self.measured += 1
+        The first of them is one of chance: types and nameservers take turns, and each of them is to be measured.
+        """
+        stride = 1 if self.seen < _EACH else 4 if self.seen < _EACH_FOURTH else 16
+        self.seen += count
+        return slice(_chance.randrange(stride), None, stride)
+
+    def _measure(self, answered: list[Result], stride: int) -> None:
+        times = [result.elapsed for result in answered if result.elapsed is not None]
+        for seconds in times:
+            self._took(seconds, stride)
+        self.measured += len(times)
+
+    def _took(self, seconds: float, count: int) -> None:
+        bucket = bucket_of(seconds)
+        self.times[bucket] = self.times.get(bucket, 0) + count
 
     def take(self) -> bytes:
         """Return the counts since the last call, for a block."""
@@ -156,6 +162,7 @@ class RunTally(msgspec.Struct, array_like=True):
         return points
 
 
+_chance = random.Random(1)
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(RunTally)
 _ANSWERED = tuple(ANSWERED)  # compared one by one, in C: a set would call Enum's __hash__, in Python
