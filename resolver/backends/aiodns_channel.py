@@ -12,8 +12,6 @@ outcome.
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -65,9 +63,7 @@ class CaresChannel(aiodns.DNSResolver):
             flags |= pycares.ARES_FLAG_USEVC | pycares.ARES_FLAG_STAYOPEN
         self._transports: dict[int, str] = {}
         self._standing: set[int] = set()
-        self._ends: list[list[Any]] = []  # a heap: when, a number, and the future, or None where it has its result
-        self._unsent: list[tuple[Query, list[Any]]] = []
-        self._alarm: asyncio.TimerHandle | None = None
+        self._unsent: list[tuple[Query, asyncio.Future[CaresOutcome], asyncio.TimerHandle]] = []
         self._looked = 0.0
         super().__init__(
             [str(nameserver)],
@@ -84,26 +80,20 @@ class CaresChannel(aiodns.DNSResolver):
         """Ask; to be awaited. TimeoutError at the loop's time `end`."""
         loop: asyncio.AbstractEventLoop = self.loop
         future: asyncio.Future[CaresOutcome] = loop.create_future()
-        entry = [end, next(_NUMBERS), future]
-        heapq.heappush(self._ends, entry)
         self.waiting += 1
-        # One timer for all: one for each would be a tenth of what a lookup costs.
-        if self._alarm is None or end < self._alarm.when():
-            self._set_alarm()
-
         # Sent one right behind the other, they cost half: whoever reads them need not be woken for each.
         if not self._unsent:
             loop.call_soon(self._send)
-        self._unsent.append((query, entry))
+        self._unsent.append((query, future, loop.call_at(end, self._expire, future)))
         return future
 
     def _send(self) -> None:
         unsent, self._unsent = self._unsent, []
-        for query, entry in unsent:
-            if entry[2] is None or entry[2].done():
+        for query, future, alarm in unsent:
+            if future.done():
                 self.waiting -= 1
                 continue
-            settle = partial(self._settle, entry)
+            settle = partial(self._settle, future, alarm)
             try:
                 # The name is absolute and in presentation format, as c-ares wants it.
                 self._channel.query(query.name, records.NUMBERS[query.type], callback=settle)
@@ -112,40 +102,32 @@ class CaresChannel(aiodns.DNSResolver):
             except RuntimeError:
                 return  # it was closed
 
-    def _settle(self, entry: list[Any], result: pycares.DNSResult | None, code: int | None) -> None:
-        future, entry[2] = entry[2], None
+    def _settle(
+        self,
+        future: asyncio.Future[CaresOutcome],
+        alarm: asyncio.TimerHandle,
+        result: pycares.DNSResult | None,
+        code: int | None,
+    ) -> None:
+        alarm.cancel()
         self.replies += code in (None, errno.ARES_ENOTFOUND, errno.ARES_ENODATA)
         self.waiting -= 1
-        if future is not None and not future.done():
+        if not future.done():
             at: int = self._channel.at  # type: ignore[attr-defined]  # a _Pycares
             if code == errno.ARES_ECONNREFUSED:
                 # A truncated reply over UDP may be what it was asked again after, on a connection that breaks.
                 at = next((fd for fd, transport in self._transports.items() if transport == "tcp"), at)
             future.set_result(CaresOutcome(result, code, self._transports.get(at), at in self._standing))
 
-    async def close(self) -> None:
-        """Close it; nothing that was asked is told any more."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-        await super().close()
-
-    def _set_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = self.loop.call_at(self._ends[0][0], self._expire) if self._ends else None
-
-    def _expire(self) -> None:
-        ends, now = self._ends, self.loop.time()
-        if now - self._looked > LOOK:
+    def _expire(self, future: asyncio.Future[CaresOutcome]) -> None:
+        now = self.loop.time()
+        if now - self._looked > LOOK and not future.done():
             # The loop may come late, and sees its sockets after that: what has come is read before a try is given up.
             self._looked = now
             for fd in list(self._transports):
                 self._channel.process_fd(fd, _NONE)
-        while ends and (ends[0][2] is None or ends[0][0] <= now):
-            future = heapq.heappop(ends)[2]
-            if future is not None and not future.done():
-                future.set_exception(TimeoutError())
-        self._set_alarm()
+        if not future.done():
+            future.set_exception(TimeoutError())
 
     def _make_channel(self, **options: Any) -> tuple[bool, pycares.Channel]:
         return False, _Pycares(sock_state_cb=self._sock_state_cb, timeout=self._timeout, **options)
@@ -181,6 +163,3 @@ class _Pycares(pycares.Channel):
             super().process_fd(read_fd, write_fd)
         finally:
             self.at = _NONE
-
-
-_NUMBERS = itertools.count()
