@@ -134,17 +134,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def unusual(self) -> list[str]:
         """Options in force, of queries and replies, that not every backend can honour."""
-        values = {
-            "detail": self.detail,
-            "dnssec": self.dnssec,
-            "cd": self.cd,
-            "no-recurse": self.no_recurse,
-            "nsid": self.nsid,
-            "subnet": self.subnet,
-            "each-nameserver": self.each_nameserver,
-            "source": self.source,
-        }
-        return [name for name, value in values.items() if value]
+        names = ("detail", "dnssec", "cd", "no_recurse", "nsid", "subnet", "each_nameserver", "source")
+        return [name.replace("_", "-") for name in names if getattr(self, name)]
 
     @property
     def in_flight(self) -> int:

@@ -106,7 +106,7 @@ class System(NamedTuple):
             return Reply(status, [], None if status.answered else _sentence(error))
         except OSError as error:
             return Reply(Status.ERROR, [], _sentence(error))
-        except _NoAddress as error:
+        except LookupError as error:
             return Reply(Status.ERROR, [], str(error), queries=0)
         records = [Record(query.name, query.type, None, data) for data in dict.fromkeys(found)]
         return Reply(Status.NOERROR if records else Status.NODATA, records)
@@ -162,10 +162,6 @@ class Calls:
         self._daemons.close()
 
 
-class _NoAddress(Exception):
-    """PTR of a name that is not an address's."""
-
-
 def _as_written(query: Query) -> bytes:
     # Octets: a text would go through Python's IDNA 2003, and its errors.
     name = query.name if query.input.endswith(".") else query.name.removesuffix(".")
@@ -182,7 +178,7 @@ def _names(name: str) -> list[str]:
     try:
         address = dns.reversename.to_address(dns.name.from_text(name))
     except dns.exception.DNSException:
-        raise _NoAddress("backend system looks up PTR of addresses only") from None
+        raise LookupError("backend system looks up PTR of addresses only") from None
     host, _ = socket.getnameinfo((address, 0), socket.NI_NAMEREQD)
     return [host.removesuffix(".") + "."]
 

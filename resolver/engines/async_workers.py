@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
     from resolver.seam import Backend, Queries
 
-    # Something to await in this loop, and how any other thread settles it.
-    Promise = Callable[[], tuple[Awaitable[Reply], Callable[[Reply | BaseException], None]]]
+    # Something to await in this loop, and how any other thread ends that.
+    Waiter = Callable[[], tuple[Awaitable[object], Callable[[], object]]]
 
 SPARE = 64  # queries at hand beyond that, so that a worker goes on without waiting for the engine's next turn
 ENOUGH = 32  # results for which the engine's turn comes at once
@@ -113,29 +113,39 @@ class AsyncWorkers:
             self._wake()
 
 
-def open_session(backend: Backend, policy: Policy, promise: Promise) -> Session:
+def open_session(backend: Backend, policy: Policy, waiter: Waiter) -> Session:
     """Open the backend's session in the event loop that is running; one that blocks is put into threads."""
     if isinstance(backend, AwaitBackend):
         return backend.open_async(policy)
     if isinstance(backend, CallBackend):
-        return InThreads(backend.open(policy), policy.concurrency or ASYNC_CONCURRENCY, promise)
+        return InThreads(backend.open(policy), policy.concurrency or ASYNC_CONCURRENCY, waiter)
     raise TypeError(f"backend {backend.name} cannot be awaited")
 
 
 class InThreads:
     """A blocking session as an awaited one: each call on a daemon thread, since nobody can cancel it."""
 
-    def __init__(self, session: Session, limit: int, promise: Promise) -> None:
+    def __init__(self, session: Session, limit: int, waiter: Waiter) -> None:
         self.concurrency = limit
         self._session = session
-        self._promise = promise
+        self._waiter = waiter
         self._daemons = Daemons(limit)
 
     async def ask(self, query: Query, nameserver: Nameserver | None, timeout: float) -> Reply:
         """Ask through the session, on a thread; this may take longer than `timeout` seconds where the session does."""
-        outcome, settle = self._promise()
-        self._daemons.submit(lambda: at_once(self._session.ask(query, nameserver, timeout)), settle)
-        return await outcome
+        outcomes: list[Reply | BaseException] = []
+        waiting, wake = self._waiter()
+
+        def done(outcome: Reply | BaseException) -> None:
+            outcomes.append(outcome)
+            wake()
+
+        self._daemons.submit(lambda: at_once(self._session.ask(query, nameserver, timeout)), done)
+        await waiting
+        (outcome,) = outcomes
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     def done(self, query: Query) -> None:
         """Give back what the session kept for this lookup."""

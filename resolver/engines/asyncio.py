@@ -19,7 +19,6 @@ from resolver.seam import PollBackend
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 
-    from resolver.attempts import Reply
     from resolver.model import Result
     from resolver.policy import Policy
     from resolver.seam import Backend, PollChannel, Queries
@@ -142,7 +141,7 @@ class Asyncio(NamedTuple):
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-        session = open_session(backend, policy, _promise)
+        session = open_session(backend, policy, _waiter)
         names = (self.name, backend.name)
 
         async def end() -> None:
@@ -167,23 +166,9 @@ class Asyncio(NamedTuple):
 _ENDING: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
 
 
-def _promise() -> tuple[Awaitable[Reply], Callable[[Reply | BaseException], None]]:
-    """Something to await, and how another thread settles it."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Reply] = loop.create_future()
-
-    def settle(outcome: Reply | BaseException) -> None:
-        if future.done():  # cancelled: the run is over
-            return
-        if isinstance(outcome, BaseException):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
-
-    def settle_from_thread(outcome: Reply | BaseException) -> None:
-        loop.call_soon_threadsafe(settle, outcome)
-
-    return future, settle_from_thread
+def _waiter() -> tuple[Awaitable[object], Callable[[], object]]:
+    loop, event = asyncio.get_running_loop(), asyncio.Event()
+    return event.wait(), lambda: loop.call_soon_threadsafe(event.set)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:

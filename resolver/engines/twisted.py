@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from resolver.attempts import Reply
     from resolver.model import Result
     from resolver.policy import Policy
     from resolver.seam import Backend, PollChannel, Queries
@@ -132,7 +131,7 @@ def _channel(
         working.add(work)
         defer.ensureDeferred(work).addBoth(ended, work)
 
-    session = open_session(backend, policy, _promise)
+    session = open_session(backend, policy, _waiter)
     try:
         yield AsyncWorkers(
             queries,
@@ -159,21 +158,10 @@ async def _quietly(closing: Coroutine[Any, Any, None]) -> None:
         await closing
 
 
-def _promise() -> tuple[Awaitable[Reply], Callable[[Reply | BaseException], None]]:
-    """Return something to await, and the function with which another thread settles it."""
+def _waiter() -> tuple[Awaitable[object], Callable[[], object]]:
     reactor = running_reactor()
-    deferred: defer.Deferred[Reply] = defer.Deferred()
-
-    def settle(outcome: Reply | BaseException) -> None:
-        if isinstance(outcome, BaseException):
-            deferred.errback(outcome)
-        else:
-            deferred.callback(outcome)
-
-    def settle_from_thread(outcome: Reply | BaseException) -> None:
-        reactor.callFromThread(settle, outcome)
-
-    return deferred, settle_from_thread
+    deferred: defer.Deferred[None] = defer.Deferred()
+    return deferred, lambda: reactor.callFromThread(deferred.callback, None)
 
 
 class _PrivateReactor(_Base):

@@ -68,11 +68,10 @@ def word_list(words: Any, *, whole: bool = False) -> LineSource:
         return text_file(words)
     if isinstance(words, bytes | bytearray) or not isinstance(words, Iterable):
         raise TypeError(f"words is a path, an open text file or an iterable of words, not {type(words).__name__}")
-    if isinstance(words, Sized):
-        for word in words:
-            _check_word(word)
     if not isinstance(words, Sized):
         return LineSource(ahead=ReadAhead(InThread(map(_line, words)), whole=whole))
+    for word in words:
+        _check_word(word)
     return _collection(words, lambda: _collection(words))
 
 

@@ -29,23 +29,16 @@ _SOA_OWNER = re.compile(r"^(\S*\.)\s(?:[^;\n]*\s)?SOA\s", re.MULTILINE | re.IGNO
 _CHAIN_MOST = 50
 
 
-class Masters:
-    """All zones of a lab. Raises `ValueError` for a file that cannot be used, `OSError` for one that cannot be read."""
+def read_zones(files: Iterable[str], origin: str | None) -> list["Zone"]:
+    """Return the zones of these files, the longest origin first: a name belongs to the zone that it is deepest in.
 
-    def __init__(self, files: Iterable[str], origin: str | None) -> None:
-        zones = [Zone(file, origin) for file in files]
-        # The longest origin first: a name belongs to the zone that it is deepest in.
-        self._zones = sorted(zones, key=lambda zone: -len(zone.origin))
-        self.origins = tuple(zone.origin for zone in zones)
-        """The origin of each zone as octets, in lower case."""
-
-    def find(self, key: bytes) -> "Zone | None":
-        """Return the zone that a name, in lower case, belongs to."""
-        return next((zone for zone in self._zones if zone.holds(key)), None)
+    Raises `ValueError` for a file that cannot be used, `OSError` for one that cannot be read.
+    """
+    return sorted((Zone(file, origin) for file in files), key=lambda zone: -len(zone.origin))
 
 
 class Zone:
-    """One zone."""
+    """One zone. `origin`: its name as octets, in lower case."""
 
     def __init__(self, file: str, origin: str | None) -> None:
         self._zone = _read(file, origin)
@@ -57,14 +50,7 @@ class Zone:
 
     def holds(self, key: bytes) -> bool:
         """Return whether a name, in lower case, is in or below the zone."""
-        at = len(key) - len(self.origin)
-        if at < 0 or not key.endswith(self.origin):
-            return False
-        # The octets agree; whether that begins at a label has to be counted.
-        here = 0
-        while here < at:
-            here += 1 + key[here]
-        return here == at
+        return key.endswith(self.origin) and dns.name.from_wire(key, 0)[0].is_subdomain(self._apex)
 
     def answer(self, query: ReceivedQuery) -> bytes:
         """Return the reply to a query, truncated where the client takes no more."""

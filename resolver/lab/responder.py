@@ -18,7 +18,7 @@ from .served import SPECIAL, ServedNames
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from .master import Masters
+    from .master import Zone
 
 # Names and types whose first queries are being counted (flaky-N); past that the oldest begins anew.
 _REMEMBERED = 100_000
@@ -29,12 +29,11 @@ class Responder:
 
     def __init__(self, settings: Settings) -> None:
         self._hosts = ServedNames(settings.hosts, lies=settings.lies)
-        self._masters = _masters(settings)
-        self._only_masters = self._masters is not None and settings.hosts is None
+        self._zones = _zones(settings)
+        self._only_zones = bool(self._zones) and settings.hosts is None
         self._seen: dict[tuple[bytes, int], int] = {}
-        origins = self._masters.origins if self._masters else ()
-        self.quick = _short_path(self._hosts, SPECIAL + origins)
-        if self._only_masters:
+        self.quick = _short_path(self._hosts, (*SPECIAL, *(zone.origin for zone in self._zones)))
+        if self._only_zones:
             self.quick = lambda data: None
 
     def replies(self, data: bytes, stream: bool = False) -> list[PlannedReply]:
@@ -48,12 +47,12 @@ class Responder:
             return encode(query, BADVERS)
         if query.cls != IN or query.type in (AXFR, IXFR):
             return encode(query, REFUSED)
-        if self._masters and (zone := self._masters.find(query.key)):
+        if zone := next((zone for zone in self._zones if zone.holds(query.key)), None):
             return zone.answer(query)
         if not query.key.endswith(SPECIAL) and (found := scripts.find(query.first)):
             behave, number = found
             return behave(Ask(data, query, number, partial(self._count, query)))
-        if self._only_masters:
+        if self._only_zones:
             return encode(query, REFUSED)
         if not self._hosts.exists(query.key):
             return nxdomain(query)
@@ -70,13 +69,13 @@ class Responder:
         return before
 
 
-def _masters(settings: Settings) -> "Masters | None":
+def _zones(settings: Settings) -> "list[Zone]":
     if not settings.zone:
-        return None
+        return []
     # Imported here: dnspython takes longer to load than all else that a lab needs.
-    from .master import Masters
+    from .master import read_zones
 
-    return Masters(settings.zone, settings.origin)
+    return read_zones(settings.zone, settings.origin)
 
 
 def _short_path(hosts: ServedNames, special: tuple[bytes, ...]) -> Callable[[bytes], bytes | None]:
