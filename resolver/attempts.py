@@ -135,7 +135,7 @@ class Tries:
     def take(self, reply: Reply) -> None:
         """Record the outcome of the try that was begun last."""
         self.query.attempts = (self.query.attempts or 0) + reply.queries - 1
-        self._done = rule.final(reply.status)
+        self._done = reply.status.answered
         self._turn = self._turn + 1 if self._number is None else self._number(self._turn + 1)
         if reply.status is Status.TIMEOUT:
             self._unread = reply.error or self._unread

@@ -1,8 +1,8 @@
 """Policy of a lookup: how often, how long and of which nameservers; no way of waiting decides any of it for itself.
 
-`Policy` is the user's choice. `wait`, `final` and `outranks` are the one retry rule; the exchange and the two drivers
-all follow it, so that every engine and backend gives up, goes on and reports alike. Nothing here does I/O, and time
-comes in from outside.
+`Policy` is the user's choice. `wait` and `outranks` are the one retry rule, with which statuses are answers (model.py);
+the exchange and `Tries` follow it, so that every engine and backend gives up, goes on and reports alike. Nothing here
+does I/O, and time comes in from outside.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import msgspec
 
 from resolver.dns.form import QueryForm, query_form
-from resolver.model import ANSWERED, Status
+from resolver.model import Status
 from resolver.nameserver import Nameserver, parse_all, system
 
 if TYPE_CHECKING:
@@ -153,11 +153,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     def wait(self, number: int) -> float:
         """Return the seconds that try `number` (from 1) waits: the last the whole query_timeout, each earlier half."""
         return math.ldexp(self.query_timeout, number - self.tries)
-
-
-def final(status: Status) -> bool:
-    """Tell whether this ends the lookup: an answer does; an rcode of an error, silence and failure do not."""
-    return status in ANSWERED
 
 
 def outranks(new: Status, old: Status | None) -> bool:

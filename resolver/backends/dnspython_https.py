@@ -66,10 +66,17 @@ class KeptHttpClient:
 
 
 class SharedClient:
-    """A client for one nameserver. `left`: it is not to be given more; it closes when nobody waits for it."""
+    """A client for one nameserver. `left`: it is not to be given more; it closes when nobody waits for it.
 
-    def __init__(self, nameserver: Nameserver, context: ssl.SSLContext | None, source: str | None) -> None:
+    It is among the `open` ones until it and all its requests have ended.
+    """
+
+    def __init__(
+        self, nameserver: Nameserver, context: ssl.SSLContext | None, source: str | None, open: set[SharedClient]
+    ) -> None:
         self.left = False
+        self._clients = open
+        open.add(self)
         self._url, self._post = nameserver.bare_url, not nameserver.by_get
         self._client = _http_client(context, source, "Async")
         # The library's own time is for each step, connecting and reading; ours is for all of them.
@@ -92,11 +99,6 @@ class SharedClient:
         if self.left and not self._wanted:
             self.close()
 
-    @property
-    def closed(self) -> bool:
-        """Whether the client and all its requests have ended."""
-        return self._closing is not None and self._closing.done()
-
     def close(self) -> asyncio.Task[None]:
         """End the requests that are left, and close the connections; the task does that."""
         if self._closing is None:
@@ -110,6 +112,7 @@ class SharedClient:
         await asyncio.gather(*self._open, return_exceptions=True)
         with contextlib.suppress(Exception):  # of a connection that is broken already
             await self._client.aclose()
+        self._clients.discard(self)
 
     async def _request(self, message: DnspythonMessage) -> Reply | Exception:
         try:
@@ -129,7 +132,7 @@ class SharedClients:
         self._context = context
         self._sources = sources
         self._clients: dict[Nameserver, SharedClient] = {}
-        self._former: set[SharedClient] = set()  # each waited for by somebody, as long as it is not closed
+        self._open: set[SharedClient] = set()  # those, and former ones that somebody waits for
         self._asked: dict[int, dict[Task, SharedClient]] = {}  # by the index of the lookup
 
     async def ask(self, message: LibraryMessage, end: float) -> Reply:
@@ -176,22 +179,16 @@ class SharedClients:
 
     async def close(self) -> None:
         """Close the clients."""
-        await asyncio.gather(*(client.close() for client in [*self._former, *self._clients.values()]))
+        await asyncio.gather(*(client.close() for client in self._open))
 
     def _client(self, nameserver: Nameserver, *, alone: bool) -> SharedClient:
         client = self._clients.get(nameserver)
-        if client is not None and not client.left and not alone:
-            return client
-        new = SharedClient(nameserver, self._context, self._sources.next(nameserver))
-        if alone:
-            # It closes when its one request is not waited for any more.
-            new.left = True
-            client = new
-        else:
-            self._clients[nameserver] = new
-        if client is not None:
-            self._former = {each for each in self._former if not each.closed} | {client}
-        return new
+        if alone or client is None or client.left:
+            client = SharedClient(nameserver, self._context, self._sources.next(nameserver), self._open)
+            client.left = alone  # it closes when its one request is not waited for any more
+            if not alone:
+                self._clients[nameserver] = client
+        return client
 
 
 def _library() -> Any:

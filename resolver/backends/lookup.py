@@ -71,7 +71,7 @@ class Lookup:
 
     def ends(self, reply: Reply, own: bool) -> bool:
         """Return whether a reply ends the try that waits: one to its own question, or an answer to an earlier one."""
-        if own or rule.final(reply.status):
+        if own or reply.status.answered:
             return True
         if reply.status is not Status.TIMEOUT:  # TRUNCATED is one
             self.late = reply

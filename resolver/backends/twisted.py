@@ -24,7 +24,6 @@ from resolver.backends.session import LibrarySession
 from resolver.backends.sockets import poll
 from resolver.backends.twisted_reactor import ReactorSocket, running_reactor
 from resolver.dns import message as codec
-from resolver.dns.form import PAYLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,8 +97,10 @@ class _Question(dns.Query):
 
 @functools.cache
 def _opt(form: QueryForm) -> Any:
-    options = dns.UnknownRecord(form.options)  # type: ignore[no-untyped-call]
-    return dns.RRHeader(b"", dns.OPT, PAYLOAD, form.edns_flags, options)  # type: ignore[arg-type]
+    """Return the OPT record of this form, as the library reads it."""
+    message = dns.Message()
+    message.fromStr(b"\0\0" + form.head + b"\0\0\1\0\1" + form.opt)
+    return message.additional[0]
 
 
 class TwistedMessage:

@@ -123,14 +123,14 @@ class BehindAnswers:
     def _add_options(self, ttl: int, octets: bytes) -> None:
         self.edns = True
         self.rcode |= ttl >> 24 << 4  # RFC 6891 section 6.1.3
-        for code, data in edns.read_options(octets):
+        options = edns.read_options(octets)
+        self.ede += [ExtendedError(*error) for error in edns.errors(options)]
+        for code, data in options:
             if code == NSID:
                 text = data.decode("ascii", "replace")
                 self.nsid = text if text.isascii() and text.isprintable() else data.hex()
             elif code == SUBNET and len(data) >= 4:
                 self.scope = data[3]
-            elif code == edns.EDE and len(data) > 1:
-                self.ede.append(ExtendedError(*edns.error(data)))
 
 
 def _behind_answers(message: bytes, start: int, at: int) -> BehindAnswers:

@@ -47,8 +47,8 @@ NAMES = (
 )
 
 
-def options(message: bytes, at: int) -> list[tuple[int, bytes]]:
-    """Code and data of each option in a whole message whose answer section begins at `at`; those cut short are not."""
+def _options(message: bytes, at: int) -> list[tuple[int, bytes]]:
+    """Return the options of a whole message whose answer section begins at `at`, as `read_options` does."""
     for _ in range(sum(message[count] << 8 | message[count + 1] for count in (6, 8, 10))):
         at = names.skip(message, at)
         kind, size = message[at] << 8 | message[at + 1], message[at + 8] << 8 | message[at + 9]
@@ -59,14 +59,9 @@ def options(message: bytes, at: int) -> list[tuple[int, bytes]]:
     return []
 
 
-def errors(message: bytes, at: int) -> list[tuple[int, str]]:
-    """Info-code and text of each extended error, as in `options`. The text has no control characters."""
-    return [error(data) for code, data in options(message, at) if code == EDE and len(data) > 1]
-
-
-def error(data: bytes) -> tuple[int, str]:
-    """Return the info-code and text of an extended error, an option's data of at least two octets."""
-    return data[0] << 8 | data[1], _plain(data[2:])
+def errors(options: list[tuple[int, bytes]]) -> list[tuple[int, str]]:
+    """Return the info-code and text of each extended error among options. The text has no control characters."""
+    return [(data[0] << 8 | data[1], _plain(data[2:])) for code, data in options if code == EDE and len(data) > 1]
 
 
 def sentence(message: bytes, at: int) -> str | None:
@@ -74,7 +69,7 @@ def sentence(message: bytes, at: int) -> str | None:
     if len(message) - at < 15 or not (message[10] or message[11]):
         return None  # there is no OPT record, or none with an option
     said = []
-    for code, text in errors(message, at):
+    for code, text in errors(_options(message, at)):
         name = f" ({NAMES[code]})" if code < len(NAMES) else ""
         said.append(f"extended DNS error {code}{name}" + (f": {text}" if text else ""))
     return "; ".join(dict.fromkeys(said)) or None

@@ -26,16 +26,6 @@ class QueryForm(NamedTuple):
         """The bits of the header."""
         return int.from_bytes(self.head[:2], "big")
 
-    @property
-    def edns_flags(self) -> int:
-        """The bits of the OPT record."""
-        return int.from_bytes(self.opt[7:9], "big")
-
-    @property
-    def options(self) -> bytes:
-        """The options of the OPT record, each with its code and length."""
-        return self.opt[11:]
-
     def around(self, *, edns: bool) -> tuple[bytes, bytes]:
         """Return what stands before the question, behind the ID, and what stands behind it."""
         return (self.head, self.opt) if edns else (self.plain_head, b"")

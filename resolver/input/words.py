@@ -49,7 +49,8 @@ class Words(Source):
         self._unread = list(domains)
         self._domains = Domains()
         self._kept: list[str] = []  # words that wait until there are enough to be taken together
-        self._count = None if words.twin is None else WordCount(words.twin())
+        self._twin = None if words.twin is None else words.twin()  # to be counted
+        self._counted = 0
 
     def read(self, types: tuple[str, ...], hosts: int) -> HostBlock | None:
         if self._unread:
@@ -66,8 +67,8 @@ class Words(Source):
         self.waitable = self._words.waitable
         if got is None:
             return None
-        if self._count is not None and self.total is None:
-            self.total = self._count.go_on(len(self._domains))
+        if self._twin is not None and self.total is None:
+            self._count(self._twin)
         self._kept += words_of(got[1])
         together = TOGETHER if len(self._domains) > MANY else 1
         ready = len(self._kept) if self._words.ended else len(self._kept) // together * together
@@ -92,6 +93,15 @@ class Words(Source):
     def _settle(self) -> None:
         self.cut = any(each.cut for each in (self._words, *self._sources))
         self.ended = not self._unread and (not self._domains or (self._words.ended and not self._kept))
+
+    def _count(self, twin: LineSource) -> None:
+        """Count some more of the words, ahead of who uses them; at the list's end the total is known."""
+        for _ in range(2):  # the second one shows that a short list is at its end
+            got = (0, b"") if twin.ended else twin.lines()
+            if got is not None:
+                self._counted += got[1].count(b"\n") if _BARE.fullmatch(got[1]) else len(words_of(got[1]))
+        if twin.ended:
+            self.total = self._counted * len(self._domains)
 
     def _groups(self, words: Sequence[str], types: tuple[str, ...]) -> Iterator[HostGroup | NetworkGroup]:
         domains = self._domains
@@ -127,22 +137,6 @@ class Words(Source):
             except ValueError as reason:
                 yield HostGroup([text], [""], types, str(reason))
             at += 1
-
-
-class WordCount:
-    """Count of the words of a list, which is read once more for it: a part at a time, ahead of who uses them."""
-
-    def __init__(self, twin: LineSource) -> None:
-        self._twin = twin
-        self._words = 0
-
-    def go_on(self, domains: int) -> int | None:
-        """Count some more; returns how many names all words make before so many domains. None: not known yet."""
-        for _ in range(2):  # the second one shows that a short list is at its end
-            got = (0, b"") if self._twin.ended else self._twin.lines()
-            if got is not None:
-                self._words += got[1].count(b"\n") if _BARE.fullmatch(got[1]) else len(words_of(got[1]))
-        return self._words * domains if self._twin.ended else None
 
 
 def pieces(words: Sequence[str], domains: int, *, by_domain: bool) -> Iterator[tuple[Sequence[str], range]]:
