@@ -20,7 +20,7 @@ NONE_LEFT = (errno.EMFILE, errno.ENFILE)
 class Descriptors:
     """The descriptors of one session. `give_back` closes those that the session keeps and nobody uses."""
 
-    def __init__(self, query_timeout: float, give_back: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, query_timeout: float, give_back: Callable[[], None]) -> None:
         # Seconds for which nobody may have got one before it is a failure: longer than anybody holds one.
         self._most = 2 * query_timeout + 5.0
         self._got = time.monotonic()

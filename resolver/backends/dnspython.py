@@ -14,13 +14,14 @@ from resolver.attempts import BLOCKING_CONCURRENCY
 from resolver.backends.dnspython_https import KeptHttpClient, SharedClients
 from resolver.backends.dnspython_message import DnspythonMessage
 from resolver.backends.session import LibrarySession, tls_context
-from resolver.backends.sockets import InEventLoop, OnThread
+from resolver.backends.waits import InEventLoop, OnThread
 from resolver.extras import NotInstalled, cure
 
 if TYPE_CHECKING:
     from resolver.attempts import Reply
+    from resolver.backends.lookup import LibraryMessage
     from resolver.backends.session import KeptConnection
-    from resolver.backends.sockets import LibraryMessage, SocketLookup, Waits
+    from resolver.backends.waits import Waits
     from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
@@ -83,11 +84,11 @@ class DnspythonSession(LibrarySession):
         if self._shared is not None:
             await self._shared.close()
 
-    async def over_connection(self, message: LibraryMessage, transport: str, lookup: SocketLookup, end: float) -> Reply:
+    async def over_connection(self, message: LibraryMessage, end: float) -> Reply:
         """Ask over a connection, or a client, until `end` on the monotonic clock."""
-        if transport == "https" and self._shared is not None:
+        if message.transport == "https" and self._shared is not None:
             return await self._shared.ask(message, end)
-        return await super().over_connection(message, transport, lookup, end)
+        return await super().over_connection(message, end)
 
     async def open(self, transport: str, nameserver: Nameserver, end: float) -> KeptConnection:
         """Open a connection, or a client that will connect."""

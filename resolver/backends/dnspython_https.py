@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
 
-    from resolver.backends.sockets import LibraryMessage
+    from resolver.backends.lookup import LibraryMessage
     from resolver.model import Query
     from resolver.nameserver import Nameserver, Sources
 

@@ -16,7 +16,7 @@ from resolver.dns import message as codec
 
 if TYPE_CHECKING:
     from resolver.attempts import Reply
-    from resolver.backends.lookup import Lookup
+    from resolver.backends.lookup import LibraryLookup
     from resolver.dns.form import QueryForm
     from resolver.nameserver import Nameserver
 
@@ -30,10 +30,10 @@ def _opt(form: QueryForm) -> Any:
 class DnspythonMessage:
     """A query of a lookup, made by the library with a random ID. Raises DNSException where there is no such name."""
 
-    def __init__(self, lookup: Lookup, nameserver: Nameserver, transport: str, edns: bool) -> None:
+    def __init__(self, lookup: LibraryLookup, nameserver: Nameserver, transport: str, edns: bool) -> None:
         self.lookup = lookup
         self.nameserver = nameserver
-        self._transport = transport
+        self.transport = transport
         self.query = dns.message.make_query(lookup.query.name, lookup.query.type, flags=lookup.form.flags)
         self.ident = self.query.id
         if edns:
@@ -45,7 +45,7 @@ class DnspythonMessage:
         return self.query.to_wire()
 
     def read(self, octets: bytes) -> Reply | None:
-        """Return the meaning of octets that came from its nameserver, as Lookup.read does; None: wait past them.
+        """Return the meaning of octets that came from its nameserver, as its lookup reads them; None: wait past them.
 
         The library reads only so much of them as tells whether they respond to the query.
         """
@@ -56,9 +56,9 @@ class DnspythonMessage:
         if not responds:
             self.lookup.unread = codec.mismatch(octets)
             return None
-        return self.lookup.read(octets, self.nameserver, self._transport)
+        return self.lookup.read(octets, self.nameserver, self.transport)
 
     def read_https(self, answer: dns.message.Message) -> Reply:
         """Return the meaning of the library's answer over HTTPS, where nothing further comes to wait for."""
         assert answer.wire is not None  # it was read from octets
-        return self.lookup.read(answer.wire, self.nameserver, self._transport) or SILENCE
+        return self.lookup.read(answer.wire, self.nameserver, self.transport) or SILENCE

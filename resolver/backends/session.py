@@ -14,24 +14,25 @@ import time
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Protocol
 
+from resolver import policy as rule
 from resolver.attempts import Reply
 from resolver.backends.descriptors import WAIT, Descriptors
-from resolver.backends.lookup import SILENCE, Conversation
-from resolver.backends.sockets import KeptStream, SocketLookup
+from resolver.backends.lookup import SILENCE, TRUNCATED, LibraryLookup
+from resolver.backends.stream import KeptStream
 from resolver.model import Status
 from resolver.nameserver import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.backends.lookup import Lookup
-    from resolver.backends.sockets import LibraryMessage, Waits
+    from resolver.backends.lookup import LibraryMessage
+    from resolver.backends.waits import Waits
     from resolver.model import Query
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 
     # (lookup, nameserver, transport, with EDNS?) -> the message.
-    Library = Callable[[Lookup, Nameserver, str, bool], LibraryMessage]
+    Library = Callable[[LibraryLookup, Nameserver, str, bool], LibraryMessage]
 
 OPENING = 16  # connections to one nameserver that are made at once: of more handshakes none would be done in its time
 
@@ -71,7 +72,7 @@ class LibrarySession:
         self._library = library
         self._waits = waits
         self._descriptors = Descriptors(policy.query_timeout, self._close_kept)
-        self._lookups: dict[int, SocketLookup] = {}  # those that have begun, by their index
+        self._lookups: dict[int, LibraryLookup] = {}  # those that have begun, by their index
         self._kept: defaultdict[tuple[str, Nameserver], list[KeptConnection]] = defaultdict(list)
         self._opening: Counter[Nameserver] = Counter()
         self._counting = threading.Lock()
@@ -83,24 +84,28 @@ class LibrarySession:
         lookup = self._lookups.get(query.index)
         if lookup is None:
             form = self._forms[query.subnet]
-            lookup = SocketLookup(query, self._policy, form, self.sources, self._descriptors, self._waits)
+            lookup = LibraryLookup(query, self._policy, form, self.sources, self._descriptors, self._waits)
             self._lookups[query.index] = lookup
-        end = 0.0
-        conversation = Conversation(lookup, nameserver)
-        while conversation.reply is None:
-            transport = conversation.transport
-            message = self._library(lookup, nameserver, transport, conversation.edns)
+        end, queries = 0.0, 0
+        while True:
+            # What is truncated is asked again over TCP (RFC 2181 section 9).
+            transport = "tcp" if nameserver in lookup.truncating else nameserver.transport
+            edns = nameserver not in lookup.refusing_edns
+            message = self._library(lookup, nameserver, transport, edns)
             try:
                 descriptor = await lookup.send(message) if transport == "udp" else None
                 end = end or time.monotonic() + timeout
                 if descriptor is not None:
                     reply = await lookup.receive(descriptor, end)
                 else:
-                    reply = await self.over_connection(message, transport, lookup, end)
+                    reply = await self.over_connection(message, end)
             except Exception as error:  # `_failure` knows its meaning
                 reply = _failure(error, nameserver, transport)
-            conversation.hear(reply)
-        return conversation.reply
+            queries += reply.queries
+            if edns and rule.refuses_edns(reply.status):
+                lookup.refusing_edns.add(nameserver)
+            elif reply is not TRUNCATED:
+                return lookup.best(reply._replace(queries=queries))
 
     def done(self, query: Query) -> None:
         """Close the lookup's sockets."""
@@ -112,9 +117,9 @@ class LibrarySession:
         self._closed = True
         self._close_kept()
 
-    async def over_connection(self, message: LibraryMessage, transport: str, lookup: SocketLookup, end: float) -> Reply:
+    async def over_connection(self, message: LibraryMessage, end: float) -> Reply:
         """Ask over a connection that was kept, or a new one, until `end` on the monotonic clock."""
-        nameserver = message.nameserver
+        nameserver, transport = message.nameserver, message.transport
         kept = self._kept[transport, nameserver]
         queries = 1
         if connection := _last(kept):
@@ -140,7 +145,7 @@ class LibrarySession:
                         return SILENCE._replace(queries=queries - 1)  # the repeat never went out
                     raise
                 except OSError as error:
-                    await lookup.wait_for_descriptor(error)
+                    await message.lookup.wait_for_descriptor(error)
         finally:
             with self._counting:
                 self._opening[nameserver] -= 1

@@ -21,15 +21,15 @@ from twisted.names import dns
 from resolver.attempts import ASYNC_CONCURRENCY
 from resolver.backends.plain import plainly
 from resolver.backends.session import LibrarySession
-from resolver.backends.sockets import poll
 from resolver.backends.twisted_reactor import ReactorSocket, running_reactor
+from resolver.backends.waits import poll
 from resolver.dns import message as codec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from resolver.attempts import Reply
-    from resolver.backends.lookup import Lookup
+    from resolver.backends.lookup import LibraryLookup
     from resolver.dns.form import QueryForm
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
@@ -106,28 +106,28 @@ def _opt(form: QueryForm) -> Any:
 class TwistedMessage:
     """A query of a lookup, made by the library."""
 
-    def __init__(self, lookup: Lookup, nameserver: Nameserver, transport: str, edns: bool) -> None:
+    def __init__(self, lookup: LibraryLookup, nameserver: Nameserver, transport: str, edns: bool) -> None:
         self.nameserver = nameserver
         self.ident = secrets.randbits(16)
-        self._lookup = lookup
-        self._transport = transport
+        self.lookup = lookup
+        self.transport = transport
         self._edns = edns
 
     def to_wire(self) -> bytes:
         """Return its octets."""
-        form = self._lookup.form
+        form = self.lookup.form
         message = dns.Message(self.ident, recDes=form.flags >> 8 & 1, checkingDisabled=form.flags >> 4 & 1)
-        message.queries.append(_Question(self._lookup.question))
+        message.queries.append(_Question(self.lookup.question))
         if self._edns:
             message.additional.append(_opt(form))
         return message.toStr()
 
     def read(self, octets: bytes) -> Reply | None:
-        """Return the meaning of octets that came from its nameserver, as Lookup.read does; None: wait past them."""
+        """Return the meaning of octets that came from its nameserver; None: wait past them."""
         if octets[:2] != self.ident.to_bytes(2, "big"):
-            self._lookup.unread = codec.mismatch(octets)
+            self.lookup.unread = codec.mismatch(octets)
             return None
-        return self._lookup.read(octets, self.nameserver, self._transport)
+        return self.lookup.read(octets, self.nameserver, self.transport)
 
 
 backend = TwistedNames()

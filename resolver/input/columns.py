@@ -137,10 +137,6 @@ class RowReader:
     ) -> Sequence[str | HostGroup]:
         """Return the host of each row, or what stands in place of one that has none."""
         place = self._place
-        try:
-            return [row[place].strip() for row in rows if type(row) is list or _refuse(row)]
-        except (IndexError, ValueError):
-            pass
         cells: list[str | HostGroup] = []
         for line, row in zip(lines, rows, strict=True):
             if isinstance(row, str):
@@ -162,10 +158,6 @@ class RowReader:
         # Cells past the header are named by their place, so that none is lost; cells that are missing are null.
         further = [str(place) for place in range(len(names) + 1, len(row) + 1)]
         return dict(zip(_distinct([*names, *further]), [*row, *[None] * (len(names) - len(row))], strict=True))
-
-
-def _refuse(row: object) -> bool:
-    raise ValueError(row)
 
 
 def _parts(cells: Iterable[str | HostGroup]) -> Iterator[Stretch | str | HostGroup]:
