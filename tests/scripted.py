@@ -5,7 +5,7 @@
 
 `Udp` and `Stream` say what becomes of datagrams and of connections; each field is one fault, and they combine. What is
 answered is 192.0.2.1 for every name. The process, scripted_server.py, shares no interpreter lock with the engine that
-it is asked by, and ends when its standard input does.
+it is asked by; it is kept for the next one, and ends when its standard input does.
 
 `Stream(by_name=True)`: the first label says what becomes of a query. `close` and `reset` end the connection, `silent`
 is never answered, `mute` silences the whole connection from then on, `broken` and `short` get octets that are no reply.
@@ -15,7 +15,6 @@ Over HTTP/2 there are those of scripted_http.py as well.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import json
@@ -113,6 +112,9 @@ class Counts:
     most: int = 0  # queries of one connection
 
 
+_idle: list[subprocess.Popen[str]] = []
+
+
 class Scripted:
     """The nameserver, as a context manager. `udp`, `tcp` and `tls` are its address as `nameservers` takes it."""
 
@@ -121,17 +123,20 @@ class Scripted:
         self.port = 0
 
     def __enter__(self) -> Scripted:
-        self._child = subprocess.Popen(
-            [sys.executable, "-E", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        self._child = (
+            _idle.pop()
+            if _idle
+            else subprocess.Popen(
+                [sys.executable, "-E", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            )
         )
         self.pid = self._child.pid
         self.port = self._tell(self._settings)["port"]
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._child.stdin is not None
-        with self._child, contextlib.suppress(BrokenPipeError):
-            self._child.stdin.close()
+        self._tell("end")
+        _idle.append(self._child)
 
     @property
     def udp(self) -> str:

@@ -1,7 +1,7 @@
 """The process of a scripted nameserver (scripted.py): one epoll loop with a heap of timers.
 
 It needs the standard library only, so that it is there at once. Settings and commands come as lines of JSON on standard
-input, each of which is answered by a line; it ends when that input does.
+input, each of which is answered by a line; after `end` it is the next nameserver, and it ends when that input does.
 """
 
 from __future__ import annotations
@@ -379,10 +379,9 @@ class Connection:
 
 
 class Program:
-    """The process: it is told what to do on standard input."""
+    """One nameserver: it is told what to do on standard input."""
 
-    def __init__(self) -> None:
-        settings = json.loads(sys.stdin.readline())
+    def __init__(self, settings: dict[str, Any]) -> None:
         self._loop, self._counts = Loop(), Counts()
         self._streams = Streams(Stream(**settings["stream"]), self._loop, self._counts)
         self._datagrams = Datagrams(Udp(**settings["udp"]), self._loop, self._counts)
@@ -401,11 +400,9 @@ class Program:
 
     def _told(self) -> None:
         line = sys.stdin.readline()
-        if not line:
-            self._loop.ended = True
-            return
-        what = json.loads(line)
-        if what == "close":
+        what = json.loads(line or '"end"')
+        self._loop.ended = what == "end"
+        if what in ("close", "end"):
             self._datagrams.close()
             self._streams.close()
         elif what == "open":
@@ -414,10 +411,12 @@ class Program:
         self._say(dataclasses.asdict(self._counts))
 
     def _say(self, what: object) -> None:
-        print(json.dumps(what), flush=True)
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(what), flush=True)
 
 
 if __name__ == "__main__":
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    Program().run()
+    while line := sys.stdin.readline():
+        Program(json.loads(line)).run()

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,10 +17,9 @@ FULL = Path("/dev/full")
 
 
 @pytest.fixture(scope="module")
-def at() -> Iterator[list[str]]:
+def at(lab: Lab) -> list[str]:
     """The options that have a nameserver asked that answers for every name, on the engine that starts soonest."""
-    with Lab() as running:
-        yield ["-e", "threads", "-n", running.nameserver]
+    return ["-e", "threads", "-n", lab.nameserver]
 
 
 @pytest.mark.parametrize("option", ["--timeout", "--query-timeout", "--tries", "--concurrency", "--rate"])

@@ -82,12 +82,6 @@ SYSTEM = [name for name, engine in engines.ENGINES.items() if "system" in engine
 THREADED = [name for name in SYSTEM if engines.ENGINES[name].styles["system"] in ("call", "threads")]
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab() as running:
-        yield running
-
-
 def child(code: str) -> tuple[Any, float]:
     """What a program printed as JSON, and when it had ended (seconds on the wall clock)."""
     done = subprocess.run(

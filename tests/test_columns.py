@@ -22,7 +22,6 @@ from resolver.lab import Lab
 from resolver.model import KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 ASSETS = (
@@ -41,10 +40,9 @@ INPUTS = ["a.example", "https://b.example:8443/x", "192.0.2.6", "192.0.2.7"]
 
 
 @pytest.fixture(scope="module")
-def at() -> Iterator[list[str]]:
+def at(lab: Lab) -> list[str]:
     """Options that ask a nameserver that answers for every name."""
-    with Lab() as lab:
-        yield ["-n", lab.nameserver, "-q"]
+    return ["-n", lab.nameserver, "-q"]
 
 
 @pytest.fixture

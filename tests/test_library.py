@@ -37,18 +37,10 @@ from resolver import (
     stream,
 )
 from resolver.engines import BACKENDS, ENGINES
-from resolver.lab import Lab
 
 T = TypeVar("T")
 ALL_OF_IT = {"NOERROR", "NXDOMAIN", "INVALID"}
 engines = pytest.mark.parametrize("engine", ENGINES)
-
-
-@pytest.fixture(scope="module")
-def at() -> Iterator[str]:
-    """A nameserver that answers for every name."""
-    with Lab() as lab:
-        yield lab.nameserver
 
 
 @pytest.fixture

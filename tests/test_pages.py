@@ -18,7 +18,6 @@ from elements import Elements
 
 from resolver import Policy, Record, Result, Status, Summary
 from resolver.blocks import LineFormat, ResultBlock
-from resolver.lab import Lab
 from resolver.model import count_statuses
 from resolver.output.blocks import block_encoder
 from resolver.output.colours import COLOURS
@@ -32,13 +31,6 @@ from resolver.tallies import NameserverFigures
 HOSTILE = '"><script>document.title="hacked"</script><img src=x onerror="document.title=`hacked`">\u202e'
 WIDE_TEXT = "m" * 500
 browsed = pytest.mark.skipif(PROGRAM is None, reason=MISSING)
-
-
-@pytest.fixture(scope="module")
-def at() -> Iterator[str]:
-    """A nameserver that answers for every name."""
-    with Lab() as lab:
-        yield lab.nameserver
 
 
 def result(index: int = 0, status: Status = Status.NOERROR, elapsed: float | None = 0.02, **fields: Any) -> Result:

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,10 +19,9 @@ STATUSES = ["NOERROR", "NXDOMAIN", "NODATA", "SERVFAIL", "INVALID"]
 
 
 @pytest.fixture(scope="module")
-def at() -> Iterator[list[str]]:
+def at(lab: Lab) -> list[str]:
     """The options that have a nameserver asked that answers for every name, on the engine that starts soonest."""
-    with Lab() as lab:
-        yield ["-e", "threads", "-n", lab.nameserver, "--tries", "1", "--order", "input"]
+    return ["-e", "threads", "-n", lab.nameserver, "--tries", "1", "--order", "input"]
 
 
 def result(index: int, host: str, type: str, *data: str, status: Status = Status.NOERROR) -> Result:

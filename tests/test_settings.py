@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -17,13 +17,6 @@ from resolver.commands import cli
 from resolver.lab import Lab
 
 File = Callable[[str], dict[str, str]]
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """A nameserver that answers for every name."""
-    with Lab() as running:
-        yield running
 
 
 @pytest.fixture

@@ -34,13 +34,6 @@ def silent() -> Iterator[socket.socket]:
         yield bound
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """A nameserver that answers for every name but those that begin with `hang`."""
-    with Lab() as running:
-        yield running
-
-
 @pytest.fixture
 def hosts(tmp_path: Path) -> Path:
     """A list of which each second host gets no reply."""

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,9 @@ KEYS = ["done", "total", "rate", "in_flight", "statuses", "seconds_left"]
 
 
 @pytest.fixture(scope="module")
-def at() -> Iterator[list[str]]:
+def at(lab: Lab) -> list[str]:
     """The options that have a nameserver asked, on the engine that starts soonest."""
-    with Lab() as lab:
-        yield ["-e", "threads", "-n", lab.nameserver]
+    return ["-e", "threads", "-n", lab.nameserver]
 
 
 def status(done: int) -> RunStatus:

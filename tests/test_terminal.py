@@ -1,7 +1,6 @@
 """The command at a real terminal: what is shown while it runs and at its end, and the keys that end it."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,6 @@ from command import COMMAND, environment, run, wait_for
 from resolver.lab import Lab
 
 SUMMARY = r"(\d+) hosts?, (\d+) lookups?, (\d+) results? in "
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """A nameserver that answers for every name but those that begin with `hang`."""
-    with Lab() as running:
-        yield running
 
 
 def at_terminal(*words: str | Path, shell: str | None = None, columns: int = 100) -> Any:

@@ -30,10 +30,9 @@ DOMAINS = ["example.com", "api-*.example.org", "https://x.example/path"]
 
 
 @pytest.fixture(scope="module")
-def at() -> Iterator[list[str]]:
+def at(lab: Lab) -> list[str]:
     """Options that ask a nameserver that answers for every name."""
-    with Lab() as lab:
-        yield ["-n", lab.nameserver, "-q"]
+    return ["-n", lab.nameserver, "-q"]
 
 
 @pytest.fixture
