@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from resolver.input.lookups import Row
     from resolver.input.names import Stretch
-    from resolver.input.networks import NetworkGroup
 
 _QUOTED = re.compile(r'"[^"]*"')
 _OPEN_QUOTE = "a quoted cell does not end on its line"
@@ -173,7 +172,7 @@ def _parts(cells: Iterable[str | HostGroup]) -> Iterator[Stretch | str | HostGro
     yield from stretches("\n".join([*texts, ""]))
 
 
-def with_rows(groups: Iterator[HostGroup | NetworkGroup], rows: Sequence[Row]) -> Iterator[HostGroup | NetworkGroup]:
+def with_rows(groups: Iterator[HostGroup], rows: Sequence[Row]) -> Iterator[HostGroup]:
     """Yield the groups, each with the rows of its lines."""
     at = 0
     for group in groups:

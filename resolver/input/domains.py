@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from resolver.input.lookups import Row
-    from resolver.input.networks import NetworkGroup
 
 _STAR = re.compile(r"((?:[^\\*]|\\.)*)\*(.*)")  # an * behind a backslash is one in a name
 _FEED = "\n"
@@ -43,11 +42,11 @@ class Domains:
     def __len__(self) -> int:
         return len(self._written.heads)
 
-    def add(self, group: HostGroup | NetworkGroup) -> None:
+    def add(self, group: HostGroup) -> None:
         """Add the hosts of a group."""
         self.rows += group.rows or [None] * len(group.texts)
         self.keeps_rows |= bool(group.rows)
-        if isinstance(group, HostGroup) and group.error is None and _are_ordinary(group.texts, group.names):
+        if group.error is None and _are_ordinary(group.texts, group.names):
             tails = [f".{text}" for text in group.texts]
             self._put([""] * len(tails), tails)
             return

@@ -11,9 +11,10 @@ from itertools import chain, cycle, islice, repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.input.names import Stretch, name_of, stretches
-from resolver.input.networks import NetworkGroup, further_of, network_of
+from resolver.input.networks import further_of, network_of, v4_addresses, v6_addresses
 
 if TYPE_CHECKING:
+    import ipaddress
     from collections.abc import Iterable, Iterator, Sequence
 
     from resolver.input.lookups import Row
@@ -27,7 +28,7 @@ class HostBlock(NamedTuple):
 
     size: int  # octets or hosts, as the source's total
     lines: int  # blank ones and comments too; of a network, each of its addresses
-    groups: Iterator[HostGroup | NetworkGroup]
+    groups: Iterator[HostGroup]
     further: int = 0  # hosts that are no line of their own: of a network, all addresses but one
     octets: bytes = b""  # the lines themselves, of a list without columns
 
@@ -79,6 +80,29 @@ class HostGroup:
         return texts, names, islice(cycle(self.types), skip, None), last - first - (skip > 0)
 
 
+class NetworkGroup(HostGroup):
+    """Addresses of a network in order, each to be asked for PTR: one line, whose names are made as they are taken."""
+
+    def __init__(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
+        super().__init__([str(network)], [""], ("PTR",))
+        self._first = int(network.network_address)
+        self._addresses = v4_addresses if network.version == 4 else v6_addresses
+        self._size = network.num_addresses
+
+    @property
+    def left(self) -> int:
+        return self._size - self.given
+
+    def line_of(self, lookup: int) -> int:
+        return 0
+
+    def take(self, n: int) -> tuple[list[str], list[str], Iterator[str], int]:
+        n = min(n, self.left)
+        start = self._first + self.given
+        self.given += n
+        return *self._addresses(start, start + n), repeat("PTR"), n
+
+
 def block_of(hosts: list[object], types: tuple[str, ...]) -> HostBlock:
     """Return elements of an iterable as a block. Raises TypeError for one that is no host."""
     texts = [host if type(host) is str else _text(host) for host in hosts]
@@ -98,7 +122,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 CUT = "the line is longer than 1 MiB, of which the first is kept"
 
 
-def groups_of_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[HostGroup | NetworkGroup]:
+def groups_of_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[HostGroup]:
     """Return the hosts of these lines, of which the first may be longer than is kept."""
     if len(lines) <= LONGEST:
         return _groups_of_short_lines(lines, types)
@@ -106,7 +130,7 @@ def groups_of_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[HostGroup 
     return chain(_groups_of_long_line(line, types), _groups_of_short_lines(others, types))
 
 
-def _groups_of_short_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[HostGroup | NetworkGroup]:
+def _groups_of_short_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[HostGroup]:
     # A generator: lines that pass through unopened are not decoded. A line that is not UTF-8 spoils no other: no octet
     # of a longer character is a line's end.
     yield from groups_of(filter(None, map(_without_comment, stretches(text_of(lines)))), types)
@@ -118,7 +142,7 @@ def text_of(lines: bytes) -> str:
     return _MARK.sub("", text) if "\ufeff" in text else text
 
 
-def _groups_of_long_line(line: bytes, types: tuple[str, ...]) -> Iterator[HostGroup | NetworkGroup]:
+def _groups_of_long_line(line: bytes, types: tuple[str, ...]) -> Iterator[HostGroup]:
     line = line.lstrip()
     if len(line) <= LONGEST:
         return _groups_of_short_lines(line + b"\n", types)
@@ -129,7 +153,7 @@ def _groups_of_long_line(line: bytes, types: tuple[str, ...]) -> Iterator[HostGr
     return iter([HostGroup([text.strip()], [""], types, CUT)])
 
 
-def groups_of(parts: Iterable[Stretch | str | HostGroup], types: tuple[str, ...]) -> Iterator[HostGroup | NetworkGroup]:
+def groups_of(parts: Iterable[Stretch | str | HostGroup], types: tuple[str, ...]) -> Iterator[HostGroup]:
     """Return the groups of parts: stretches of ordinary hosts, other texts, and what cannot be asked as it is."""
     group = HostGroup([], [], types)
     for part in parts:

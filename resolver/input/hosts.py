@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from resolver.input.groups import HostGroup
     from resolver.input.lookups import Row
-    from resolver.input.networks import NetworkGroup
     from resolver.input.prefix import Prefix
     from resolver.input.sources import Source
     from resolver.model import Result
@@ -68,7 +67,7 @@ class Hosts:
         self._at = 0  # the source that is read now
         self._types = tuple(types)
         self._block = HostBlock(0, 0, iter(()))  # what it gave last
-        self._group: HostGroup | NetworkGroup | None = None  # what of that is given out now,
+        self._group: HostGroup | None = None  # what of that is given out now,
         self._lines: HostLines | None = None  # or lines of that which are given out as they are
         self._by_line = False  # lines are asked for: a take ends with its block, as the next may be plain
         self._begun = 0  # hosts given out before the block
@@ -210,7 +209,7 @@ class Hosts:
         self._done += block.size
         return True
 
-    def _give(self, group: HostGroup | NetworkGroup, n: int, queries: list[Query], invalid: list[Result]) -> int:
+    def _give(self, group: HostGroup, n: int, queries: list[Query], invalid: list[Result]) -> int:
         given = group.given
         inputs, names, types, hosts = group.take(n)
         indices = range(self.lookups, self.lookups + len(inputs))

@@ -1,56 +1,19 @@
-"""Networks: one line that is a lookup for each of its addresses, made as they are taken, in constant memory."""
+"""Networks and addresses: what a text means, and reverse names (RFC 1035 section 3.5, RFC 3596 section 2.5)."""
 
 from __future__ import annotations
 
 import re
 import socket
-from itertools import repeat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ipaddress
-    from collections.abc import Iterator, Sequence
-
-    from resolver.input.lookups import Row
 
 MOST = 1 << 24  # addresses of a network
 _NETWORK = re.compile(r"([0-9.]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)/([0-9]+|(?:[0-9]+\.){3}[0-9]+)")
 # The same at the end of a line, to be found among many; also what is none.
 _LINES = re.compile(rb"[0-9A-Fa-f.:]/[0-9.]+(?=\s)")
 _MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
-
-
-class NetworkGroup:
-    """Addresses of a network in their order, each to be asked for PTR: a HostGroup of one line."""
-
-    error: str | None = None
-    types = ("PTR",)
-    lines = 1
-    rows: Sequence[Row] = ()
-
-    def __init__(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
-        self.texts = [str(network)]  # of its line
-        self._first = int(network.network_address)
-        self._v4 = network.version == 4
-        self._size = network.num_addresses
-        self.given = 0
-
-    @property
-    def left(self) -> int:
-        """Lookups not given yet."""
-        return self._size - self.given
-
-    def take(self, n: int) -> tuple[list[str], list[str], Iterator[str], int]:
-        """Take the next lookups, as HostGroup gives them."""
-        n = min(n, self.left)
-        start = self._first + self.given
-        self.given += n
-        texts, names = _v4_of(start, start + n) if self._v4 else _v6_of(start, start + n)
-        return texts, names, repeat("PTR"), n
-
-    def line_of(self, lookup: int) -> int:
-        """Return which of its lines this lookup is of."""
-        return 0
 
 
 def network_of(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
@@ -117,7 +80,7 @@ def _reverse_v6(octets: bytes) -> str:
     return ".".join(octets.hex()[::-1]) + ".ip6.arpa."
 
 
-def _v4_of(start: int, end: int) -> tuple[list[str], list[str]]:
+def v4_addresses(start: int, end: int) -> tuple[list[str], list[str]]:
     """Return the addresses from `start` up to `end`, and their reverse names."""
     texts: list[str] = []
     names: list[str] = []
@@ -136,6 +99,7 @@ def _v4_of(start: int, end: int) -> tuple[list[str], list[str]]:
 _OCTETS = [str(octet) for octet in range(256)]
 
 
-def _v6_of(start: int, end: int) -> tuple[list[str], list[str]]:
+def v6_addresses(start: int, end: int) -> tuple[list[str], list[str]]:
+    """Return the same of IPv6."""
     octets = [number.to_bytes(16) for number in range(start, end)]
     return [socket.inet_ntop(socket.AF_INET6, each) for each in octets], list(map(_reverse_v6, octets))

@@ -21,7 +21,6 @@ from resolver.input.sources import Source
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from resolver.input.networks import NetworkGroup
     from resolver.input.sources import LineSource
 
 MANY = 10_000  # domains, above which each has its names together, of
@@ -103,7 +102,7 @@ class Words(Source):
         if twin.ended:
             self.total = self._counted * len(self._domains)
 
-    def _groups(self, words: Sequence[str], types: tuple[str, ...]) -> Iterator[HostGroup | NetworkGroup]:
+    def _groups(self, words: Sequence[str], types: tuple[str, ...]) -> Iterator[HostGroup]:
         domains = self._domains
         by_domain = len(domains) > MANY or len(domains) == 1  # of one, it is the same and quicker
         for some, places in pieces(words, len(domains), by_domain=by_domain):

@@ -75,7 +75,7 @@ def _command(server: "LabServer", control: int, ended: asyncio.Event) -> None:
     if not octets:
         ended.set()
     for _ in octets:
-        report(LabReport(counts=server.counts()))
+        report(LabReport(counts=server.counts))
 
 
 def report(message: LabReport) -> None:
@@ -91,7 +91,7 @@ class LabServer:
         self._settings = settings
         self._responder = Responder(settings)
         self._traffic = Traffic(settings)
-        self._received = self._answered = self._dropped = 0
+        self.counts = Counts(0, 0, 0)  # since the start
 
     async def __aenter__(self) -> "LabServer":
         host, port = endpoint(self._settings.listen)
@@ -120,10 +120,6 @@ class LabServer:
     async def __aexit__(self, *details: object) -> None:
         self._opened.close()
 
-    def counts(self) -> Counts:
-        """Return the counts since the start."""
-        return Counts(self._received, self._answered, self._dropped)
-
     def _drain(self) -> None:
         """Answer what waits at the UDP socket, a batch at most."""
         udp, recvfrom, sendto = self._udp, self._udp.recvfrom, self._udp.sendto
@@ -149,14 +145,14 @@ class LabServer:
                         answered += 1
                     except OSError:
                         dropped += 1
-        self._received += received
-        self._answered += answered
-        self._dropped += dropped
+        self.counts.received += received
+        self.counts.answered += answered
+        self.counts.dropped += dropped
 
     def _stream_query(self, data: bytes, send: Callable[[PlannedReply], None]) -> int:
-        self._received += 1
+        self.counts.received += 1
         if self._traffic.overloaded():
-            self._dropped += 1
+            self.counts.dropped += 1
             return 0
         reply = self._responder.quick(data)
         replies = self._responder.replies(data, stream=True) if reply is None else [PlannedReply(reply)]
@@ -172,11 +168,11 @@ class LabServer:
             elif not self._queue.later(delay, partial(send, reply)):
                 continue
             planned += 1
-        self._dropped += not planned
+        self.counts.dropped += not planned
         return planned
 
     def _send_stream(self, send: Callable[[PlannedReply], None], reply: PlannedReply) -> None:
-        self._answered += 1
+        self.counts.answered += 1
         send(reply)
 
     def _send_reply(self, peer: _Peer, reply: PlannedReply) -> None:
@@ -185,10 +181,10 @@ class LabServer:
     def _send(self, udp: socket.socket, octets: bytes, peer: _Peer) -> None:
         try:
             udp.sendto(octets, peer)
-            self._answered += 1
+            self.counts.answered += 1
         except OSError:
             # No room, or a peer that cannot be reached: a datagram is lost, as it would be on a network.
-            self._dropped += 1
+            self.counts.dropped += 1
 
 
 def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:

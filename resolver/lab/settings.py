@@ -80,7 +80,7 @@ class Address(msgspec.Struct, frozen=True):
     tls_nameserver: str | None = None
 
 
-class Counts(msgspec.Struct, frozen=True):
+class Counts(msgspec.Struct):
     """Counts of a lab since it started."""
 
     received: int
