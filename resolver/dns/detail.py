@@ -67,73 +67,61 @@ def detail(message: bytes, start: int, time: str, subnet: str | None = None) -> 
         at = names.skip(message, at)
         at += 10 + (message[at + 8] << 8 | message[at + 9])
     behind = _behind_answers(message, start, at)
-    found = _header(EdnsDetail if behind.edns else Detail, message, time, subnet)
+    found = _header(type(behind), message, time, subnet)
     found.rcode |= behind.rcode
     found.authority, found.additional, found.ede = behind.authority.copy(), behind.additional.copy(), behind.ede.copy()
     found.nsid = behind.nsid
-    if found.subnet is not None:
-        found.subnet.scope = behind.scope
+    if found.subnet is not None and behind.subnet is not None:
+        found.subnet.scope = behind.subnet.scope
     return found
 
 
-class BehindAnswers:
-    """All that stands behind the answers of a reply.
+def _read(message: bytes, at: int) -> Detail:
+    """Return what stands behind the answers, which end at `at`, as a Detail that says no more than that.
 
-    Attributes:
-        authority, additional, ede, nsid: As Detail has them.
-        rcode: Its upper bits.
-        scope: That of a client subnet.
-        edns: There is an OPT record.
+    Its rcode has the upper bits only, its subnet the scope.
     """
-
-    __slots__ = ("additional", "authority", "ede", "edns", "nsid", "rcode", "scope")
-
-    def __init__(self, message: bytes, at: int) -> None:
-        self.authority: list[Record] = []
-        self.additional: list[Record] = []
-        self.ede: list[ExtendedError] = []
-        self.nsid: str | None = None
-        self.scope: int | None = None
-        self.rcode = 0
-        self.edns = False
-        authority, additional = (message[count] << 8 | message[count + 1] for count in (8, 10))
-        known: dict[int, bytes] = {}
-        for number in range(authority + additional):
-            at = self._add(self.authority if number < authority else self.additional, message, at, known)
-
-    def _add(self, section: list[Record], message: bytes, at: int, known: dict[int, bytes]) -> int:
-        """Add the record at `at` to its section, or what the OPT record says; returns where it ends."""
+    sections: tuple[list[Record], list[Record]] = [], []
+    authority, additional = (message[count] << 8 | message[count + 1] for count in (8, 10))
+    known: dict[int, bytes] = {}
+    opt = None
+    for number in range(authority + additional):
         owner, at = at, names.skip(message, at)
-        number, ttl, begin, size = codec.record_at(message, at)
-        end = begin + size
-        if number == rdata.OPT:
-            self._add_options(ttl, message[begin:end])
-            return end
-        try:
-            name = names.to_text(names.read(message, owner, known)[0])
-        except codec.UNPARSABLE:
-            return end  # `message.read` has stepped over it too, and a record without an owner tells nothing
-        try:
-            data = rdata.reader(number)(message, begin, size, known)
-        except codec.UNPARSABLE:
-            data = rdata.generic(number, message[begin:end])
-        section.append(Record(name, rdata.mnemonic(number), ttl if ttl <= codec.LONGEST_TTL else 0, data))
-        return end
-
-    def _add_options(self, ttl: int, octets: bytes) -> None:
-        self.edns = True
-        self.rcode |= ttl >> 24 << 4  # RFC 6891 section 6.1.3
-        options = edns.read_options(octets)
-        self.ede += [ExtendedError(*error) for error in edns.errors(options)]
-        for code, data in options:
-            if code == NSID:
-                text = data.decode("ascii", "replace")
-                self.nsid = text if text.isascii() and text.isprintable() else data.hex()
-            elif code == SUBNET and len(data) >= 4:
-                self.scope = data[3]
+        type_, ttl, begin, size = codec.record_at(message, at)
+        at = begin + size
+        if type_ == rdata.OPT:
+            opt = ttl, message[begin:at]
+        elif record := _record(message, owner, (type_, ttl, begin, size), known):
+            sections[number >= authority].append(record)
+    if opt is None:
+        return Detail("", 0, [], *sections, None, None, [], 0)
+    options = edns.read_options(opt[1])
+    rcode = opt[0] >> 24 << 4  # RFC 6891 section 6.1.3
+    errors = [ExtendedError(*error) for error in edns.errors(options)]
+    found = EdnsDetail("", rcode, [], *sections, None, None, errors, 0)
+    for code, data in options:
+        if code == NSID:
+            text = data.decode("ascii", "replace")
+            found.nsid = text if text.isascii() and text.isprintable() else data.hex()
+        elif code == SUBNET and len(data) >= 4:
+            found.subnet = Subnet("", data[3])
+    return found
 
 
-def _behind_answers(message: bytes, start: int, at: int) -> BehindAnswers:
+def _record(message: bytes, owner: int, fixed: tuple[int, int, int, int], known: dict[int, bytes]) -> Record | None:
+    number, ttl, begin, size = fixed
+    try:
+        name = names.to_text(names.read(message, owner, known)[0])
+    except codec.UNPARSABLE:
+        return None  # `message.read` has stepped over it too, and a record without an owner tells nothing
+    try:
+        data = rdata.reader(number)(message, begin, size, known)
+    except codec.UNPARSABLE:
+        data = rdata.generic(number, message[begin : begin + size])
+    return Record(name, rdata.mnemonic(number), ttl if ttl <= codec.LONGEST_TTL else 0, data)
+
+
+def _behind_answers(message: bytes, start: int, at: int) -> Detail:
     """Return what stands behind the answers, which end at `at`; `start` is where they begin.
 
     The nameservers of a zone add the same to all their replies, up to the first label of the question: what was read
@@ -144,7 +132,7 @@ def _behind_answers(message: bytes, start: int, at: int) -> BehindAnswers:
     key = (at, label, message[8:12], parent, octets)
     known = READ.get(key)
     if known is None:
-        known = BehindAnswers(message, at)
+        known = _read(message, at)
         leads = [(pointer[1][0] & 0x3F) << 8 | pointer[1][1] for pointer in _POINTER.finditer(octets)]
         if len(octets) <= _LONGEST and all(to >= at or 13 + label <= to < start for to in leads):
             if len(READ) >= _MOST:
@@ -153,6 +141,6 @@ def _behind_answers(message: bytes, start: int, at: int) -> BehindAnswers:
     return known
 
 
-READ: dict[tuple[int, int, bytes, bytes, bytes], BehindAnswers] = {}
+READ: dict[tuple[int, int, bytes, bytes, bytes], Detail] = {}
 _MOST, _LONGEST = 512, 1024  # of those; octets of each
 _POINTER = re.compile(b"(?=([\xc0-\xff].))", re.DOTALL)  # whatever may be one, RFC 1035 section 4.1.4
