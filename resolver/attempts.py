@@ -88,22 +88,13 @@ class Tries:
         query: The lookup.
         policy: The run's.
         turn: The number of the nameserver that is asked first.
-        clock: Seconds on a monotonic clock.
-        number: Returns the number of the nameserver that a later turn asks; None: each in turn.
+        number: Returns the number of the nameserver that a later turn asks.
     """
 
-    def __init__(
-        self,
-        query: Query,
-        policy: Policy,
-        turn: int,
-        clock: Callable[[], float] = time.monotonic,
-        number: Callable[[int], int] | None = None,
-    ) -> None:
+    def __init__(self, query: Query, policy: Policy, turn: int, number: Callable[[int], int]) -> None:
         self.query = query
         self._policy = policy
         self._turn = turn
-        self._clock = clock
         self._number = number
         self._attempt = 0
         self._best: Reply | None = None
@@ -121,14 +112,14 @@ class Tries:
         servers = self._policy.nameservers
         if self.query.nameserver is not None:
             return servers[self.query.nameserver]
-        return servers[self._turn % len(servers)] if servers else None
+        return servers[self._turn] if servers else None
 
     def begin(self) -> tuple[Nameserver | None, float]:
         """Begin the next try; returns the nameserver to ask, and the seconds to wait."""
         target = self.target
         self._attempt += 1
         if self.query.asked is None:
-            self.query.asked = self._clock()
+            self.query.asked = time.monotonic()
         self.query.attempts = (self.query.attempts or 0) + 1
         return target, self._policy.wait(self._attempt)
 
@@ -136,7 +127,7 @@ class Tries:
         """Record the outcome of the try that was begun last."""
         self.query.attempts = (self.query.attempts or 0) + reply.queries - 1
         self._done = reply.status.answered
-        self._turn = self._turn + 1 if self._number is None else self._number(self._turn + 1)
+        self._turn = self._number(self._turn + 1)
         if reply.status is Status.TIMEOUT:
             self._unread = reply.error or self._unread
         if self._done or self._best is None or rule.outranks(reply.status, self._best.status):
@@ -159,7 +150,7 @@ class Tries:
             nameserver=best.nameserver if heard else pinned,
             transport=best.transport if heard else None,
             attempts=query.attempts,
-            elapsed=None if query.asked is None else round(self._clock() - query.asked, 6),
+            elapsed=None if query.asked is None else round(time.monotonic() - query.asked, 6),
             error=error,
         )
         if self._policy.detail:

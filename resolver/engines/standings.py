@@ -56,7 +56,7 @@ class Standings:
                 server = self._servers[number % count]
                 if server not in self._last and self._names[server] not in distrusted:
                     return number % count
-        return turn % count
+        return turn % count if count else 0
 
     def _count(self, nameserver: Nameserver, change: int) -> None:
         with self._tallies.lock:

@@ -118,7 +118,8 @@ class Throttle:
             sleep: Waits for so many seconds, as the session waits.
             engine, backend: Names, which only go into the result.
         """
-        tries = self._tries(query)
+        first = self._firsts.pop(query.index, None)
+        tries = Tries(query, self._policy, self._first(query) if first is None else first, self._standings.number)
         try:
             while tries.open:
                 while delay := self.delay(query, tries.target):
@@ -134,11 +135,6 @@ class Throttle:
         finally:
             session.done(query)
         return tries.result(engine, backend)
-
-    def _tries(self, query: Query) -> Tries:
-        first = self._firsts.pop(query.index, None)
-        number = self._standings.number if self._servers else None
-        return Tries(query, self._policy, self._first(query) if first is None else first, number=number)
 
     def wait(self) -> float:
         """Return the seconds until `take` may have a query; infinite when only the end of a lookup can bring one."""
@@ -206,9 +202,7 @@ class Throttle:
         self._closed = True
 
     def _first(self, query: Query) -> int:
-        if query.nameserver is not None:
-            return query.nameserver
-        return self._standings.number(query.index) if self._servers else 0
+        return self._standings.number(query.index) if query.nameserver is None else query.nameserver
 
     def _window_delay(self, query: Query, nameserver: Nameserver) -> float:
         again = self._again[nameserver]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet import defer, task
 
+from resolver.attempts import at_once
 from resolver.backends.twisted_reactor import HERE, ReactorSocket, running_reactor
 from resolver.engines.async_workers import AsyncWorkers, open_session
 from resolver.seam import PollBackend
@@ -148,14 +149,7 @@ def _channel(
         working.clear()
         for work in left:
             work.close()
-        closing = defer.ensureDeferred(_quietly(session.close()))
-        closing.addBoth(lambda _: reactor.callLater(0, reactor.crash))
-        reactor.run(installSignalHandlers=False)
-
-
-async def _quietly(closing: Coroutine[Any, Any, None]) -> None:
-    with contextlib.suppress(Exception):  # what was to be closed is closed with the reactor
-        await closing
+        at_once(session.close())  # no session waits for a reactor to close what it has
 
 
 def _waiter() -> tuple[Awaitable[object], Callable[[], object]]:
