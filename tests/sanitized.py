@@ -21,7 +21,7 @@ def main() -> int:
     """Build, test, and return pytest's exit status."""
     with tempfile.TemporaryDirectory(prefix="sanitized-") as name:
         copy = Path(name)
-        for part in ("resolver", "tests"):
+        for part in ("resolver", "tests", "benchmarks"):
             shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         shutil.copy(ROOT / "pyproject.toml", copy)
         wire = copy / "resolver" / "wire"
