@@ -19,14 +19,12 @@ from resolver.batch import send_all
 from resolver.blocks import LineSink
 from resolver.console import ANSWERED, DEADLINE, UNANSWERED, UNREADABLE, UNWRITABLE, reason, say, signals
 from resolver.output.blocks import line_format
-from resolver.output.files import format_of, open_output
+from resolver.output.files import OtherInput, format_of, open_output
 from resolver.output.formats import SelectingWriter, open_writer
-from resolver.output.kept import OtherInput
 from resolver.output.lines import LineWriter
 from resolver.output.progress import ProgressLine
 from resolver.output.status import RunStatus, StatusFeed, ended, running
 from resolver.output.summary import Summary, failed, print_summary, summary_json
-from resolver.output.timeline import INTERRUPTED
 from resolver.seam import Remote
 from resolver.wire.oneway import SendCounts, SendOnly
 
@@ -120,7 +118,7 @@ class Job:
         def interrupt() -> None:
             self._plan.deadline.cancel()
             if timeline is not None:
-                timeline.mark(INTERRUPTED)
+                timeline.interrupted()
 
         with (
             signals(interrupt) as caught,

@@ -307,7 +307,7 @@ def test_containerfile() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     assert "65534:65534" == given["USER"]  # nobody, who may do nothing
-    (version,) = {version for version in re.findall(r"python:([\d.]+)-", text)}
+    (version,) = {version for version in re.findall(r"python:([\d.]+)", text)}
     assert f">={version}" == setup["options"]["python_requires"]
     assert re.findall(r"\[(\w+)\]\"$", given["RUN"])[0] in setup["options.extras_require"]
     assert ["resolve", "worker"] == [*json.loads(given["ENTRYPOINT"]), *json.loads(given["CMD"])]

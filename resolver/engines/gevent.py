@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
-from gevent import monkey, pool, queue
 from gevent._hub_local import get_hub_if_exists
 
 from resolver.attempts import BLOCKING_CONCURRENCY
@@ -39,7 +38,11 @@ class Gevent(NamedTuple):
 
     def check(self, backend: Backend) -> None:
         """Raises ValueError for a backend that would block every green thread, as the program is not patched."""
-        if not isinstance(backend, PollBackend) and not all(map(monkey.is_module_patched, _PATCHED)):
+        if isinstance(backend, PollBackend):
+            return
+        from gevent import monkey  # here, like pool and queue below: the backend of most runs polls
+
+        if not all(map(monkey.is_module_patched, _PATCHED)):
             raise ValueError(
                 f"backend {backend.name} blocks, and this program's standard library is not gevent's: "
                 "call gevent.monkey.patch_all() first, before anything else is imported; "
@@ -52,6 +55,8 @@ class Gevent(NamedTuple):
                 with Watchers() as poll:
                     run_poll_loop(poll, queries, policy, backend, self.name, deliver)
                 return
+            from gevent import queue
+
             assert isinstance(backend, CallBackend)
             limit = policy.concurrency or BLOCKING_CONCURRENCY
             _make_room(limit + LEFT)
@@ -74,6 +79,8 @@ class _Greenlets:
     """A green thread for each call. Killing one wakes it where it waits; a thread of the pool it waits for goes on."""
 
     def __init__(self) -> None:
+        from gevent import pool
+
         self._running = pool.Group()
 
     def submit(self, function: Callable[[], Any], done: Callable[[Any], None]) -> None:

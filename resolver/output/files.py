@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+class OtherInput(ValueError):
+    """Error: the input is not the one that the file was made with (`--resume`)."""
+
+
 def format_of(format: str | None, output: str | None) -> str | None:
     """Return the format that was chosen, or that the name of the output chooses; None: neither says."""
     return format or {".jsonl": "jsonl", ".csv": "csv"}.get(os.path.splitext(output or "")[1].lower())

@@ -19,6 +19,7 @@ import msgspec
 
 from resolver.input.lookups import WrappedLookups
 from resolver.model import ANSWERED, UNFINISHED, Status
+from resolver.output.files import OtherInput
 from resolver.output.selection import UNANSWERED
 
 if TYPE_CHECKING:
@@ -42,10 +43,6 @@ _STATUSES = 255
 # A line has more octets than this, so an index says how long a file must be; but for what was in flight, which is
 # missing when a run is killed, no index is higher.
 _SHORTEST, _IN_FLIGHT = 100, 1_000_000
-
-
-class OtherInput(ValueError):
-    """Error: the input is not the one that the file was made with."""
 
 
 class KeptRow(msgspec.Struct, gc=False):

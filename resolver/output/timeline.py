@@ -67,6 +67,10 @@ class Timeline:
             self.points = self.points[::2]
             self._interval *= 2
 
+    def interrupted(self) -> None:
+        """Note that a signal ends the run now."""
+        self.mark(INTERRUPTED)
+
     def mark(self, text: str) -> None:
         """Note an event of now; of very many the first ones are kept."""
         if len(self.marks) < MARKS:
