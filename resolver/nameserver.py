@@ -53,45 +53,43 @@ class Nameserver(msgspec.Struct, frozen=True):
             ValueError: It is none; the sentence lists the forms.
         """
         text = text.strip()
+        try:
+            return cls._of_url(text) if text[:8].lower() == "https://" else cls._of_address(text)
+        except ValueError as error:
+            raise ValueError(f"{text!r} is no nameserver: {error}; valid: {_FORMS}") from None
+
+    @classmethod
+    def _of_address(cls, text: str) -> Nameserver:
         scheme, separator, rest = text.partition("://")
         if not separator:
             scheme, rest = "udp", text
         scheme = scheme.lower()
-        if scheme == "https":
-            return cls._of_url(text)
         if scheme not in _PORTS:
-            raise ValueError(f"{text!r} is no nameserver: {scheme}:// is not known; valid: {_FORMS}")
+            raise ValueError(f"{scheme}:// is not known")
         name = None
         if scheme == "tls" and "#" in rest:
             rest, _, name = rest.partition("#")
             name = name.removesuffix(".") or name
             if not name:
-                raise ValueError(f"{text!r} is no nameserver: no name follows the #; valid: {_FORMS}")
+                raise ValueError("no name follows the #")
             if not _can_be_certified(name):
-                raise ValueError(f"{text!r} is no nameserver: no certificate is for {name!r}; valid: {_FORMS}")
-        host, port = _address(rest, text)
+                raise ValueError(f"no certificate is for {name!r}")
+        host, port = _address(rest)
         return cls(scheme, host, _PORTS[scheme] if port is None else port, name)
 
     @classmethod
     def _of_url(cls, text: str) -> Nameserver:
         bare = text.removesuffix(TEMPLATE)
-        try:
-            url = urlsplit(bare)
-            port = url.port
-        except ValueError as error:
-            raise ValueError(f"{text!r} is no nameserver: {error}; valid: {_FORMS}") from None
-        wrong = None
+        url = urlsplit(bare)
         if not url.hostname:
-            wrong = "the URL names no host"
-        elif "%" in url.hostname:
-            wrong = "no URL has an address with a zone"
-        elif not _can_be_certified(url.hostname.removesuffix(".")):
-            wrong = f"{url.hostname!r} is not the name of a host"
-        elif "{" in bare or "}" in bare or (bare != text and url.query):
-            wrong = f"the one template is {TEMPLATE}, behind the path"
-        if wrong is not None:
-            raise ValueError(f"{text!r} is no nameserver: {wrong}; valid: {_FORMS}")
-        return cls("https", url.hostname or "", port or 443, None, text)
+            raise ValueError("the URL names no host")
+        if "%" in url.hostname:
+            raise ValueError("no URL has an address with a zone")
+        if not _can_be_certified(url.hostname.removesuffix(".")):
+            raise ValueError(f"{url.hostname!r} is not the name of a host")
+        if "{" in bare or "}" in bare or (bare != text and url.query):
+            raise ValueError(f"the one template is {TEMPLATE}, behind the path")
+        return cls("https", url.hostname, url.port or _PORTS["https"], None, text)
 
     @property
     def bare_url(self) -> str:
@@ -301,7 +299,7 @@ def _can_be_certified(name: str) -> bool:
     return len(ascii) <= 253 and re.fullmatch(r"[A-Za-z0-9_.-]*[A-Za-z0-9_-]", ascii) is not None
 
 
-def _address(text: str, whole: str) -> tuple[str, int | None]:
+def _address(text: str) -> tuple[str, int | None]:
     bracketed = re.fullmatch(r"\[([^\]]+)\](?::(.*))?", text)
     if bracketed:
         host, port = bracketed.groups()
@@ -309,14 +307,10 @@ def _address(text: str, whole: str) -> tuple[str, int | None]:
         host, port = text.split(":")
     else:
         host, port = text, None
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        raise ValueError(f"{whole!r} is no nameserver: {host!r} is not an IP address; valid: {_FORMS}") from None
-    if bracketed and address.version != 6:
-        raise ValueError(f"{whole!r} is no nameserver: brackets are for IPv6 addresses; valid: {_FORMS}")
-    if port is None:
-        return str(address), None
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f"{whole!r} is no nameserver: {port!r} is not a port from 1 to 65535; valid: {_FORMS}")
-    return str(address), int(port)
+    if not _is_address(host):
+        raise ValueError(f"{host!r} is not an IP address")
+    if bracketed and ":" not in host:
+        raise ValueError("brackets are for IPv6 addresses")
+    if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(f"{port!r} is not a port from 1 to 65535")
+    return str(ipaddress.ip_address(host)), None if port is None else int(port)

@@ -75,7 +75,7 @@ def _name(text: str) -> bytes:
 
 
 def _string(text: str | bytes) -> bytes:
-    octets = text.encode() if isinstance(text, str) else text
+    octets = _long(text)
     return bytes([len(octets)]) + octets
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import sys
-import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from resolver.daemons import Daemons
 from resolver.engines.async_workers import AsyncWorkers, open_session
 from resolver.seam import PollBackend
 
@@ -53,19 +54,11 @@ class Asyncio(NamedTuple):
             _run(main())
             return
         # A loop cannot run inside another one of the same thread.
-        failures: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                _run(main())
-            except BaseException as error:  # to be raised where it can be caught
-                failures.append(error)
-
-        thread = threading.Thread(target=work, name="resolve-asyncio", daemon=True)
-        thread.start()
-        thread.join()
-        if failures:
-            raise failures[0]
+        ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        with Daemons(1) as thread:
+            thread.submit(lambda: _run(main()), ended.put)
+            if (error := ended.get()) is not None:
+                raise error
 
     async def rounds(self, queries: Queries, policy: Policy, backend: Backend) -> AsyncGenerator[list[Result], None]:
         """The results in batches as they come, some of them empty, from the loop that is running."""

@@ -47,6 +47,7 @@ class ReadAhead:
     Attributes:
         closed: Nothing more is to be read.
         cut: It was stopped before the end of what is read.
+        reader_waits: The reader waits for room, and is to be woken.
     """
 
     def __init__(self, reader: Reader, *, whole: bool = False) -> None:
@@ -59,7 +60,7 @@ class ReadAhead:
         self._error: BaseException | None = None
         self._started = False
         self._stopped = False
-        self._reader_waits = False
+        self.reader_waits = False
         self._wait_left = PAUSES
 
     # --- For who takes.
@@ -80,7 +81,7 @@ class ReadAhead:
         while True:
             ended = self._ended  # looked at first: all that came before the end is in `items` then
             taken = [items.popleft() for _ in range(min(n, len(items)))]
-            if self._reader_waits and not self.full:
+            if self.reader_waits and not self.full:
                 self._reader.wake()
             if taken:
                 return taken
@@ -124,12 +125,8 @@ class ReadAhead:
 
     @property
     def full(self) -> bool:
-        """Too much is held for a reader that waits for room to go on; it calls `reader_waits` before it asks."""
+        """Too much is held for a reader that waits for room to go on; it sets `reader_waits` before it asks."""
         return len(self._items) > LOW and not self.closed
-
-    def reader_waits(self, waits: bool) -> None:
-        """Note whether the reader waits for room, and is to be woken."""
-        self._reader_waits = waits
 
     def end(self, error: BaseException | None = None) -> None:
         """Note that there is no more, or that reading raised this."""
@@ -190,9 +187,9 @@ class InThread:
             self._tell()
         if not room:
             with self._changed:
-                ahead.reader_waits(True)
+                ahead.reader_waits = True
                 self._changed.wait_for(lambda: not ahead.full)
-                ahead.reader_waits(False)
+                ahead.reader_waits = False
         return not ahead.closed
 
     def _tell(self) -> None:

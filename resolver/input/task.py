@@ -49,9 +49,9 @@ class InTask:
                 room = ahead.put(item)
                 while not room:
                     self._room.clear()
-                    ahead.reader_waits(True)
+                    ahead.reader_waits = True
                     await self._room.wait()
-                    ahead.reader_waits(False)
+                    ahead.reader_waits = False
                     room = not ahead.full
         except BaseException as error:  # raised again where hosts are taken
             ahead.end(error)
