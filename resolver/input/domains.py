@@ -36,8 +36,8 @@ class Domains:
         self.errors: dict[int, tuple[str, str]] = {}
         self.rows: list[Row] = []
         self.keeps_rows = False
-        self._written = Surroundings()
-        self._asked = self._written  # until one differs
+        self._written, self._asked = Surroundings(), Surroundings()
+        self._differ = False  # they do
 
     def __len__(self) -> int:
         return len(self._written.heads)
@@ -72,24 +72,22 @@ class Domains:
         The second is None where it is the same. Of a domain with an error, either is no name.
         """
         asked = self._asked.around(words, places, by_domain=by_domain)
-        if self._asked is self._written:
+        if not self._differ:
             return asked, None
         return asked, self._written.around(words, places, by_domain=by_domain).split("\n")
 
     def _put(self, heads: list[str], tails: list[str], asked: tuple[str, str] | None = None) -> None:
-        if asked not in (None, (heads[0], tails[0])) and self._asked is self._written:
-            self._asked = Surroundings(self._written)
         self._written.put(heads, tails)
-        if self._asked is not self._written:
-            self._asked.put(*(heads, tails) if asked is None else ([asked[0]], [asked[1]]))
+        self._asked.put(*(heads, tails) if asked is None else ([asked[0]], [asked[1]]))
+        self._differ |= asked not in (None, (heads[0], tails[0]))
 
 
 class Surroundings:
     """Text before and behind the word, of each domain."""
 
-    def __init__(self, like: Surroundings | None = None) -> None:
-        self.heads: list[str] = [] if like is None else like.heads.copy()
-        self.tails: list[str] = [] if like is None else like.tails.copy()
+    def __init__(self) -> None:
+        self.heads: list[str] = []
+        self.tails: list[str] = []
         self._between: dict[range, list[str]] = {}
 
     def put(self, heads: list[str], tails: list[str]) -> None:
