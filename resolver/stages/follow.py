@@ -47,14 +47,11 @@ class Follow:
             for name in targets(result):
                 names.setdefault(name.lower(), name)
             found = [self._target(result.index, name) for name in list(names.values())[:MOST]]
-            if all(target.known for target in found):
-                result.follow = [target.told() for target in found]
-                finished.append(result)
-                continue
             self.held[result.index] = result, found
             for target in found:
                 if not target.known:
                     target.waiting.append(result.index)
+            finished += self._released([result.index])
         if finished:
             self._sink(finished)
 
@@ -90,16 +87,20 @@ class Follow:
         target.outcomes.append((answer.type, answer.status, answer.addresses))
         if not target.known:
             return
-        finished = []
         waiting, target.waiting = target.waiting, []
-        for index in waiting:
+        if finished := self._released(waiting):
+            self._sink(finished)
+
+    def _released(self, indices: list[int]) -> list[Result]:
+        """Return the results of these indices whose targets are all known, and hold them no more."""
+        released = []
+        for index in indices:
             result, found = self.held.get(index, (None, []))
             if result is not None and all(each.known for each in found):
                 del self.held[index]
                 result.follow = [each.told() for each in found]
-                finished.append(result)
-        if finished:
-            self._sink(finished)
+                released.append(result)
+        return released
 
 
 class FollowedTarget:
