@@ -96,9 +96,9 @@ def bits_of_range(indices: range) -> Bits:
 def indices_of(bits: Bits) -> Iterator[int]:
     """Yield the indices that these bits stand for, in order."""
     for page, set_ in sorted(bits.items()):
-        for at, digit in enumerate(reversed(f"{set_:b}")):
-            if digit == "1":
-                yield PAGE * page + at
+        digits, at = f"{set_:b}"[::-1], -1
+        while (at := digits.find("1", at + 1)) >= 0:
+            yield PAGE * page + at
 
 
 class OpenLookups:
@@ -125,7 +125,7 @@ class OpenLookups:
         return len(self.queries) + self._count
 
     def __contains__(self, index: int) -> bool:
-        return index in self.queries or bool(self._bits.get(index // PAGE, 0) >> index % PAGE & 1)
+        return index in self.queries or self._in_lines(index)
 
     @property
     def indices(self) -> set[int]:
@@ -159,7 +159,10 @@ class OpenLookups:
         """Take out a lookup; return whether it was open."""
         if self.queries.pop(index, None) is not None:
             return True
-        return bool(self.remove_open({index // PAGE: 1 << index % PAGE}))
+        if not self._in_lines(index):
+            return False
+        self._take_out({index // PAGE: 1 << index % PAGE})
+        return True
 
     def remove_all(self, bits: Bits, count: int) -> bool:
         """Take out so many lookups; return False, and take out none, unless each is open and has a bit of its own."""
@@ -187,9 +190,12 @@ class OpenLookups:
 
     def replace(self, queries: list[Query]) -> None:
         """Have those of these queries that are open in place of the lines that they stand in."""
-        for query in queries:
-            if query.index not in self.queries and self.remove(query.index):
-                self.queries[query.index] = query
+        found = {query.index: query for query in queries if self._in_lines(query.index)}
+        self._take_out(bits_of(found))
+        self.queries.update(found)
+
+    def _in_lines(self, index: int) -> bool:
+        return bool(self._bits.get(index // PAGE, 0) >> index % PAGE & 1)
 
     def _common(self, bits: Bits) -> Bits:
         """Return those of these bits that are of open lines."""

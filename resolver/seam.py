@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
     from resolver.tallies import NameserverTallies
 
+    Deliver = Callable[[list[Result]], None]
+
 
 class Queries(Protocol):
     """The source of an engine's work, and where it counts what became of its queries at each nameserver."""
@@ -144,7 +146,7 @@ class Engine(Protocol):
     @property
     def name(self) -> str: ...
 
-    def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
+    def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Deliver) -> None:
         """Ask every query; return when all results are in, or soon after `queries.ended`.
 
         Args:
@@ -159,14 +161,7 @@ class Engine(Protocol):
 class LineEngine(Engine, Protocol):
     """An engine whose results are made in other processes, and may be written there."""
 
-    def run_lines(
-        self,
-        queries: Queries,
-        policy: Policy,
-        backend: Backend,
-        deliver: Callable[[list[Result]], None],
-        lines: LineSink,
-    ) -> None:
+    def run_lines(self, queries: Queries, policy: Policy, backend: Backend, deliver: Deliver, lines: LineSink) -> None:
         """Run as `run` does; results that come as lines go to `lines`, all others to `deliver`."""
 
 

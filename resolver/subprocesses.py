@@ -57,20 +57,14 @@ def spawn(
     )
 
 
-def close_pipes(process: subprocess.Popen[bytes]) -> None:
-    """Close this end of the child's pipes, which tells it to end."""
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()
-
-
 def end(*processes: subprocess.Popen[bytes], seconds: float = 2.0) -> None:
     """Close the pipes of these children and wait until all have ended; kill those that have not after `seconds`."""
     from subprocess import TimeoutExpired
 
-    for process in processes:
-        close_pipes(process)
+    for pipe in [pipe for process in processes for pipe in (process.stdin, process.stdout)]:
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
     deadline = time.monotonic() + seconds
     for process in processes:
         try:

@@ -32,7 +32,7 @@ A worker
     transport       the check of what comes out of the queue
     task            one chunk, from its arrival to its last report
     executor_pool   the executors of a worker; executor: the local engine over one run's chunks; active_chunk, limits,
-                    fifo_lock, authorities: what these need
+                    authorities: what these need
     heartbeat       the beats of a worker; it watches the leases of its runs
     monitor         for Celery's own tools
 

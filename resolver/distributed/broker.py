@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import redis
-from redis.backoff import ExponentialBackoff
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
@@ -88,14 +88,14 @@ class Broker(NamedTuple):
         bare = parts._replace(query="").geturl().replace(";", "%3B")
         return cls(bare, shown, _verified(settings) if parts.scheme == "rediss" else None)
 
-    def client(self, *, retries: int = 0) -> redis.Redis:
-        """Return a client of redis-py that tries `retries` times again, a second apart at most, before it raises."""
+    def client(self) -> redis.Redis:
+        """Return a client of redis-py, which raises at once what a command meets."""
         return redis.Redis.from_url(
             self.url,
             connection_class=RedisConnection if self.tls is None else RedisTlsConnection,
             socket_timeout=ANSWER_TIMEOUT,
             socket_connect_timeout=5.0,
-            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
+            retry=Retry(NoBackoff(), 0),
             health_check_interval=0,
             socket_read_size=READ,
             **(self.tls or {}),

@@ -4,8 +4,8 @@ Celery's main loop sleeps until something happens on its sockets. A task that en
 next, and must wake it (`WakingPool`), or the next one waits a second.
 
 What Celery does not document and this module relies on, beside the classes that it derives from: `state.should_stop`,
-`controller.hub.call_soon`, the `value` of a consumer's `qos`, and that `do_restore`, `basic_ack` and `basic_reject` of
-kombu's channel are looked up anew for each message. setup.cfg bounds Celery for that.
+`controller.hub.call_soon`, the future `f` of its ApplyResult, the `value` of a consumer's `qos`, and that `do_restore`,
+`basic_ack` and `basic_reject` of kombu's channel are looked up anew for each message. setup.cfg bounds Celery for that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from celery import signals as celery_signals
-from celery.concurrency.base import apply_target
 from celery.concurrency.thread import ApplyResult, TaskPool
 from celery.exceptions import WorkerShutdown
 from celery.worker import WorkController, state
@@ -30,6 +29,7 @@ from resolver.distributed.outage import Outage, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from resolver.distributed.broker import Broker
     from resolver.distributed.task import TaskRunner
@@ -96,25 +96,16 @@ class WakingPool(TaskPool):  # type: ignore[misc]  # Celery carries no types
         threads: int = self.limit
         return threads * ASKED_PER_SLOT // HELD_PER_SLOT
 
-    def on_apply(
-        self,
-        target: Any,
-        args: Any = None,
-        kwargs: Any = None,
-        callback: Any = None,
-        accept_callback: Any = None,
-        **_: Any,
-    ) -> ApplyResult:
+    def on_apply(self, *args: Any, **kwargs: Any) -> ApplyResult:
         """Run a task on a thread; its callback acknowledges it."""
+        result = super().on_apply(*args, **kwargs)
+        result.f.add_done_callback(self._on_done)
+        return result
 
-        def run() -> None:
-            try:
-                apply_target(target, args, kwargs, callback, accept_callback)
-            except BaseException:
-                log.exception("a task broke")
-            self.on_free()
-
-        return ApplyResult(self.executor.submit(run))
+    def _on_done(self, future: Future[None]) -> None:
+        if (error := future.exception()) is not None:
+            log.error("a task broke", exc_info=error)
+        self.on_free()
 
 
 class _Consumer(Consumer):  # type: ignore[misc]  # Celery carries no types

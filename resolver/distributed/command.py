@@ -86,6 +86,7 @@ def worker(
         from resolver.nameserver import check_sources, parse_all
         from resolver.output.status import StatusFeed
         from resolver.policy import Policy
+        from resolver.processes.engine import cores
         from resolver.wire import check_certificates
 
         if tls_ca is not None:
@@ -99,7 +100,7 @@ def worker(
     os.environ.pop("RESOLVE_REDIS", None)  # not for children
     line = redraws(sys.stderr) and not quiet
     _log(quiet=quiet, line=line)
-    slots = slots or slots_here()
+    slots = slots or cores()
     if not quiet:
         click.echo(
             f"resolve {VERSION}, worker at {broker.shown}: {slots} slot{'s' * (slots > 1)}, engine {engine}; end it "
@@ -107,13 +108,6 @@ def worker(
             err=True,
         )
     ctx.exit(work(broker, engine, slots, limits, line=line, feed=feed))
-
-
-def slots_here() -> int:
-    """Return one for each core to run on."""
-    from resolver.processes.engine import cores
-
-    return cores()
 
 
 def _log(*, quiet: bool, line: bool) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import queue
 import secrets
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from resolver.distributed.outstanding import Order
     from resolver.model import Query, Result
     from resolver.policy import Policy
-    from resolver.seam import Backend, Queries
+    from resolver.seam import Backend, Deliver, Queries
     from resolver.wire.oneway import SendCounts
 
 NO_WORKER_INTERVAL = 10.0  # seconds between two sentences that no worker is there
@@ -84,27 +85,15 @@ class RedisEngine(NamedTuple):
             Broker.parse(url).reach()
         return self._replace(url=url, worker_count=WorkerCount())
 
-    def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
+    def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Deliver) -> None:
         self._run(queries, policy, backend, deliver, None)
 
-    def run_lines(
-        self,
-        queries: Queries,
-        policy: Policy,
-        backend: Backend,
-        deliver: Callable[[list[Result]], None],
-        lines: LineSink,
-    ) -> None:
+    def run_lines(self, queries: Queries, policy: Policy, backend: Backend, deliver: Deliver, lines: LineSink) -> None:
         # Lines that cannot be read again are not for us: of a lookup that was sent twice, they may not all be right.
         self._run(queries, policy, backend, deliver, lines if lines.format.readable else None)
 
     def _run(
-        self,
-        queries: Queries,
-        policy: Policy,
-        backend: Backend,
-        deliver: Callable[[list[Result]], None],
-        lines: LineSink | None,
+        self, queries: Queries, policy: Policy, backend: Backend, deliver: Deliver, lines: LineSink | None
     ) -> None:
         from resolver.wire.oneway import SendOnly
 
@@ -133,7 +122,7 @@ class _RedisRun:
         queries: Queries,
         policy: Policy,
         backend: Backend,
-        deliver: Callable[[list[Result]], None],
+        deliver: Deliver,
         lines: LineSink | None,
         tally: SendCounts | None,
     ) -> None:
@@ -148,7 +137,8 @@ class _RedisRun:
         self._by_line = queries if lines is not None and isinstance(queries, LineQueries) else None
         put_back = self._by_line.put_back if self._by_line is not None else lambda queries: None
         self._coordinator = Coordinator(policy, engine.name, backend.name, oneway=tally is not None, put_back=put_back)
-        self._authority = _read(policy.tls_ca)
+        path = policy.tls_ca
+        self._authority = None if path is None else Path(path).read_text(encoding="ascii", errors="replace")
         self._lines: list[HostLines] = []  # taken, and too few for a chunk; none follows on the one before it;
         self._held: list[Query] = []  # and what was taken behind them
         self._held_since = 0.0
@@ -340,14 +330,6 @@ class _RedisRun:
             self._gather(min(left, 0.05))
         for query in coordinator.begun():
             query.attempts = None
-
-
-def _read(path: str | None) -> str | None:
-    """Return the certificates of a file, to travel with the chunks. Raises OSError."""
-    if path is None:
-        return None
-    with open(path, encoding="ascii", errors="replace") as file:
-        return file.read()
 
 
 engine = RedisEngine()

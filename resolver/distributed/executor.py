@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from resolver.blocks import HostLines, LineFormat
-    from resolver.distributed.fifo_lock import FifoLock
     from resolver.model import Query
     from resolver.policy import Policy
     from resolver.processes.engine import Processes
@@ -40,8 +39,8 @@ class Executor:
     """The executor of one run, or of one chunk. The engine sees it as its Queries.
 
     ends: when the run's time is over, on the monotonic clock. tally: counts queries whose replies are not awaited.
-    lock: held while it runs, where executors run one at a time. once: it ends with its first chunk. lines: the format
-    of results; None: as they are.
+    turns: where executors run one at a time, the one that does, and those behind it that wait. once: it ends with its
+    first chunk. lines: the format of results; None: as they are.
     """
 
     engine: Processes
@@ -49,7 +48,7 @@ class Executor:
     backend: Backend
     ends: float | None
     tally: SendCounts | None
-    lock: FifoLock | None
+    turns: list[Executor] | None
     once: bool
     lines: LineFormat | None
     tallies: NameserverTallies = field(default_factory=NameserverTallies, init=False)
@@ -73,7 +72,7 @@ class Executor:
     def add(self, chunk: ActiveChunk) -> bool | None:
         """Have a chunk looked up too. False: it is in hand already; None: the executor takes no more."""
         with self._state:
-            if self.lock is not None and self.lock.contended(self):
+            if self.turns is not None and self.turns[1:] and self.turns[0] is self:
                 self._finishing = True  # another executor, behind those that wait, gets this chunk
             if self._exited or self._finishing or self._stopped is not None:
                 return None
@@ -155,7 +154,7 @@ class Executor:
 
     def _wait_for_chunk(self) -> None:
         """Wait for another chunk where none is in hand; after a while none will come."""
-        idle = IDLE if self.lock is None else IDLE_SHARED
+        idle = IDLE if self.turns is None else IDLE_SHARED
         if not self._chunks and not self._state.wait_for(self._woken, idle):
             self._finishing = True
 
@@ -210,15 +209,17 @@ class Executor:
     def _work(self, on_exit: Callable[[], None]) -> None:
         sentence, engine_failed = "the run's time is over", False
         try:
-            if self.lock is not None:
-                self.lock.acquire(self, lambda: self.ended)
+            if self.turns is not None:
+                self.turns.append(self)
+                while self.turns[0] is not self and not self.ended:
+                    time.sleep(WAKE_INTERVAL)
             self.engine.run_blocks(self, self.policy, self.backend, self._deliver, self.lines)
             self._count_sent()
         except Exception as error:
             sentence, engine_failed = f"the engine of a worker broke: {type(error).__name__}: {error}", True
         finally:
-            if self.lock is not None:
-                self.lock.release(self)
+            if self.turns is not None:
+                self.turns.remove(self)
             with self._state:
                 self._exited = True
                 chunks, self._chunks = self._chunks, []

@@ -15,7 +15,6 @@ from resolver import engines
 from resolver.blocks import LineFormat
 from resolver.distributed.active_chunk import ActiveChunk
 from resolver.distributed.executor import Executor
-from resolver.distributed.fifo_lock import FifoLock
 from resolver.nameserver import check_sources
 from resolver.processes.engine import Processes
 from resolver.processes.pool import Child, IdleChildren, Kind
@@ -49,7 +48,7 @@ class ExecutorPool:
             self._idle.give(Child(Kind(inner, backend)))
         self._idle.load(LOAD)
         self._executors: dict[_Key, Executor] = {}
-        self._one_at_a_time = FifoLock() if limits.shared else None
+        self._turns: list[Executor] | None = [] if limits.shared else None
         self._lock = threading.Lock()
         self._closed = False
 
@@ -136,7 +135,7 @@ class ExecutorPool:
             backend,
             ends,
             tally,
-            self._one_at_a_time,
+            self._turns,
             once=chunk.alone,
             lines=LineFormat("jsonl") if chunk.as_lines else None,
         )

@@ -21,9 +21,9 @@ def main() -> None:
     remove = partial(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
     end_with_parent(clean_up=remove)
     from resolver.distributed.broker import Broker
-    from resolver.distributed.command import slots_here
     from resolver.distributed.limits import WorkerLimits
     from resolver.distributed.worker import work
+    from resolver.processes.engine import cores
 
     logging.basicConfig(level=logging.WARNING, format="resolve worker: %(message)s")
     # A Redis that is gone is the run's end, which ends this process too.
@@ -31,7 +31,7 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     broker = Broker.parse(os.environ.pop("RESOLVE_REDIS"))
     inner, backend = sys.argv[1:]
-    work(broker, inner, slots_here(), WorkerLimits(), backend=backend)
+    work(broker, inner, cores(), WorkerLimits(), backend=backend)
     remove()
     os._exit(0)
 

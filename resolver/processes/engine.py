@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
     from resolver.processes.pool import Child, IdleChildren
     from resolver.processes.protocol import FromChild
-    from resolver.seam import Backend, Queries
+    from resolver.seam import Backend, Deliver, Queries
     from resolver.wire.oneway import SendCounts
+
+    DeliverBlock = Callable[[ResultBlock], None]
 
 DEATHS_IN_A_ROW = 12  # of children that gave no result: it is not the lookups' fault then
 SOON = 0.25  # seconds for which a child has something to send, where its rate is bounded
@@ -61,17 +63,10 @@ class Processes(NamedTuple):
     ahead: int = 3
     name: str = "processes"
 
-    def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Callable[[list[Result]], None]) -> None:
+    def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Deliver) -> None:
         self.run_blocks(queries, policy, backend, lambda block: deliver(block.results()), None)
 
-    def run_lines(
-        self,
-        queries: Queries,
-        policy: Policy,
-        backend: Backend,
-        deliver: Callable[[list[Result]], None],
-        lines: LineSink,
-    ) -> None:
+    def run_lines(self, queries: Queries, policy: Policy, backend: Backend, deliver: Deliver, lines: LineSink) -> None:
         def take(block: ResultBlock) -> None:
             if block.lines:
                 lines.write(block)
@@ -81,12 +76,7 @@ class Processes(NamedTuple):
         self.run_blocks(queries, policy, backend, take, lines.format)
 
     def run_blocks(
-        self,
-        queries: Queries,
-        policy: Policy,
-        backend: Backend,
-        deliver: Callable[[ResultBlock], None],
-        lines: LineFormat | None,
+        self, queries: Queries, policy: Policy, backend: Backend, deliver: DeliverBlock, lines: LineFormat | None
     ) -> None:
         """Run as `run` does; results come in blocks as the children made them: as lines, where there is a format."""
         _ProcessesRun(self, queries, policy, backend, deliver, lines).run()
@@ -105,7 +95,7 @@ class _ProcessesRun:
         queries: Queries,
         policy: Policy,
         backend: Backend,
-        deliver: Callable[[ResultBlock], None],
+        deliver: DeliverBlock,
         lines: LineFormat | None,
     ) -> None:
         self._engine = engine

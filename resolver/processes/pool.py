@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import select
+import selectors
 import socket
 import subprocess
 import threading
 import time
+from select import POLLIN, poll
+from selectors import EVENT_READ, EVENT_WRITE
 from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.blocks import OpenLookups
@@ -47,9 +49,7 @@ class ChildPool:
         self.children: list[Child] = []
         self._kind = kind
         self._idle = idle
-        self._poll = select.poll()
-        self._by_fd: dict[int, Child] = {}
-        self._watched: dict[int, int] = {}  # events that are waited for, by descriptor
+        self._selector = selectors.PollSelector()
 
     def spawn(self, number: int | None = None) -> Child:
         """Add a child, or put one in the place of a dead one: an idle one, or one that is started now."""
@@ -57,8 +57,7 @@ class ChildPool:
         child = (self._idle.take(self._kind) if self._idle is not None else None) or Child(self._kind)
         child.assign(place)
         self.children[place : place + 1] = [child]
-        self._by_fd[child.fd] = child
-        self._watch(child, True)
+        self._selector.register(child.fd, EVENT_READ, child)
         return child
 
     def send(self, child: Child, message: ToChild) -> None:
@@ -67,15 +66,14 @@ class ChildPool:
 
     def listen(self, seconds: float) -> Iterator[tuple[Child, list[FromChild]]]:
         """Wait up to `seconds`; yield each child that said something or is dead now."""
-        for fd, event in self._poll.poll(math.ceil(1000 * seconds)):
-            child = self._by_fd[fd]
-            if event & select.POLLOUT:
+        for key, event in self._selector.select(seconds):
+            child = key.data
+            if event & EVENT_WRITE:
                 self._watch(child, child.flush())
-            if event & ~select.POLLOUT:
+            if event & EVENT_READ:
                 messages = child.receive()
                 if child.dead:
-                    self._poll.unregister(fd)
-                    del self._by_fd[fd], self._watched[fd]
+                    self._selector.unregister(child.fd)
                 yield child, messages
 
     def finish(self, children: list[Child], seconds: float) -> Iterator[tuple[Child, list[FromChild]]]:
@@ -105,10 +103,7 @@ class ChildPool:
             child.reap()
 
     def _watch(self, child: Child, sent: bool) -> None:
-        events = select.POLLIN if sent else select.POLLIN | select.POLLOUT
-        if self._watched.get(child.fd) != events:
-            self._watched[child.fd] = events
-            self._poll.register(child.fd, events)
+        self._selector.modify(child.fd, EVENT_READ if sent else EVENT_READ | EVENT_WRITE, child)
 
 
 class IdleChildren:
@@ -139,12 +134,12 @@ class IdleChildren:
 
     def load(self, seconds: float) -> None:
         """Wait up to `seconds` until the first of them has loaded everything."""
-        poll = select.poll()
+        waiting = poll()
         with self._lock:
             by_fd = {child.fd: child for child in self._idle}
             for fd in by_fd:
-                poll.register(fd, select.POLLIN)
-            for fd, _ in poll.poll(math.ceil(1000 * seconds)):
+                waiting.register(fd, POLLIN)
+            for fd, _ in waiting.poll(math.ceil(1000 * seconds)):
                 by_fd[fd].receive()
             self._idle.sort(key=lambda each: not each.ready)
 
