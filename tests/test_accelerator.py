@@ -38,7 +38,7 @@ from resolver.wire.lines import PlainLines
 pytestmark = pytest.mark.skipif(not accelerator.ACCELERATED, reason="there is no accelerator here")
 
 LOOKUPS = 24  # of one example, and as many messages and some more
-EXAMPLES = int(os.environ.get("ACCELERATOR_EXAMPLES", "100"))  # 2,400 messages
+EXAMPLES = int(os.environ.get("ACCELERATOR_EXAMPLES", "50"))  # 1,200 messages
 NAMES = [
     "h0.example.",
     "WWW.Example.",

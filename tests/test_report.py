@@ -235,17 +235,18 @@ def test_table_on_a_terminal(terminal: tuple[int, BinaryIO], monkeypatch: pytest
     assert max(len(line) for line in plain(text).splitlines()) <= 80
 
 
-def test_table_keeps_a_bounded_number_of_rows(tmp_path: Path) -> None:
-    """Of a long run each thousand rows is shown when it is full; none is lost, and none is held longer."""
+def test_table_keeps_a_bounded_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a long run each page of rows is shown when it is full; none is lost, and none is held longer."""
+    monkeypatch.setattr(Table, "PAGE", 100)
     with (tmp_path / "table").open("wb") as stream:
         report = Table(stream, results_table)
-        for start in range(0, 2500, 250):
-            report.write([answered(index, f"h{index}") for index in range(start, start + 250)])
+        for start in range(0, 250, 25):
+            report.write([answered(index, f"h{index}") for index in range(start, start + 25)])
         shown = (tmp_path / "table").read_text(encoding="utf-8")
         assert 2 == shown.count("host ")
         report.close()
     shown = (tmp_path / "table").read_text(encoding="utf-8")
-    assert [f"h{index}" for index in range(2500)] == re.findall(r"^h\d+", shown, re.MULTILINE)
+    assert [f"h{index}" for index in range(250)] == re.findall(r"^h\d+", shown, re.MULTILINE)
 
 
 # Streams

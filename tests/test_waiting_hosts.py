@@ -21,7 +21,6 @@ from command import environment, wait_for
 from resolver import Result, Status, astream, resolve, stream
 from resolver.engines import ENGINES
 from resolver.input import readahead
-from resolver.lab import Lab
 
 engines = pytest.mark.parametrize("engine", ENGINES)
 FIRST, LAST = ["a.example", "b.example"], "last.example"
@@ -52,13 +51,6 @@ class Waiting:
     def __exit__(self, *_: object) -> None:
         self.going.set()
         assert self.closed.wait(LONG)
-
-
-@pytest.fixture(scope="module")
-def at() -> Iterator[str]:
-    """A nameserver that answers for every name."""
-    with Lab() as lab:
-        yield lab.nameserver
 
 
 def reading() -> list[threading.Thread]:
