@@ -1,7 +1,7 @@
 """Chunks of lines by the coordinator's rules: results pass unopened where nobody else can have asked."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from resolver.blocks import HostLines, LineFormat, LineSink, ResultBlock, indice
 from resolver.distributed import engine
 from resolver.distributed.connection import RunConnection, Snapshot
 from resolver.distributed.outstanding import Order
-from resolver.distributed.payload import ChunkReport, decode_chunk, decode_report, encode_report
+from resolver.distributed.payload import MAX_OCTETS, ChunkReport, decode_chunk, decode_report, encode_report
 from resolver.input.plain import lookups_of
 from resolver.input.sources import LineSource
 from resolver.output.blocks import block_encoder
@@ -156,8 +156,8 @@ class Exchange(RunConnection):
     def send(self, text: str, _: str) -> None:
         chunk, work = decode_chunk(text)
         assert isinstance(work, HostLines)
-        queries, _invalid = lookups_of(work, "redis", "wire")
-        block = WRITE([query.unanswered(Status.NXDOMAIN, "", "redis", "wire") for query in queries])
+        queries, invalid = lookups_of(work, "redis", "wire")
+        block = WRITE([*invalid, *(query.unanswered(Status.NXDOMAIN, "", "redis", "wire") for query in queries)])
         self.reports.append(ChunkReport(chunk.number, chunk.copy, "a", lines=[block], over="done"))
         if not self.alone:
             self.inbox.put(self.reports)
@@ -195,6 +195,19 @@ def test_lines_that_do_not_follow(monkeypatch: pytest.MonkeyPatch) -> None:
         ready.batch(take, tick=tick, lines=lines).run()
     names = [(n, f"h{n}.example", "NXDOMAIN") for n in (0, 1, 3, 4)]
     assert [*names[:2], (2, "two words", "INVALID"), *names[2:]] == sorted(found)
+
+
+def test_lines_that_are_too_long_for_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go in several: a worker would refuse what is larger than a message, and with it every name among them."""
+    monkeypatch.setattr(engine, "RunConnection", Exchange)
+    long = b"a" * 900_000 + b"\n"
+    reads = deque([long] * (MAX_OCTETS // len(long) + 2) + [b""])
+    statuses: Counter[str] = Counter()
+    asked = plan([LineSource(reads.popleft)], "gevent", "wire", ("A",), Policy(nameservers=("127.0.0.1:9",)))
+    lines = LineSink(LineFormat("jsonl"), lambda block: statuses.update(block.statuses))
+    with asked._replace(engine=engine.RedisEngine("redis://127.0.0.1:9")) as ready:
+        ready.batch(lambda results: None, lines=lines).run()
+    assert {"INVALID": MAX_OCTETS // len(long) + 2} == statuses
 
 
 def test_lines_are_joined_to_those_that_they_follow() -> None:

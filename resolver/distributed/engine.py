@@ -18,7 +18,7 @@ import msgspec
 from resolver.distributed.broker import DEAD, Broker
 from resolver.distributed.connection import RunConnection, Snapshot, log
 from resolver.distributed.coordinator import Coordinator
-from resolver.distributed.payload import VERSION, Chunk, ChunkLines, ChunkQuery, encode_chunk
+from resolver.distributed.payload import MAX_OCTETS, VERSION, Chunk, ChunkLines, ChunkQuery, encode_chunk
 from resolver.input.plain import cut
 from resolver.seam import LineQueries
 
@@ -38,6 +38,7 @@ NO_WORKER_INTERVAL = 10.0  # seconds between two sentences that no worker is the
 LAST_REPORTS, LAST_REPORTS_CANCELLED = 0.17, 1.0
 START_WAIT = 3.0  # seconds after which the run's time begins, whether the Redis has answered or not
 OWN_START_WAIT = 15.0  # and where it has a worker of its own, which takes a while to start
+JOINED = MAX_OCTETS // 4  # octets of lines to which no more are joined: most of a message is left for those that are
 BATCH = 500  # results that are delivered at once
 LINGER = 0.05  # seconds that a few hosts wait for more, while others are looked up
 
@@ -212,8 +213,9 @@ class _RedisRun:
         """Take up to `n` queries, as lines where that can be; return whether there were any."""
         if self._by_line is not None and not self._held and (lines := self._by_line.take_lines(n)) is not None:
             # Between two takes, `take` may have met lines that cannot be asked, and have given nothing.
-            if self._lines and lines.first == self._lines[-1].indices.stop:
-                self._lines[-1] = self._lines[-1].then(lines)
+            last = self._lines[-1] if self._lines else None
+            if last is not None and lines.first == last.indices.stop and len(last.octets) <= JOINED:
+                self._lines[-1] = last.then(lines)
             else:
                 self._lines.append(lines)
             return True

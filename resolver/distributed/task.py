@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from resolver.distributed.payload import Chunk
     from resolver.model import Query
 
-PART = 5000  # results that make a report full,
-PART_OCTETS = 2 << 20  # or so many octets,
+PART = 3000  # results that make a report full,
+PART_OCTETS = 1 << 20  # or so many octets,
 LINGER = 0.2  # and seconds between two reports of a chunk, where it is not full;
 BRIEF, FEW = 0.05, 200  # and where the last had fewer results than so many: what is not reported is lost with a worker
 
