@@ -227,7 +227,9 @@ def bucket_of(seconds: float) -> int:
     if 0.000032 <= seconds < 1e12:  # in the inner loop of every run
         fraction, exponent = frexp(seconds * 1e6)
         return 16 * exponent + int(32 * fraction) - 80
-    return max(0, int(seconds * 1e6)) if seconds < 1 else 1023
+    if seconds <= 0:
+        return 0
+    return int(seconds * 1e6) if seconds < 1 else 1023
 
 
 def middle_of(bucket: int) -> float:

@@ -47,6 +47,7 @@ NAMES = [
     r"\255.example.",
     "a\\.b.example.",
 ]
+FIRST = 999.5, 1000.0  # when lookups were sent first: objects that several have, as those that went out together do
 HEAD, OPT = query_form().around(edns=True)
 
 
@@ -182,6 +183,7 @@ def test_replies(seed: int) -> None:
             exchange = exchange_of(some_queries(random), 1000.0)
         for _, _, lookup in in_flight(exchange):
             lookup.edns = random.random() < 0.95
+            lookup.first = random.choice(FIRST)
         flow = in_flight(exchange)[0][0]
         messages = batch(random, exchange)
         lines = PlainLines(lambda *block: written.append(block)) if how == "lines" else None

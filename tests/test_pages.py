@@ -142,6 +142,9 @@ def test_lines_that_are_no_results() -> None:
     for status in (Status.NOERROR, Status.REFUSED):
         block = block_encoder(LineFormat("jsonl"))([result(0, status, 0.5)])
         tally.add_block(msgspec.structs.replace(block, body=block.body.replace(b"0.5", b"1e999")))
+    for seconds in (b"-1e308", b"-1", b"1e308"):
+        block = block_encoder(LineFormat("jsonl"))([result(0, Status.NOERROR, 0.5)])
+        RunTally().add_block(msgspec.structs.replace(block, body=block.body.replace(b"0.5", seconds)))
     assert [0, {}, {}] == [tally.measured, tally.times, tally.failures]
 
 

@@ -1,9 +1,10 @@
 /* The inner loops of a run, in C: receive datagrams, settle plain replies, launch plain queries.
 
 No rule stands here. What is not the plain case is handed back, and the Python below decides (exchange.py, sender.py,
-dns/message.py); where this file answers, it answers as that does (tests/test_accelerator.py). What strangers send is read
-in _reply.h alone. Nothing is kept between calls but `the`, which is filled in at import. A PyObject * is a reference: a borrowed one is somebody else's, any other
-is given up once (Py_DECREF) or handed on. NULL from a function of Python's: an exception was raised. */
+dns/message.py); where this file answers, it answers as that does (tests/test_accelerator.py). What strangers send is
+read in _reply.h alone. Nothing is kept between calls but `the`, which is filled in at import. A PyObject * is a
+reference: a borrowed one is somebody else's, any other is given up once (Py_DECREF) or handed on. NULL from a function
+of Python's: an exception was raised. */
 
 #define PY_SSIZE_T_CLEAN
 #define _GNU_SOURCE /* recvmmsg */
@@ -96,7 +97,8 @@ static int add_result(PyObject *lookup, PyObject *reply, struct common *common)
 
 static PyObject *settle(PyObject *self, PyObject *args)
 {
-    PyObject *came, *in_flight, *timers, *round = NULL, *first = NULL; /* the latter of the reply before, borrowed */
+    PyObject *came, *in_flight, *timers, *first = NULL; /* the last of the reply before, borrowed */
+    PyObject *round = NULL, *told = NULL; /* of the last run, and its time, borrowed from there */
     struct common common = {0};
     double now, sent = -1.0;
     long queries = 0;
@@ -110,8 +112,7 @@ static PyObject *settle(PyObject *self, PyObject *args)
         PyObject *ident = octets ? PyBytes_FromStringAndSize(octets, PyBytes_GET_SIZE(message) < 2 ? 0 : 2) : NULL;
         PyObject *lookup = ident ? PyDict_GetItemWithError(in_flight, ident) : NULL;
         lookup = lookup && IS_A(lookup, InFlight) ? lookup : NULL;
-        int another = lookup && FIELD(lookup, first) != first;
-        if (another) {
+        if (lookup && FIELD(lookup, first) != first) {
             double seconds = now - PyFloat_AsDouble(first = FIELD(lookup, first));
             PyObject *elapsed = PyObject_CallFunction(the.round_to, "di", seconds > 0 ? seconds : 0.0, 6);
             Py_XSETREF(common.elapsed, elapsed);
@@ -122,9 +123,9 @@ static PyObject *settle(PyObject *self, PyObject *args)
             Py_XDECREF(ident);
             continue;
         }
-        if (another || FIELD(lookup, round) != round) {
-            round = FIELD(lookup, round);
-            append(runs, Py_BuildValue("OOn", round, common.elapsed, PyList_Size(common.results) - 1));
+        if (FIELD(lookup, round) != round || common.elapsed != told) {
+            round = FIELD(lookup, round), told = common.elapsed;
+            append(runs, Py_BuildValue("OOn", round, told, PyList_Size(common.results) - 1));
         }
         sent = PyFloat_AsDouble(FIELD(lookup, sent));
         queries += PyLong_AsLong(FIELD(lookup, sends));

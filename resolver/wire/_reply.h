@@ -30,7 +30,10 @@ static void put_number(struct line *line, unsigned long number)
     put(line, first, digits + sizeof digits - first);
 }
 
-static void put_bytes(struct line *line, PyObject *bytes) { put(line, PyBytes_AS_STRING(bytes), PyBytes_GET_SIZE(bytes)); }
+static void put_bytes(struct line *line, PyObject *octets)
+{
+    put(line, PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets));
+}
 
 /* Append a text, within quotes of the caller's. It holds nothing that JSON escapes, and ASCII alone. */
 static void put_text(struct line *line, PyObject *text)
@@ -123,7 +126,8 @@ static int read_records(const unsigned char *message, int size, int at, int want
         } else return 0;
         if (answers != NULL && !line->failed) {
             PyObject *text = PyUnicode_FromStringAndSize(line->octets + data, line->size - data);
-            PyObject *number = PyLong_FromLong(ttl), *fields[] = {name, type == CNAME ? the.cname : mnemonic, number, text};
+            PyObject *kind = type == CNAME ? the.cname : mnemonic, *number = PyLong_FromLong(ttl);
+            PyObject *fields[] = {name, kind, number, text};
             int failed = append(answers, number && text ? PyObject_Vectorcall(the.Record, fields, 4, NULL) : NULL);
             name = type == CNAME ? text : name;
             Py_XDECREF(number);
