@@ -188,7 +188,7 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = 20.0) -> T:
     while not (value := condition()):
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
         time.sleep(pause)
-        pause = min(0.04, 1.2 * pause)  # what takes long may be costly to ask for
+        pause = min(0.01, 1.2 * pause)  # what takes long may be costly to ask for
     return value
 
 

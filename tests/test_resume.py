@@ -22,6 +22,7 @@ from resolver.output.kept import Kept, KeptRow
 
 HOSTS = 300
 IN_FLIGHT = "20"
+SLOWLY = "--rate", "300"  # so that a run takes a second, in the middle of which it is looked at
 # Results come to the file from this process, from children that have written the lines, or from workers.
 WRITING = ["threads", "processes", "redis"]
 KILLS = 3  # of each
@@ -403,7 +404,7 @@ def test_redo_that_is_killed(at: list[str], hosts: Path, made: bytes, tmp_path: 
     words: list[str | Path] = [*at, hosts, "--concurrency", IN_FLIGHT, "--resume", "--redo", "NOERROR"]
     output.write_bytes(made)
     before = lines(output)
-    with start(*words, "-o", output, stdin=subprocess.DEVNULL) as process:
+    with start(*words, "-o", output, *SLOWLY, stdin=subprocess.DEVNULL) as process:
         wait_for(lambda: len(lines(journal)) > HOSTS // 3, "a third of the results")
         process.kill()
     found = lines(journal)[1:]
@@ -465,7 +466,8 @@ def test_left_behind_by_another_file(at: list[str], hosts: Path, made: bytes, tm
     """What a killed run left is no part of a file that was made since; what no run left is not touched."""
     output, journal = tmp_path / "r.jsonl", tmp_path / "r.jsonl.resume"
     output.write_bytes(made)
-    with start(*at, hosts, "-o", output, "--resume", "--redo", "NOERROR", stdin=subprocess.DEVNULL) as process:
+    words: list[str | Path] = [*at, hosts, "-o", output, "--resume", "--redo", "NOERROR"]
+    with start(*words, *SLOWLY, stdin=subprocess.DEVNULL) as process:
         wait_for(lambda: len(lines(journal)) > HOSTS // 3, "a third of the results")
         process.kill()
     output.write_bytes(made.replace(b'"attempts":1', b'"attempts":2', 1))
