@@ -8,6 +8,7 @@ dnspython are imported when the first text needs them.
 from __future__ import annotations
 
 import re
+import string
 from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.input.forms import check_letters, host_of
@@ -22,6 +23,9 @@ _ESCAPED = 4 * 255  # characters of the longest name that can be, each octet wri
 # Letters, digits, hyphens and underscores in labels of 63 octets (RFC 1035 section 2.3.4): asked as it stands.
 _LABELS = r"[A-Za-z0-9_-]{1,63}+(?:\.[A-Za-z0-9_-]{1,63}+)*+\.?"
 _ORDINARY = re.compile(_LABELS)
+_SHORT = 63  # octets of a line none of whose labels is too long
+_ORDINARY_OCTETS = (string.ascii_letters + string.digits + "._-\n").encode()
+_DIGITS_AS_0 = bytes.maketrans(string.digits.encode(), b"0" * 10)
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 # Lines that follow one another: of ordinary names that end in no digit, so cannot be addresses; of IPv4 addresses; or
 # one line of another kind.
@@ -68,6 +72,9 @@ def stretches(lines: str) -> Iterator[Stretch | str]:
     r"""Yield the lines, each ended by `\n`, in order: stretches of ordinary names and of IPv4 addresses, and every
     other line alone, for its reader and `name_of`.
     """
+    if (texts := _ordinary_texts(lines)) is not None:
+        yield _stretch_of(texts, lines)
+        return
     for match in _STRETCH.finditer(lines):
         names, addresses, other = match.groups()
         if names is not None:
@@ -76,13 +83,33 @@ def stretches(lines: str) -> Iterator[Stretch | str]:
             if max(map(len, texts)) > _VISIBLE:
                 yield from texts
             else:
-                yield Stretch(texts, names.lower().replace(".\n", "\n").replace("\n", ".\n").split("\n")[:-1], None)
+                yield _stretch_of(texts, names)
         elif addresses is not None:
             texts = addresses.split("\n")
             texts.pop()
             yield Stretch(texts, [".".join(text.split(".")[::-1]) + ".in-addr.arpa." for text in texts], "PTR")
         else:
             yield other
+
+
+def _stretch_of(texts: list[str], lines: str) -> Stretch:
+    return Stretch(texts, lines.lower().replace(".\n", "\n").replace("\n", ".\n").split("\n")[:-1], None)
+
+
+def _ordinary_texts(lines: str) -> list[str] | None:
+    r"""Return these lines where a look at all of them at once shows that they are ordinary names, and no addresses.
+
+    In most lists they are, and the pattern takes six times as long to say so.
+    """
+    octets = lines.encode("utf-8", "replace")
+    if not octets or octets.translate(None, _ORDINARY_OCTETS) or octets[0] in b".\n":
+        return None
+    ends = octets.translate(_DIGITS_AS_0)
+    if any(wrong in ends for wrong in (b"\n\n", b"\n.", b"..", b"0\n", b"0.\n")):
+        return None
+    texts = lines.split("\n")
+    texts.pop()
+    return texts if max(map(len, texts)) <= _SHORT else None
 
 
 def canonical(labels: str) -> str:

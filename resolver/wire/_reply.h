@@ -40,8 +40,10 @@ static void put_text(struct line *line, PyObject *text)
 {
     const char *octets = PyUnicode_IS_ASCII(text) ? (char *)PyUnicode_1BYTE_DATA(text) : "\n";
     Py_ssize_t size = PyUnicode_IS_ASCII(text) ? PyUnicode_GET_LENGTH(text) : 1;
+    int other = 0;
     for (Py_ssize_t i = 0; i < size; i++)
-        line->failed |= octets[i] < ' ' || octets[i] > '~' || octets[i] == '"' || octets[i] == '\\';
+        other |= octets[i] < ' ' || octets[i] > '~' || octets[i] == '"' || octets[i] == '\\';
+    line->failed |= other;
     put(line, octets, size);
 }
 
