@@ -8,7 +8,6 @@ from play import Play, found, indexes
 from resolver import Status
 from resolver.distributed.chunk_window import (
     FIRST,
-    LARGE,
     LOOKUPS_PER_SLOT,
     MAX_LOOKUPS_PER_SLOT,
     MAX_OUT,
@@ -119,17 +118,6 @@ def test_sizes_follow_the_time_that_chunks_take() -> None:
         play.now += 1.0 + 0.01 * len(order.queries)
         play.done(order)
     assert pytest.approx(TARGET / 0.01, abs=1) == play.coordinator.room()
-
-
-def test_a_large_chunk_takes_no_second() -> None:
-    """Where a lookup takes 0.2 ms, chunks have no more than LARGE: who gets the last one keeps the run waiting."""
-    play = Play(a=1)
-    for _ in range(60):
-        order = play.launch()
-        play.on_report(order)
-        play.now += 1.0 + 0.0002 * len(order.queries)
-        play.done(order)
-    assert LARGE == play.coordinator.room()
 
 
 # --- What is believed.

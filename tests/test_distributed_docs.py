@@ -240,7 +240,7 @@ def test_options_of_a_worker() -> None:
     "claim",
     [
         f"of {chunk_window.FIRST} lookups at first",
-        f"about {chunk_window.TARGET:.0f} seconds, {payload.MAX_QUERIES:,} at most, and {chunk_window.LARGE:,} where",
+        f"about {chunk_window.TARGET:.0f} seconds, {payload.MAX_QUERIES:,} at most.",
         f"for each slot {chunk_window.WINDOW} chunks that are not asked to their end, "
         f"{chunk_window.SHORT_WINDOW} where",
         f"they take less than {({1.0: 'a second'})[chunk_window.SHORT_CHUNK]}, and {chunk_window.MAX_OUT} with those",

@@ -16,7 +16,6 @@ LOOKUPS_PER_SLOT = 15_000  # lookups out for each slot: a slow reader of results
 MAX_LOOKUPS_PER_SLOT = 40_000  # where as many have come back: fast workers must not wait for the next chunk
 MAX_OPEN = 1_000_000  # and in all: the coordinator and the Redis never hold more
 FIRST = 128  # lookups in the first chunks, so that a short list is shared
-LARGE = 7500  # lookups in a chunk that takes more than SHORT_CHUNK seconds: who has the last one keeps the run waiting
 TARGET = 4.0  # seconds that a chunk should take,
 CHUNKS = 50  # or, with very many slots, as long that about so many are sent in a second: each costs milliseconds
 
@@ -67,7 +66,6 @@ class ChunkWindow:
         size = max(min(first, MAX_QUERIES), min(MAX_QUERIES, self._launched // slots, MAX_OPEN // (2 * slots)))
         if self._per_lookup:
             size = min(size, max(FIRST, int(max(TARGET, slots / CHUNKS) / self._per_lookup)))
-            size = min(size, max(LARGE, int(SHORT_CHUNK / self._per_lookup)))
         if rate:
             size = min(size, max(1, int(TARGET * rate / (self.parties or 1))))
         done = (self._launched - self.open) // slots

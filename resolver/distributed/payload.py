@@ -27,7 +27,7 @@ from resolver.tallies import MOST_MERGED, NameserverTally
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_QUERIES = 15_000  # lookups in a chunk, which fit in a message however long their names are
+MAX_QUERIES = 7_500  # lookups in a chunk, which fit in a message however long their names are
 MAX_OCTETS = 24 << 20  # of a message, in either direction
 try:
     VERSION = metadata.version(DISTRIBUTION)
