@@ -11,6 +11,7 @@ holds between two and three hundred queries: a client that sends more at once lo
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -166,15 +167,15 @@ def _knotd() -> str:
 
 
 def free_port(address: str = LOOPBACK) -> int:
-    """A port that is free for UDP and TCP. Where no client has one at this address, it stays free."""
+    """A port that is free for UDP and TCP, among those that no system gives to a client: so it stays free."""
     while True:
+        port = random.randrange(20_000, 32_768)  # where Linux' own begin
         with (
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
         ):
-            udp.bind((address, 0))
-            port: int = udp.getsockname()[1]
             try:
+                udp.bind((address, port))
                 tcp.bind((address, port))
             except OSError:
                 continue

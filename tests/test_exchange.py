@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from resolver import Policy, Query, Result, Status
 from resolver.nameserver import Nameserver
-from resolver.wire.exchange import Exchange
+from resolver.wire.exchange import SOCKETS, Exchange
 from resolver.wire.inflight import Flow
 from resolver.wire.retries import FREE, REPEATS
 
@@ -74,9 +74,10 @@ class Net:
         dry: int = 0,
         seed: int = 0,
         entropy: Callable[[int], bytes] | None = None,
+        sockets: int = SOCKETS,
     ) -> None:
         entropy = entropy or random.Random(seed).randbytes
-        self.exchange = Exchange(policy, policy.nameservers, "by hand", entropy)
+        self.exchange = Exchange(policy, policy.nameservers, "by hand", entropy, sockets=sockets)
         self.policy = policy
         self.now = self.begun = begins
         self.results: list[Result] = []
@@ -533,6 +534,14 @@ def test_concurrency_is_kept() -> None:
     net = Net(policy(concurrency=9), always(Fate.ANSWER, 0.05))
     net.run(100)
     assert 9 == net.peak
+
+
+@pytest.mark.parametrize("sockets", [1, 8, 40])
+def test_few_sockets_for_many_nameservers(sockets: int) -> None:
+    """Sockets on which nothing is awaited go to those whose turn it is, so that nothing ever stands still."""
+    net = Net(policy(250, concurrency=500), always(Fate.ANSWER), sockets=sockets)
+    assert {Status.NOERROR} == {result.status for result in net.run(3000)}
+    assert net.now - net.begun < 0.01 * 3000 / sockets + 1
 
 
 def test_no_growth() -> None:

@@ -128,13 +128,20 @@ class Flows:
         """Count a new flow; None where there may be no more, after those were given back that can be spared."""
         if len(self._open) >= self.limit and not self._searched:
             self._searched = True
-            spare = [each for each in self._open if not each.in_flight] or self._late()
-            for each in spare:
-                self.drop(each)
+            if not self.spare():
+                for each in self._late():
+                    self.drop(each)
         if len(self._open) >= self.limit:
             return None
         self._open[flow] = None
         return flow
+
+    def spare(self) -> bool:
+        """Give the sockets back on which nothing is awaited; returns whether there were some."""
+        idle = [each for each in self._open if not each.in_flight]
+        for each in idle:
+            self.drop(each)
+        return bool(idle)
 
     def _late(self) -> list[Flow]:
         """The oldest flows on which nothing but late replies could come in; these are given up for the sockets."""

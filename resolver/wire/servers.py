@@ -170,6 +170,8 @@ class ServerRotation:
                 fruitless += 1
                 if fruitless >= LOOK:
                     break
+        if not found and self._flows.short and self._flows.spare():
+            return self.rooms(wanted, most, now)  # of thousands, those with a socket may be far from having their turn
         return found
 
     def shares(self, queries: list[Query], rooms: list[tuple[int, Server]]) -> Iterator[tuple[Server, list[Query]]]:
