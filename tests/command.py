@@ -133,6 +133,15 @@ def _nothing() -> IO[bytes]:
 
 
 @contextlib.contextmanager
+def _beside(work: Callable[[], None]) -> Iterator[None]:
+    """Have this done by a thread meanwhile; its end is awaited."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    thread.join()
+
+
+@contextlib.contextmanager
 def _piped(octets: bytes) -> Iterator[IO[bytes]]:
     """A pipe through which these come."""
 
@@ -141,11 +150,8 @@ def _piped(octets: bytes) -> Iterator[IO[bytes]]:
             file.write(octets)
 
     reading, writing = os.pipe()
-    thread = threading.Thread(target=write)
-    thread.start()
-    with open(reading, "rb") as file:
+    with _beside(write), open(reading, "rb") as file:
         yield file
-    thread.join()
 
 
 @contextlib.contextmanager
@@ -157,11 +163,8 @@ def _pipe_into(told: bytearray) -> Iterator[IO[bytes]]:
             told.extend(file.read())
 
     reading, writing = os.pipe()
-    thread = threading.Thread(target=read)
-    thread.start()
-    with open(writing, "wb") as file:
+    with _beside(read), open(writing, "wb") as file:
         yield file
-    thread.join()
 
 
 def complaint(done: Done) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_QUERIES = 7_500  # lookups in a chunk, which fit in a message however long their names are
-MAX_OCTETS = 24 << 20  # of a message, in either direction
+MAX_OCTETS = 12 << 20  # of a message, in either direction
 try:
     VERSION = metadata.version(DISTRIBUTION)
 except metadata.PackageNotFoundError:  # run from a checkout

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resolver.bootstrap import prepare
 from resolver.options import QUERY_TIMEOUT, RATE, TLS_CA, TRIES, Group, OneOf, command, config_option, option, usage
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def nameservers(
 
     Exit status: 0 where each of them has its line.
     """
+    prepare("gevent", "wire")
     from resolver.vetting.survey import survey
 
     with ExitStack() as opened, usage(ctx):
