@@ -19,6 +19,7 @@ from running import FEW, WORKER, Running, slow, statuses
 
 from resolver import Status
 from resolver.distributed.broker import Broker
+from resolver.distributed.connection import RunConnection
 from resolver.distributed.outage import Unavailable
 from resolver.lab import Lab
 
@@ -110,6 +111,20 @@ def test_it_refuses_for_a_while(
         wait_for(lambda: all_say("can be used again, after "), "the sentence that it is over")
         assert worker.process.poll() is None
         assert [False] * 2 == ["Traceback" in said for said in (caplog.text, worker.said())]
+
+
+def test_the_end_of_a_refusal_is_told_by_a_run_that_ends_with_it(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where its threads have not tried again since."""
+    connection = RunConnection(Broker.parse(server.url), "0" * 32, None)
+    with server.client() as client:
+        client.config_set("min-replicas-to-write", 1)
+        connection.start()
+        wait_for(lambda: "cannot be used (it refuses for now: NOREPLICAS" in caplog.text, "the refusal")
+        client.config_set("min-replicas-to-write", 0)
+        connection.close()
+    assert "can be used again, after " in caplog.text
 
 
 def test_what_does_not_pass_is_no_refusal(server: Server) -> None:

@@ -129,8 +129,12 @@ class RunConnection:
         self._wake.set()
         self._outgoing.put(None)
         end = time.monotonic() + (0.0 if self._unresponsive else CLOSE_AT_DEADLINE if self.over else CLOSE_WAIT)
-        # An entry of the stream wakes the thread that reads.
-        self._execute_soon(lambda client: (client.xadd(self._keys.results, {"over": ""}), client.delete(*self._keys)))
+        # An entry of the stream wakes the thread that reads. A thread that met an outage may have had no time to see
+        # its end.
+        if self._execute_soon(
+            lambda client: (client.xadd(self._keys.results, {"over": ""}), client.delete(*self._keys))
+        ):
+            self._outage.end()
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(max(0.0, end - time.monotonic()))

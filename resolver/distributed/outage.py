@@ -145,10 +145,18 @@ class Outage:
             return
         with self._lock:
             self._failing.discard(part)
+            if not self._failing:
+                self._tell_end()
+
+    def end(self) -> None:
+        """Record that no part has another command to send, and that a last one worked."""
+        with self._lock:
             if self._failing:
-                return
-            seconds = time.monotonic() - self._since
-        log.warning(f"{self._shown} can be used again, after {seconds:.1f} s")
+                self._failing.clear()
+                self._tell_end()
+
+    def _tell_end(self) -> None:
+        log.warning(f"{self._shown} can be used again, after {time.monotonic() - self._since:.1f} s")
 
 
 def told(error: BaseException) -> str:
