@@ -10,26 +10,24 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from resolver.blocks import LineSink, OpenLookups
+from resolver.blocks import BlockSink, OpenLookups
 from resolver.input.plain import read_open
 from resolver.intake import Intake
 from resolver.model import Result, Status, count_statuses
 from resolver.output.ordered import InOrder
 from resolver.output.status import RunStatus, running
 from resolver.output.summary import Summary
-from resolver.seam import LineEngine
 from resolver.stages import FurtherLookups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
 
-    from resolver.blocks import HostLines, PlainSink, ResultBlock
+    from resolver.blocks import HostLines, ResultBlock
     from resolver.input.lookups import LookupSource
     from resolver.model import Query
     from resolver.output.tally import RunTally
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_NOT_OPEN = "the engine gave a result of a lookup that has one, or was never asked"
 AHEAD = 50_000  # results that wait for an earlier one, where they are wanted in input order
 
 
@@ -70,7 +67,7 @@ class Plan(NamedTuple):
         *,
         ordered: bool = False,
         tick: Callable[[], None] | None = None,
-        lines: LineSink | None = None,
+        lines: BlockSink | None = None,
         tally: RunTally | None = None,
     ) -> Batch:
         """Return the joinall over it; the arguments are those of Batch."""
@@ -119,7 +116,7 @@ class Batch:
         *,
         ordered: bool = False,
         tick: Callable[[], None] | None = None,
-        lines: LineSink | None = None,
+        lines: BlockSink | None = None,
         tally: RunTally | None = None,
     ) -> None:
         self._plan = plan
@@ -128,7 +125,8 @@ class Batch:
         self._order = InOrder(sink, hosts.next_open) if ordered else None
         self._sink: Sink = self._order or sink
         self._whole = ordered or bool(plan.stages) or hosts.rows is not None  # each result is looked at here
-        self._lines = None if self._whole else lines
+        self._lines = lines
+        self.block_sink = None if self._whole or lines is None else BlockSink(lines.format, self._deliver_block)
         self._tally = tally
         self._open = OpenLookups()
         self._results = 0
@@ -151,13 +149,8 @@ class Batch:
 
         Raises what the hosts raise (OSError: the input cannot be read) and what the sink raises.
         """
-        engine, policy, backend = self._plan.engine, self._plan.policy, self._plan.backend
         try:
-            if self._lines is not None and isinstance(engine, LineEngine):
-                lines = LineSink(self._lines.format, self._deliver_lines)
-                engine.run_lines(self, policy, backend, self.deliver, lines)
-            else:
-                engine.run(self, policy, backend, self.deliver)
+            self._plan.engine.run(self, self._plan.policy, self._plan.backend, self.deliver)
         except Exception as error:
             self.engine_failed(error)
         for _ in self.finish():
@@ -193,11 +186,6 @@ class Batch:
         self._open.replace(queries)
 
     @property
-    def plain_sink(self) -> PlainSink | None:
-        """Where results may go that whoever makes them can write as lines at once; None: all go to `deliver`."""
-        return self._deliver_plain if self._lines is not None and self._lines.format.plain else None
-
-    @property
     def ended(self) -> bool:
         """The run ends now."""
         return self._intake.ended
@@ -218,21 +206,18 @@ class Batch:
         fresh = [result for result in results if opened.pop(result.index, None) is not None or rest(result.index)]
         self._take_results(fresh)
 
-    def _deliver_lines(self, block: ResultBlock) -> None:
+    def _deliver_block(self, block: ResultBlock) -> None:
         """Take these results, of lookups that have none yet."""
-        if not self._open.remove_all(block.bits, block.count):
-            raise RuntimeError(_NOT_OPEN)
-        self._take_lines(block)
-
-    def _deliver_plain(self, indices: list[int], block: ResultBlock) -> None:
-        opened, before = self._open.queries, len(self._open.queries)
-        found = list(map(opened.pop, indices, repeat(None)))  # no Python code for each
-        if before - len(opened) < len(indices):
-            opened.update({query.index: query for query in found if query is not None})
-            raise RuntimeError(_NOT_OPEN)
-        self._take_lines(block)
-
-    def _take_lines(self, block: ResultBlock) -> None:
+        if not block.lines:
+            self.deliver(block.results())
+            return
+        indices = block.indices
+        if not (
+            self._open.remove_queries(indices)
+            if isinstance(indices, list)
+            else self._open.remove_all(block.bits, block.count)
+        ):
+            raise RuntimeError("the engine gave a result of a lookup that has one, or was never asked")
         assert self._lines is not None
         self._results += block.count
         self._queries_sent += block.queries

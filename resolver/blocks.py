@@ -6,28 +6,22 @@ need to know travels beside them.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable
 from io import BytesIO
-from itertools import compress
+from itertools import compress, repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from resolver.bits import PAGE, Bits, bits_of, bits_of_octets, bits_of_range, indices_of, octets_of
 from resolver.model import Result, Status, count_statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from resolver.model import Query
 
-PAGE = 1024  # indices whose bits stand together
 FORGET = 1 << 20  # octets of lines after which an OpenLookups lets go of those that are done
-
-
-# Indices as bits: by index // PAGE, the pages that have some, each with a bit at index % PAGE. What costs a tenth of a
-# lookup with sets of integers is done here a page at a time.
-Bits = dict[int, int]
 
 
 class HostLines(msgspec.Struct, frozen=True, eq=False):
@@ -63,42 +57,6 @@ class HostLines(msgspec.Struct, frozen=True, eq=False):
         if more.first != self.first + self.count or more.type != self.type:
             raise ValueError("lines that do not follow")
         return HostLines(self.first, self.octets + more.octets, self.type, self.count + more.count)
-
-
-def bits_of(indices: Iterable[int]) -> Bits:
-    """Return indices as bits."""
-    ordered = sorted(indices)  # nearly are, and those of a page stand together then
-    bits = {}
-    at = 0
-    while at < len(ordered):
-        page = ordered[at] // PAGE
-        end = bisect_left(ordered, PAGE * (page + 1), at)
-        if end - at == 1:
-            bits[page] = 1 << ordered[at] % PAGE
-        else:
-            digits, last = bytearray(b"0") * PAGE, PAGE * page + PAGE - 1
-            for index in ordered[at:end]:
-                digits[last - index] = 49  # "1"
-            bits[page] = int(digits, 2)
-        at = end
-    return bits
-
-
-def bits_of_range(indices: range) -> Bits:
-    """Return as `bits_of` does, of indices that follow each other."""
-    bits = {}
-    for page in range(indices.start // PAGE, -(-indices.stop // PAGE)):
-        begin, end = max(0, indices.start - PAGE * page), min(PAGE, indices.stop - PAGE * page)
-        bits[page] = (1 << end) - (1 << begin)
-    return bits
-
-
-def indices_of(bits: Bits) -> Iterator[int]:
-    """Yield the indices that these bits stand for, in order."""
-    for page, set_ in sorted(bits.items()):
-        digits, at = f"{set_:b}"[::-1], -1
-        while (at := digits.find("1", at + 1)) >= 0:
-            yield PAGE * page + at
 
 
 class OpenLookups:
@@ -163,6 +121,15 @@ class OpenLookups:
             return False
         self._take_out({index // PAGE: 1 << index % PAGE})
         return True
+
+    def remove_queries(self, indices: list[int]) -> bool:
+        """Take out these queries; return False, and take out none, unless each is open, and named once."""
+        opened, before = self.queries, len(self.queries)
+        found = list(map(opened.pop, indices, repeat(None)))  # no Python code for each
+        if before - len(opened) == len(indices):
+            return True
+        opened.update({query.index: query for query in found if query is not None})
+        return False
 
     def remove_all(self, bits: Bits, count: int) -> bool:
         """Take out so many lookups; return False, and take out none, unless each is open and has a bit of its own."""
@@ -248,15 +215,16 @@ class LineFormat(msgspec.Struct, frozen=True, array_like=True):
         return self.name == "jsonl" and not self.only
 
 
-class LineSink(NamedTuple):
-    """Sink of results that are written where they are made: the format, and what takes a block of lines in it."""
+class BlockSink(NamedTuple):
+    """Sink of results that need not be opened.
 
-    format: LineFormat
+    Attributes:
+        format: Lines in which they may be written where they are made; None: they are wanted as they are.
+        write: Takes a block, in lines or not.
+    """
+
+    format: LineFormat | None
     write: Callable[[ResultBlock], None]
-
-
-# Takes results that are plain lines (LineFormat.plain) already: their indices, and them as a block without these.
-PlainSink = Callable[[list[int], "ResultBlock"], None]
 
 
 class ResultBlock(msgspec.Struct, tag="results"):
@@ -264,7 +232,7 @@ class ResultBlock(msgspec.Struct, tag="results"):
 
     Attributes:
         count: How many results there are.
-        indices: Theirs, as `bits` has them, each page as octets.
+        indices: Theirs, in a list, or as `bits` has them, each page as octets.
         statuses: How many results have each status.
         queries: Queries that were sent for them, as far as that is known.
         shown: Results that the lines are of.
@@ -275,7 +243,7 @@ class ResultBlock(msgspec.Struct, tag="results"):
     """
 
     count: int = 0
-    indices: dict[int, bytes] = {}
+    indices: dict[int, bytes] | list[int] = {}
     statuses: dict[str, int] = {}
     queries: int = 0
     shown: int = 0
@@ -293,7 +261,9 @@ class ResultBlock(msgspec.Struct, tag="results"):
     @property
     def bits(self) -> Bits:
         """The indices of the results."""
-        return {page: int.from_bytes(octets, "little") for page, octets in self.indices.items()}
+        if isinstance(self.indices, list):
+            return bits_of(self.indices)
+        return bits_of_octets(self.indices)
 
     def results(self, part: slice = slice(None)) -> list[Result]:
         """Return the results, or this part of them; of lines, those in JSON (LineFormat.readable)."""
@@ -317,8 +287,8 @@ class ResultBlock(msgspec.Struct, tag="results"):
         counts = list(self.statuses.values())
         if sum(counts) != len(found) or min([self.queries, *counts]) < 0 or not 0 <= self.shown <= len(found):
             raise ValueError("counts that are not those of the lines")
-        if self.tally or self.elapsed:
-            raise ValueError("counts for a page that nobody asked for")
+        if self.tally or self.elapsed or isinstance(self.indices, list):
+            raise ValueError("fields that do not travel so far")
         for status in self.statuses:
             Status(status)
 
@@ -336,7 +306,7 @@ class ResultBlock(msgspec.Struct, tag="results"):
             mine = list(map(part.__contains__, indices))
             body, count = b"".join(compress(lines, mine)), sum(mine)
             if len(alike) == 1:
-                block = ResultBlock(count, _octets_of(bits), {alike[0]: count}, count, count, True, body=body)
+                block = ResultBlock(count, octets_of(bits), {alike[0]: count}, count, count, True, body=body)
             else:
                 block = self._of(_parts.decode_lines(body), count, body, True)
             blocks.append(block)
@@ -359,7 +329,7 @@ class ResultBlock(msgspec.Struct, tag="results"):
 
     def number(self, indices: Iterable[int]) -> None:
         """Set the indices of the results."""
-        self.indices = _octets_of(bits_of(indices))
+        self.indices = octets_of(bits_of(indices))
 
     def add(self, results: list[Result] | list[_Part], shown: int) -> dict[str, int]:
         """Count results that are in the body, or that will be; return how many of them have each status."""
@@ -370,10 +340,6 @@ class ResultBlock(msgspec.Struct, tag="results"):
         for status, count in statuses.items():
             self.statuses[status] = self.statuses.get(status, 0) + count
         return statuses
-
-
-def _octets_of(bits: Bits) -> dict[int, bytes]:
-    return {page: set_.to_bytes(PAGE // 8, "little") for page, set_ in bits.items()}
 
 
 class _Index(msgspec.Struct, gc=False):

@@ -94,8 +94,8 @@ class Intake:
         return lines
 
     @property
-    def plain_sink(self) -> None:
-        """No results are wanted as lines: of those that are met here there are none."""
+    def block_sink(self) -> None:
+        """No results are wanted by the block: of those that are met here there are none."""
 
     @property
     def ended(self) -> bool:

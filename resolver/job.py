@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from resolver.batch import send_all
-from resolver.blocks import LineSink
+from resolver.blocks import BlockSink
 from resolver.console import ANSWERED, DEADLINE, UNANSWERED, UNREADABLE, UNWRITABLE, reason, say, signals
 from resolver.output.blocks import line_format
 from resolver.output.files import OtherInput, format_of, open_output
@@ -129,7 +129,7 @@ class Job:
                 sink,
                 ordered=ordered,
                 tick=_tick(self._plan, display, feed, lambda: batch.status(), timeline),
-                lines=None if self._lines is None else LineSink(self._lines, line_sink),
+                lines=None if self._lines is None else BlockSink(self._lines, line_sink),
                 tally=None if report is None else report.tally,
             )
             if timeline is not None:

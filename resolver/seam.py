@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from resolver.attempts import Session
-    from resolver.blocks import HostLines, LineSink, PlainSink
+    from resolver.blocks import BlockSink, HostLines
     from resolver.model import Query, Result
     from resolver.policy import Policy
     from resolver.tallies import NameserverTallies
@@ -44,8 +44,8 @@ class Queries(Protocol):
         """Return up to `n` queries; an empty list where there is none just now, None where no more will come."""
 
     @property
-    def plain_sink(self) -> PlainSink | None:
-        """Where results may go that whoever makes them can write as lines at once; None: all go to `deliver`."""
+    def block_sink(self) -> BlockSink | None:
+        """Where an engine may give results by the block, in place of `deliver`; None: nowhere just now."""
 
     @property
     def ended(self) -> bool:
@@ -155,14 +155,6 @@ class Engine(Protocol):
             backend: Asks.
             deliver: Gets each result once, in batches, on the calling thread.
         """
-
-
-@runtime_checkable
-class LineEngine(Engine, Protocol):
-    """An engine whose results are made in other processes, and may be written there."""
-
-    def run_lines(self, queries: Queries, policy: Policy, backend: Backend, deliver: Deliver, lines: LineSink) -> None:
-        """Run as `run` does; results that come as lines go to `lines`, all others to `deliver`."""
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ import pytest
 
 from resolver import Policy, Result, Status, Summary
 from resolver.batch import Plan
-from resolver.blocks import LineFormat, LineSink
+from resolver.blocks import BlockSink, LineFormat
 from resolver.input.given import source
 from resolver.lab import Lab
 from resolver.planning import plan
@@ -57,7 +57,7 @@ class Running:
         self.results: list[tuple[int, Status, int | None, str | None]] = []
         self.summary: Summary
         self._plan = prepared
-        self._lines = LineSink(LineFormat("jsonl"), lambda block: self._take(block.results())) if lines else None
+        self._lines = BlockSink(LineFormat("jsonl"), lambda block: self._take(block.results())) if lines else None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 

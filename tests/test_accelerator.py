@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resolver import Policy, Query, Result, Status
-from resolver.blocks import ResultBlock
+from resolver.blocks import BlockSink, LineFormat, ResultBlock
 from resolver.dns import message as codec
 from resolver.dns.form import query_form
 from resolver.nameserver import Nameserver
@@ -176,7 +176,7 @@ def some_queries(random: Random) -> list[Query]:
 def test_replies(seed: int) -> None:
     """Whatever comes as replies, and is mutated: the same results and the same state as without the C."""
     each: list[tuple[list[Result], dict[str, Any]]] = []
-    written: list[tuple[list[int], ResultBlock]] = []
+    written: list[ResultBlock] = []
     for how in ("Python", "Results", "lines"):
         random = Random(seed)
         with without("launch"):
@@ -186,17 +186,17 @@ def test_replies(seed: int) -> None:
             lookup.first = random.choice(FIRST)
         flow = in_flight(exchange)[0][0]
         messages = batch(random, exchange)
-        lines = PlainLines(lambda *block: written.append(block)) if how == "lines" else None
+        lines = PlainLines(BlockSink(LineFormat("jsonl"), written.append)) if how == "lines" else None
         with without(*["settle"] * (how == "Python")):
             exchange.receive(flow, messages, 1000.0 + random.random() / 16, lines)
             exchange.receive(flow, messages[::3], 1000.1, lines)
         if lines is not None:
             lines.write()
         results = exchange.take_results()
-        for indices, block in written:
+        for block in written:
             found = block.results()
             assert ENCODERS["jsonl"](found) == block.body
-            assert [result.index for result in found] == indices
+            assert [result.index for result in found] == block.indices
             assert [result.elapsed for result in found] == [each for each, times in block.elapsed for _ in range(times)]
             counted = ResultBlock.of(found, block.body)
             assert (counted.count, counted.statuses, counted.queries) == (block.count, block.statuses, block.queries)

@@ -8,7 +8,8 @@ import pytest
 from play import Play
 
 from resolver import Policy, Query, Result, Status
-from resolver.blocks import HostLines, LineFormat, LineSink, ResultBlock, indices_of
+from resolver.bits import indices_of
+from resolver.blocks import BlockSink, HostLines, LineFormat, ResultBlock
 from resolver.distributed import engine
 from resolver.distributed.connection import RunConnection, Snapshot
 from resolver.distributed.outstanding import Order
@@ -190,7 +191,7 @@ def test_lines_that_do_not_follow(monkeypatch: pytest.MonkeyPatch) -> None:
         found.extend((each.index, each.input, str(each.status)) for each in results)
 
     asked = plan([given], "gevent", "wire", ("A",), Policy(nameservers=("127.0.0.1:9",)))
-    lines = LineSink(LineFormat("jsonl"), lambda block: take(block.results()))
+    lines = BlockSink(LineFormat("jsonl"), lambda block: take(block.results()))
     with asked._replace(engine=engine.RedisEngine("redis://127.0.0.1:9")) as ready:
         ready.batch(take, tick=tick, lines=lines).run()
     names = [(n, f"h{n}.example", "NXDOMAIN") for n in (0, 1, 3, 4)]
@@ -204,7 +205,7 @@ def test_lines_that_are_too_long_for_one_message(monkeypatch: pytest.MonkeyPatch
     reads = deque([long] * (MAX_OCTETS // len(long) + 2) + [b""])
     statuses: Counter[str] = Counter()
     asked = plan([LineSource(reads.popleft)], "gevent", "wire", ("A",), Policy(nameservers=("127.0.0.1:9",)))
-    lines = LineSink(LineFormat("jsonl"), lambda block: statuses.update(block.statuses))
+    lines = BlockSink(LineFormat("jsonl"), lambda block: statuses.update(block.statuses))
     with asked._replace(engine=engine.RedisEngine("redis://127.0.0.1:9")) as ready:
         ready.batch(lambda results: None, lines=lines).run()
     assert {"INVALID": MAX_OCTETS // len(long) + 2} == statuses

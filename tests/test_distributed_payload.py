@@ -179,18 +179,21 @@ def spoil(block: ResultBlock, **fields: object) -> ResultBlock:
 def test_lines_of_results_are_checked() -> None:
     """Lines that are not those of their indices, or counts that are not theirs, are refused; nothing else is read."""
     results = [Query(index, "a", "a.", "A").unanswered(Status.TIMEOUT, "x", "e", "b") for index in (5, 3)]
+    page = {0: bytes([1 << 3 | 1 << 5]) + bytes(127)}
     good = block_encoder(LineFormat("jsonl"))(results)
 
     def report(block: ResultBlock) -> dict[bytes, bytes]:
         return payload.encode_report(ChunkReport(1, 0, "w", lines=[block]))
 
+    assert page == good.indices
     assert [good] == decode_report(report(good)).lines
     for bad in (
         ResultBlock.of(results),
         spoil(good, indices={0: b"\x08"}),
-        spoil(good, indices={**good.indices, 1: b"\x01"}),
-        spoil(good, indices={**good.indices, -1: b"\x01"}),
-        spoil(good, indices={0: good.indices[0] + b"\x01"}),
+        spoil(good, indices={**page, 1: b"\x01"}),
+        spoil(good, indices={**page, -1: b"\x01"}),
+        spoil(good, indices={0: page[0] + b"\x01"}),
+        spoil(good, indices=[5, 3]),
         spoil(good, count=1),
         spoil(good, count=3),
         spoil(good, body=good.body + b"\x1b[2J\n"),

@@ -13,7 +13,7 @@ HOUSE = Path(resolver.__file__).parent
 
 # From the ground up. A room may import those of earlier rows, and its own; rooms of one row stand apart.
 ROWS = [
-    ["model", "console", "bootstrap", "descriptors", "extras", "spelling", "subprocesses", "daemons"],
+    ["model", "bits", "console", "bootstrap", "descriptors", "extras", "spelling", "subprocesses", "daemons"],
     ["nameserver", "dns", "settings", "tallies", "blocks"],
     ["policy"],
     ["attempts", "input", "congestion"],

@@ -15,16 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resolver import Query, Result, Status, blocks
-from resolver.blocks import (
-    HostLines,
-    LineFormat,
-    LineSink,
-    OpenLookups,
-    ResultBlock,
-    bits_of,
-    bits_of_range,
-    indices_of,
-)
+from resolver.bits import bits_of, bits_of_range, indices_of
+from resolver.blocks import BlockSink, HostLines, LineFormat, OpenLookups, ResultBlock
 from resolver.input.hosts import Hosts
 from resolver.input.plain import lookups_of
 from resolver.input.sources import LineSource
@@ -259,7 +251,7 @@ def test_the_parent_opens_nothing(lab: Lab, tmp_path: Path, monkeypatch: pytest.
     counted("take")
     counted("take_lines")
     octets: list[bytes] = []
-    lines = LineSink(LineFormat("jsonl"), lambda block: octets.append(block.body))
+    lines = BlockSink(LineFormat("jsonl"), lambda block: octets.append(block.body))
     with ready(lab, listed) as prepared:
         summary = prepared.batch(lambda results: None, lines=lines).run()
     assert (2000, {"NOERROR": 2000}) == (summary.results_written, summary.statuses)

@@ -17,7 +17,7 @@ class Once:
     """So many queries, all at once."""
 
     ended = False
-    plain_sink = None
+    block_sink = None
     tallies = NameserverTallies()
 
     def __init__(self, number: int) -> None:

@@ -24,7 +24,8 @@ from command import second_look
 
 from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
 from resolver.batch import send_all
-from resolver.blocks import ResultBlock, bits_of
+from resolver.bits import bits_of
+from resolver.blocks import ResultBlock
 from resolver.congestion import window
 from resolver.input.given import source
 from resolver.lab import Lab

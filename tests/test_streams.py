@@ -247,7 +247,7 @@ class Handed:
     """Source of a channel's queries: what the test puts into `waiting`."""
 
     ended = False
-    plain_sink = None
+    block_sink = None
 
     def __init__(self, *waiting: Query) -> None:
         self.waiting = [*waiting]

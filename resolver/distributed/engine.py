@@ -25,12 +25,11 @@ from resolver.seam import LineQueries
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.blocks import HostLines, LineSink
+    from resolver.blocks import HostLines
     from resolver.distributed.outstanding import Order
     from resolver.model import Query, Result
     from resolver.policy import Policy
     from resolver.seam import Backend, Deliver, Queries
-    from resolver.wire.oneway import SendCounts
 
 NO_WORKER_INTERVAL = 10.0  # seconds between two sentences that no worker is there
 # Seconds that workers have, when the run ends early, to say how far they came: its deadline is theirs too; of Ctrl-C
@@ -87,17 +86,6 @@ class RedisEngine(NamedTuple):
         return self._replace(url=url, worker_count=WorkerCount())
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Deliver) -> None:
-        self._run(queries, policy, backend, deliver, None)
-
-    def run_lines(self, queries: Queries, policy: Policy, backend: Backend, deliver: Deliver, lines: LineSink) -> None:
-        # Lines that cannot be read again are not for us: of a lookup that was sent twice, they may not all be right.
-        self._run(queries, policy, backend, deliver, lines if lines.format.readable else None)
-
-    def _run(
-        self, queries: Queries, policy: Policy, backend: Backend, deliver: Deliver, lines: LineSink | None
-    ) -> None:
-        from resolver.wire.oneway import SendOnly
-
         with contextlib.ExitStack() as opened:
             url, check = self.url, None
             if url is None:
@@ -107,8 +95,7 @@ class RedisEngine(NamedTuple):
                 url, check = embedded.url, embedded.check
             connection = RunConnection(Broker.parse(url), secrets.token_hex(16), policy.timeout)
             opened.callback(connection.close)
-            tally = backend.counts if isinstance(backend, SendOnly) else None
-            run = _RedisRun(self, connection, queries, policy, backend, deliver, lines, tally)
+            run = _RedisRun(self, connection, queries, policy, backend, deliver)
             connection.start()
             run.work(check)
 
@@ -124,18 +111,20 @@ class _RedisRun:
         policy: Policy,
         backend: Backend,
         deliver: Deliver,
-        lines: LineSink | None,
-        tally: SendCounts | None,
     ) -> None:
+        from resolver.wire.oneway import SendOnly
+
         self._engine = engine
         self._connection = connection
         self._queries = queries
         self._policy = policy
         self._backend = backend
         self._deliver = deliver
-        self._tally = tally
-        self._line_sink = lines
-        self._by_line = queries if lines is not None and isinstance(queries, LineQueries) else None
+        self._tally = tally = backend.counts if isinstance(backend, SendOnly) else None
+        sink = queries.block_sink
+        # Lines that cannot be read again are not for us: of a lookup that was sent twice, they may not all be right.
+        self._sink = sink if sink is not None and sink.format is not None and sink.format.readable else None
+        self._by_line = queries if self._sink is not None and isinstance(queries, LineQueries) else None
         put_back = self._by_line.put_back if self._by_line is not None else lambda queries: None
         self._coordinator = Coordinator(policy, engine.name, backend.name, oneway=tally is not None, put_back=put_back)
         path = policy.tls_ca
@@ -256,7 +245,7 @@ class _RedisRun:
             alone=order.parties is not None,
             oneway=self._tally is not None,
             parties=order.parties or max(1, self._coordinator.slots),
-            as_lines=self._line_sink is not None,
+            as_lines=self._sink is not None,
             distrusted=list(self._queries.tallies.distrusted),
             queries=[
                 ChunkQuery(query.index, query.name, query.type, query.nameserver, query.subnet)
@@ -291,9 +280,9 @@ class _RedisRun:
             pass
 
     def _pass_on(self, results: list[Result]) -> None:
-        if self._line_sink is not None:
+        if self._sink is not None:
             for block in self._coordinator.blocks:
-                self._line_sink.write(block)
+                self._sink.write(block)
             self._coordinator.blocks.clear()
         if self._tally is None:
             # A report may have thousands; lists of results are no longer than those of other engines.

@@ -13,9 +13,9 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from resolver.blocks import ResultBlock
+from resolver.blocks import BlockSink, ResultBlock
 from resolver.distributed.active_chunk import ActiveChunk, AllAsked, ChunkEnded
 from resolver.input.plain import lookups_of
 from resolver.tallies import NameserverTallies
@@ -52,7 +52,6 @@ class Executor:
     once: bool
     lines: LineFormat | None
     tallies: NameserverTallies = field(default_factory=NameserverTallies, init=False)
-    plain_sink: ClassVar[None] = None  # its engine is told of `lines`, and makes blocks in any case
 
     _state: threading.Condition = field(default_factory=threading.Condition, init=False)
     _line: deque[ActiveChunk] = field(default_factory=deque, init=False)  # chunks that the engine has not taken whole
@@ -110,6 +109,11 @@ class Executor:
             self._thread.join(seconds)
 
     # --- The engine's side.
+
+    @property
+    def block_sink(self) -> BlockSink:
+        """Where the engine gives the results."""
+        return BlockSink(self.lines, self._deliver)
 
     def take(self, n: int) -> list[Query] | None:
         """Take up to `n` queries; an empty list where there is none just now, None where no more will come."""
@@ -213,7 +217,7 @@ class Executor:
                 self.turns.append(self)
                 while self.turns[0] is not self and not self.ended:
                     time.sleep(WAKE_INTERVAL)
-            self.engine.run_blocks(self, self.policy, self.backend, self._deliver, self.lines)
+            self.engine.run(self, self.policy, self.backend, lambda results: None)  # they come as blocks
             self._count_sent()
         except Exception as error:
             sentence, engine_failed = f"the engine of a worker broke: {type(error).__name__}: {error}", True

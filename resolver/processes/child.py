@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from resolver.blocks import BlockSink
 from resolver.processes import protocol
 from resolver.processes.protocol import MESSAGE_OCTETS, block_frame, frame
 from resolver.subprocesses import FrameDecoder, end_with_parent, wait_for_end
 from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
-    from resolver.blocks import HostLines, PlainSink, ResultBlock
+    from resolver.blocks import HostLines, ResultBlock
     from resolver.model import Query, Result
     from resolver.processes.protocol import Begin, FromChild, ToChild
     from resolver.seam import Backend, Engine
@@ -116,7 +117,7 @@ class ChildQueries:
         self._names = begin.engine, backend
         self._detail = begin.policy.detail
         self._results = BlockMaker(begin.lines)  # that are not sent yet
-        self._plain = begin.lines is not None and begin.lines.plain
+        self._sink = BlockSink(begin.lines, self._deliver_lines) if begin.lines is not None else None
         self._counts = counts
         self._again = False  # the latest were asked before
         self._waiting: deque[Query] = deque()
@@ -144,9 +145,9 @@ class ChildQueries:
         return queries
 
     @property
-    def plain_sink(self) -> PlainSink | None:
-        """Where results may go that whoever makes them can write as lines at once; None: all go to `deliver`."""
-        return self._deliver_lines if self._plain and not self._again else None  # then attempts are not known
+    def block_sink(self) -> BlockSink | None:
+        """Where an engine may give blocks; None: nowhere, while nobody knows how often their lookups were asked."""
+        return None if self._again else self._sink
 
     @property
     def ended(self) -> bool:
@@ -189,16 +190,17 @@ class ChildQueries:
         self._add(results)
         self._flush_if_due()
 
-    def _deliver_lines(self, indices: list[int], block: ResultBlock) -> None:
-        """Send results soon, which are lines already."""
+    def _deliver_lines(self, block: ResultBlock) -> None:
+        """Send results soon, which are lines already, with their indices in a list."""
+        assert isinstance(block.indices, list)
         if len(block.body) > MESSAGE_OCTETS:
             self.deliver(block.results())
             return
         if self._results.octets + len(block.body) > MESSAGE_OCTETS:
             self._flush()
-        for index in indices:
+        for index in block.indices:
             del self._open[index]
-        self._results.add_lines(indices, block)
+        self._results.add_lines(block.indices, block)
         self._flush_if_due()
 
     def _flush_if_due(self) -> None:

@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.attempts import BLOCKING_CONCURRENCY
-from resolver.blocks import HostLines, OpenLookups, ResultBlock
+from resolver.blocks import BlockSink, HostLines, OpenLookups, ResultBlock
 from resolver.input.plain import read_open
 from resolver.model import Status
 from resolver.processes import protocol
@@ -28,17 +28,12 @@ from resolver.processes.work_queue import CHUNK, DEATHS, FIRST, WorkQueue, share
 from resolver.seam import LineQueries, PollBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from resolver.blocks import LineFormat, LineSink
     from resolver.model import Query, Result
     from resolver.policy import Policy
     from resolver.processes.pool import Child, IdleChildren
     from resolver.processes.protocol import FromChild
     from resolver.seam import Backend, Deliver, Queries
     from resolver.wire.oneway import SendCounts
-
-    DeliverBlock = Callable[[ResultBlock], None]
 
 DEATHS_IN_A_ROW = 12  # of children that gave no result: it is not the lookups' fault then
 SOON = 0.25  # seconds for which a child has something to send, where its rate is bounded
@@ -64,22 +59,8 @@ class Processes(NamedTuple):
     name: str = "processes"
 
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Deliver) -> None:
-        self.run_blocks(queries, policy, backend, lambda block: deliver(block.results()), None)
-
-    def run_lines(self, queries: Queries, policy: Policy, backend: Backend, deliver: Deliver, lines: LineSink) -> None:
-        def take(block: ResultBlock) -> None:
-            if block.lines:
-                lines.write(block)
-            else:
-                deliver(block.results())
-
-        self.run_blocks(queries, policy, backend, take, lines.format)
-
-    def run_blocks(
-        self, queries: Queries, policy: Policy, backend: Backend, deliver: DeliverBlock, lines: LineFormat | None
-    ) -> None:
-        """Run as `run` does; results come in blocks as the children made them: as lines, where there is a format."""
-        _ProcessesRun(self, queries, policy, backend, deliver, lines).run()
+        sink = queries.block_sink or BlockSink(None, lambda block: deliver(block.results()))
+        _ProcessesRun(self, queries, policy, backend, sink).run()
 
     def around(self, inner: str) -> Processes:
         """Return this engine with another one in the children."""
@@ -89,21 +70,12 @@ class Processes(NamedTuple):
 class _ProcessesRun:
     """One run: what is handed out to its children, and what comes back."""
 
-    def __init__(
-        self,
-        engine: Processes,
-        queries: Queries,
-        policy: Policy,
-        backend: Backend,
-        deliver: DeliverBlock,
-        lines: LineFormat | None,
-    ) -> None:
+    def __init__(self, engine: Processes, queries: Queries, policy: Policy, backend: Backend, sink: BlockSink) -> None:
         self._engine = engine
         self._queries = queries
         self._policy = policy
         self._backend = backend
-        self._deliver = deliver
-        self._lines = lines
+        self._lines, self._deliver = sink
         self._counts: SendCounts | None = None  # of queries, where no reply is awaited
         self._shares: list[Policy] = []  # each child's of the policy; none before the first queries came
         self._work = WorkQueue(queries)

@@ -146,10 +146,10 @@ class Channel:
 
     def _plain_lines(self) -> PlainLines | None:
         """Return where plain replies are written; None: they are wanted as Results, or in a form that is not plain."""
-        sink = self._queries.plain_sink
+        sink = self._queries.block_sink
         if sink is None:
             return None
-        if self._lines is None:
+        if self._lines is None and sink.format is not None and sink.format.plain:
             self._lines = PlainLines(sink)
         return self._lines
 

@@ -10,7 +10,7 @@ from resolver.blocks import ResultBlock
 from resolver.model import Result, Status
 
 if TYPE_CHECKING:
-    from resolver.blocks import PlainSink
+    from resolver.blocks import BlockSink
 
 
 class PlainLines:
@@ -22,7 +22,7 @@ class PlainLines:
         elapsed: Seconds, and how many of them took these.
     """
 
-    def __init__(self, sink: PlainSink) -> None:
+    def __init__(self, sink: BlockSink) -> None:
         self.lines: list[bytes] = []
         self.indices: list[int] = []
         self.queries = 0
@@ -44,7 +44,7 @@ class PlainLines:
         """Put these lines into the sink."""
         if self.lines:
             count, body = len(self.lines), b"".join(self.lines)
-            block = ResultBlock(count, {}, {Status.NOERROR.value: count}, self.queries, count, lines=True, body=body)
-            indices, block.elapsed = self.indices, self.elapsed
+            statuses = {Status.NOERROR.value: count}
+            block = ResultBlock(count, self.indices, statuses, self.queries, count, True, b"", self.elapsed, body)
             self.lines, self.indices, self.queries, self.elapsed = [], [], 0, []
-            self._sink(indices, block)
+            self._sink.write(block)
