@@ -373,7 +373,6 @@ def _resumed(
 ) -> Resumed:
     """Open the file to go on with, once it is sure that it is one of these hosts and types. Raises as Resumed does."""
     from resolver.input.hosts import Hosts
-    from resolver.input.variants import Variants
     from resolver.output.files import check_other_file
     from resolver.output.resume import Resumed
     from resolver.output.selection import statuses_of
@@ -387,7 +386,7 @@ def _resumed(
             sources = opened()
             for each in sources:
                 closed.callback(each.close)
-            resumed.check(sources, lambda lists: Variants(Hosts(lists, record_types(types), "", ""), policy.variants))
+            resumed.check(sources, lambda lists: Hosts(lists, record_types(types), "", "", variants=policy.variants))
     except BaseException:
         resumed.close()
         raise

@@ -16,7 +16,6 @@ from resolver.batch import Plan
 from resolver.dns.message import rdtype
 from resolver.input.hosts import Hosts
 from resolver.input.prefix import Prefix
-from resolver.input.variants import Variants
 from resolver.nameserver import Nameserver, check_sources
 from resolver.policy import Deadline, Policy
 from resolver.seam import ConditionalEngine, LimitedBackend, Remote
@@ -24,7 +23,6 @@ from resolver.seam import ConditionalEngine, LimitedBackend, Remote
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from resolver.input.lookups import LookupSource
     from resolver.input.sources import Source
     from resolver.seam import Backend, Engine
     from resolver.stages import Sink, StageMaker
@@ -114,9 +112,8 @@ def plan(
         if policy.each_nameserver and not policy.nameservers:
             raise ValueError("each-nameserver asks those that the run names, and it names none")
         before = None if prefix is None else Prefix(prefix)
-        hosts: LookupSource = Hosts(sources, asked, waiter.name, asker.name, prefix=before, keep=keep)
-        if policy.each_nameserver or policy.subnet:
-            hosts = Variants(hosts, policy.variants)
+        names = waiter.name, asker.name
+        hosts = Hosts(sources, asked, *names, prefix=before, keep=keep, variants=policy.variants)
         deadline = Deadline(policy.timeout)
         stages = _stages(waiter, asker, policy, deadline, **further)
         return Plan(waiter, asker, policy, hosts, deadline, opened.pop_all(), stages)

@@ -176,8 +176,8 @@ def with_rows(groups: Iterator[HostGroup], rows: Sequence[Row]) -> Iterator[Host
     """Yield the groups, each with the rows of its lines."""
     at = 0
     for group in groups:
-        group.rows = rows[at : at + group.lines]
-        at += group.lines
+        group.rows = rows[at : at + len(group.texts)]
+        at += len(group.texts)
         yield group
 
 

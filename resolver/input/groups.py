@@ -39,9 +39,10 @@ class HostGroup:
     Attributes:
         given: Lookups given so far.
         rows: The row that each of them stood in; empty where none are kept.
+        variants: Lookups for each host and type: one for every nameserver that is asked, and every subnet.
     """
 
-    __slots__ = ("error", "given", "names", "rows", "texts", "types")
+    __slots__ = ("error", "given", "names", "rows", "texts", "types", "variants")
 
     def __init__(self, texts: list[str], names: list[str], types: tuple[str, ...], error: str | None = None) -> None:
         self.texts = texts
@@ -50,34 +51,39 @@ class HostGroup:
         self.error = error
         self.given = 0
         self.rows: Sequence[Row] = ()
+        self.variants = 1
+
+    @property
+    def size(self) -> int:
+        """Hosts that it has."""
+        return len(self.texts)
 
     @property
     def left(self) -> int:
         """Lookups not given yet."""
-        return len(self.texts) * len(self.types) - self.given
-
-    @property
-    def lines(self) -> int:
-        """Lines of the input that it is made of."""
-        return len(self.texts)
+        return self.size * len(self.types) * self.variants - self.given
 
     def line_of(self, lookup: int) -> int:
         """Return which of its lines this lookup is of, both counted from 0."""
-        return lookup // len(self.types)
+        return lookup // (len(self.types) * self.variants)
+
+    def hosts(self, first: int, last: int) -> tuple[list[str], list[str]]:
+        """Return inputs and names of its hosts from the first one up to the last."""
+        return self.texts[first:last], self.names[first:last]
 
     def take(self, n: int) -> tuple[list[str], list[str], Iterator[str], int]:
         """Take the next lookups, `n` at most: inputs, names, types; and how many hosts begin with them."""
-        many = len(self.types)
+        many = len(self.types) * self.variants
         start = self.given
         end = self.given = start + min(n, self.left)
         first, last = start // many, -(-end // many)
-        texts, names = self.texts[first:last], self.names[first:last]
+        texts, names = self.hosts(first, last)
         if many == 1:
             return texts, names, repeat(self.types[0]), last - first
-        skip, size = start % many, end - start
-        texts = [text for text in texts for _ in self.types][skip : skip + size]
-        names = [name for name in names for _ in self.types][skip : skip + size]
-        return texts, names, islice(cycle(self.types), skip, None), last - first - (skip > 0)
+        places = [place // many - first for place in range(start, end)]
+        types = cycle(chain.from_iterable(repeat(type_, self.variants) for type_ in self.types))
+        texts, names = [texts[place] for place in places], [names[place] for place in places]
+        return texts, names, islice(types, start % many, None), last - first - (start % many > 0)
 
 
 class NetworkGroup(HostGroup):
@@ -85,22 +91,19 @@ class NetworkGroup(HostGroup):
 
     def __init__(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
         super().__init__([str(network)], [""], ("PTR",))
-        self._first = int(network.network_address)
-        self._addresses = v4_addresses if network.version == 4 else v6_addresses
-        self._size = network.num_addresses
+        self._network = network
 
     @property
-    def left(self) -> int:
-        return self._size - self.given
+    def size(self) -> int:
+        return self._network.num_addresses
 
     def line_of(self, lookup: int) -> int:
         return 0
 
-    def take(self, n: int) -> tuple[list[str], list[str], Iterator[str], int]:
-        n = min(n, self.left)
-        start = self._first + self.given
-        self.given += n
-        return *self._addresses(start, start + n), repeat("PTR"), n
+    def hosts(self, first: int, last: int) -> tuple[list[str], list[str]]:
+        addresses = v4_addresses if self._network.version == 4 else v6_addresses
+        start = int(self._network.network_address)
+        return addresses(start + first, start + last)
 
 
 def block_of(hosts: list[object], types: tuple[str, ...]) -> HostBlock:
@@ -155,38 +158,36 @@ def _groups_of_long_line(line: bytes, types: tuple[str, ...]) -> Iterator[HostGr
 
 def groups_of(parts: Iterable[Stretch | str | HostGroup], types: tuple[str, ...]) -> Iterator[HostGroup]:
     """Return the groups of parts: stretches of ordinary hosts, other texts, and what cannot be asked as it is."""
-    group = HostGroup([], [], types)
+    last: HostGroup | None = None
     for part in parts:
-        error = None
-        if isinstance(part, HostGroup):
-            if group.texts:
-                yield group
-            yield part
-            group = HostGroup([], [], types)
+        group = part if isinstance(part, HostGroup) else _group_of(part, types)
+        if last is not None and _go_together(last, group):
+            last.texts += group.texts
+            last.names += group.names
             continue
-        if isinstance(part, str):
-            try:
-                if "/" in part and (network := network_of(part)) is not None:
-                    if group.texts:
-                        yield group
-                    yield NetworkGroup(network)
-                    group = HostGroup([], [], types)
-                    continue
-                name, only = name_of(part)
-            except ValueError as invalid:
-                name, only, error = "", None, str(invalid)
-            texts, names = [part], [name]
-        else:
-            texts, names, only = part
-        asked = types if only is None else (only,)
-        if group.types != asked or group.error is not error or len(group.texts) >= GROUP:
-            if group.texts:
-                yield group
-            group = HostGroup([], [], asked, error)
-        group.texts += texts
-        group.names += names
-    if group.texts:
-        yield group
+        if last is not None:
+            yield last
+        last = group
+    if last is not None:
+        yield last
+
+
+def _group_of(part: Stretch | str, types: tuple[str, ...]) -> HostGroup:
+    if not isinstance(part, str):
+        return HostGroup(part.texts, part.names, types if part.only is None else (part.only,))
+    try:
+        if "/" in part and (network := network_of(part)) is not None:
+            return NetworkGroup(network)
+        name, only = name_of(part)
+    except ValueError as invalid:
+        return HostGroup([part], [""], types, str(invalid))
+    return HostGroup([part], [name], types if only is None else (only,))
+
+
+def _go_together(group: HostGroup, other: HostGroup) -> bool:
+    if isinstance(group, NetworkGroup) or isinstance(other, NetworkGroup):
+        return False
+    return (group.types, group.error) == (other.types, other.error) and len(group.texts) < GROUP
 
 
 def _without_comment(part: Stretch | str) -> Stretch | str:

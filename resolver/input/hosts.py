@@ -41,6 +41,8 @@ class Hosts:
         engine, backend: Names, which only go into the INVALID results.
         prefix: Labels before each name.
         keep: Rows of CSV are kept.
+        variants: The lookups of each host and type, as Policy has them: the same question to each nameserver, or for
+            each subnet.
 
     Attributes:
         hosts_read: Hosts given out so far: lines and elements that were neither blank nor a comment.
@@ -60,8 +62,11 @@ class Hosts:
         *,
         prefix: Prefix | None = None,
         keep: bool = False,
+        variants: Sequence[tuple[int | None, int]] = ((None, 0),),
     ) -> None:
         self._prefix = prefix
+        self._variants = variants
+        self._alike = tuple(variants) == ((None, 0),)  # each lookup is one of any nameserver's
         self.rows: dict[int, Row] | None = {} if keep else None
         self._sources = list(sources)
         self._at = 0  # the source that is read now
@@ -103,7 +108,7 @@ class Hosts:
 
     def take_lines(self, n: int) -> HostLines | None:
         """Take the next lookups, `n` at most, as the lines that they stand in; None: ask `take`."""
-        if len(self._types) > 1 or self._prefix is not None or self.rows is not None:
+        if len(self._types) > 1 or self._prefix is not None or self.rows is not None or not self._alike:
             return None
         self._by_line = True
         if not self._taking.acquire(blocking=False):
@@ -164,7 +169,7 @@ class Hosts:
             self._lines = None
         while n > 0:
             if self._group is None:
-                self._group = next(self._block.groups, None)
+                self._group = self._next_group()
             if self._group is not None:
                 n -= self._give(self._group, n, queries, invalid)
                 continue
@@ -181,7 +186,7 @@ class Hosts:
     def _take_lines(self, n: int) -> HostLines | None:
         if self._lines is None:
             if self._group is None:
-                self._group = next(self._block.groups, None)
+                self._group = self._next_group()
             source = self._source() if self._group is None else None
             if source is None or not self._fill(source, n) or not are_plain(self._block.octets):
                 return None
@@ -192,6 +197,12 @@ class Hosts:
         self.hosts_read += len(lines)
         return lines
 
+    def _next_group(self) -> HostGroup | None:
+        group = next(self._block.groups, None)
+        if group is not None:
+            group.variants = len(self._variants)
+        return group
+
     def _source(self) -> Source | None:
         for source in islice(self._sources, self._at, None):
             if not source.ended:
@@ -200,7 +211,7 @@ class Hosts:
         return None
 
     def _fill(self, source: Source, n: int) -> bool:
-        block = source.read(self._types, -(-n // len(self._types)))
+        block = source.read(self._types, -(-n // (len(self._types) * len(self._variants))))
         self.silent = block is None
         if block is None:
             return False
@@ -210,7 +221,7 @@ class Hosts:
         return True
 
     def _give(self, group: HostGroup, n: int, queries: list[Query], invalid: list[Result]) -> int:
-        given = group.given
+        given, before = group.given, len(queries)
         inputs, names, types, hosts = group.take(n)
         indices = range(self.lookups, self.lookups + len(inputs))
         if self.rows is not None and group.rows:
@@ -225,10 +236,13 @@ class Hosts:
             queries += map(Query, indices, inputs, names, types)
         else:
             invalid += map(self._invalid, indices, inputs, types, repeat(group.error))
+        if not self._alike:
+            for query in queries[before:]:
+                query.nameserver, query.subnet = self._variants[query.index % len(self._variants)]
         self.lookups += len(inputs)
         self.hosts_read += hosts
         if not group.left:
-            self._group = next(self._block.groups, None)
+            self._group = self._next_group()
         return len(inputs)
 
     def _invalid(self, index: int, text: str, type_: str, error: str) -> Result:

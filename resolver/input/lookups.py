@@ -1,4 +1,4 @@
-"""Lookups of a run as a batch reads them, and the way to wrap a source of them: to pass over some, or to ask more."""
+"""Lookups of a run as a batch reads them."""
 
 from __future__ import annotations
 
@@ -40,50 +40,3 @@ def invalid_result(index: int, text: str, type_: str, error: str, engine: str, b
     result = Query(index, text, "", type_).unanswered(Status.INVALID, error, engine, backend)
     result.name = None
     return result
-
-
-class WrappedLookups:
-    """Lookups of another source as they are: a LookupSource, of which a wrapper says only what it changes."""
-
-    def __init__(self, source: LookupSource) -> None:
-        self._source = source
-
-    def take(self, n: int) -> tuple[list[Query], list[Result]] | None:
-        return self._source.take(n)
-
-    def take_lines(self, n: int) -> HostLines | None:
-        """Take no lines: who wraps lookups has to see each of them."""
-        return None
-
-    def stop(self) -> None:
-        self._source.stop()
-
-    def next_open(self, index: int) -> int:
-        return self._source.next_open(index)
-
-    def position(self) -> tuple[int, int] | None:
-        return self._source.position()
-
-    @property
-    def rows(self) -> dict[int, Row] | None:
-        return self._source.rows
-
-    @property
-    def silent(self) -> bool:
-        return self._source.silent
-
-    @property
-    def passed_over(self) -> int:
-        return self._source.passed_over
-
-    @property
-    def complete(self) -> bool:
-        return self._source.complete
-
-    @property
-    def hosts_read(self) -> int:
-        return self._source.hosts_read
-
-    @property
-    def lookups(self) -> int:
-        return self._source.lookups

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from resolver.input.lookups import WrappedLookups
 from resolver.model import ANSWERED, UNFINISHED, Status
 from resolver.output.files import OtherInput
 from resolver.output.selection import UNANSWERED
@@ -280,7 +279,7 @@ class Kept:
         self._codes[status] = len(self._statuses)
 
 
-class Remaining(WrappedLookups):
+class Remaining:
     """Lookups of a run without those that a file holds: the LookupSource that a batch reads (hosts.py).
 
     Attributes:
@@ -288,12 +287,15 @@ class Remaining(WrappedLookups):
     """
 
     def __init__(self, hosts: LookupSource, kept: Kept) -> None:
-        super().__init__(hosts)
+        self._hosts = hosts
         self._kept = kept
         self._queries: deque[Query] = deque()
         self._invalid: list[Result] = []
         self._stopped = False
         self.statuses: Counter[str] = Counter()
+        self.next_open = kept.next_open
+        self.position = hosts.position
+        self.rows = hosts.rows
 
     def take(self, n: int) -> tuple[list[Query], list[Result]] | None:
         """Take the next lookups, as Hosts gives them. Raises OtherInput where they are not the file's."""
@@ -301,10 +303,10 @@ class Remaining(WrappedLookups):
             if self._queries or self._invalid:
                 break
             # A long list is read as a long list, however few lookups the engine has room for.
-            got = self._source.take(max(n, _AHEAD) if self._source.lookups < self._kept.end else n)
+            got = self._hosts.take(max(n, _AHEAD) if self.lookups < self._kept.end else n)
             if got is None:
                 if not self._stopped:
-                    self._kept.check_length(self._source.lookups)
+                    self._kept.check_length(self.lookups)
                 return None
             queries, invalid = got
             if not queries and not invalid:
@@ -314,19 +316,34 @@ class Remaining(WrappedLookups):
         invalid, self._invalid = self._invalid, []
         return [self._queries.popleft() for _ in range(min(n, len(self._queries)))], invalid
 
+    def take_lines(self, n: int) -> None:
+        """Take no lines: each lookup is looked at here."""
+
     def stop(self) -> None:
         """End the run early."""
         self._stopped = True
-        self._source.stop()
-
-    def next_open(self, index: int) -> int:
-        """Return the first lookup from this index on that a result will come of."""
-        return self._kept.next_open(index)
+        self._hosts.stop()
 
     @property
     def passed_over(self) -> int:
         """Lookups that were passed over so far."""
         return self.statuses.total()
+
+    @property
+    def silent(self) -> bool:
+        return self._hosts.silent
+
+    @property
+    def complete(self) -> bool:
+        return self._hosts.complete
+
+    @property
+    def hosts_read(self) -> int:
+        return self._hosts.hosts_read
+
+    @property
+    def lookups(self) -> int:
+        return self._hosts.lookups
 
     def _left(self, lookups: list[Query] | list[Result]) -> list:  # type: ignore[type-arg]  # of the same kind
         kept = self._kept
@@ -335,9 +352,9 @@ class Remaining(WrappedLookups):
         if len(left) < len(lookups):
             held = [one.index for one in lookups if kept.holds(one.index)]
             self.statuses.update([kept.status(index) or "" for index in held])
-            if (rows := self._source.rows) is not None:
+            if self.rows is not None:
                 for index in held:
-                    rows.pop(index, None)
+                    self.rows.pop(index, None)
         return left
 
 

@@ -68,7 +68,7 @@ class Differing:
         """Return the results of the questions that are complete by now and differ, and count them."""
         chosen = []
         for result in results:
-            # The lookups of a host and type: for each nameserver, each subnet (input/variants.py).
+            # The lookups of a host and type: for each nameserver, each subnet (input/hosts.py).
             question = result.index // (self._nameservers * self._subnets), result.index % self._subnets
             same = self._held.setdefault(question, [])
             same.append(result)
