@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
@@ -46,15 +47,31 @@ def open_output(path: str | int, others: Sequence[str | int], *, locked: bool = 
     if isinstance(path, int) or not locked or (os.path.exists(path) and not os.path.isfile(path)):
         return open(path, "wb", buffering=0, closefd=path != 1)
     # What is locked holds another run's results: only then is it known that they may be cut off.
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    file = open(fd, "wb", buffering=0)  # noqa: SIM115  # the caller's to close
-    try:
-        lock(fd, path)
-        file.truncate(0)
-    except BaseException:
-        file.close()
-        raise
+    file = open_locked(path, os.O_WRONLY)
+    file.truncate(0)
     return file
+
+
+def open_locked(path: str, access: int = os.O_RDWR) -> BinaryIO:
+    """Open a file unbuffered, and as it is; one that is not there is made, and empty.
+
+    Raises OSError, and ValueError where another run writes it: the lock lasts as long as the file is open.
+    """
+    while True:
+        fd = os.open(path, access | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0o666)
+        file = open(fd, "r+b", buffering=0)  # noqa: SIM115  # the caller's to close
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ValueError(f"{path} is no regular file, and cannot be resumed; --output names one")
+            lock(fd, path)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(fd), os.stat(path)):
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        # Another run's new file took its place between the two calls.
+        file.close()
 
 
 def same_file(path: str | int, other: str | int) -> bool:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 _OPEN_STILL = "NOERROR, of which something is unknown"  # in place of the status, while a file is read
 UNDONE = frozenset({Status.DEADLINE, Status.CANCELLED})  # results of the run, and not of the lookup
 
-OPEN, KEPT, REPLACED = 0, 1, 2  # what becomes of a lookup: it is asked; its line stays; another took the line's place
-
 _ERROR = f'"error":"{UNFINISHED} '.encode()
 _BEGINNING = b'{"index":'
 _BLOCK = 1 << 20  # octets read at once
@@ -62,16 +60,17 @@ _DECODER = msgspec.json.Decoder(KeptRow)
 
 
 class Lines:
-    """Whole lines of a file of results, in blocks; to be gone through once.
+    """Whole lines of a file of results, in blocks, each ended by a line feed; to be gone through once.
 
     Args:
         read: Gives the next octets, no more than so many; b"" at the end.
         path: The file's name, for errors.
 
     Attributes:
-        end: Octets of the whole lines given so far, line feeds included.
+        end: Octets of the lines so far, up to the last line feed.
         checksum: CRC-32 of all that was read.
         tail: After the end, what follows the last line feed.
+        unended: That is a line, whole but for its line feed.
     """
 
     def __init__(self, read: Callable[[int], bytes], path: str) -> None:
@@ -80,6 +79,7 @@ class Lines:
         self.end = 0
         self.checksum = 0
         self.tail = b""
+        self.unended = False
 
     def __iter__(self) -> Iterator[bytes]:
         while octets := self._read(_BLOCK):
@@ -94,6 +94,12 @@ class Lines:
                 self.end += len(lines)
             if len(self.tail) > _LONGEST:
                 raise _foreign(self._path, "a line is longer than any result")
+        if rows_of(self.tail + b"\n"):
+            self.unended = True
+            yield self.tail + b"\n"
+        # After a power failure the file may end in octets that were never written.
+        elif (begun := self.tail.rstrip(b"\0"))[: len(_BEGINNING)] != _BEGINNING[: len(begun)]:
+            raise _foreign(self._path, f"octet {self.end} begins a line that is no result")
 
     def rows(self) -> Iterator[list[KeptRow]]:
         """Decode the lines, a block of them at a time. Raises ValueError where one is no result."""
@@ -102,20 +108,6 @@ class Lines:
             if rows is None:
                 raise _foreign(self._path, f"octet {self._wrong(lines)} begins a line that is no result")
             yield rows
-
-    def last(self) -> KeptRow | None:
-        """Return the last line, where it is whole but for its line feed; None where it is torn, or there is none.
-
-        Raises ValueError where it is no part of a result either.
-        """
-        rows = rows_of(self.tail + b"\n")
-        if rows:
-            return rows[0]
-        # After a power failure the file may end in octets that were never written.
-        begun = self.tail.rstrip(b"\0")
-        if begun[: len(_BEGINNING)] != _BEGINNING[: len(begun)]:
-            raise _foreign(self._path, f"octet {self.end} begins a line that is no result")
-        return None
 
     def _wrong(self, lines: bytes) -> int:
         at = self.end
@@ -166,7 +158,7 @@ class Kept:
         self._statuses: list[str] = []
         self._codes: dict[str, int] = {}
         self._code = bytearray()  # of the line's status, in `_statuses`
-        self._state = bytearray()  # OPEN, KEPT or REPLACED
+        self._asked = bytearray()  # of each lookup, 1: it is asked; 0: its line stays
         self._last = -1
         self.again = False
         self.in_order = True
@@ -213,7 +205,7 @@ class Kept:
             for status, code in self._codes.items()
             if status in self._redo or (unanswered and status not in ANSWERED)
         }
-        self._state = self._code.translate(bytes(OPEN if n in redone or not n else KEPT for n in range(256)))
+        self._asked = self._code.translate(bytes(n in redone or not n for n in range(256)))
         self.again = any(bytes([code]) in self._code for code in redone)
 
     def check(self, lookups: Iterable[Query] | Iterable[Result]) -> None:
@@ -237,25 +229,21 @@ class Kept:
 
     def holds(self, index: int) -> bool:
         """Tell whether the file has a line of this lookup that stays."""
-        return index < self.end and self._state[index] == KEPT
+        return index < self.end and not self._asked[index]
 
     def next_open(self, index: int) -> int:
         """Return the first lookup from this index on that is to be asked."""
-        found = self._state.find(OPEN, index)
+        found = self._asked.find(1, index)
         return max(index, self.end) if found < 0 else found
 
     def status(self, index: int) -> str | None:
-        """Return the status that the file's line has; None where there is none."""
+        """Return the status that the file's line has; None where there is none, or a new one takes its place."""
         return self._statuses[code - 1] if index < self.end and (code := self._code[index]) else None
 
     def replace(self, index: int) -> None:
         """Note that a new line takes the place of the file's, if it has one."""
         if index < self.end:
-            self._state[index] = REPLACED
-
-    def replaced(self, index: int) -> bool:
-        """Tell whether a new line takes the place of the file's."""
-        return index < self.end and self._state[index] == REPLACED
+            self._code[index] = 0
 
     def _other(self, why: str) -> OtherInput:
         return OtherInput(

@@ -17,13 +17,14 @@ import os
 import stat
 from collections import Counter
 from contextlib import ExitStack, suppress
-from itertools import chain, islice
+from io import BytesIO
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from resolver.output.files import lock
+from resolver.output.files import lock, open_locked
 from resolver.output.kept import UNDONE, Kept, Lines, Remaining, rows_of
 
 if TYPE_CHECKING:
@@ -44,28 +45,6 @@ class JournalHeader(msgspec.Struct, frozen=True):
     resumes: int  # octets of the FILE
     checksum: int
     ordered: bool
-
-
-def open_locked(path: str) -> BinaryIO:
-    """Open a file for reading and writing, unbuffered, and as it is; one that is not there is made, and empty.
-
-    Raises OSError, and ValueError where another run writes it: the lock lasts as long as the file is open.
-    """
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0o666)
-        file = open(fd, "r+b", buffering=0)  # noqa: SIM115  # the caller's to close
-        try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise ValueError(f"{path} is no regular file, and cannot be resumed; --output names one")
-            lock(fd, path)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(fd), os.stat(path)):
-                    return file
-        except BaseException:
-            file.close()
-            raise
-        # Another run's new file took its place between the two calls.
-        file.close()
 
 
 class Resumed(ExitStack):
@@ -135,7 +114,7 @@ class Resumed(ExitStack):
         lines = self._lines
         if self._replaces:
             self.stream = self._open_journal()
-        elif lines.last() is not None:
+        elif lines.unended:
             self._file.seek(0, os.SEEK_END)
             self._file.write(b"\n")
         else:
@@ -169,7 +148,7 @@ class Resumed(ExitStack):
         if self._replaces:
             with open(self._journal, "rb", buffering=0) as journal:
                 journal.readline()
-                self._merge(journal, lambda index: not self.kept.replaced(index), ordered=self._ordered)
+                self._merge(journal, lambda index: self.kept.status(index) is not None, ordered=self._ordered)
             os.unlink(self._journal)
             _sync_directory(self._real)
 
@@ -219,7 +198,7 @@ class Resumed(ExitStack):
             return
         with open(self._journal, "rb", buffering=0) as journal:
             header = _header(journal.readline(), self._journal)
-            if header is not None and (header.resumes, header.checksum) == _checksum(self._file):
+            if header is not None and (header.resumes, header.checksum) == self._checksum():
                 found = Kept(self._journal)
                 where = journal.tell()
                 # The few that are replaced may stand anywhere in a long file.
@@ -234,16 +213,16 @@ class Resumed(ExitStack):
     def _merge(self, journal: BinaryIO, stands: Callable[[int], bool], *, ordered: bool) -> None:
         """Put the lines of the file that stand, and those of the journal from its position on, in the file's place."""
         self._file.seek(0)
-        old = Lines(self._file.read, self.path)
-        new = Lines(journal.read, self._journal)
+        old = (line for line in _numbered(Lines(self._file.read, self.path)) if stands(line[0]))
+        new = _numbered(Lines(journal.read, self._journal))
+        merged = heapq.merge(old, new, key=itemgetter(0)) if ordered else chain(old, new)
         path = self._unfinished
         _remove(path)
         with open(path, "x+b") as file:
             try:
                 _as_if(self._file, file)
                 lock(file.fileno(), self.path)
-                for lines in _in_order(old, new, stands) if ordered else chain(_standing(old, stands), _standing(new)):
-                    file.write(lines)
+                file.writelines(map(itemgetter(1), merged))
                 file.flush()
                 os.fsync(file.fileno())
                 os.replace(path, self._real)
@@ -253,6 +232,14 @@ class Resumed(ExitStack):
             # The same open file, and so under the same lock.
             fd = os.dup(file.fileno())
             self._file = self.enter_context(open(fd, "r+b", buffering=0))  # noqa: SIM115  # kept open
+
+    def _checksum(self) -> tuple[int, int]:
+        """Return how many octets the file has, and their checksum."""
+        self._file.seek(0)
+        lines = Lines(self._file.read, self.path)
+        for _ in lines:
+            pass
+        return lines.end + len(lines.tail), lines.checksum
 
 
 def _read(file: BinaryIO, kept: Kept, where: int, octets: int) -> Lines:
@@ -264,8 +251,6 @@ def _read(file: BinaryIO, kept: Kept, where: int, octets: int) -> Lines:
     lines = Lines(file.read, kept.path)
     for rows in lines.rows():
         kept.add(rows, octets)
-    if (row := lines.last()) is not None:
-        kept.add([row], octets)
     kept.settle()
     return lines
 
@@ -295,39 +280,11 @@ def _as_if(old: BinaryIO, new: BinaryIO) -> None:
     os.fchmod(new.fileno(), stat.S_IMODE(status.st_mode))
 
 
-def _checksum(file: BinaryIO) -> tuple[int, int]:
-    """Return how many octets a file has, and their checksum."""
-    file.seek(0)
-    lines = Lines(file.read, "")
-    for _ in lines:
-        pass
-    return lines.end + len(lines.tail), lines.checksum
-
-
-def _standing(lines: Lines, stands: Callable[[int], bool] | None = None) -> Iterator[bytes]:
-    """Yield the lines whose index stands, in blocks; without `stands` all of them, but not a torn last one."""
-    for block in lines:
-        if stands is None:
-            yield block
-        else:
-            yield b"".join([line for index, line in _split(block) if stands(index)])
-    row = lines.last()
-    if row is not None and (stands is None or stands(row.index)):
-        yield lines.tail + b"\n"
-
-
-def _in_order(old: Lines, new: Lines, stands: Callable[[int], bool]) -> Iterator[bytes]:
-    """Yield the lines of both, each in order, in one order."""
-    blocks = chain.from_iterable(map(_split, _standing(old, stands))), chain.from_iterable(map(_split, _standing(new)))
-    lines = heapq.merge(*blocks, key=itemgetter(0))
-    while some := b"".join([line for _, line in islice(lines, _CHECKED)]):
-        yield some
-
-
-def _split(block: bytes) -> list[tuple[int, bytes]]:
-    """Return the lines of a block that was read before, each with its index."""
-    lines = [line + b"\n" for line in block.split(b"\n")]
-    return [(row.index, line) for row, line in zip(rows_of(block) or [], lines, strict=False)]
+def _numbered(lines: Lines) -> Iterator[tuple[int, bytes]]:
+    """Return lines that were read before, each with its index."""
+    return chain.from_iterable(
+        zip([row.index for row in rows_of(block) or []], BytesIO(block).readlines(), strict=False) for block in lines
+    )
 
 
 def _sync_directory(path: str) -> None:
