@@ -33,6 +33,7 @@ from resolver import Policy, Query, Result, Status, engines, resolve, stream
 from resolver.attempts import Reply, at_once
 from resolver.backends import system as system_module
 from resolver.backends.dnspython import backend as dnspython
+from resolver.backends.stream import KeptStream
 from resolver.backends.system import backend as system
 from resolver.daemons import Daemons
 from resolver.lab import Lab
@@ -585,6 +586,19 @@ class TestDnspython:
         )
         assert [1, 2, 2, 2] == [each.attempts for each in run]
         assert ["udp", "tcp", "udp", None] == [each.transport for each in run]
+
+    @pytest.mark.parametrize("engine", ["threads", "asyncio"])
+    def test_a_repeat_that_never_went_out(self, lab: Lab, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+        """A repeat over TCP that gets no connection in time is no query: only the one over UDP is counted."""
+
+        async def connect(stream: KeptStream, *_: object) -> None:
+            stream.close()
+            raise TimeoutError
+
+        monkeypatch.setattr(KeptStream, "connect", connect)
+        run = resolve(["truncated.example"], engine=engine, backend="dnspython", nameservers=lab.nameserver, tries=2)
+        [tally] = run.summary.nameservers or []
+        assert ("TIMEOUT", 1, 1, 1) == (run[0].status, run[0].attempts, run.summary.queries_sent, tally.queries)
 
     def test_an_rcode_that_comes_late(self) -> None:
         """What a nameserver said too late outranks the silence of the next one, and names who said it."""

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import dns.asyncquery
 import dns.exception
+import dns.message
 import dns.query
 
 from resolver.attempts import Reply
 from resolver.backends.descriptors import NONE_LEFT
-from resolver.backends.dnspython_message import DnspythonMessage
+from resolver.backends.lookup import SILENCE
 from resolver.backends.session import UnreadableReply
 
 if TYPE_CHECKING:
@@ -51,14 +52,13 @@ class KeptHttpClient:
 
     async def ask(self, message: LibraryMessage, end: float) -> Reply:
         """Return the reply. The time is the library's for each step, connecting and reading, not for all of them."""
-        assert isinstance(message, DnspythonMessage)
         if (left := end - time.monotonic()) <= 0:
             raise TimeoutError
         with _plain_errors():
             answer = dns.query.https(
-                message.query, self._url, left, session=self._client, ignore_trailing=True, post=self._post
+                message.made, self._url, left, session=self._client, ignore_trailing=True, post=self._post
             )
-        return message.read_https(answer)
+        return _read(answer, message)
 
     def close(self) -> None:
         """Close the client's connection."""
@@ -85,7 +85,7 @@ class SharedClient:
         self._wanted: set[Task] = set()
         self._closing: asyncio.Task[None] | None = None
 
-    def request(self, message: DnspythonMessage) -> Task:
+    def request(self, message: LibraryMessage) -> Task:
         """Ask. The task's result is the outcome, be it an exception. To be dropped when it is not wanted any more."""
         task = asyncio.ensure_future(self._request(message))
         self._open.add(task)
@@ -114,15 +114,15 @@ class SharedClient:
             await self._client.aclose()
         self._clients.discard(self)
 
-    async def _request(self, message: DnspythonMessage) -> Reply | Exception:
+    async def _request(self, message: LibraryMessage) -> Reply | Exception:
         try:
             with _plain_errors():
                 answer = await dns.asyncquery.https(
-                    message.query, self._url, client=self._client, ignore_trailing=True, post=self._post
+                    message.made, self._url, client=self._client, ignore_trailing=True, post=self._post
                 )
         except Exception as error:  # `failure` knows its meaning
             return error
-        return message.read_https(answer)
+        return _read(answer, message)
 
 
 class SharedClients:
@@ -146,7 +146,6 @@ class SharedClients:
             TimeoutError: None has come.
             Exception: What the request ended with.
         """
-        assert isinstance(message, DnspythonMessage)
         lookup = message.lookup
         client = self._client(message.nameserver, alone=(lookup.query.attempts or 0) > 1)
         asked = client.request(message)
@@ -189,6 +188,12 @@ class SharedClients:
             if not alone:
                 self._clients[nameserver] = client
         return client
+
+
+def _read(answer: dns.message.Message, message: LibraryMessage) -> Reply:
+    """Return the meaning of the library's answer, where nothing further comes to wait for."""
+    assert answer.wire is not None  # it was read from octets
+    return message.lookup.read(answer.wire, message.nameserver, message.transport) or SILENCE
 
 
 def _library() -> Any:

@@ -13,10 +13,11 @@ turn.
 
 from __future__ import annotations
 
+import secrets
 import select
 import socket
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resolver.attempts import Reply
 from resolver.dns import message as codec
@@ -25,6 +26,8 @@ from resolver.model import Status
 from resolver.nameserver import bind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from resolver.backends.descriptors import Descriptors
     from resolver.backends.waits import Waits
     from resolver.dns.form import QueryForm
@@ -36,19 +39,30 @@ SILENCE = Reply(Status.TIMEOUT, [])
 TRUNCATED = Reply(Status.TIMEOUT, [], "a truncated reply")  # over UDP: the question is to be asked over TCP
 
 
-class LibraryMessage(Protocol):
-    """A query of a lookup, as a library makes it. `ident`: its ID."""
+class LibraryMessage(NamedTuple):
+    """A query of a lookup, as a library made it.
+
+    Attributes:
+        lookup: What is asked.
+        nameserver, transport: Who is asked, and how.
+        octets: The message.
+        responds: Tells whether octets may be a reply to it, going by its ID at least; the codec matches the question.
+        made: The library's own object, where that is needed to send it.
+    """
 
     lookup: LibraryLookup
     nameserver: Nameserver
     transport: str
-    ident: int
-
-    def to_wire(self) -> bytes:
-        """Return its octets."""
+    octets: bytes
+    responds: Callable[[bytes], bool]
+    made: Any = None
 
     def read(self, octets: bytes) -> Reply | None:
         """Return the meaning of octets that came from its nameserver; None: wait past them."""
+        if self.responds(octets):
+            return self.lookup.read(octets, self.nameserver, self.transport)
+        self.lookup.unread = codec.mismatch(octets)
+        return None
 
 
 class LibraryLookup:
@@ -124,9 +138,9 @@ class LibraryLookup:
             if not left:
                 raise TimeoutError
 
-    def ident(self, nameserver: Nameserver, ident: int) -> int:
-        """Return the message ID under which the nameserver was asked first, and is again; `ident` at first."""
-        return self._idents.setdefault(nameserver, ident)
+    def ident(self, nameserver: Nameserver) -> int:
+        """Return the message ID under which this nameserver is asked, in each try."""
+        return self._idents.setdefault(nameserver, secrets.randbits(16))
 
     def read(self, message: bytes, nameserver: Nameserver, transport: str) -> Reply | None:
         """Return the meaning of a message, TRUNCATED included; None: it is no readable reply, and is waited past."""
@@ -175,8 +189,7 @@ class LibraryLookup:
         self._descriptors.got()
         descriptor = connected.fileno()
         self._sent[descriptor] = connected, message
-        message.ident = self.ident(message.nameserver, message.ident)
-        connected.send(message.to_wire())
+        connected.send(message.octets)
         return descriptor
 
     def _read(self, descriptor: int) -> Reply | None:

@@ -65,8 +65,7 @@ class KeptStream:
 
     async def ask(self, message: LibraryMessage, end: float) -> Reply:
         """Return the reply; anything else is waited past. Raises EOFError, ConnectionError or SSLError at its end."""
-        octets = message.to_wire()
-        octets = len(octets).to_bytes(2, "big") + octets
+        octets = len(message.octets).to_bytes(2, "big") + message.octets
         while octets:
             sent = await self._do(partial(self._socket.send, octets), select.POLLOUT, end)
             octets = octets[sent:]

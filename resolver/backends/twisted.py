@@ -11,7 +11,6 @@ What it cannot give: TLS (that of Twisted needs pyOpenSSL), HTTPS.
 from __future__ import annotations
 
 import functools
-import secrets
 import select
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,16 +18,15 @@ from twisted.internet import defer, task
 from twisted.names import dns
 
 from resolver.attempts import ASYNC_CONCURRENCY
+from resolver.backends.lookup import LibraryMessage
 from resolver.backends.plain import plainly
 from resolver.backends.session import LibrarySession
 from resolver.backends.twisted_reactor import ReactorSocket, running_reactor
 from resolver.backends.waits import poll
-from resolver.dns import message as codec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from resolver.attempts import Reply
     from resolver.backends.lookup import LibraryLookup
     from resolver.dns.form import QueryForm
     from resolver.nameserver import Nameserver
@@ -51,7 +49,7 @@ class TwistedNames(NamedTuple):
 
     def open_async(self, policy: Policy) -> LibrarySession:
         """Open a session in the reactor that runs on this thread."""
-        return LibrarySession(policy, TwistedMessage, InReactor(running_reactor()), ASYNC_CONCURRENCY)
+        return LibrarySession(policy, _message, InReactor(running_reactor()), ASYNC_CONCURRENCY)
 
 
 class InReactor:
@@ -103,31 +101,15 @@ def _opt(form: QueryForm) -> Any:
     return message.additional[0]
 
 
-class TwistedMessage:
-    """A query of a lookup, made by the library."""
-
-    def __init__(self, lookup: LibraryLookup, nameserver: Nameserver, transport: str, edns: bool) -> None:
-        self.nameserver = nameserver
-        self.ident = secrets.randbits(16)
-        self.lookup = lookup
-        self.transport = transport
-        self._edns = edns
-
-    def to_wire(self) -> bytes:
-        """Return its octets."""
-        form = self.lookup.form
-        message = dns.Message(self.ident, recDes=form.flags >> 8 & 1, checkingDisabled=form.flags >> 4 & 1)
-        message.queries.append(_Question(self.lookup.question))
-        if self._edns:
-            message.additional.append(_opt(form))
-        return message.toStr()
-
-    def read(self, octets: bytes) -> Reply | None:
-        """Return the meaning of octets that came from its nameserver; None: wait past them."""
-        if octets[:2] != self.ident.to_bytes(2, "big"):
-            self.lookup.unread = codec.mismatch(octets)
-            return None
-        return self.lookup.read(octets, self.nameserver, self.transport)
+def _message(lookup: LibraryLookup, nameserver: Nameserver, transport: str, edns: bool) -> LibraryMessage:
+    """Return a query of a lookup."""
+    ident, form = lookup.ident(nameserver), lookup.form
+    message = dns.Message(ident, recDes=form.flags >> 8 & 1, checkingDisabled=form.flags >> 4 & 1)
+    message.queries.append(_Question(lookup.question))
+    if edns:
+        message.additional.append(_opt(form))
+    start = ident.to_bytes(2, "big")
+    return LibraryMessage(lookup, nameserver, transport, message.toStr(), lambda octets: octets.startswith(start))
 
 
 backend = TwistedNames()
