@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from resolver.commands import cli
-from resolver.options import Group, Setting
+from resolver.options import Group
+from resolver.settings import Setting
 
 _ROOT = Path(__file__).parents[1]
 _STATUS = re.compile(r"Exit status: (.*?)\.(?: |$)")
@@ -80,7 +81,7 @@ def _row(said: str) -> str:
 
 
 def _group(option: click.Option) -> Group | None:
-    return option.group if isinstance(option, Setting) else None
+    return Group(option.group) if isinstance(option, Setting) and option.group else None
 
 
 def _code(text: str) -> str:

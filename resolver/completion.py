@@ -6,8 +6,6 @@ is ours: click's shows either words or files, and the first word of this command
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 from click.shell_completion import (
     BashComplete,
@@ -20,9 +18,6 @@ from click.shell_completion import (
 )
 
 from resolver.options import OneOf, command, paths
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -96,33 +91,13 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
         return words, "" if incomplete == "=" else incomplete
 
 
-def _engines() -> Iterable[str]:
-    from resolver.engines import ENGINES
-
-    return ENGINES
-
-
-def _backends() -> Iterable[str]:
-    from resolver.engines import BACKENDS
-
-    return BACKENDS
-
-
-def _types() -> Iterable[str]:
-    from resolver.dns.rdata import mnemonics
-
-    return mnemonics()
-
-
-def _statuses() -> Iterable[str]:
-    from resolver.model import Status
-    from resolver.output.selection import ANSWERED_WORD, UNANSWERED
-
-    return (ANSWERED_WORD, UNANSWERED, *Status)
-
-
-# What can stand where an option has this metavar.
-WORDS = {"ENGINE": _engines, "BACKEND": _backends, "TYPE": _types, "STATUS": _statuses}
+# Place of what can stand where an option has this metavar.
+WORDS = {
+    "ENGINE": "resolver.engines:ENGINES",
+    "BACKEND": "resolver.engines:BACKENDS",
+    "TYPE": "resolver.dns.rdata:mnemonics",
+    "STATUS": "resolver.output.selection:WORDS",
+}
 
 
 @command()

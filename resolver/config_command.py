@@ -13,7 +13,8 @@ import click
 from click.core import ParameterSource
 
 from resolver import settings
-from resolver.options import Setting, ask_for_command, command
+from resolver.options import ask_for_command, command
+from resolver.settings import Setting
 
 
 @command(context_settings={"ignore_unknown_options": True}, options_metavar=None)

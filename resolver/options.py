@@ -21,6 +21,7 @@ from click.core import ParameterSource
 
 from resolver import settings
 from resolver.console import UNWRITABLE, default_interrupts, reason, say
+from resolver.settings import Setting
 from resolver.spelling import meant
 
 if TYPE_CHECKING:
@@ -50,56 +51,26 @@ def command(**attributes: Any) -> Callable[[Any], click.Command]:
 
 def option(*names: str, group: Group | None, **attributes: Any) -> Callable[[Any], Any]:
     """Return a decorator that gives a command an option. No group: where a command has too few options for groups."""
-    return click.option(*names, cls=attributes.pop("cls", Setting), group=group, **attributes)
+    return click.option(*names, cls=Setting, group=group, shell_complete=complete, **attributes)
 
 
-class Setting(click.Option):
-    """Option that the environment and the settings file can set, under the same name for every command.
+def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Return what a shell may offer: files for a FILE, and what the group knows of the other metavars."""
+    from click.shell_completion import CompletionItem
 
-    Args:
-        group: Where it stands in the help.
-        meant: Tells whether a value that the environment, or the file above its tables, has for every command is meant
-            for this one. None: each is.
-    """
-
-    def __init__(
-        self, *args: Any, group: Group | None = None, meant: Callable[[Any], bool] | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self.group = group
-        self.meant = meant
-        self.key = settings.key_of(self)
-        if self.envvar is None:
-            self.envvar = "RESOLVE_" + self.key.replace("-", "_").upper()
-
-    def value_from_envvar(self, ctx: click.Context) -> Any:
-        value = super().value_from_envvar(ctx)
-        return value if value is None or self.meant is None or self.meant(value) else None
-
-    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
-        try:
-            return super().type_cast_value(ctx, value)
-        except click.BadParameter as error:
-            if self.name is None or ctx.get_parameter_source(self.name) is not ParameterSource.DEFAULT_MAP:
-                raise
-            raise click.UsageError(f"{settings.path_of(ctx)}: {self.key}: {error.message}", ctx) from None
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
-        """Return what a shell may offer: files for a FILE, and what the group knows of the other metavars."""
-        from click.shell_completion import CompletionItem
-
-        metavar = self.metavar or ""
-        if metavar == "ADDR" and incomplete.startswith("@"):
-            return [CompletionItem(f"@{path}") for path in paths(incomplete[1:])]
-        if "FILE" in metavar or (metavar == "ADDR" and incomplete):
-            return [CompletionItem(incomplete, type="file")]
-        group = ctx.find_root().command
-        words = group.words.get(metavar.partition("[")[0]) if isinstance(group, RunByDefault) else None
-        if words is None:
-            return super().shell_complete(ctx, incomplete)
-        # As it was begun: a shell passes over what does not begin so.
-        cased = [word.lower() if incomplete.islower() else word for word in words()]
-        return [CompletionItem(word) for word in cased if word.startswith(incomplete)]
+    metavar = param.metavar or ""
+    if metavar == "ADDR" and incomplete.startswith("@"):
+        return [CompletionItem(f"@{path}") for path in paths(incomplete[1:])]
+    if "FILE" in metavar or (metavar == "ADDR" and incomplete):
+        return [CompletionItem(incomplete, type="file")]
+    group = ctx.find_root().command
+    place = group.words.get(metavar.partition("[")[0]) if isinstance(group, RunByDefault) else None
+    if place is None:
+        return param.type.shell_complete(ctx, param, incomplete)
+    words = load(place)
+    # As it was begun: a shell passes over what does not begin so.
+    cased = [word.lower() if incomplete.islower() else word for word in (words() if callable(words) else words)]
+    return [CompletionItem(word) for word in cased if word.startswith(incomplete)]
 
 
 def _configure(ctx: click.Context, _param: click.Parameter, named: str | None) -> None:
@@ -117,8 +88,8 @@ def _configure(ctx: click.Context, _param: click.Parameter, named: str | None) -
         settings.take(ctx, named, known)
 
 
-def _keys(command: click.Command) -> dict[str, settings.Key]:
-    return {each.key: settings.Key.of(each, each.meant) for each in command.params if isinstance(each, Setting)}
+def _keys(command: click.Command) -> dict[str, Setting]:
+    return {each.key: each for each in command.params if isinstance(each, Setting)}
 
 
 def config_option(group: Group | None) -> Callable[[Any], Any]:
@@ -285,43 +256,33 @@ def paths(incomplete: str) -> list[str]:
     return sorted(f"{path}/" if os.path.isdir(path) else path for path in glob(f"{escape(incomplete)}*"))
 
 
-class LazyCommands(UserDict[str, click.Command]):
+def load(place: str) -> Any:
+    """Return what `module:attribute` names."""
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+class LazyCommands(UserDict[str, Any]):
     """Commands by name, each loaded when it is asked for: the modules of all others are a twentieth of a run's start.
 
-    Args:
-        places: `module:attribute` of each, by name.
+    It is made of the `module:attribute` of each, by name.
     """
 
-    def __init__(self, places: Mapping[str, str]) -> None:
-        super().__init__()
-        self._places = places
-
     def __getitem__(self, name: str) -> click.Command:
-        if name not in self.data:
-            module, _, attribute = self._places[name].partition(":")
-            self.data[name] = getattr(importlib.import_module(module), attribute)
-        return self.data[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.data or name in self._places
-
-    def __iter__(self) -> Iterator[str]:
-        return iter({**self.data, **self._places})
-
-    def __len__(self) -> int:
-        return len({*self.data, *self._places})
+        if isinstance(self.data[name], str):
+            self.data[name] = load(self.data[name])
+        command: click.Command = self.data[name]
+        return command
 
 
 class RunByDefault(click.Group):
     """Group of commands, of which `run` is meant where none is named.
 
     Args:
-        words: For each metavar of an option what can stand there, for a shell to offer.
+        words: For each metavar of an option the `module:attribute` of what can stand there, for a shell to offer.
     """
 
-    def __init__(
-        self, *args: Any, words: Mapping[str, Callable[[], Iterable[str]]] | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, words: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.words = words or {}
 

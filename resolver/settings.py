@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -20,40 +20,58 @@ from resolver.spelling import meant
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    Keys = Mapping[str, Mapping[str, "Key"]]  # by command
+    Keys = Mapping[str, Mapping[str, "Setting"]]  # by command and key
 
 # From the one that counts most; the default comes last.
 SOURCES = [ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP]
 _PATH = "resolver.settings"  # in a context's meta
 
 
-class Key(NamedTuple):
-    """Key of the file: an option of a command.
+class Setting(click.Option):
+    """Option that the environment and the settings file can set, under the same name for every command.
+
+    Args:
+        group: Where it stands in the help.
+        meant: Tells whether a value that the environment, or the file above its tables, has for every command is meant
+            for this one. None: each is.
 
     Attributes:
-        parameter: What click calls it.
-        kind: `flag`, `number` or `text`.
-        multiple: It may be repeated.
-        meant: Tells whether a value that every command is told is meant for this one; None: each is.
+        key: Its name in the file.
     """
 
-    parameter: str
-    kind: str
-    multiple: bool
-    meant: Callable[[Any], bool] | None
+    def __init__(
+        self, *args: Any, group: str | None = None, meant: Callable[[Any], bool] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+        self.meant = meant
+        self.key = key_of(self)
+        if self.envvar is None:
+            self.envvar = "RESOLVE_" + self.key.replace("-", "_").upper()
 
-    @classmethod
-    def of(cls, option: click.Option, meant: Callable[[Any], bool] | None) -> Key:
-        """Return the key of an option."""
+    @property
+    def kind(self) -> str:
+        """`flag`, `number` or `text`."""
         texts = (click.types.StringParamType, click.Choice)
-        kind = "flag" if option.is_flag else "text" if isinstance(option.type, texts) else "number"
-        return cls(option.name or "", kind, option.multiple, meant)
+        return "flag" if self.is_flag else "text" if isinstance(self.type, texts) else "number"
 
     def words(self, value: Any) -> Any:
-        """Return a value as it would stand on a command line."""
+        """Return a value of the file as it would stand on a command line."""
         if self.multiple:
             return [str(each) for each in (value if isinstance(value, list) else [value])]
         return value if self.kind == "flag" else str(value)
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        value = super().value_from_envvar(ctx)
+        return value if value is None or self.meant is None or self.meant(value) else None
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        try:
+            return super().type_cast_value(ctx, value)
+        except click.BadParameter as error:
+            if self.name is None or ctx.get_parameter_source(self.name) is not ParameterSource.DEFAULT_MAP:
+                raise
+            raise click.UsageError(f"{path_of(ctx)}: {self.key}: {error.message}", ctx) from None
 
 
 # A number is a text: column = 2.
@@ -164,17 +182,17 @@ def of_command(found: Mapping[str, Any], keys: Keys, command: str, path: str) ->
     taken = {}
     for name, key in keys[command].items():
         if name in tables.get(command, {}):
-            taken[key.parameter] = key.words(tables[command][name])
+            taken[key.name or ""] = key.words(tables[command][name])
         elif name in found and name not in tables:
             if isinstance(found[name], list) and not key.multiple:
                 raise ValueError(f"{path}: {name} takes one value in `resolve {command}`, not an array")
             words = key.words(found[name])
             if key.meant is None or key.meant(words):
-                taken[key.parameter] = words
+                taken[key.name or ""] = words
     return taken
 
 
-def _check(path: str, table: str, name: str, value: Any, keys: Mapping[str, Key]) -> None:
+def _check(path: str, table: str, name: str, value: Any, keys: Mapping[str, Setting]) -> None:
     if name not in keys:
         raise ValueError(f"{path}: {table}there is no option {name!r}{_valid(name, keys)}")
     key = keys[name]

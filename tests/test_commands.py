@@ -15,7 +15,8 @@ from command import HOME, Done, complaint, environment, in_order, inside, run, s
 from resolver.commands import cli
 from resolver.engines import ENGINES
 from resolver.lab import Lab
-from resolver.options import Group, Setting
+from resolver.options import Group
+from resolver.settings import Setting
 from resolver.wire.accelerator import ACCELERATED
 
 KEYS = ["index", "input", "name", "type", "status", "answers", "nameserver", "transport", "attempts", "elapsed"]

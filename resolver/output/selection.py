@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Words for several statuses: those of ANSWERED, and every other.
 ANSWERED_WORD, UNANSWERED = "answered", "unanswered"
 DIFFERING = "differing"
+WORDS = (ANSWERED_WORD, UNANSWERED, *Status)  # for `--only`
 
 
 class Selection:
