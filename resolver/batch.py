@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from resolver.blocks import BlockSink, OpenLookups
+from resolver.blocks import BlockSink, LineFormat, OpenLookups
 from resolver.input.plain import read_open
 from resolver.intake import Intake
 from resolver.model import Result, Status, count_statuses
@@ -353,28 +353,23 @@ class Batch:
 def send_all(plan: Plan, counts: SendCounts, tick: Callable[[], None] | None = None) -> Summary:
     """Send every query of a plan once, and await no reply: fire and forget (`--no-wait`).
 
-    There are no results, so nothing is remembered but how many there would have been.
+    Nothing is remembered but how many queries went out.
 
     Args:
         plan: Its backend is a SendOnly.
-        counts: The counts of that backend.
+        counts: Grow as the run goes on.
         tick: As a Batch has it.
 
     Raises:
         OSError: The hosts cannot be read.
     """
-    invalid = 0
-
-    def count(results: list[Result]) -> None:
-        nonlocal invalid
-        invalid += len(results)
-
-    intake = Intake(plan.hosts, plan.deadline, count, tick)
-    plan.engine.run(intake, plan.policy, plan.backend, count)
+    intake = Intake(plan.hosts, plan.deadline, counts.add, tick)
+    intake.block_sink = BlockSink(LineFormat("jsonl", only=("ERROR",)), counts.add_block)  # others are only counted
+    plan.engine.run(intake, plan.policy, plan.backend, counts.add)
     ended = "cancelled" if plan.deadline.cancelled else "deadline" if plan.deadline.passed else "complete"
     plan.hosts.stop()
-    statuses = {"INVALID": invalid, "ERROR": counts.failed}
-    note = f"{counts.failed} queries could not be sent ({counts.reasons[0]})." if counts.failed else None
+    statuses = {"INVALID": counts.invalid, "ERROR": counts.failed}
+    note = f"{counts.failed} queries could not be sent ({counts.reason})." if counts.failed else None
     summary = plan.summary(intake.seconds(), statuses, 0, counts.sent, ended, note)
     summary.input_complete &= ended == "complete"
     summary.nameservers = intake.tallies.figures() or None

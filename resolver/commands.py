@@ -262,7 +262,6 @@ def run(
             raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
         place = HostColumn.of(column, keep=keep)
         lists = partial(sources_of, hosts, place, words)
-        one_way = None if sending is None else sending.backend
         prepared = plan(
             lists(),
             engine,
@@ -278,7 +277,7 @@ def run(
             trusted_rate=trusted_rate,
             prefix=prefix,
             keep=keep,
-            one_way=one_way,
+            one_way=no_wait,
         )
     with prepared:
         if sending is not None:

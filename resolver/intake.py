@@ -14,7 +14,7 @@ from resolver.tallies import NameserverTallies
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.blocks import HostLines
+    from resolver.blocks import BlockSink, HostLines
     from resolver.input.lookups import LookupSource
     from resolver.model import Query, Result
     from resolver.policy import Deadline
@@ -35,6 +35,7 @@ class Intake:
     Attributes:
         all_read: The hosts came to their end.
         tallies: Counts of each nameserver.
+        block_sink: Where the engine may give results by the block.
         started: When the engine was ready, on the monotonic clock.
         failure: What the hosts, `invalid` or `tick` raised: nothing that the engine could be blamed for.
     """
@@ -51,6 +52,7 @@ class Intake:
         self.failure: BaseException | None = None
         self.all_read = False
         self.tallies = NameserverTallies()
+        self.block_sink: BlockSink | None = None
         self.started: float | None = None
         self._invalid = invalid
         self._tick = tick
@@ -92,10 +94,6 @@ class Intake:
         if lines is not None:
             self._wait = MAX_WAIT
         return lines
-
-    @property
-    def block_sink(self) -> None:
-        """No results are wanted by the block: of those that are met here there are none."""
 
     @property
     def ended(self) -> bool:

@@ -26,7 +26,7 @@ from resolver.output.progress import ProgressLine
 from resolver.output.status import RunStatus, StatusFeed, ended, running
 from resolver.output.summary import Summary, failed, print_summary, summary_json
 from resolver.seam import Remote
-from resolver.wire.oneway import SendCounts, SendOnly
+from resolver.wire.oneway import SendCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -222,13 +222,12 @@ class OneWayJob:
     """Run that waits for no reply. Raises OSError where the file for the summary cannot be opened."""
 
     def __init__(self, summary: str | None, status: str | None, inputs: Sequence[str]) -> None:
-        self.backend = SendOnly(SendCounts())
         self._feed = None if status is None else StatusFeed(status, (*inputs, 1, summary or ""))
         self._summary = None if summary is None else open_output(summary, inputs)
 
     def run(self, plan: Plan, *, progress: bool, quiet: bool) -> int:
         """Send everything once, and return the exit status."""
-        counts, feed = self.backend.counts, self._feed
+        counts, feed = SendCounts(), self._feed
         began = time.monotonic()
 
         def so_far() -> RunStatus:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from resolver.stages import Sink, StageMaker
     from resolver.stages.trusted import Confirmations
     from resolver.tallies import NameserverTallies
-    from resolver.wire.oneway import SendOnly
 
 # Editors offer the names; a name that comes from a setting is a str, and is checked when the run is planned.
 EngineName = Literal["gevent", "asyncio", "threads", "processes", "twisted", "redis"] | str
@@ -64,7 +63,7 @@ def plan(
     inner: str | None = None,
     lab: bool = False,
     redis: str | None = None,
-    one_way: SendOnly | None = None,
+    one_way: bool = False,
     prefix: str | None = None,
     keep: bool = False,
     **further: Unpack[StageFields],
@@ -75,7 +74,7 @@ def plan(
         sources: The hosts; they are closed with the plan.
         engine, backend, types, inner, lab, redis, prefix, keep, **further: As `resolve` takes them.
         policy: Which nameservers are asked, how often and how long.
-        one_way: The backend that takes wire's place where no reply is awaited (wire/oneway.py).
+        one_way: No reply is awaited (wire/oneway.py).
 
     Raises:
         ValueError, TypeError, LookupError, OSError: As `resolve` raises them.
@@ -88,10 +87,12 @@ def plan(
             waiter = waiter.at(redis)
         elif redis is not None:
             raise ValueError(f"redis is the broker of engine redis; it means nothing with engine {engine}")
-        if one_way is not None:
-            if backend != one_way.name:
-                raise ValueError(f"no-wait needs backend {one_way.name}, not {backend}")
-            asker = one_way
+        if one_way:
+            from resolver.wire.oneway import SendOnly
+
+            if backend != "wire":
+                raise ValueError(f"no-wait needs backend wire, not {backend}")
+            asker = SendOnly()
         asked = record_types(types)
         if isinstance(waiter, ConditionalEngine):
             waiter.check(asker)

@@ -23,9 +23,9 @@ def found(query: Query, **other: Any) -> Result:
 class Play:
     """A coordinator with workers, at a time of its own."""
 
-    def __init__(self, policy: Policy | None = None, oneway: bool = False, /, **workers: int) -> None:
+    def __init__(self, policy: Policy | None = None, /, **workers: int) -> None:
         self.put_back: list[Query] = []
-        self.coordinator = Coordinator(policy or POLICY, "redis", "wire", oneway=oneway, put_back=self.put_back.extend)
+        self.coordinator = Coordinator(policy or POLICY, "redis", "wire", put_back=self.put_back.extend)
         self.workers = workers
         self.queued = 0
         self.behind = 0.0

@@ -167,21 +167,6 @@ def test_done_with_lookups_undone() -> None:
     assert ([0, 2], 1, order.number) == (indexes(again), again.copy, again.number)
 
 
-def test_queries_that_went_out() -> None:
-    """Where no reply is awaited a chunk is done when as many went out as it had: once. Elsewhere it means nothing."""
-    for oneway, idle in ((True, True), (False, False)):
-        play = Play(None, oneway, a=1)
-        order = play.launch(3)
-        play.on_report(order, sent=10)
-        assert not play.coordinator.idle
-        play.on_report(order, sent=2, failed=1)
-        play.on_report(order, sent=2, failed=1)
-        assert (idle, idle * [(2, 1)]) == (
-            play.coordinator.idle,
-            [(each.sent, each.failed) for each in play.coordinator.oneway_reports],
-        )
-
-
 # --- What comes back.
 
 

@@ -93,9 +93,6 @@ REPORTS = st.builds(
     over=st.sampled_from([None, "done", "back", "refused"]),
     sentence=st.none() | st.text(),
     unfinished=st.lists(st.builds(Unfinished, COUNTS, st.none() | COUNTS, st.none() | st.floats(0, 1e9)), max_size=3),
-    sent=COUNTS,
-    failed=COUNTS,
-    reasons=st.lists(st.text(), max_size=2),
     lines=st.lists(st.lists(RESULTS, max_size=3).map(block_encoder(LineFormat("jsonl"))), max_size=2),
 )
 EXAMPLE = Chunk(

@@ -233,7 +233,6 @@ def test_what_is_no_report_in_the_stream(place: Place, lab: Lab, caplog: pytest.
         {"results": [[result]]},
         {"results": [[{**result, "name": HOSTS[0], "type": "AAAA"}]]},
         {"results": [[{**result, "index": index, "name": HOSTS[0]} for index in (-1, 10**6, 1 << 62)]]},
-        {"sent": len(HOSTS)},
         {"chunk": 10**9, "over": "done"},
         {"over": "back", "sentence": "no", "unfinished": [[0, -5, float("nan")], [10**9, None, None]]},
     ]

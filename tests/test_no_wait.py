@@ -53,11 +53,11 @@ def test_a_batch_half_sent(refused: set[int], segments: bool, monkeypatch: pytes
         silent.setblocking(False)
         counts = SendCounts()
         policy = Policy(nameservers=("{}:{}".format(*silent.getsockname()),))
-        with OneWayChannel(Once(20), policy, lambda *_: None, counts) as channel:
+        with OneWayChannel(Once(20), policy, "by hand", lambda *_: None) as channel:
             while not channel.idle:
-                channel.flush()
+                counts.add(channel.flush())
         came: set[bytes] = set()
         while len(came) < 20 - len(refused):
             came.add(silent.recv(512))
     assert (20 - len(refused), len(refused)) == (counts.sent, counts.failed)
-    assert "operation not permitted" in counts.reasons[0]
+    assert "operation not permitted" in (counts.reason or "")

@@ -24,15 +24,12 @@ class ChunkEnded(NamedTuple):
     """The end of a chunk.
 
     sentence: why it was left undone; None where it was not. unfinished: how far its lookups came. engine_failed: its
-    engine raised. sent, failed, reasons: of a one-way chunk.
+    engine raised.
     """
 
     sentence: str | None
     unfinished: list[Unfinished]
     engine_failed: bool = False
-    sent: int = 0
-    failed: int = 0
-    reasons: tuple[str, ...] = ()
 
 
 class AllAsked:

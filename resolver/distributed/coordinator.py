@@ -27,7 +27,6 @@ from collections import Counter, deque
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from resolver.blocks import OpenLookups
 from resolver.distributed.chunk_window import ChunkWindow
 from resolver.distributed.outstanding import Order, Outstanding
 from resolver.model import Result, Status
@@ -61,7 +60,6 @@ class Coordinator:
         workers: Slots by name, as of the last snapshot.
         slots: The sum of these.
         recovered: Sentences about what went wrong and was mended, for a log that empties the list.
-        oneway_reports: Reports that count in a one-way run, for the caller to take out.
         blocks: Results that came as lines and count, for the caller to take out.
     """
 
@@ -70,8 +68,6 @@ class Coordinator:
         policy: Policy,
         engine: str,
         backend: str,
-        *,
-        oneway: bool = False,
         put_back: Callable[[list[Query]], None] = lambda queries: None,
     ) -> None:
         """Args: put_back: Gets queries that had to be read from the lines that they stand in."""
@@ -80,10 +76,8 @@ class Coordinator:
         self.workers: Mapping[str, int] = {}
         self.slots = 0
         self.recovered: list[str] = []
-        self.oneway_reports: list[ChunkReport] = []
         self.blocks: list[ResultBlock] = []
         self._put_back = put_back
-        self._oneway = oneway
         self._window = ChunkWindow(policy)
         self._wait = math.fsum(policy.wait(attempt) for attempt in range(1, policy.tries + 1))
         self._names = engine, backend
@@ -160,10 +154,6 @@ class Coordinator:
                 result.attempts = None  # somebody else asked too
             results.append(result)
         self._window.open -= len(results)
-        if self._oneway and 0 < report.sent + report.failed == len(chunk.open):
-            self._window.open -= len(chunk.open)
-            chunk.open = OpenLookups()
-            self.oneway_reports.append(report)
         if not chunk.open:
             self._on_done(chunk, now)
         elif report.over is not None and report.over != "held":

@@ -120,13 +120,13 @@ class _RedisRun:
         self._policy = policy
         self._backend = backend
         self._deliver = deliver
-        self._tally = tally = backend.counts if isinstance(backend, SendOnly) else None
+        self._oneway = isinstance(backend, SendOnly)
         sink = queries.block_sink
         # Lines that cannot be read again are not for us: of a lookup that was sent twice, they may not all be right.
         self._sink = sink if sink is not None and sink.format is not None and sink.format.readable else None
         self._by_line = queries if self._sink is not None and isinstance(queries, LineQueries) else None
         put_back = self._by_line.put_back if self._by_line is not None else lambda queries: None
-        self._coordinator = Coordinator(policy, engine.name, backend.name, oneway=tally is not None, put_back=put_back)
+        self._coordinator = Coordinator(policy, engine.name, backend.name, put_back=put_back)
         path = policy.tls_ca
         self._authority = None if path is None else Path(path).read_text(encoding="ascii", errors="replace")
         self._lines: list[HostLines] = []  # taken, and too few for a chunk; none follows on the one before it;
@@ -243,7 +243,7 @@ class _RedisRun:
             policy=policy,
             authority=self._authority,
             alone=order.parties is not None,
-            oneway=self._tally is not None,
+            oneway=self._oneway,
             parties=order.parties or max(1, self._coordinator.slots),
             as_lines=self._sink is not None,
             distrusted=list(self._queries.tallies.distrusted),
@@ -284,16 +284,9 @@ class _RedisRun:
             for block in self._coordinator.blocks:
                 self._sink.write(block)
             self._coordinator.blocks.clear()
-        if self._tally is None:
-            # A report may have thousands; lists of results are no longer than those of other engines.
-            for at in range(0, len(results), BATCH):
-                self._deliver(results[at : at + BATCH])
-            return
-        for report in self._coordinator.oneway_reports:
-            self._tally.add(report.sent, report.failed, report.reasons)
-        self._coordinator.oneway_reports.clear()
-        if results:
-            self._tally.add(0, len(results), [results[0].error or ""])
+        # A report may have thousands; lists of results are no longer than those of other engines.
+        for at in range(0, len(results), BATCH):
+            self._deliver(results[at : at + BATCH])
 
     def _count_workers(self, snapshot: Snapshot, now: float) -> None:
         """Say at once and again that no worker is there, but not where the Redis has just come back."""

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
     from resolver.processes.engine import Processes
     from resolver.seam import Backend
-    from resolver.wire.oneway import SendCounts
 
 IDLE, IDLE_SHARED = 5.0, 0.3  # seconds that it waits for another chunk; where other executors may wait for it
 WAKE_INTERVAL, BUSY_INTERVAL = 0.02, 0.1  # seconds until a chunk that came is seen; where others wait before it
@@ -38,7 +37,7 @@ WAKE_INTERVAL, BUSY_INTERVAL = 0.02, 0.1  # seconds until a chunk that came is s
 class Executor:
     """The executor of one run, or of one chunk. The engine sees it as its Queries.
 
-    ends: when the run's time is over, on the monotonic clock. tally: counts queries whose replies are not awaited.
+    ends: when the run's time is over, on the monotonic clock.
     turns: where executors run one at a time, the one that does, and those behind it that wait. once: it ends with its
     first chunk. lines: the format of results; None: as they are.
     """
@@ -47,7 +46,6 @@ class Executor:
     policy: Policy
     backend: Backend
     ends: float | None
-    tally: SendCounts | None
     turns: list[Executor] | None
     once: bool
     lines: LineFormat | None
@@ -56,8 +54,6 @@ class Executor:
     _state: threading.Condition = field(default_factory=threading.Condition, init=False)
     _line: deque[ActiveChunk] = field(default_factory=deque, init=False)  # chunks that the engine has not taken whole
     _chunks: list[ActiveChunk] = field(default_factory=list, init=False)  # those with lookups that are open
-    _oneway: deque[tuple[ActiveChunk, int]] = field(default_factory=deque, init=False)  # with the number of queries
-    _counted: tuple[int, int] = field(default=(0, 0), init=False)  # sent and failed, of the one-way chunks that ended
     _stopped: str | None = field(default=None, init=False)
     _finishing: bool = field(default=False, init=False)
     _exited: bool = field(default=False, init=False)
@@ -81,8 +77,6 @@ class Executor:
             self._chunks.append(chunk)
             self._line.append(chunk)
             self._finishing = self.once
-            if self.tally is not None:
-                self._oneway.append((chunk, len(chunk.open)))
             self._state.notify()
             return True
 
@@ -172,7 +166,6 @@ class Executor:
 
     def max_wait(self) -> float:
         """Return for how many seconds the engine may wait at most before it asks again."""
-        self._count_sent()
         longest = BUSY_INTERVAL if self._line else WAKE_INTERVAL
         return longest if self.ends is None else max(0.0, min(longest, self.ends - time.monotonic()))
 
@@ -194,22 +187,6 @@ class Executor:
         parts = {chunk: mine for chunk in self._chunks if (mine := chunk.open.remove_open(bits))}
         return list(zip(parts, block.divide(list(parts.values())), strict=True))
 
-    def _count_sent(self) -> None:
-        """End the first one-way chunks, as many as queries have been sent or refused for."""
-        while self._oneway and self.tally is not None:
-            sent, failed = self.tally.sent, self.tally.failed
-            chunk, size = self._oneway[0]
-            sent_before, failed_before = self._counted
-            if sent + failed - sent_before - failed_before < size:
-                return
-            refused = min(size, failed - failed_before)
-            self._counted = sent_before + size - refused, failed_before + refused
-            with self._state:
-                self._oneway.popleft()
-                self._chunks = [other for other in self._chunks if other is not chunk]
-            reasons = tuple(self.tally.reasons)
-            chunk.found.put(ChunkEnded(None, [], sent=size - refused, failed=refused, reasons=reasons))
-
     def _work(self, on_exit: Callable[[], None]) -> None:
         sentence, engine_failed = "the run's time is over", False
         try:
@@ -218,7 +195,6 @@ class Executor:
                 while self.turns[0] is not self and not self.ended:
                     time.sleep(WAKE_INTERVAL)
             self.engine.run(self, self.policy, self.backend, lambda results: None)  # they come as blocks
-            self._count_sent()
         except Exception as error:
             sentence, engine_failed = f"the engine of a worker broke: {type(error).__name__}: {error}", True
         finally:

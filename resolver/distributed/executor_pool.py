@@ -110,14 +110,12 @@ class ExecutorPool:
         policy = self._limits.within(chunk.policy)
         if certificates is not None and policy.tls_ca is None:
             policy = msgspec.structs.replace(policy, tls_ca=certificates)
-        tally = None
         try:
             _, backend = engines.find("processes", chunk.backend, self._inner)
             if chunk.oneway:
-                from resolver.wire.oneway import SendCounts, SendOnly
+                from resolver.wire.oneway import SendOnly
 
-                tally = SendCounts()
-                backend = SendOnly(tally)
+                backend = SendOnly()
             if isinstance(backend, LimitedBackend):
                 backend.check_types(chunk.types)
             policy = backend.prepare(policy)
@@ -134,7 +132,6 @@ class ExecutorPool:
             policy,
             backend,
             ends,
-            tally,
             self._turns,
             once=chunk.alone,
             lines=LineFormat("jsonl") if chunk.as_lines else None,

@@ -118,7 +118,6 @@ class ChunkReport(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True
             are to be sent again; `held`: a copy came to a worker that has it in hand already; `refused`: this worker
             cannot do it, and `sentence` says why.
         unfinished: How far the lookups without a result came.
-        sent, failed, reasons: Of a one-way chunk.
         tallies: Counts of each nameserver since the last report of this worker, whichever of the run's chunks that was
             about.
         lines: Results as JSON Lines, whose bodies travel beside the report.
@@ -132,9 +131,6 @@ class ChunkReport(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True
     over: Literal["done", "back", "held", "refused"] | None = None
     sentence: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
     unfinished: list[Unfinished] = []
-    sent: _Count = 0
-    failed: _Count = 0
-    reasons: list[str] = []
     tallies: Annotated[list[NameserverTally], msgspec.Meta(max_length=MOST_MERGED)] = []
     lines: list[ResultBlock] = []
 

@@ -136,7 +136,8 @@ class TaskRunner:
                 self._followed.remove(active)
         with self._lock:
             self.done += counts.total()
-            self.statuses.update({name: count for name, count in counts.items() if name not in ("sent", "failed")})
+            if not chunk.oneway:  # where no reply is awaited, none says anything
+                self.statuses.update(counts)
         figures = ", ".join(f"{status} {count:,}" for status, count in counts.most_common())
         log.info(
             "%s: %s of %s lookups in %.2f s%s%s",
@@ -204,15 +205,11 @@ class Reporter:
                 linger = BRIEF if size < FEW else LINGER
                 held, size, octets, taken, sent = [], 0, 0, False, time.monotonic()
         self.sentence = item.sentence
-        counts.update({name: count for name, count in (("sent", item.sent), ("failed", item.failed)) if count})
         self._send(
             held,
             over="done" if item.sentence is None else "refused" if item.engine_failed else "back",
             sentence=item.sentence,
             unfinished=item.unfinished,
-            sent=item.sent,
-            failed=item.failed,
-            reasons=list(item.reasons),
             tallies=active.tallies.take(),
         )
         return counts

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from resolver.model import Query, Result
     from resolver.processes.protocol import Begin, FromChild, ToChild
     from resolver.seam import Backend, Engine
-    from resolver.wire.oneway import SendCounts
 
 _MAX_WAIT = 0.05  # seconds: the longest that a stop goes unseen,
 _MAX_WAIT_EMPTY = 0.01  # and queries that came, where there are no others
@@ -83,18 +82,15 @@ def _serve(pipe: Pipe, engine: Engine, backend: Backend) -> None:
     if not isinstance(begin, protocol.Begin):  # stopped before there was anything to do
         pipe.send(protocol.Stopped([]))
         return
-    counts = None
+    queries = ChildQueries(pipe, begin, backend.name)
     if begin.send_only:
-        from resolver.wire.oneway import SendCounts, SendOnly
+        from resolver.wire.oneway import SendOnly
 
-        counts = SendCounts()
-        backend = SendOnly(counts)
-    queries = ChildQueries(pipe, begin, backend.name, counts)
-    if counts is None:
+        backend = SendOnly()
+    elif backend.name == "wire":
         from resolver.wire import Wire
 
-        if isinstance(backend, Wire):
-            backend = Wire(parties=begin.parties, answered=lambda: queries.answered, engine=begin.engine)
+        backend = Wire(parties=begin.parties, answered=lambda: queries.answered, engine=begin.engine)
     engine.run(queries, begin.policy, backend, queries.deliver)
     queries.finish()
 
@@ -105,12 +101,11 @@ _index = attrgetter("index")
 class ChildQueries:
     """The chunks from the parent, as an engine sees its Queries, and the way of the results back.
 
-    A query is in `_waiting` until the engine takes it, then in `_open` until its result is delivered. `counts` is
-    filled in by a backend that awaits no replies. `answered`: a nameserver has answered something in this run.
-    `tallies`: what is counted of each nameserver.
+    A query is in `_waiting` until the engine takes it, then in `_open` until its result is delivered. `answered`: a
+    nameserver has answered something in this run. `tallies`: what is counted of each nameserver.
     """
 
-    def __init__(self, pipe: Pipe, begin: Begin, backend: str, counts: SendCounts | None = None) -> None:
+    def __init__(self, pipe: Pipe, begin: Begin, backend: str) -> None:
         from resolver.output.blocks import BlockMaker
 
         self._pipe = pipe
@@ -118,7 +113,6 @@ class ChildQueries:
         self._detail = begin.policy.detail
         self._results = BlockMaker(begin.lines)  # that are not sent yet
         self._sink = BlockSink(begin.lines, self._deliver_lines) if begin.lines is not None else None
-        self._counts = counts
         self._again = False  # the latest were asked before
         self._waiting: deque[Query] = deque()
         self._open: dict[int, Query] = {}
@@ -140,8 +134,7 @@ class ChildQueries:
         queries = [waiting.popleft() for _ in range(min(n, len(waiting)))]
         if queries:
             self._taken = time.monotonic()
-            if self._counts is None:
-                self._open.update(zip(map(_index, queries), queries, strict=True))
+            self._open.update(zip(map(_index, queries), queries, strict=True))
         return queries
 
     @property
@@ -161,9 +154,7 @@ class ChildQueries:
         """Return for how many seconds an engine may wait. Where it has nothing in hand, the wait is here."""
         empty = not self._waiting and time.monotonic() < self._taken + _EMPTY
         longest = _MAX_WAIT_EMPTY if empty else _MAX_WAIT
-        if self._counts is not None:
-            self._report(self._counts)
-        elif not self._open and not self._waiting:
+        if not self._open and not self._waiting:
             self._wait_for_work()
             longest = 0.0
         longest = max(0.0, min(longest, self._end - time.monotonic()))
@@ -215,8 +206,6 @@ class ChildQueries:
         """Send what is still here, and how far the rest came, when the engine is back."""
         self._flush()
         self._tell_counts()
-        if self._counts is not None:
-            self._report(self._counts)
         now = time.monotonic()
         self._pipe.send(
             protocol.Stopped([protocol.Unfinished.of(query, now) for query in (*self._open.values(), *self._waiting)])
@@ -279,13 +268,6 @@ class ChildQueries:
     def _tell_counts(self) -> None:
         if counted := self.tallies.take():
             self._pipe.send(protocol.Counted(counted))
-
-    def _report(self, counts: SendCounts) -> None:
-        sent, failed = counts.sent, counts.failed
-        if sent or failed:
-            self._tell_counts()
-            counts.sent = counts.failed = 0
-            self._pipe.send(protocol.SentSince(sent, failed, counts.reasons))
 
 
 class Pipe:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from resolver.processes.pool import Child, IdleChildren
     from resolver.processes.protocol import FromChild
     from resolver.seam import Backend, Deliver, Queries
-    from resolver.wire.oneway import SendCounts
 
 DEATHS_IN_A_ROW = 12  # of children that gave no result: it is not the lookups' fault then
 SOON = 0.25  # seconds for which a child has something to send, where its rate is bounded
@@ -76,7 +75,6 @@ class _ProcessesRun:
         self._policy = policy
         self._backend = backend
         self._lines, self._deliver = sink
-        self._counts: SendCounts | None = None  # of queries, where no reply is awaited
         self._shares: list[Policy] = []  # each child's of the policy; none before the first queries came
         self._work = WorkQueue(queries)
         self._end = math.inf  # of the run, on our own clock
@@ -92,11 +90,6 @@ class _ProcessesRun:
         """Have all queries asked. Raises RuntimeError where the children cannot."""
         try:
             self._spawn()
-            from resolver.wire.oneway import SendOnly  # while the child loads it too
-
-            if isinstance(self._backend, SendOnly):
-                self._counts = self._backend.counts
-                self._work = WorkQueue(self._queries, lines=False)  # of which nobody says which are none
             self._ask_all()
         finally:
             for child in self._pool.children:
@@ -171,8 +164,10 @@ class _ProcessesRun:
             self._send_begin(child)
 
     def _send_begin(self, child: Child) -> None:
+        from resolver.wire.oneway import SendOnly  # while the child loads it too
+
         parties = max(len(self._shares), self._engine.parties)
-        share, send_only = self._shares[child.number], self._counts is not None
+        share, send_only = self._shares[child.number], isinstance(self._backend, SendOnly)
         self._pool.send(child, protocol.Begin(share, self._engine.name, parties, send_only, self._lines))
 
     def _room(self, child: Child, size: int) -> int:
@@ -238,12 +233,6 @@ class _ProcessesRun:
             self._on_results(child, message)
         elif isinstance(message, protocol.Counted):
             self._queries.tallies.merge(message.tallies)
-        elif isinstance(message, protocol.SentSince):
-            self._deaths = 0
-            for index in list(child.open.queries)[: message.sent + message.failed]:
-                del child.open.queries[index]
-            if self._counts is not None:
-                self._counts.add(message.sent, message.failed, message.reasons)
         elif isinstance(message, protocol.Ready):
             self._failed_starts = 0
         elif isinstance(message, protocol.Stopped):
@@ -298,9 +287,6 @@ class _ProcessesRun:
 
     def _give_up(self, queries: list[Query]) -> None:
         error = f"{DEATHS} processes died while they looked this up, or another of the same chunk"
-        if self._counts is not None:
-            self._counts.add(0, len(queries), [error])
-            return
         name, backend = self._engine.name, self._backend.name
         self._deliver(ResultBlock.of([query.unanswered(Status.ERROR, error, name, backend) for query in queries]))
 

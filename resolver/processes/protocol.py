@@ -68,14 +68,6 @@ class Counted(msgspec.Struct, tag="counted"):
     tallies: list[NameserverTally]
 
 
-class SentSince(msgspec.Struct, tag="sent"):
-    """From a child where no reply is awaited: queries sent and refused since the last such message, and why."""
-
-    sent: int
-    failed: int
-    reasons: list[str]
-
-
 class Unfinished(msgspec.Struct, array_like=True):
     """An unfinished lookup: queries sent, and seconds since the first (None: there was none)."""
 
@@ -102,7 +94,7 @@ class EngineFailed(msgspec.Struct, tag="engine_failed"):
 
 
 ToChild = Begin | Work | Stop
-FromChild = Ready | ResultBlock | Counted | SentSince | Stopped | EngineFailed
+FromChild = Ready | ResultBlock | Counted | Stopped | EngineFailed
 
 frame = partial(encode_frame, encode_into=msgspec.msgpack.Encoder().encode_into)
 decode_to_child = msgspec.msgpack.Decoder[ToChild](ToChild).decode

@@ -33,13 +33,12 @@ class WorkQueue:
         quarantined: Chunks that were open in a child that died, each with how many children died of it.
     """
 
-    def __init__(self, queries: Queries, *, lines: bool = True) -> None:
-        """Args: lines: Queries may be handed out as the lines that they stand in."""
+    def __init__(self, queries: Queries) -> None:
         self.exhausted = False
         self.reserve: list[Query] = []
         self.quarantined: deque[tuple[list[Query], int]] = deque()
         self._queries = queries
-        self._by_line = queries if lines and isinstance(queries, LineQueries) else None
+        self._by_line = queries if isinstance(queries, LineQueries) else None
         self._handed_out = 0
 
     @property

@@ -1,6 +1,7 @@
-"""One-way queries on the wire: every query is sent once, and nothing is awaited, matched or remembered.
+"""One-way queries on the wire: every query is sent once, and no reply is awaited, matched or remembered.
 
-It has the face of a channel, so every engine drives it unchanged: it is idle as soon as the last query went out.
+It has the face of a channel, so every engine drives it unchanged. A query has its result at once: TIMEOUT where it went
+out, since nobody waits for a reply, or ERROR where the local side refused to send it. They are only counted.
 """
 
 from __future__ import annotations
@@ -13,45 +14,58 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from resolver import wire
+from resolver.blocks import ResultBlock
 from resolver.congestion import TokenBucket, Window
 from resolver.dns import message as codec
+from resolver.model import Status, count_statuses
 from resolver.nameserver import Sources
 from resolver.wire.inflight import RENEWED, Flow, Server
 from resolver.wire.sender import BATCH
-from resolver.wire.udp import Datagram
+from resolver.wire.udp import Datagram, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.model import Result
+    from resolver.model import Query, Result
     from resolver.policy import Policy
     from resolver.seam import Queries
 
 
 class SendCounts(msgspec.Struct):
-    """Counts of one-way queries.
+    """Counts of the results of one-way queries.
 
     Attributes:
         sent: Queries that went out.
-        failed: Queries that the local side refused to send.
-        reasons: Why it refused the last one; empty: it refused none.
+        failed: Queries that could not be sent.
+        invalid: Lines that are no queries.
+        reason: Why the last one of `failed` was not sent.
     """
 
     sent: int = 0
     failed: int = 0
-    reasons: list[str] = []
+    invalid: int = 0
+    reason: str | None = None
 
-    def add(self, sent: int, failed: int, reasons: list[str]) -> None:
-        """Add the counts of another process."""
-        self.sent += sent
-        self.failed += failed
-        self.reasons = reasons or self.reasons
+    def add(self, results: list[Result]) -> None:
+        """Count these."""
+        self._count(count_statuses([result.status for result in results]), results)
+
+    def add_block(self, block: ResultBlock) -> None:
+        """Count those of a block, which holds at least those of the queries that could not be sent."""
+        self._count(block.statuses, block.results() if "ERROR" in block.statuses else [])
+
+    def _count(self, statuses: dict[str, int], results: list[Result]) -> None:
+        self.sent += statuses.get("TIMEOUT", 0)
+        self.failed += statuses.get("ERROR", 0)
+        self.invalid += statuses.get("INVALID", 0)
+        for result in results:
+            if result.status is Status.ERROR:
+                self.reason = result.error
 
 
 class SendOnly(NamedTuple):
-    """Backend wire for queries whose replies nobody waits for. `counts` is filled in as they go out."""
+    """Backend wire for queries whose replies nobody waits for."""
 
-    counts: SendCounts
     name: str = "wire"
 
     def prepare(self, policy: Policy) -> Policy:
@@ -66,18 +80,16 @@ class SendOnly(NamedTuple):
         self, queries: Queries, policy: Policy, engine: str, watch: Callable[[int, bool, bool], None]
     ) -> OneWayChannel:
         """Open the sockets to the policy's nameservers."""
-        return OneWayChannel(queries, policy, watch, self.counts)
+        return OneWayChannel(queries, policy, engine, watch)
 
 
 class OneWayChannel:
     """Sockets, one a nameserver, asked in turn, batch by batch, at the policy's rate."""
 
-    def __init__(
-        self, queries: Queries, policy: Policy, watch: Callable[[int, bool, bool], None], counts: SendCounts
-    ) -> None:
+    def __init__(self, queries: Queries, policy: Policy, engine: str, watch: Callable[[int, bool, bool], None]) -> None:
         self._queries = queries
+        self._engine = engine
         self._watch = watch
-        self._counts = counts
         self._servers = [
             Server(number, nameserver, Window(policy.in_flight, math.inf))
             for number, nameserver in enumerate(policy.nameservers)
@@ -87,7 +99,8 @@ class OneWayChannel:
         self._form = policy.forms[0]
         self._sources = Sources(policy.source)
         self._links: dict[tuple[Server, int], Datagram] = {}
-        self._blocked: tuple[Server, Datagram, list[bytes]] | None = None  # what the kernel did not take yet
+        self._blocked: tuple[Datagram, list[Query], list[bytes]] | None = None  # what the kernel did not take yet
+        self._results: list[Result] = []
         self._turn = 0
         self._dry = False  # the last flush sent nothing
         self._exhausted = False
@@ -103,39 +116,21 @@ class OneWayChannel:
     @property
     def idle(self) -> bool:
         """All queries went out."""
-        return self._exhausted and self._blocked is None
+        return self._exhausted and self._blocked is None and not self._results
 
     def flush(self) -> list[Result]:
-        """Send the next batch, as far as rate and kernel allow. There are never results."""
-        if self._blocked is not None:
-            return []
-        self._dry = True
-        granted = min(BATCH, self._bucket.allowance(time.monotonic())) if self._bucket else BATCH
-        queries = self._queries.take(granted) if granted > 0 else []
-        if queries is None:
-            self._exhausted = True
-        if not queries:
-            return []
-        if self._bucket:
-            self._bucket.spend(len(queries))
-        self._dry = False
-        idents = os.urandom(2 * len(queries))
-        self._send(
-            self._servers[self._turn % len(self._servers)],
-            [
-                idents[2 * at : 2 * at + 2] + self._form.head + asked + self._form.opt
-                for at, asked in enumerate(codec.questions(queries))
-            ],
-        )
-        self._turn += 1
-        return []
+        """Send the next batch, as far as rate and kernel allow; return the results since the last call."""
+        if self._blocked is None:
+            self._send_next()
+        results, self._results = self._results, []
+        return results
 
     def drain(self, fd: int) -> None:
         """Go on: the kernel takes more again."""
-        if self._blocked is not None and self._blocked[1].fd == fd:
-            server, _, messages = self._blocked
+        if self._blocked is not None and self._blocked[0].fd == fd:
+            link, queries, messages = self._blocked
             self._unblock()
-            self._send(server, messages)
+            self._send(link, queries, messages)
 
     def timeout(self) -> float:
         """Return the seconds until the rate allows the next query; infinite: there is none, or the kernel is full."""
@@ -144,29 +139,54 @@ class OneWayChannel:
         paced = self._bucket.wait() if self._bucket else 0.0
         return math.inf if self._dry and not paced else paced
 
-    def _send(self, server: Server, messages: list[bytes]) -> None:
+    def _send_next(self) -> None:
+        granted = min(BATCH, self._bucket.allowance(time.monotonic())) if self._bucket else BATCH
+        queries = self._queries.take(granted) if granted > 0 else []
+        self._dry = not queries
+        if queries is None:
+            self._exhausted = True
+        if not queries:
+            return
+        if self._bucket:
+            self._bucket.spend(len(queries))
+        idents = os.urandom(2 * len(queries))
+        messages = [
+            idents[2 * at : 2 * at + 2] + self._form.head + asked + self._form.opt
+            for at, asked in enumerate(codec.questions(queries))
+        ]
+        server = self._servers[self._turn % len(self._servers)]
         try:
             link = self._link(server)
         except OSError as error:
-            self._counts.failed += len(messages)
-            server.tally.errors += len(messages)
-            self._reason(server, error)
-            return
+            self._tell(server, queries, Outcome([], messages, error))
+        else:
+            self._send(link, queries, messages)
+        self._turn += 1
+
+    def _send(self, link: Datagram, queries: list[Query], messages: list[bytes]) -> None:
         outcome = link.send(messages)
-        self._counts.failed += len(outcome.refused)
-        sent = len(messages) - len(outcome.unsent) - len(outcome.refused)
-        self._counts.sent += sent
-        server.tally.queries += sent
-        server.tally.errors += len(outcome.refused)
         link.flow.sent += len(messages)
-        if outcome.error is not None:
-            self._reason(server, outcome.error)
+        done = len(messages) - len(outcome.unsent)
+        self._tell(link.flow.server, queries[:done], outcome)
         if outcome.unsent:
-            self._blocked = server, link, outcome.unsent
+            self._blocked = link, queries[done:], outcome.unsent
             self._watch(link.fd, False, True)
 
-    def _reason(self, server: Server, error: OSError) -> None:
-        self._counts.reasons = [f"{server.text}: {(error.strerror or str(error)).lower()}"]
+    def _tell(self, server: Server, queries: list[Query], outcome: Outcome) -> None:
+        """Give queries their results: some of them went out, some were refused. Nobody asks which of them."""
+        refused, error = len(outcome.refused), outcome.error
+        server.tally.queries += len(queries) - refused
+        server.tally.errors += refused
+        sink = self._queries.block_sink
+        if sink is not None and not refused:
+            indices = [query.index for query in queries]
+            sink.write(ResultBlock(len(queries), indices, {"TIMEOUT": len(queries)}, len(queries), lines=True))
+            return
+        reason = f"{server.text}: {(error.strerror or str(error)).lower()}" if error else ""
+        self._results += [
+            query.unanswered(Status.ERROR if at < refused else Status.TIMEOUT, reason, self._engine, "wire")
+            for at, query in enumerate(queries)
+        ]
 
     def _link(self, server: Server) -> Datagram:
         several = max(1, self._sources.several(server.nameserver))
@@ -181,5 +201,5 @@ class OneWayChannel:
 
     def _unblock(self) -> None:
         if self._blocked is not None:
-            self._watch(self._blocked[1].fd, False, False)
+            self._watch(self._blocked[0].fd, False, False)
             self._blocked = None
