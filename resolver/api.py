@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from resolver.batch import Batch
 from resolver.input.columns import HostColumn
 from resolver.input.given import source, word_list
 from resolver.input.sources import async_elements
@@ -108,7 +109,7 @@ def resolve(hosts: Input, **keywords: Unpack[Keywords]) -> Run:
     """
     results: list[Result] = []
     with _prepare(lambda column: source(hosts, whole=True, column=column), whole=True, **keywords) as prepared:
-        summary = prepared.batch(results.extend).run()
+        summary = Batch(prepared, results.extend).run()
     results.sort(key=lambda result: result.index)
     return Run(results, summary)
 
@@ -230,7 +231,7 @@ def _pull(prepared: Plan) -> Generator[Result, None, None]:
         end: BaseException | None = None
         try:
             with prepared:
-                prepared.batch(put).run()
+                Batch(prepared, put).run()
         except BaseException as error:  # raised again where the consumer can see it
             end = error
         with contextlib.suppress(_Left):
@@ -254,7 +255,7 @@ async def _apull(prepared: Plan) -> AsyncGenerator[Result, None]:
 
     ready: deque[Result] = deque()
     with prepared:
-        batch = prepared.batch(ready.extend)
+        batch = Batch(prepared, ready.extend)
         rounds = engine.rounds(batch, prepared.policy, prepared.backend)
         async with contextlib.aclosing(rounds):
             try:

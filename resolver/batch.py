@@ -61,18 +61,6 @@ class Plan(NamedTuple):
         self.deadline.cancel()  # of a run that broke off, a second one may still go on (stages/trusted.py)
         self.opened.close()
 
-    def batch(
-        self,
-        sink: Sink,
-        *,
-        ordered: bool = False,
-        tick: Callable[[], None] | None = None,
-        lines: BlockSink | None = None,
-        tally: RunTally | None = None,
-    ) -> Batch:
-        """Return the joinall over it; the arguments are those of Batch."""
-        return Batch(self, sink, ordered=ordered, tick=tick, lines=lines, tally=tally)
-
     def summary(
         self, seconds: float, statuses: Mapping[str, int], results: int, queries: int, ended: str, note: str | None
     ) -> Summary:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from resolver.batch import send_all
+from resolver.batch import Batch, send_all
 from resolver.blocks import BlockSink
 from resolver.console import ANSWERED, DEADLINE, UNANSWERED, UNREADABLE, UNWRITABLE, reason, say, signals
 from resolver.output.blocks import line_format
@@ -97,23 +97,22 @@ class Job:
         input_error: OSError | OtherInput | None = None
 
         def sink(results: list[Result]) -> None:
-            if display is not None:
-                display.update(results)
-                if terminal:
-                    display.clear()
+            if display is not None and terminal:
+                display.clear()
             with self._writing(again=True):
                 writer.write(results if resumed is None else resumed.fresh(results))
 
         def line_sink(block: ResultBlock) -> None:
             assert isinstance(writer, LineWriter | SelectingWriter)
-            if display is not None:
-                display.count(block.statuses)
-                if terminal:
-                    display.clear()
+            if display is not None and terminal:
+                display.clear()
             with self._writing(again=True):
                 writer.write_block(block)
 
         timeline = None if report is None else report.timeline
+
+        def status() -> RunStatus:
+            return batch.status()
 
         def interrupt() -> None:
             self._plan.deadline.cancel()
@@ -122,13 +121,14 @@ class Job:
 
         with (
             signals(interrupt) as caught,
-            _display(self._plan, shown=progress, awaited=True, timeline=timeline) as display,
+            _display(self._plan, status if progress else None, timeline) as display,
         ):
             ordered = order == "input" or (order is None and self._ordered)
-            batch = self._plan.batch(
+            batch = Batch(
+                self._plan,
                 sink,
                 ordered=ordered,
-                tick=_tick(self._plan, display, feed, lambda: batch.status(), timeline),
+                tick=_tick(self._plan, display, feed, status, timeline),
                 lines=None if self._lines is None else BlockSink(self._lines, line_sink),
                 tally=None if report is None else report.tally,
             )
@@ -235,7 +235,7 @@ class OneWayJob:
             return running(plan.hosts, all_read=False, results=counts.sent, in_flight=0, statuses={}, seconds=seconds)
 
         try:
-            with signals(plan.deadline.cancel) as caught, _display(plan, shown=progress, awaited=False) as display:
+            with signals(plan.deadline.cancel) as caught, _display(plan, so_far if progress else None) as display:
                 figures = send_all(plan, counts, _tick(plan, display, feed, so_far))
         except OSError as error:
             say(f"reading the hosts failed: {reason(error)}")
@@ -273,21 +273,18 @@ def _tick(
     timeline: Timeline | None = None,
 ) -> Callable[[], None] | None:
     """Return what is to be called again and again while the run goes on; None: nothing is."""
-    if feed is None and timeline is None:
-        return None if display is None else display.tick
-    if feed is not None and isinstance(plan.engine, Remote):
-        seen = plan.engine.worker_count
-        feed.workers = lambda: seen.workers
+    ticks = [each.tick for each in (display, timeline) if each is not None]
+    if feed is not None:
+        if isinstance(plan.engine, Remote):
+            seen = plan.engine.worker_count
+            feed.workers = lambda: seen.workers
+        ticks.append(partial(feed.tick, status))
 
     def tick() -> None:
-        if display is not None:
-            display.tick()
-        if feed is not None:
-            feed.tick(status)
-        if timeline is not None:
-            timeline.tick()
+        for each in ticks:
+            each()
 
-    return tick
+    return tick if ticks else None
 
 
 def _print_figures(figures: Summary, *, shown: bool, quiet: bool) -> None:
@@ -320,23 +317,15 @@ def _writes(what: str, write: Callable[[], object]) -> bool:
 
 @contextmanager
 def _display(
-    plan: Plan, *, shown: bool, awaited: bool, timeline: Timeline | None = None
+    plan: Plan, status: Callable[[], RunStatus] | None, timeline: Timeline | None = None
 ) -> Iterator[ProgressLine | None]:
     """Show progress while this lasts, and above it, on standard error, what the package warns of.
 
     Args:
         plan: The run.
-        shown: False: only the warnings.
-        awaited: There are results; what was read counts as far as it has some. Workers elsewhere have a lot in hand.
+        status: Tells how far the run is; None: only the warnings are shown.
         timeline: The warnings are marked there too.
     """
-    hosts = plan.hosts
-
-    def position() -> tuple[int, int] | None:
-        known = hosts.position()
-        if known is None or display is None or not (awaited and hosts.lookups):
-            return known
-        return known[0] * (display.done + hosts.passed_over) // hosts.lookups, known[1]
 
     def emit(record: logging.LogRecord) -> None:
         if display is not None:
@@ -345,11 +334,10 @@ def _display(
         if timeline is not None:
             timeline.mark(record.getMessage())
 
-    display = (
-        ProgressLine(position, sys.stderr, plan.engine.worker_count if isinstance(plan.engine, Remote) else "")
-        if shown
-        else None
-    )
+    display = None
+    if status is not None:
+        workers = plan.engine.worker_count if isinstance(plan.engine, Remote) else ""
+        display = ProgressLine(status, sys.stderr, workers)
     log = logging.getLogger("resolver")
     handler = logging.Handler(logging.WARNING)
     handler.emit = emit  # type: ignore[method-assign]  # a class for this one function would say no more

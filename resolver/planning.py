@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 import msgspec
 
 from resolver import engines
-from resolver.batch import Plan
+from resolver.batch import Batch, Plan
 from resolver.dns.message import rdtype
 from resolver.input.hosts import Hosts
 from resolver.input.prefix import Prefix
@@ -152,7 +152,7 @@ def _stages(
     )
 
     def second_run(asked: Confirmations, sink: Sink) -> tuple[int, int, NameserverTallies]:
-        batch = Plan(engine, backend, others, asked, deadline, contextlib.ExitStack(), testing).batch(sink)
+        batch = Batch(Plan(engine, backend, others, asked, deadline, contextlib.ExitStack(), testing), sink)
         summary = batch.run()
         return batch.further_queries, summary.probes or 0, batch.tallies
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from resolver import Policy, Result, Status, Summary
-from resolver.batch import Plan
+from resolver.batch import Batch, Plan
 from resolver.blocks import BlockSink, LineFormat
 from resolver.input.given import source
 from resolver.lab import Lab
@@ -63,7 +63,7 @@ class Running:
 
     def _run(self) -> None:
         with self._plan:
-            self.summary = self._plan.batch(self._take, lines=self._lines).run()
+            self.summary = Batch(self._plan, self._take, lines=self._lines).run()
 
     def _take(self, results: list[Result]) -> None:
         self.results.extend((each.index, each.status, each.attempts, each.error) for each in results)

@@ -13,6 +13,7 @@ from answering import Answer, answering
 from conftest import Ask, row
 
 from resolver import Policy, Result, Run, resolve
+from resolver.batch import Batch
 from resolver.engines import pairs
 from resolver.input.given import source
 from resolver.output.summary import summary_json, summary_lines
@@ -93,7 +94,7 @@ def test_begins_to_lie(engine: str, elsewhere: dict[str, Any]) -> None:
     with answering(honest) as good, answering(turning(lie)) as liar, answering(honest) as trusted:
         policy = Policy(nameservers=(good, liar), concurrency=8)
         with plan([source(hosts())], engine, "wire", ("A",), policy, trusted=trusted, **elsewhere) as prepared:
-            run = Run(results, prepared.batch(take).run())
+            run = Run(results, Batch(prepared, take).run())
     assert {"NOERROR": 200, "NXDOMAIN": 200} == run.summary.statuses
     assert {"192.0.2.1"} == {address for result in run for address in result.addresses}
     assert [(liar, "lies")] == last(run)

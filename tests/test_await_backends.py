@@ -22,6 +22,7 @@ from command import environment, second_look
 from conftest import fresh
 
 from resolver import Policy, Result, Run, Status, astream, resolve, stream
+from resolver.batch import Batch
 from resolver.engines import Pair, pairs
 from resolver.lab import Lab
 from resolver.model import Query
@@ -436,7 +437,7 @@ def test_workers_end_with_their_reason(lab: Lab) -> None:
     results: list[Any] = []
     hosts = Hosts([elements(["a.example", "b.example"])], ["A"], "asyncio", "broken")
     with Plan(engine, Broken(), Policy(tries=2), hosts, Deadline(), contextlib.ExitStack()) as plan:
-        plan.batch(results.extend).run()
+        Batch(plan, results.extend).run()
     expected = [("ERROR", 2, "the backend broke: KeyError: 'no such thing'")] * 2
     assert expected == [(each.status, each.attempts, each.error) for each in results]
 

@@ -31,6 +31,7 @@ from command import run_delay, second_look
 from conftest import Ask, fresh, lacking
 
 from resolver import Policy, Result, Run, Status, planning, stream
+from resolver.batch import Batch
 from resolver.engines import Pair
 from resolver.input.sources import elements
 from resolver.lab import Lab
@@ -874,7 +875,7 @@ def test_cancel(ask: Ask) -> None:
                 if len(results) == 50:
                     timer.start()
 
-            summary = plan.batch(take).run()
+            summary = Batch(plan, take).run()
             seconds = time.monotonic() - run_delay(ask.pid) - cancelled[0]
         assert {"NOERROR": 50, "CANCELLED": 50} == summary.statuses
         assert [*range(100)] == sorted(result.index for result in results)

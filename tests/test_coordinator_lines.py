@@ -8,6 +8,7 @@ import pytest
 from play import Play
 
 from resolver import Policy, Query, Result, Status
+from resolver.batch import Batch
 from resolver.bits import indices_of
 from resolver.blocks import BlockSink, HostLines, LineFormat, ResultBlock
 from resolver.distributed import engine
@@ -193,7 +194,7 @@ def test_lines_that_do_not_follow(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = plan([given], "gevent", "wire", ("A",), Policy(nameservers=("127.0.0.1:9",)))
     lines = BlockSink(LineFormat("jsonl"), lambda block: take(block.results()))
     with asked._replace(engine=engine.RedisEngine("redis://127.0.0.1:9")) as ready:
-        ready.batch(take, tick=tick, lines=lines).run()
+        Batch(ready, take, tick=tick, lines=lines).run()
     names = [(n, f"h{n}.example", "NXDOMAIN") for n in (0, 1, 3, 4)]
     assert [*names[:2], (2, "two words", "INVALID"), *names[2:]] == sorted(found)
 
@@ -207,7 +208,7 @@ def test_lines_that_are_too_long_for_one_message(monkeypatch: pytest.MonkeyPatch
     asked = plan([LineSource(reads.popleft)], "gevent", "wire", ("A",), Policy(nameservers=("127.0.0.1:9",)))
     lines = BlockSink(LineFormat("jsonl"), lambda block: statuses.update(block.statuses))
     with asked._replace(engine=engine.RedisEngine("redis://127.0.0.1:9")) as ready:
-        ready.batch(lambda results: None, lines=lines).run()
+        Batch(ready, lambda results: None, lines=lines).run()
     assert {"INVALID": MAX_OCTETS // len(long) + 2} == statuses
 
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resolver import Query, Result, Status, blocks
+from resolver.batch import Batch
 from resolver.bits import bits_of, bits_of_range, indices_of
 from resolver.blocks import BlockSink, HostLines, LineFormat, OpenLookups, ResultBlock
 from resolver.input.hosts import Hosts
@@ -253,7 +254,7 @@ def test_the_parent_opens_nothing(lab: Lab, tmp_path: Path, monkeypatch: pytest.
     octets: list[bytes] = []
     lines = BlockSink(LineFormat("jsonl"), lambda block: octets.append(block.body))
     with ready(lab, listed) as prepared:
-        summary = prepared.batch(lambda results: None, lines=lines).run()
+        summary = Batch(prepared, lambda results: None, lines=lines).run()
     assert (2000, {"NOERROR": 2000}) == (summary.results_written, summary.statuses)
     assert sorted(range(2000)) == sorted(json.loads(line)["index"] for line in b"".join(octets).splitlines())
     assert taken["take_lines"] > 1500 > taken["take"] > 0

@@ -23,7 +23,7 @@ from children import PATIENCE, POISON, Running, children_of, gone, python, ready
 from command import second_look
 
 from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
-from resolver.batch import send_all
+from resolver.batch import Batch, send_all
 from resolver.bits import bits_of
 from resolver.blocks import ResultBlock
 from resolver.congestion import window
@@ -102,7 +102,7 @@ def test_the_rate_is_shared(lab: Lab, backend: str) -> None:
     def seconds() -> float:
         with ready(lab, hosts, 4, rate=100) as prepared:
             _, asker = engines.find("processes", backend)
-            summary = prepared._replace(backend=asker).batch(lambda results: None).run()
+            summary = Batch(prepared._replace(backend=asker), lambda results: None).run()
         assert {"NOERROR": 120} == summary.statuses
         return summary.seconds
 
@@ -182,7 +182,7 @@ def test_the_deadline_reaches_the_children(lab: Lab) -> None:
         # Of one child, which is ready before the time of the run begins.
         results: list[Result] = []
         with ready(lab, hosts, children=1, timeout=0.6, concurrency=40, tries=1) as prepared:
-            return Run(results, prepared.batch(results.extend).run())
+            return Run(results, Batch(prepared, results.extend).run())
 
     run = second_look(look, lambda run: run.summary.seconds < 0.6 + 0.15)
     assert {Status.DEADLINE} == {result.status for result in run}
@@ -317,7 +317,7 @@ def test_concurrency_and_rate_are_shared_out() -> None:
 def test_concurrency_below_the_number_of_children_is_kept(lab: Lab) -> None:
     """Two at once are two at once: eight lookups of 100 ms take at least 400 ms."""
     with ready(lab, [f"slow-100.two{number}.example" for number in range(8)], 4, concurrency=2) as prepared:
-        summary = prepared.batch(lambda results: None).run()
+        summary = Batch(prepared, lambda results: None).run()
     assert {"NOERROR": 8} == summary.statuses
     assert summary.seconds >= 0.4
 
@@ -469,7 +469,7 @@ def test_poison_is_found(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     hosts[150] = "poison.example"
     with ready(lab, hosts) as prepared:
         results: list[Result] = []
-        prepared.batch(results.extend).run()
+        Batch(prepared, results.extend).run()
     assert list(range(300)) == sorted(result.index for result in results)
     broken = [result for result in results if result.status is not Status.NOERROR]
     assert 150 in {result.index for result in broken}
@@ -483,7 +483,7 @@ def test_children_that_die_of_everything_end_the_run(lab: Lab, tmp_path: Path, m
     python(tmp_path, monkeypatch, "child.ChildQueries.take = lambda self, n: os._exit(9)")
     with ready(lab, [f"v{number}.example" for number in range(5000)]) as prepared:
         results: list[Result] = []
-        prepared.batch(results.extend).run()
+        Batch(prepared, results.extend).run()
     assert list(range(5000)) == sorted(result.index for result in results)
     assert {Status.ERROR} == {result.status for result in results}
     assert "without a result (exit status 9)" in (results[-1].error or "")
@@ -496,7 +496,7 @@ def test_the_deadline_begins_when_a_child_is_up(lab: Lab, tmp_path: Path, monkey
     with ready(lab, ["a.example"], timeout=0.5) as prepared:
         opener = threading.Timer(0.6, gate.touch)  # when the run would be over, were its time to begin before
         opener.start()
-        summary = prepared.batch(lambda results: None).run()
+        summary = Batch(prepared, lambda results: None).run()
     assert ({"NOERROR": 1}, "complete") == (summary.statuses, summary.ended)
 
 
@@ -506,7 +506,7 @@ def test_the_children_share_the_nameserver(lab: Lab, parties: int, each: int) ->
     before = lab.counts().received
     hosts = [f"hang.w{number}.example" for number in range(1000)]
     with ready(lab, hosts, 4, parties, timeout=0.8, query_timeout=30.0, tries=1) as prepared:
-        summary = prepared.batch(lambda results: None).run()
+        summary = Batch(prepared, lambda results: None).run()
     assert {"DEADLINE": 1000} == summary.statuses
     # Those that are up by then: all of them, unless the machine is very busy.
     assert lab.counts().received - before in {each * children for children in (1, 2, 3, 4)}

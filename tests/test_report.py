@@ -26,6 +26,7 @@ from resolver.output import progress
 from resolver.output.formats import FORMATS, open_writer
 from resolver.output.lines import visible
 from resolver.output.progress import ProgressLine
+from resolver.output.status import RunStatus
 from resolver.output.summary import Summary, print_summary, summary_json, summary_lines
 from resolver.output.table import Table, results_table
 
@@ -365,7 +366,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return move
 
 
-BATCH = [answered()] * 85 + [refused()] * 15
+def after(seconds: int, total: int | None = 1000) -> RunStatus:
+    """The status of a run of 100 lookups a second."""
+    counts = {"NOERROR": 85 * seconds, "REFUSED": 15 * seconds}
+    return RunStatus(done=100 * seconds, total=total, rate=100.0, in_flight=0, statuses=counts, seconds_left=None)
 
 
 def test_progress_line(
@@ -375,15 +379,14 @@ def test_progress_line(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     seen, inner = terminal
-    read = 0
+    seconds = 0
     with open(inner.fileno(), "w", encoding="utf-8", closefd=False) as stream:
-        display = ProgressLine(lambda: (read, 1000), stream)
+        display = ProgressLine(lambda: after(seconds), stream)
         display.tick()
         assert "" == read_all(seen)
         for _ in range(5):
             clock(1)
-            read += 100
-            display.update(BATCH)
+            seconds += 1
             display.tick()
         *_, line = plain(read_all(seen)).split("\r\x1b[2K")
         assert "50% 00:05 (00:05 left)  100/s  425 answered 0 NXDOMAIN 75 failed" == line.lstrip("━╸╺ ")
@@ -399,7 +402,7 @@ def test_progress_draws_ten_times_a_second(clock: Callable[[float], None]) -> No
     """However often it is called, it draws ten times a second at most; what it draws again, it has taken off."""
     stream = io.StringIO()
     stream.isatty = lambda: True  # type: ignore[method-assign]  # a terminal without a terminal
-    display = ProgressLine(lambda: None, stream)
+    display = ProgressLine(lambda: after(1), stream)
     clock(progress.DELAY)
     for _ in range(2000):
         display.tick()
@@ -414,10 +417,11 @@ def test_progress_draws_ten_times_a_second(clock: Callable[[float], None]) -> No
 def test_progress_in_a_log(clock: Callable[[float], None]) -> None:
     """Where the stream is no terminal, a plain line now and then; without a known total no share and no time left."""
     stream = io.StringIO()
-    display = ProgressLine(lambda: None, stream)
+    seconds = 0
+    display = ProgressLine(lambda: after(seconds, None), stream)
     for _ in range(20):
         clock(1)
-        display.update(BATCH)
+        seconds += 1
         display.tick()
     display.close()
     expected = [
@@ -431,7 +435,7 @@ def test_progress_starts_no_thread_and_costs_nothing_idle(clock: Callable[[float
     """A display that has drawn has no thread of its own, and a tick that draws nothing takes far below 1 µs."""
     before = threading.active_count()
     stream = io.StringIO()
-    display = ProgressLine(lambda: (1, 2), stream)
+    display = ProgressLine(lambda: after(1), stream)
     clock(1.0)
     display.tick()
     assert before == threading.active_count()
@@ -451,7 +455,7 @@ def test_progress_never_ends_a_run(clock: Callable[[float], None]) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     with open(write_end, "w", encoding="utf-8", buffering=1) as stream:
-        display = ProgressLine(lambda: (1, 2), stream)
+        display = ProgressLine(lambda: after(1), stream)
         clock(progress.DELAY)
         display.tick()
         display.close()

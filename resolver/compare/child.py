@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from resolver.batch import Batch
 from resolver.input.sources import path
 from resolver.model import Result
 from resolver.planning import plan
@@ -83,7 +84,7 @@ def run(spec: Spec, tell: Callable[[Event], None]) -> Ended:
         def sink(results: list[Result]) -> None:
             spool.write(encode_frame((time.monotonic() - start.began, results), encode_into))
 
-        batch = planned._replace(deadline=start).batch(sink)
+        batch = Batch(planned._replace(deadline=start), sink)
         batch.run()
         return Ended(time.monotonic() - start.began, batch.engine_error)
 

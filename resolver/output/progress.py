@@ -7,18 +7,18 @@ results. It must never end a run: a terminal that is gone silences it and nothin
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from resolver.console import redraws
-from resolver.model import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import TextIO
 
     import rich.progress
 
-    from resolver.model import Result
+    from resolver.output.status import RunStatus
 
 DELAY = 0.3  # seconds before the first drawing: a run that is over sooner shows no display, and does not load rich
 LOG_INTERVAL = 10.0  # seconds between two lines where none can be drawn anew: a log, read later
@@ -104,52 +104,35 @@ class ProgressLine:
     Where the results go to the same terminal, `clear` before they are written; the next `tick` after draws again.
 
     Args:
-        total_known: Tells how much of the input has been read, as (part, whole) in any one unit: lookups, or octets of
-            the list. None: not known (a pipe); then the line has no share and no time left.
+        status: Tells how far it is. Where no total is known (a pipe), the line has no share and no time left.
         stream: Standard error.
         further: Says more, in a few words: of workers elsewhere, how many there are.
-
-    Attributes:
-        done: Results so far.
     """
 
-    def __init__(self, total_known: Callable[[], tuple[int, int] | None], stream: TextIO, further: object = "") -> None:
-        self._total_known = total_known
+    def __init__(self, status: Callable[[], RunStatus], stream: TextIO, further: object = "") -> None:
+        self._status = status
         self._further = further
         self._line = LineDisplay(stream, interval=0.1)
-        self.done = self._answered = self._nxdomain = 0
         self.clear = self._line.clear
         self.close = self._line.close
-
-    def update(self, results: list[Result]) -> None:
-        """Count these results."""
-        # By list.count, which compares in C: a set or a dict would call Enum's __hash__, in Python, for each result.
-        statuses = [result.status for result in results]
-        self.done += len(statuses)
-        self._answered += statuses.count(Status.NOERROR) + statuses.count(Status.NODATA)
-        self._nxdomain += statuses.count(Status.NXDOMAIN)
-
-    def count(self, statuses: Mapping[str, int]) -> None:
-        """Count results of which so many have each status."""
-        self.done += sum(statuses.values())
-        self._answered += statuses.get(Status.NOERROR, 0) + statuses.get(Status.NODATA, 0)
-        self._nxdomain += statuses.get(Status.NXDOMAIN, 0)
 
     def tick(self) -> None:
         """Draw, if it is time. To be called often: it costs next to nothing where it is not."""
         if self._line.due:
-            part, whole = self._total_known() or (0, None)
-            left = self._line.move(part, whole)
-            self._line.draw(self._figures(monotonic() - self._line.started, part, whole, left))
+            status = self._status()
+            left = self._line.move(status.done, status.total)
+            self._line.draw(self._figures(status, left))
 
-    def _figures(self, elapsed: float, part: int, whole: int | None, left: float | None) -> str:
+    def _figures(self, status: RunStatus, left: float | None) -> str:
         # The most important first: a narrow terminal cuts the end off.
-        share = f"{part / whole:4.0%} " if whole else ""
-        failed = self.done - self._answered - self._nxdomain
+        share = f"{status.done / status.total:4.0%} " if status.total else ""
         further = f"{said}  " if (said := str(self._further)) else ""
+        counts = Counter(status.statuses)
+        answered, nxdomain = counts["NOERROR"] + counts["NODATA"], counts["NXDOMAIN"]
+        failed = counts.total() - answered - nxdomain
         return (
-            f"{share}{_clock(elapsed)}{time_left(left)}  {short(self.done / max(elapsed, 1e-3))}/s  {further}"
-            f"{short(self._answered)} answered {short(self._nxdomain)} NXDOMAIN {short(failed)} failed"
+            f"{share}{_clock(monotonic() - self._line.started)}{time_left(left)}  {short(status.rate or 0.0)}/s  "
+            f"{further}{short(answered)} answered {short(nxdomain)} NXDOMAIN {short(failed)} failed"
         )
 
 
