@@ -146,7 +146,7 @@ def test_child_killed_and_resumed(lab: Lab, hosts: Path, tmp_path: Path) -> None
             random.sample(range(1, HOSTS - int(IN_FLIGHT)), 2)
         ):  # a third may concern the same lookups
             wait_for(lambda at=moment: len(lines(output)) >= at, f"{moment} lines")  # type: ignore[misc]  # a default
-            children = psutil.Process(process.pid).children()
+            children = wait_for(psutil.Process(process.pid).children, "a child")  # after the first kill a new one
             random.choice(children).kill()
         assert Done(0, "", "") == end(process)
     whole = output.read_bytes()
