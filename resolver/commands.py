@@ -189,7 +189,6 @@ def run(
     words: str | None,
     engine: str,
     backend: str,
-    inner: str | None,
     types: tuple[str, ...],
     format_: str | None,
     json_: bool,
@@ -204,15 +203,7 @@ def run(
     status: str | None,
     strict: bool,
     no_wait: bool,
-    lab: bool,
-    redis: str | None,
-    wildcards: bool,
-    follow: bool,
-    trusted: tuple[str, ...],
-    trusted_rate: float | None,
     column: str | None,
-    keep: bool,
-    prefix: str | None,
     progress: bool | None,
     quiet: bool,
     **fields: Any,
@@ -229,21 +220,22 @@ def run(
     from resolver.engines import carries
     from resolver.input.columns import HostColumn
     from resolver.job import Job, OneWayJob
-    from resolver.planning import plan, record_types
+    from resolver.planning import RunFields, plan, record_types
     from resolver.policy import Policy
 
     if progress is None:
         progress = sys.stderr.isatty()
+    given = {name: fields.pop(name) for name in RunFields.__optional_keys__}
     # The environment and the settings file speak to every run; that this one has no inner engine, or no broker, is no
     # mistake.
-    if for_every_run(ctx, "inner") and not carries(engine):
-        inner = None
-    if for_every_run(ctx, "redis") and engine != "redis":
-        redis = None
-    if for_every_run(ctx, "trusted_rate") and not trusted:
-        trusted_rate = None
-    if for_every_run(ctx, "keep") and column is None:
-        keep = False
+    meant = {
+        "inner": carries(engine),
+        "redis": engine == "redis",
+        "trusted_rate": given["trusted"],
+        "keep": column is not None,
+    }
+    given.update({name: None for name, is_meant in meant.items() if not is_meant and for_every_run(ctx, name)})
+    keep = bool(given["keep"])
     if output == "-":
         output = None
     inputs = (*(hosts or ("-",)), *(() if words is None else (words,)))
@@ -262,23 +254,7 @@ def run(
             raise ValueError("--redo looks up again what a file already holds, and needs --resume with -o FILE")
         place = HostColumn.of(column, keep=keep)
         lists = partial(sources_of, hosts, place, words)
-        prepared = plan(
-            lists(),
-            engine,
-            backend,
-            types,
-            policy,
-            inner=inner,
-            lab=lab,
-            redis=redis,
-            wildcards=wildcards,
-            follow=follow,
-            trusted=trusted,
-            trusted_rate=trusted_rate,
-            prefix=prefix,
-            keep=keep,
-            one_way=no_wait,
-        )
+        prepared = plan(lists(), engine, backend, types, policy, one_way=no_wait, **given)
     with prepared:
         if sending is not None:
             ctx.exit(sending.run(prepared, progress=progress and not quiet, quiet=quiet))
@@ -297,7 +273,7 @@ def run(
                 resumed,
                 selection=_selection(only, prepared.policy),
                 group=record_types(types) if grouped else (),
-                more=_names_of(wildcard=wildcards, first=bool(trusted), detail=policy.detail, follow=follow),
+                more=[key for option, key in _KEYS.items() if {**given, "detail": policy.detail}[option]],
                 keep=keep,
                 status=status,
                 report=None
@@ -334,15 +310,14 @@ def _selection(only: Sequence[str], policy: Policy) -> Selection | Differing | N
     return Differing(len(policy.nameservers), len(policy.subnet))
 
 
+# The key of a result that an option asks for, in their order.
+_KEYS = {"wildcards": "wildcard", "trusted": "first", "detail": "detail", "follow": "follow"}
+
+
 def _run_report(path: str, inputs: Sequence[str], types: Sequence[str], policy: Policy, kept: bool) -> RunReport:
     from resolver.pages.run import Asked, RunReport
 
     return RunReport(path, Asked(inputs, types, policy, kept))
-
-
-def _names_of(**fields: bool) -> list[str]:
-    """Return the names of the fields that are asked for."""
-    return [name for name, asked in fields.items() if asked]
 
 
 def _check_resume(format_: str | None, output: str | None, only: Sequence[str]) -> None:
