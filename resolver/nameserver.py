@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterable
 
 _IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
+PEM = "-----BEGIN "  # certificates as text (RFC 7468), where others are named by their file
 _PORTS = {"udp": 53, "tcp": 53, "tls": 853, "https": 443}
 TEMPLATE = "{?dns}"  # at the end of a URL (RFC 8484 section 3)
 _FORMS = "ADDR, ADDR:PORT, [V6]:PORT, with udp://, tcp:// or tls:// before it, tls://ADDR#NAME, or https://…"
@@ -211,6 +213,21 @@ def check_sources(sources: Iterable[str], nameservers: Iterable[Nameserver]) -> 
         if nameserver.is_address and nameserver.address()[0] not in families:
             kind = "IPv6" if ":" in nameserver.host else "IPv4"
             raise ValueError(f"{nameserver} cannot be asked: no {kind} address to ask from is given (source)")
+
+
+def tls_context(authority: str | None) -> ssl.SSLContext:
+    """Return a context that checks certificates, always by name.
+
+    Args:
+        authority: Those that they are checked against, as a file or in PEM; None: the system's.
+
+    Raises:
+        OSError: The file cannot be read, or there is no certificate.
+    """
+    import ssl  # loaded only where there is TLS
+
+    text = authority if authority is not None and PEM in authority else None
+    return ssl.create_default_context(cafile=authority if text is None else None, cadata=text)
 
 
 RESOLV_CONF = "/etc/resolv.conf"

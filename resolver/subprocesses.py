@@ -88,30 +88,27 @@ class Parent:
         return bool(self._poll.poll(1000 * _LOOK)) or os.getppid() != self._pid
 
 
-def end_with_parent(pipe: int = 0, clean_up: Callable[[], object] | None = None) -> None:
+def end_with_parent(pipe: int = 0) -> None:
     """Have this process end at once when its parent does, wherever it is then.
 
     A native thread waits, which no event loop, hanging lookup or monkey-patching can hold up.
 
     Args:
         pipe: The descriptor of the pipe from the parent.
-        clean_up: Called before the process ends.
     """
     # The parent is looked up here: by the time that the thread has its turn, it may be dead already.
-    _thread.start_new_thread(_wait, (Parent(pipe), clean_up))
+    _thread.start_new_thread(_wait, (Parent(pipe),))
 
 
-def wait_for_end(pipe: int = 0, clean_up: Callable[[], object] | None = None) -> NoReturn:
+def wait_for_end(pipe: int = 0) -> NoReturn:
     """Wait for the parent's end here, and end the process with it; see `end_with_parent`."""
-    _wait(Parent(pipe), clean_up)
+    _wait(Parent(pipe))
 
 
-def _wait(parent: Parent, clean_up: Callable[[], object] | None) -> NoReturn:
+def _wait(parent: Parent) -> NoReturn:
     try:
         while not parent.gone():
             pass
-        if clean_up is not None:
-            clean_up()
     finally:
         os._exit(0)
 

@@ -5,7 +5,6 @@ import json
 import tracemalloc
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,7 +16,6 @@ from resolver import Policy, Query, Record, Result, Status
 from resolver.blocks import HostLines, LineFormat, ResultBlock
 from resolver.distributed import payload
 from resolver.distributed.active_chunk import ActiveChunk
-from resolver.distributed.authorities import MAX_FILES, AuthorityFiles
 from resolver.distributed.broker import Broker
 from resolver.distributed.envelope import TASK, check, wrap
 from resolver.distributed.payload import (
@@ -50,6 +48,7 @@ POLICIES = st.builds(
     tries=st.integers(1, 100),
     concurrency=st.none() | st.integers(1, 10**6),
     rate=st.none() | st.floats(0.001, 1e9),
+    tls_ca=st.none() | st.text(max_size=50).map("-----BEGIN CERTIFICATE-----{}".format),
 )
 CHUNKS = st.builds(
     Chunk,
@@ -59,7 +58,6 @@ CHUNKS = st.builds(
     copy=COUNTS,
     backend=st.sampled_from(["wire", "system"]),
     policy=POLICIES,
-    authority=st.none() | st.text(max_size=50),
     alone=st.booleans(),
     oneway=st.booleans(),
     parties=st.integers(1, 1 << 31),
@@ -102,7 +100,6 @@ EXAMPLE = Chunk(
     copy=0,
     backend="wire",
     policy=Policy(nameservers=("192.0.2.1",)),
-    authority=None,
     alone=False,
     oneway=False,
     parties=1,
@@ -237,19 +234,6 @@ def test_a_nameserver_that_there_cannot_be(made: Nameserver) -> None:
     chunk = msgspec.structs.replace(EXAMPLE, policy=Policy(nameservers=(made,)))
     with pytest.raises(Refused, match="it asks a nameserver that there cannot be"):
         decode_chunk(payload.encode_chunk(chunk))
-
-
-def test_the_certificates_of_a_run_that_lives_stay() -> None:
-    """However many other runs bring theirs, the file stays until its run has ended; then it makes room."""
-    files, alive = AuthorityFiles(), {"run 0"}
-    first, *others = [files.path(f"certificates {number}", f"run {number}", alive) for number in range(40)]
-    assert "certificates 0" == Path(first).read_text()
-    assert first == files.path("certificates 0", "run 0", alive)
-    assert MAX_FILES >= sum(Path(path).exists() for path in [first, *others])
-    files.path("others", "run 40", set())
-    assert not Path(first).exists()
-    files.close()
-    assert not any(Path(path).exists() for path in others)
 
 
 def test_an_index_that_is_twice_in_a_chunk() -> None:

@@ -292,10 +292,8 @@ def test_the_authority_of_a_run_travels(secure: tuple[Path, Path], tmp_path: Pat
         unchecked = Policy(nameservers=(f"tls://{own.tls_nameserver}",), tries=1)
         checked = msgspec.structs.replace(unchecked, tls_ca=str(secure[1]))
         known = resolve(["www.example"], engine="redis", redis=server.url, policy=checked)
-        held = [file.read_text() for file in files.glob("resolve-authority-*")]
         unknown = resolve(["www.example"], engine="redis", redis=server.url, policy=unchecked)
         assert 0 == worker.end()
     assert [Status.NOERROR] == [result.status for result in known]
     assert [Status.ERROR] == [result.status for result in unknown]
-    assert [secure[1].read_text()] == held
-    assert [] == list(files.glob("resolve-authority-*"))
+    assert [] == list(files.iterdir())

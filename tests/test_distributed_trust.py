@@ -67,7 +67,6 @@ def chunk(**changes: Any) -> dict[str, Any]:
         copy=0,
         backend="wire",
         policy=Policy(nameservers=("127.0.0.1:9",)),
-        authority=None,
         alone=False,
         oneway=False,
         parties=1,

@@ -18,9 +18,10 @@ import dns.query
 from resolver.attempts import BLOCKING_CONCURRENCY
 from resolver.backends.dnspython_https import KeptHttpClient, SharedClients
 from resolver.backends.lookup import LibraryMessage
-from resolver.backends.session import LibrarySession, tls_context
+from resolver.backends.session import LibrarySession
 from resolver.backends.waits import InEventLoop, OnThread
 from resolver.extras import NotInstalled, cure
+from resolver.nameserver import tls_context
 
 if TYPE_CHECKING:
     from resolver.attempts import Reply
@@ -53,7 +54,7 @@ class Dnspython(NamedTuple):
             )
         if policy.tls_ca is not None:
             try:
-                tls_context(policy)
+                tls_context(policy.tls_ca)
             except OSError as error:
                 raise ValueError(f"{policy.tls_ca}: no certificates can be read: {error.strerror or error}") from None
         return policy

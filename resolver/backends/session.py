@@ -20,7 +20,7 @@ from resolver.backends.descriptors import WAIT, Descriptors
 from resolver.backends.lookup import SILENCE, TRUNCATED, LibraryLookup
 from resolver.backends.stream import KeptStream
 from resolver.model import Status
-from resolver.nameserver import Sources
+from resolver.nameserver import Sources, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ class LibrarySession:
     def __init__(self, policy: Policy, library: Library, waits: Waits, concurrency: int) -> None:
         self.concurrency = concurrency
         secure = any(each.transport in ("tls", "https") for each in policy.nameservers)
-        self.context = tls_context(policy) if secure else None
+        self.context = tls_context(policy.tls_ca) if secure else None
         self.sources = Sources(policy.source)
         self._policy = policy
         self._forms = policy.forms
@@ -183,11 +183,6 @@ class LibrarySession:
         for kept in list(self._kept.values()):
             while connection := _last(kept):
                 connection.close()
-
-
-def tls_context(policy: Policy) -> ssl.SSLContext:
-    """Return a context that checks certificates against the policy's or the system's authorities, always by name."""
-    return ssl.create_default_context(cafile=policy.tls_ca)
 
 
 def _last(kept: list[KeptConnection]) -> KeptConnection | None:

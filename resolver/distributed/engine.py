@@ -20,6 +20,7 @@ from resolver.distributed.connection import RunConnection, Snapshot, log
 from resolver.distributed.coordinator import Coordinator
 from resolver.distributed.payload import MAX_OCTETS, VERSION, Chunk, ChunkLines, ChunkQuery, encode_chunk
 from resolver.input.plain import cut
+from resolver.nameserver import PEM
 from resolver.seam import LineQueries
 
 if TYPE_CHECKING:
@@ -127,8 +128,9 @@ class _RedisRun:
         self._by_line = queries if self._sink is not None and isinstance(queries, LineQueries) else None
         put_back = self._by_line.put_back if self._by_line is not None else lambda queries: None
         self._coordinator = Coordinator(policy, engine.name, backend.name, put_back=put_back)
-        path = policy.tls_ca
-        self._authority = None if path is None else Path(path).read_text(encoding="ascii", errors="replace")
+        self._authority = policy.tls_ca
+        if self._authority is not None and PEM not in self._authority:
+            self._authority = Path(self._authority).read_text(encoding="ascii", errors="ignore")
         self._lines: list[HostLines] = []  # taken, and too few for a chunk; none follows on the one before it;
         self._held: list[Query] = []  # and what was taken behind them
         self._held_since = 0.0
@@ -230,7 +232,7 @@ class _RedisRun:
         policy = msgspec.structs.replace(
             policy,
             timeout=None,
-            tls_ca=None,
+            tls_ca=self._authority,
             concurrency=None if policy.concurrency is None else policy.concurrency // parties,
             rate=None if policy.rate is None else policy.rate / parties,
         )
@@ -241,7 +243,6 @@ class _RedisRun:
             copy=order.copy,
             backend=self._backend.name,
             policy=policy,
-            authority=self._authority,
             alone=order.parties is not None,
             oneway=self._oneway,
             parties=order.parties or max(1, self._coordinator.slots),

@@ -9,13 +9,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from resolver import engines
 from resolver.blocks import LineFormat
 from resolver.distributed.active_chunk import ActiveChunk
 from resolver.distributed.executor import Executor
-from resolver.nameserver import check_sources
+from resolver.nameserver import check_sources, tls_context
 from resolver.processes.engine import Processes
 from resolver.processes.pool import Child, IdleChildren, Kind
 from resolver.seam import LimitedBackend
@@ -52,14 +50,11 @@ class ExecutorPool:
         self._lock = threading.Lock()
         self._closed = False
 
-    def take(
-        self, chunk: Chunk, work: list[Query] | HostLines, certificates: str | None, seconds: float | None
-    ) -> ActiveChunk | None:
+    def take(self, chunk: Chunk, work: list[Query] | HostLines, seconds: float | None) -> ActiveChunk | None:
         """Have a chunk looked up; None: it is in hand already.
 
         Args:
             work: What is asked in the chunk.
-            certificates: The file that holds its authority.
             seconds: Time that its run has left; None: as long as it takes.
 
         Raises:
@@ -71,7 +66,7 @@ class ExecutorPool:
             with self._lock:
                 if self._closed:
                     raise CannotExecute("this worker is leaving")
-                executor = self._executors.get(key) or self._start(key, chunk, certificates, seconds)
+                executor = self._executors.get(key) or self._start(key, chunk, seconds)
             executor.tallies.distrusted.update(chunk.distrusted)
             added = executor.add(active)
             if added is not None:
@@ -106,10 +101,8 @@ class ExecutorPool:
             executor.join(2.0)
         self._idle.close()
 
-    def _start(self, key: _Key, chunk: Chunk, certificates: str | None, seconds: float | None) -> Executor:
+    def _start(self, key: _Key, chunk: Chunk, seconds: float | None) -> Executor:
         policy = self._limits.within(chunk.policy)
-        if certificates is not None and policy.tls_ca is None:
-            policy = msgspec.structs.replace(policy, tls_ca=certificates)
         try:
             _, backend = engines.find("processes", chunk.backend, self._inner)
             if chunk.oneway:
@@ -118,6 +111,8 @@ class ExecutorPool:
                 backend = SendOnly()
             if isinstance(backend, LimitedBackend):
                 backend.check_types(chunk.types)
+            if policy.tls_ca is not None:
+                tls_context(policy.tls_ca)  # first: a backend's own sentence would have the certificates in it
             policy = backend.prepare(policy)
             check_sources(policy.source, policy.nameservers)
         except (ValueError, LookupError, OSError) as error:

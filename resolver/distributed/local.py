@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sys
-import tempfile
-from functools import partial
 
 from resolver.subprocesses import end_with_parent
 
 
 def main() -> None:
     """Work for one run."""
-    tempfile.tempdir = tempfile.mkdtemp(prefix="resolve-worker-")
-    remove = partial(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
-    end_with_parent(clean_up=remove)
+    end_with_parent()
     from resolver.distributed.broker import Broker
     from resolver.distributed.limits import WorkerLimits
     from resolver.distributed.worker import work
@@ -32,7 +27,6 @@ def main() -> None:
     broker = Broker.parse(os.environ.pop("RESOLVE_REDIS"))
     inner, backend = sys.argv[1:]
     work(broker, inner, cores(), WorkerLimits(), backend=backend)
-    remove()
     os._exit(0)
 
 

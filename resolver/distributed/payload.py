@@ -20,6 +20,7 @@ from resolver.dns import message as codec
 from resolver.extras import DISTRIBUTION
 from resolver.input.plain import are_plain
 from resolver.model import Query, Result
+from resolver.nameserver import PEM
 from resolver.policy import Policy
 from resolver.processes.protocol import Unfinished
 from resolver.tallies import MOST_MERGED, NameserverTally
@@ -72,8 +73,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         run: The run's name.
         number: The chunk's, within the run.
         copy: How often it had been sent before.
-        policy: Without nameservers: the worker's own are asked.
-        authority: Certificates (PEM) that nameservers are checked against, in place of a file's name.
+        policy: Without nameservers: the worker's own are asked. Certificates stand in it, and not the name of a file.
         alone: The policy's limits are this chunk's share of the run's, so that no other chunk may use them too.
         oneway: Replies are not awaited.
         parties: Processes of all workers that ask the run's nameservers at the same time.
@@ -87,7 +87,6 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     copy: _Count
     backend: _Text
     policy: Policy
-    authority: Annotated[str, msgspec.Meta(max_length=1 << 20)] | None
     alone: bool
     oneway: bool
     parties: Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
@@ -185,7 +184,7 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query] | HostLines]:
         raise
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Refused(f"it is no chunk ({error})") from None
-    if chunk.policy.tls_ca is not None:
+    if chunk.policy.tls_ca is not None and PEM not in chunk.policy.tls_ca:
         raise Refused("it names a file")
     try:
         for nameserver in chunk.policy.nameservers:

@@ -17,7 +17,6 @@ import msgspec
 from redis.exceptions import RedisError
 
 from resolver.distributed.active_chunk import AllAsked, ChunkEnded
-from resolver.distributed.authorities import AuthorityFiles
 from resolver.distributed.broker import LEASE, OVER, TIMED, Keys
 from resolver.distributed.executor_pool import CannotExecute
 from resolver.distributed.outage import told
@@ -56,7 +55,6 @@ class TaskRunner:
         self.on_room: Callable[[], None] = lambda: None  # called when there is room for other chunks
         self._executors = executors
         self._client = client
-        self._authorities = AuthorityFiles()
         self._leaving = threading.Event()
         self._lock = threading.Lock()
         self._active: list[tuple[str, int]] = []  # run and number; one that came twice is in it twice
@@ -104,22 +102,14 @@ class TaskRunner:
         """Try no report again that Redis does not take now: the worker ends."""
         self._leaving.set()
 
-    def close(self) -> None:
-        """Remove all files."""
-        self._authorities.close()
-
     def _perform(self, chunk: Chunk, work: list[Query] | HostLines, reporter: Reporter) -> None:
         began = time.monotonic()
         alive, seconds = reporter.begin()
         if not alive:
             log.info("%s: its run is over; dropped", _named(chunk))
             return
-        certificates = None
-        if chunk.authority is not None:
-            runs = self._executors.runs() | self.active().keys()
-            certificates = self._authorities.path(chunk.authority, chunk.run, runs)
         try:
-            active = self._executors.take(chunk, work, certificates, seconds)
+            active = self._executors.take(chunk, work, seconds)
         except CannotExecute as error:
             log.warning("%s is refused: %s", _named(chunk), error)
             # A worker that leaves refuses it for no fault of the chunk's.

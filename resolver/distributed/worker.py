@@ -70,7 +70,6 @@ def work(
         heartbeat.stop()
         tasks.leave()
         executors.close()
-        tasks.close()
         heartbeat.deregister()
 
     def leave() -> None:

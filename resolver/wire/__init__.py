@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from resolver.extras import NotInstalled, cure
+from resolver.nameserver import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +75,7 @@ def check_certificates(path: str) -> None:
     import ssl
 
     try:
-        ssl.create_default_context(cafile=path)
+        tls_context(path)
     except ssl.SSLError as error:
         raise ValueError(f"{path} holds no certificate that can be used ({error.reason or error})") from None
     except OSError as error:

@@ -15,7 +15,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
 from resolver.descriptors import descriptors_left
-from resolver.nameserver import Sources
+from resolver.nameserver import Sources, tls_context
 from resolver.wire.connections import Connection
 from resolver.wire.exchange import Exchange
 from resolver.wire.lines import PlainLines
@@ -289,9 +289,7 @@ class Channel:
         if flow.transport not in ("tls", "https"):
             return None
         if flow.transport not in self._contexts:
-            import ssl
-
-            context = self._contexts[flow.transport] = ssl.create_default_context(cafile=self._policy.tls_ca)
+            context = self._contexts[flow.transport] = tls_context(self._policy.tls_ca)
             if flow.transport == "https":
                 context.set_alpn_protocols(["h2"])
         return self._contexts[flow.transport]
