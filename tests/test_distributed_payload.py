@@ -241,7 +241,7 @@ def test_an_index_that_is_twice_in_a_chunk() -> None:
     twice = msgspec.structs.replace(
         EXAMPLE, queries=[ChunkQuery(5, "www.example", "A"), ChunkQuery(5, "other.example", "A")]
     )
-    lot = ActiveChunk(decode_chunk(payload.encode_chunk(twice))[1])
+    lot = ActiveChunk(*decode_chunk(payload.encode_chunk(twice)))
     assert {5} == lot.open.indices
     assert [5] == [query.index for query in lot.take(10)]
     assert not lot.waiting

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from resolver.blocks import HostLines, OpenLookups
 from resolver.input.plain import cut
@@ -14,22 +14,11 @@ from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
     from resolver.blocks import ResultBlock
+    from resolver.distributed.payload import Chunk
     from resolver.model import Query
 
 ASKED_PER_SLOT = 2  # chunks for each slot that wait, or are not asked to their end yet
 HELD_PER_SLOT = 16  # and with those that only wait for their last replies
-
-
-class ChunkEnded(NamedTuple):
-    """The end of a chunk.
-
-    sentence: why it was left undone; None where it was not. unfinished: how far its lookups came. engine_failed: its
-    engine raised.
-    """
-
-    sentence: str | None
-    unfinished: list[Unfinished]
-    engine_failed: bool = False
 
 
 class AllAsked:
@@ -40,22 +29,21 @@ class ActiveChunk:
     """A chunk in hand.
 
     Attributes:
+        chunk: As it came.
         open: What has no result yet.
-        found: Blocks of results as they come, an AllAsked between them, then a ChunkEnded.
+        found: Blocks of results as they come, an AllAsked between them, then the fields of its last ChunkReport.
         tallies: Counts of each nameserver, for all chunks of its executor; there before the results are.
     """
 
-    def __init__(self, work: list[Query] | HostLines) -> None:
+    def __init__(self, chunk: Chunk, work: list[Query] | HostLines) -> None:
+        self.chunk = chunk
         self.open = OpenLookups(work)
+        self.size = len(self.open)
         # What the engine has not taken yet: queries or lines.
-        self._queries: deque[Query] = deque()
-        self._lines: HostLines | None = None
-        if isinstance(work, HostLines):
-            self._lines = work
-        else:
-            self._queries.extend(self.open.queries.values())
+        self._queries = deque(self.open.queries.values())
+        self._lines = work if isinstance(work, HostLines) else None
         self.tallies = NameserverTallies()
-        self.found: queue.SimpleQueue[ResultBlock | AllAsked | ChunkEnded] = queue.SimpleQueue()
+        self.found: queue.SimpleQueue[ResultBlock | AllAsked | dict[str, Any]] = queue.SimpleQueue()
 
     @property
     def waiting(self) -> bool:
@@ -73,8 +61,12 @@ class ActiveChunk:
         taken, self._lines = cut(self._lines, n)
         return taken
 
+    def end(self, over: str = "done", **fields: Any) -> None:
+        """Have its last report say `over`, and what these fields hold."""
+        self.found.put({"over": over, **fields})
+
     def leave(self, sentence: str, *, engine_failed: bool) -> None:
         """Leave it undone."""
         now = time.monotonic()
         unfinished = [Unfinished.of(query, now) for query in self.open.queries.values()]
-        self.found.put(ChunkEnded(sentence, unfinished, engine_failed))
+        self.end("refused" if engine_failed else "back", sentence=sentence, unfinished=unfinished)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from resolver.blocks import BlockSink, ResultBlock
-from resolver.distributed.active_chunk import ActiveChunk, AllAsked, ChunkEnded
+from resolver.distributed.active_chunk import ActiveChunk, AllAsked
 from resolver.input.plain import lookups_of
 from resolver.tallies import NameserverTallies
 
@@ -79,11 +79,6 @@ class Executor:
             self._finishing = self.once
             self._state.notify()
             return True
-
-    @property
-    def busy(self) -> bool:
-        """Whether a chunk is in hand."""
-        return bool(self._chunks)
 
     def stop(self, sentence: str) -> None:
         """Leave everything undone."""
@@ -179,7 +174,7 @@ class Executor:
         for chunk, part in parts:
             chunk.found.put(part)
             if not chunk.open:
-                chunk.found.put(ChunkEnded(None, []))
+                chunk.end()
 
     def _parts(self, block: ResultBlock) -> list[tuple[ActiveChunk, ResultBlock]]:
         """Take the results of a block out of the chunks that they are of, and return each one's part."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from resolver import engines
 from resolver.blocks import LineFormat
-from resolver.distributed.active_chunk import ActiveChunk
 from resolver.distributed.executor import Executor
 from resolver.nameserver import check_sources, tls_context
 from resolver.processes.engine import Processes
@@ -19,10 +18,9 @@ from resolver.processes.pool import Child, IdleChildren, Kind
 from resolver.seam import LimitedBackend
 
 if TYPE_CHECKING:
-    from resolver.blocks import HostLines
+    from resolver.distributed.active_chunk import ActiveChunk
     from resolver.distributed.limits import WorkerLimits
     from resolver.distributed.payload import Chunk
-    from resolver.model import Query
 
 AHEAD = 4  # chunks of a child's that wait there: our other threads keep this process busy meanwhile
 LOAD = 10.0  # seconds that the first children have to load everything
@@ -50,18 +48,18 @@ class ExecutorPool:
         self._lock = threading.Lock()
         self._closed = False
 
-    def take(self, chunk: Chunk, work: list[Query] | HostLines, seconds: float | None) -> ActiveChunk | None:
-        """Have a chunk looked up; None: it is in hand already.
+    def take(self, active: ActiveChunk, seconds: float | None) -> bool:
+        """Have a chunk looked up; False: it is in hand already.
 
         Args:
-            work: What is asked in the chunk.
+            active: The chunk.
             seconds: Time that its run has left; None: as long as it takes.
 
         Raises:
             CannotExecute: This worker cannot, or is leaving.
         """
+        chunk = active.chunk
         key = (chunk.run, chunk.number, chunk.copy) if chunk.alone else (chunk.run, None, None)
-        active = ActiveChunk(work)
         while True:
             with self._lock:
                 if self._closed:
@@ -70,18 +68,13 @@ class ExecutorPool:
             executor.tallies.distrusted.update(chunk.distrusted)
             added = executor.add(active)
             if added is not None:
-                return active if added else None
+                return added
             self._forget(key, executor)
 
     def runs(self) -> set[str]:
         """Return the runs that have an executor."""
         with self._lock:
             return {run for run, _, _ in self._executors}
-
-    def busy(self, run: str) -> bool:
-        """Return whether a chunk of this run is in hand."""
-        with self._lock:
-            return any(executor.busy for key, executor in self._executors.items() if key[0] == run)
 
     def stop(self, run: str | None, sentence: str) -> None:
         """Leave everything of this run undone, or of all."""

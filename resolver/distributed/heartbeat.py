@@ -133,7 +133,7 @@ class Heartbeat:
         for run, lease in zip(runs, self._client.mget([Keys.of(run).alive for run in runs]), strict=True):
             if lease is None:
                 self._missing[run] += 1
-                if self._missing[run] >= GONE or not self._executors.busy(run):
+                if self._missing[run] >= GONE or run not in self._tasks.active():
                     self._executors.stop(run, "its run is over, or its coordinator is dead")
             elif lease.decode(errors="replace") in (ON, TIMED):
                 self._missing[run] = 0

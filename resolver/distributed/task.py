@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from redis.exceptions import RedisError
 
-from resolver.distributed.active_chunk import AllAsked, ChunkEnded
+from resolver.distributed.active_chunk import ActiveChunk, AllAsked
 from resolver.distributed.broker import LEASE, OVER, TIMED, Keys
 from resolver.distributed.executor_pool import CannotExecute
 from resolver.distributed.outage import told
@@ -25,11 +25,9 @@ from resolver.distributed.payload import ChunkReport, Refused, decode_chunk, enc
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from resolver.blocks import HostLines, ResultBlock
-    from resolver.distributed.active_chunk import ActiveChunk
+    from resolver.blocks import ResultBlock
     from resolver.distributed.executor_pool import ExecutorPool
     from resolver.distributed.payload import Chunk
-    from resolver.model import Query
 
 PART = 3000  # results that make a report full,
 PART_OCTETS = 1 << 20  # or so many octets,
@@ -44,40 +42,36 @@ class TaskRunner:
 
     Attributes:
         done: How many lookups were done, in chunks that are over.
-        open: How many there are in the chunks in hand.
         statuses: How many results each status has, in chunks that are over.
     """
 
     def __init__(self, name: str, executors: ExecutorPool, client: Any) -> None:
         self.name = name
-        self.done = self.open = 0
+        self.done = 0
         self.statuses: Counter[str] = Counter()
         self.on_room: Callable[[], None] = lambda: None  # called when there is room for other chunks
         self._executors = executors
         self._client = client
         self._leaving = threading.Event()
         self._lock = threading.Lock()
-        self._active: list[tuple[str, int]] = []  # run and number; one that came twice is in it twice
-        self._followed: list[ActiveChunk] = []
+        self._active: list[ActiveChunk] = []  # one that came twice is in it twice
 
     def perform(self, text: object) -> None:
         """Look a chunk up, and report. Returns when it is done, or was handed back."""
         try:
-            chunk, work = decode_chunk(text)
+            active = ActiveChunk(*decode_chunk(text))
         except Refused as refused:
             log.warning("a task was refused: %s", refused)
             return
         with self._lock:
-            self._active.append((chunk.run, chunk.number))
-            self.open += len(work)
+            self._active.append(active)
         try:
-            self._perform(chunk, work, Reporter(chunk, self.name, self._client, self._leaving))
+            self._perform(active, Reporter(active.chunk, self.name, self._client, self._leaving))
         except Exception:
-            log.exception("%s of this worker broke; the coordinator sends it again", _named(chunk))
+            log.exception("%s of this worker broke; the coordinator sends it again", _named(active.chunk))
         finally:
             with self._lock:
-                self._active.remove((chunk.run, chunk.number))
-                self.open -= len(work)
+                self._active.remove(active)
 
     @property
     def held(self) -> int:
@@ -88,42 +82,43 @@ class TaskRunner:
     def all_asked(self) -> int:
         """How many of them have all their queries being asked."""
         with self._lock:
-            return sum(not chunk.waiting for chunk in self._followed)
+            return sum(not each.waiting for each in self._active)
+
+    @property
+    def open(self) -> int:
+        """How many lookups there are in them."""
+        with self._lock:
+            return sum(each.size for each in self._active)
 
     def active(self) -> dict[str, list[int]]:
         """Return the numbers of the chunks in hand, by run."""
         found: dict[str, list[int]] = {}
         with self._lock:
-            for run, number in self._active:
-                found.setdefault(run, []).append(number)
+            for each in self._active:
+                found.setdefault(each.chunk.run, []).append(each.chunk.number)
         return found
 
     def leave(self) -> None:
         """Try no report again that Redis does not take now: the worker ends."""
         self._leaving.set()
 
-    def _perform(self, chunk: Chunk, work: list[Query] | HostLines, reporter: Reporter) -> None:
-        began = time.monotonic()
+    def _perform(self, active: ActiveChunk, reporter: Reporter) -> None:
+        began, chunk = time.monotonic(), active.chunk
         alive, seconds = reporter.begin()
         if not alive:
             log.info("%s: its run is over; dropped", _named(chunk))
             return
         try:
-            active = self._executors.take(chunk, work, seconds)
+            taken = self._executors.take(active, seconds)
         except CannotExecute as error:
             log.warning("%s is refused: %s", _named(chunk), error)
             # A worker that leaves refuses it for no fault of the chunk's.
             reporter.end("refused" if not self._leaving.is_set() else "back", str(error))
             return
-        if active is None:
+        if not taken:
             reporter.end("held", "it is in hand here already")
             return
-        self._followed.append(active)
-        try:
-            counts = reporter.follow(active, self.on_room)
-        finally:
-            with self._lock:
-                self._followed.remove(active)
+        counts, sentence = reporter.follow(active, self.on_room)
         with self._lock:
             self.done += counts.total()
             if not chunk.oneway:  # where no reply is awaited, none says anything
@@ -133,18 +128,17 @@ class TaskRunner:
             "%s: %s of %s lookups in %.2f s%s%s",
             _named(chunk),
             f"{counts.total():,}",
-            f"{len(work):,}",
+            f"{active.size:,}",
             time.monotonic() - began,
             f": {figures}" if figures else "",
-            f"; left: {reporter.sentence}" if reporter.sentence else "",
+            f"; left: {sentence}" if sentence else "",
         )
 
 
 class Reporter:
-    """Reports of one chunk, to its run's stream. `sentence`: why it was left undone, if it was."""
+    """Reports of one chunk, to its run's stream."""
 
     def __init__(self, chunk: Chunk, worker: str, client: Any, leaving: threading.Event) -> None:
-        self.sentence: str | None = None
         self._chunk = chunk
         self._worker = worker
         self._client = client
@@ -165,10 +159,15 @@ class Reporter:
         self._send()
         return True, milliseconds / 1000 if lease == TIMED else None
 
-    def follow(self, active: ActiveChunk, on_room: Callable[[], None]) -> Counter[str]:
-        """Report results as they come, until the chunk ends. Returns how many there were of each status.
+    def follow(self, active: ActiveChunk, on_room: Callable[[], None]) -> tuple[Counter[str], str | None]:
+        """Report results as they come, until the chunk ends.
 
-        `on_room` is called when all of its queries are being asked: there is room for another chunk.
+        Args:
+            active: The chunk.
+            on_room: Called when all of its queries are being asked: there is room for another chunk.
+
+        Returns:
+            How many results there were of each status, and why it was left undone, if it was.
         """
         counts: Counter[str] = Counter()
         held: list[ResultBlock] = []
@@ -180,7 +179,7 @@ class Reporter:
                 item = active.found.get(timeout=max(0.0, sent + linger - time.monotonic()) if held or taken else None)
             except queue.Empty:
                 item = None
-            if isinstance(item, ChunkEnded):
+            if isinstance(item, dict):
                 break
             if isinstance(item, AllAsked):
                 taken = True
@@ -194,19 +193,11 @@ class Reporter:
                 self._send(held, taken=taken, tallies=active.tallies.take())
                 linger = BRIEF if size < FEW else LINGER
                 held, size, octets, taken, sent = [], 0, 0, False, time.monotonic()
-        self.sentence = item.sentence
-        self._send(
-            held,
-            over="done" if item.sentence is None else "refused" if item.engine_failed else "back",
-            sentence=item.sentence,
-            unfinished=item.unfinished,
-            tallies=active.tallies.take(),
-        )
-        return counts
+        self._send(held, tallies=active.tallies.take(), **item)
+        return counts, item.get("sentence")
 
     def end(self, over: str, sentence: str) -> None:
         """Report that the chunk is not done here."""
-        self.sentence = sentence
         self._send(over=over, sentence=sentence[:4000])
 
     def _send(self, blocks: Sequence[ResultBlock] = (), **fields: Any) -> None:
