@@ -116,13 +116,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     def forms(self) -> tuple[QueryForm, ...]:
         """The forms of its queries: one, or one for each subnet."""
         return tuple(
-            query_form(
-                dnssec=self.dnssec,
-                checking_disabled=self.cd,
-                recursion=not self.no_recurse,
-                nsid=self.nsid,
-                subnet=subnet,
-            )
+            query_form(dnssec=self.dnssec, cd=self.cd, no_recurse=self.no_recurse, nsid=self.nsid, subnet=subnet)
             for subnet in self.subnet or (None,)
         )
 

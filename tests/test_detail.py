@@ -181,7 +181,7 @@ def test_an_owner_that_cannot_be_read() -> None:
 
 def test_form_of_queries() -> None:
     """Octet for octet, a query is dnspython's with the same bits and options."""
-    form = query_form(dnssec=True, checking_disabled=True, recursion=False, nsid=True, subnet="192.0.2.0/23")
+    form = query_form(dnssec=True, cd=True, no_recurse=True, nsid=True, subnet="192.0.2.0/23")
     options = [dns.edns.GenericOption(dns.edns.OptionType.NSID, b""), dns.edns.ECSOption("192.0.2.0", 23)]
     theirs = dns.message.make_query("a.example.", "A", id=1, flags=dns.flags.CD)
     theirs.use_edns(0, ednsflags=dns.flags.DO, payload=1232, options=options)

@@ -85,14 +85,11 @@ def _read(message: bytes, at: int) -> Detail:
     authority, additional = (message[count] << 8 | message[count + 1] for count in (8, 10))
     known: dict[int, bytes] = {}
     opt = None
-    for number in range(authority + additional):
-        owner, at = at, names.skip(message, at)
-        type_, ttl, begin, size = codec.record_at(message, at)
-        at = begin + size
-        if type_ == rdata.OPT:
-            opt = ttl, message[begin:at]
-        elif record := _record(message, owner, (type_, ttl, begin, size), known):
-            sections[number >= authority].append(record)
+    for place, (owner, number, _, ttl, begin, size) in enumerate(rdata.records(message, at, authority + additional)):
+        if number == rdata.OPT:
+            opt = ttl, message[begin : begin + size]
+        elif record := _record(message, owner, (number, ttl, begin, size), known):
+            sections[place >= authority].append(record)
     if opt is None:
         return Detail("", 0, [], *sections, None, None, [], 0)
     options = edns.read_options(opt[1])

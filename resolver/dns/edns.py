@@ -6,7 +6,6 @@ stepped over all sections before, so that the message is known to be whole; an o
 
 from __future__ import annotations
 
-from resolver.dns import name as names
 from resolver.dns import rdata
 
 EDE = 15
@@ -49,13 +48,10 @@ NAMES = (
 
 def _options(message: bytes, at: int) -> list[tuple[int, bytes]]:
     """Return the options of a whole message whose answer section begins at `at`, as `read_options` does."""
-    for _ in range(sum(message[count] << 8 | message[count + 1] for count in (6, 8, 10))):
-        at = names.skip(message, at)
-        kind, size = message[at] << 8 | message[at + 1], message[at + 8] << 8 | message[at + 9]
-        at += 10
-        if kind == rdata.OPT:
-            return read_options(message[at : at + size])
-        at += size
+    count = sum(message[count] << 8 | message[count + 1] for count in (6, 8, 10))
+    for _, number, _, _, begin, size in rdata.records(message, at, count):
+        if number == rdata.OPT:
+            return read_options(message[begin : begin + size])
     return []
 
 

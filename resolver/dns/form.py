@@ -32,23 +32,18 @@ class QueryForm(NamedTuple):
 
 
 def query_form(
-    *,
-    dnssec: bool = False,
-    checking_disabled: bool = False,
-    recursion: bool = True,
-    nsid: bool = False,
-    subnet: str | None = None,
+    *, dnssec: bool = False, cd: bool = False, no_recurse: bool = False, nsid: bool = False, subnet: str | None = None
 ) -> QueryForm:
     """Return the form of queries with these bits and options.
 
     Args:
         dnssec: DNSSEC records are wanted (DO, RFC 4035 section 3.2.1).
-        checking_disabled: The nameserver need not validate (CD, RFC 4035 section 3.2.2).
-        recursion: It is to look up what it does not know (RD).
+        cd: The nameserver need not validate (checking disabled, RFC 4035 section 3.2.2).
+        no_recurse: It is not to look up what it does not know (no RD).
         nsid: It is to say which of its instances it is (RFC 5001).
         subnet: A network to answer for, as ipaddress writes it (RFC 7871); None: not said.
     """
-    flags = (_RD if recursion else 0) | (_CD if checking_disabled else 0)
+    flags = (0 if no_recurse else _RD) | (_CD if cd else 0)
     options = _option(NSID, b"") if nsid else b""
     if subnet is not None:
         options += _option(SUBNET, _client_subnet(subnet))

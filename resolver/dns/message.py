@@ -291,15 +291,11 @@ def _section(
 ) -> tuple[dict[bytes, list[_Found]], int]:
     """The records of the answer section that may become answers, by owner in lower case; and where the section ends."""
     records: dict[bytes, list[_Found]] = {}
-    for _ in range(count):
-        start = at
-        at = names.skip(message, at)
-        number, cls, ttl, size = _fixed(message, at)
-        at += 10
-        if cls == _IN and (number == wanted or number == rdata.CNAME or (wanted == rdata.ANY and number != rdata.OPT)):
+    for start, number, cls, ttl, begin, size in rdata.records(message, at, count):
+        at = begin + size
+        if cls == rdata.IN and (number in (wanted, rdata.CNAME) or (wanted == rdata.ANY and number != rdata.OPT)):
             owner = names.read(message, start, known)[0]
-            records.setdefault(owner.lower(), []).append((owner, number, ttl, at, size))
-        at += size
+            records.setdefault(owner.lower(), []).append((owner, number, ttl, begin, size))
     return records, at
 
 
@@ -367,21 +363,8 @@ def _rest(message: bytes, at: int) -> int:
     return opt if opt > 0 else 0
 
 
-# Type, class, TTL, octets of rdata: what follows each owner.
-_fixed = struct.Struct("!HHIH").unpack_from
-
-
-def record_at(message: bytes, at: int) -> tuple[int, int, int, int]:
-    """Return the type and TTL of the record whose owner ends at `at`, where its rdata begins, and its octets."""
-    number, _, ttl, size = _fixed(message, at)
-    return number, ttl, at + 10, size
-
-
-_IN = 1
-
-
 def _type_and_class(type: str) -> bytes:
-    return TYPE_AND_CLASS.get(type) or TYPE_AND_CLASS.setdefault(type, struct.pack("!HH", rdata.number(type), _IN))
+    return TYPE_AND_CLASS.get(type) or TYPE_AND_CLASS.setdefault(type, struct.pack("!HH", rdata.number(type), rdata.IN))
 
 
 TYPE_AND_CLASS: dict[str, bytes] = {}  # by mnemonic; grows with what is asked

@@ -11,17 +11,33 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from resolver.dns import name as names
 from resolver.dns.name import Malformed
 from resolver.spelling import meant
 
+IN = 1
 A, NS, CNAME, SOA, AAAA, OPT, ANY = 1, 2, 5, 6, 28, 41, 255
 
 MISFIT = "the length of an rdata does not fit its content"
 
 Reader = Callable[[bytes, int, int, dict[int, bytes]], str]
+
+
+def records(message: bytes, at: int, count: int) -> Iterator[tuple[int, int, int, int, int, int]]:
+    """Yield of each of so many records where its owner is, its type, class and TTL, and offset and octets of its rdata.
+
+    Raises what `reader` raises where there are not so many; that the last rdata is whole is not looked at.
+    """
+    for _ in range(count):
+        owner, at = at, names.skip(message, at)
+        number, cls, ttl, size = fixed(message, at)
+        yield owner, number, cls, ttl, at + 10, size
+        at += 10 + size
+
+
+fixed = struct.Struct("!HHIH").unpack_from  # type, class, TTL, octets of rdata: what follows each owner
 
 
 def reader(number: int) -> Reader:
@@ -118,18 +134,19 @@ def _quotable(string: bytes) -> str:
     return "".join([_QUOTED[octet] for octet in string])
 
 
-_READERS: dict[int, Reader] = {
-    A: _a,
-    NS: _name,
-    CNAME: _name,
-    SOA: _soa,
-    12: _name,
-    15: _mx,
-    16: _txt,
-    AAAA: _aaaa,
-    33: _srv,
-    39: _name,
-}
+_TYPES: list[tuple[str, int, Reader]] = [
+    ("A", A, _a),
+    ("NS", NS, _name),
+    ("CNAME", CNAME, _name),
+    ("SOA", SOA, _soa),
+    ("PTR", 12, _name),
+    ("MX", 15, _mx),
+    ("TXT", 16, _txt),
+    ("AAAA", AAAA, _aaaa),
+    ("SRV", 33, _srv),
+    ("DNAME", 39, _name),
+]
+_READERS = {number: read for _, number, read in _TYPES}
 
 
 def _by_dnspython(number: int) -> Reader:
@@ -150,19 +167,7 @@ def _by_dnspython(number: int) -> Reader:
 
 # -- types --
 
-_NUMBERS = {
-    "A": A,
-    "NS": NS,
-    "CNAME": CNAME,
-    "SOA": SOA,
-    "PTR": 12,
-    "MX": 15,
-    "TXT": 16,
-    "AAAA": AAAA,
-    "SRV": 33,
-    "DNAME": 39,
-    "ANY": ANY,
-}
+_NUMBERS = {text: number for text, number, _ in _TYPES} | {"ANY": ANY}
 _MNEMONICS = {number: text for text, number in _NUMBERS.items()}
 
 

@@ -5,14 +5,8 @@ The message comes from a stranger, and its authority section may hold anything.
 
 from __future__ import annotations
 
-import struct
-
 from resolver.dns import name as names
 from resolver.dns import rdata
-
-IN = 1
-
-_fixed = struct.Struct("!HHIH").unpack_from  # type, class, TTL, octets of rdata
 
 
 def sentence(message: bytes, at: int) -> str | None:
@@ -20,11 +14,11 @@ def sentence(message: bytes, at: int) -> str | None:
     owners = []
     for _ in range(message[8] << 8 | message[9]):
         start, at = at, names.skip(message, at)
-        number, cls, _, size = _fixed(message, at)
+        number, cls, _, size = rdata.fixed(message, at)
         at += 10 + size
-        if cls == IN and number == rdata.SOA:
+        if cls == rdata.IN and number == rdata.SOA:
             return None
-        if cls == IN and number == rdata.NS:
+        if cls == rdata.IN and number == rdata.NS:
             owners.append(start)
     if not owners:
         return None

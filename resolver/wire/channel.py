@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from resolver.policy import Policy
     from resolver.seam import Queries
     from resolver.wire.endpoint import Endpoint
+    from resolver.wire.https import HttpFraming
     from resolver.wire.inflight import Flow
-    from resolver.wire.tcp import Framing
 
 L = TypeVar("L", Datagram, Stream)
 
@@ -194,7 +194,7 @@ class Channel:
             return self._connect(flow, self._framing(flow), len(flow.server.nameserver.addresses) or 1)
         return self._add(Datagram(flow, self._sources.next(flow.server.nameserver)))
 
-    def _connect(self, flow: Flow, framing: Framing, addresses: int) -> Stream:
+    def _connect(self, flow: Flow, framing: LengthFraming | HttpFraming, addresses: int) -> Stream:
         """Begin a connection, at the first of so many addresses of a nameserver's name that allows it."""
         nameserver = flow.server.nameserver
         at = nameserver.at(self._missed[nameserver])
@@ -214,7 +214,7 @@ class Channel:
         self._want(link, write=link.flow.stream)
         return link
 
-    def _framing(self, flow: Flow) -> Framing:
+    def _framing(self, flow: Flow) -> LengthFraming | HttpFraming:
         if flow.transport != "https":
             return LengthFraming()
         from resolver.wire.endpoint import Endpoint

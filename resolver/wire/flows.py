@@ -55,7 +55,7 @@ class Flows:
         self._entropy = entropy
         self._waits = waits
         self._open: dict[Flow, None] = {}  # in the order in which they were opened
-        self._searched = False  # since the last `sweep`, for sockets that can be given back
+        self._searched = False  # since `search_again`, for sockets that can be given back
 
     # --- Which flow.
 
@@ -177,7 +177,6 @@ class Flows:
 
     def sweep(self) -> None:
         """Have the sockets closed of flows that get no more queries, once nothing is awaited there."""
-        self._searched = False
         self.limit = min(self._most, self.limit + 1)
         for flow in [each for each in self._open if not each.in_flight and not each.server.uses(each)]:
             self.drop(flow)

@@ -171,30 +171,29 @@ class Sender:
             self.exhausted = True
         if not queries:
             return 0
+        self.in_flight += len(queries)
         if self._clock is not None:
             # Reading hosts takes its time, a hundredth of a second where a name is the first to need a library.
             now = self._clock()
         if self._pinned:
-            self._queue_pinned(queries, now)
+            self._queue_new(queries, now)
             return len(queries)
         for server, share in self._rotation.shares(queries, rooms):
             self._launch(server, share, now)
         return len(queries)
 
-    def _queue_pinned(self, queries: list[Query], now: float) -> None:
-        """Have each query wait for the room of the one nameserver that it asks."""
-        self.in_flight += len(queries)
+    def _queue_new(self, queries: list[Query], now: float, only: Server | None = None) -> None:
+        """Have queries wait for the room of this nameserver, or each for that of the one that it names."""
         for query, question in zip(queries, codec.questions(queries), strict=True):
-            server = self._rotation.servers[query.nameserver or 0]
+            server = only or self._rotation.servers[query.nameserver or 0]
             flow = Flow(server, server.nameserver.transport)
             self.queue(InFlight(query, question, b"", flow, NOWHERE, now, now, server.edns, sends=0))
 
     def _launch(self, server: Server, queries: list[Query], now: float) -> None:
-        self.in_flight += len(queries)
         at = 0
         while at < len(queries):
             most = len(queries)
-            flow: Flow | None
+            flow: Flow | None  # None: there is none to be had; these go as soon as there is
             if server.stream:
                 connection = flow = self._rotation.connections(server).choose()
                 most = at + connection.room if connection else at
@@ -202,9 +201,7 @@ class Sender:
                 flow = self._flows.next(server)
                 most = at + -(-len(queries) // self._sources)  # of each address some
             if flow is None:
-                flow = Flow(server, "udp")  # there is none to be had; these go as soon as there is
-                for query, question in zip(queries[at:], codec.questions(queries[at:]), strict=True):
-                    self.queue(InFlight(query, question, b"", flow, NOWHERE, now, now, server.edns, sends=0))
+                self._queue_new(queries[at:], now, server)
                 return
             self._launch_on(flow, queries[at:most], now)
             at = most

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from resolver.nameserver import bind
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import ssl  # at run time where there is TLS: it takes a twelfth of a command's start
 
     from resolver.nameserver import Nameserver
+    from resolver.wire.https import HttpFraming
     from resolver.wire.inflight import Flow
 
 CHUNK = 65536  # octets
@@ -27,25 +28,16 @@ class Closed(Exception):
     """The other side closed the connection in order."""
 
 
-class Framing(Protocol):
-    """How messages stand in the octets of a connection."""
-
-    out: bytearray  # octets to be sent, taken and emptied by the connection
-    alpn: str | None  # the protocol that TLS is to agree on (RFC 7301); None: that goes without saying
-    # Message IDs of queries to which no reply comes, taken and emptied by the channel, and why: what the nameserver
-    # did; None: it has not looked at them.
-    no_replies: list[tuple[bytes, str | None]]
-    leaving: bool  # the nameserver takes no more queries on this connection
-
-    def send(self, messages: list[bytes]) -> None:
-        """Have these queries sent."""
-
-    def receive(self, octets: bytes) -> list[bytes]:
-        """Take what came; returns the replies that are whole. Raises OSError for what cannot be read."""
-
-
 class LengthFraming:
-    """Messages with their length before them (RFC 1035 section 4.2.2)."""
+    """Messages with their length before them (RFC 1035 section 4.2.2). HTTP/2 has the same face (https.py).
+
+    Attributes:
+        out: Octets to be sent, taken and emptied by the connection.
+        alpn: The protocol that TLS is to agree on (RFC 7301); None: that goes without saying.
+        no_replies: Message IDs of queries to which no reply comes, taken and emptied by the channel, and why: what the
+            nameserver did; None: it has not looked at them.
+        leaving: The nameserver takes no more queries on this connection.
+    """
 
     alpn: str | None = None
     leaving = False
@@ -92,7 +84,7 @@ class Stream:
         self,
         flow: Flow,
         nameserver: Nameserver,
-        framing: Framing,
+        framing: LengthFraming | HttpFraming,
         context: ssl.SSLContext | None,
         source: str | None = None,
         sessions: dict[Nameserver, ssl.SSLSession | None] | None = None,
