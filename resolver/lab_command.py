@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -19,9 +19,6 @@ from resolver.options import (
     option,
     usage,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @command()
@@ -59,13 +56,14 @@ def lab(
     It serves every name of the HOSTS (as in `resolve run`), or any name where none are given, with addresses that
     documentation may use, until Ctrl-C. The first label of a name can script how it behaves.
     """
-    from resolver.lab import Settings, duration, serve, share
+    from resolver.lab import Settings, duration, names_of, share
+    from resolver.lab.server import serve
 
     with usage(ctx):
         if (tls_cert is None) != (tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together")
         served = Settings(
-            hosts=_names(hosts) if hosts else None,
+            hosts=names_of(sources_of(hosts)) if hosts else None,
             zone=list(zone),
             latency=duration(latency),
             jitter=duration(jitter),
@@ -97,11 +95,3 @@ def _lab_epilog(ctx: click.Context, formatter: click.HelpFormatter) -> None:
 
 
 lab.format_epilog = _lab_epilog  # type: ignore[method-assign]  # click's way would be a class for this one command
-
-
-def _names(hosts: Sequence[str]) -> list[str]:
-    """Return the names that a lab serves. A line that is no name is left out; an address stands for itself."""
-    from resolver.input.hosts import Hosts
-
-    reading = Hosts(sources_of(hosts), ("A",), "", "")
-    return [query.name for queries, _ in reading.batches() for query in queries]

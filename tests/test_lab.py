@@ -985,7 +985,7 @@ class TestProcess:
     def test_foreground(self, number: signal.Signals) -> None:
         """`serve` says when it is ready, serves, and returns at SIGINT and SIGTERM with the handlers as before."""
         code = (
-            "import signal; from resolver.lab import Settings, serve\n"
+            "import signal; from resolver.lab import Settings; from resolver.lab.server import serve\n"
             "serve(Settings(), lambda address: print(address.nameserver, flush=True))\n"
             "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
         )

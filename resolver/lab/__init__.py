@@ -16,17 +16,20 @@ import contextlib
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Iterable
-from typing import Unpack
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from resolver.subprocesses import end, spawn
 
 from .scripts import SCRIPTS
-from .settings import Address, Counts, LabFields, LabReport, Settings, duration, endpoint, share
+from .settings import Address, Counts, LabReport, Settings, duration, endpoint, share
 
-__all__ = ["SCRIPTS", "Address", "Counts", "Lab", "Settings", "duration", "endpoint", "serve", "share"]
+if TYPE_CHECKING:
+    from resolver.input.sources import Source
+
+__all__ = ["SCRIPTS", "Address", "Counts", "Lab", "Settings", "duration", "endpoint", "names_of", "share"]
 
 _STOP_SECONDS = 5.0
 
@@ -35,12 +38,10 @@ class Lab:
     """A running lab, as a context manager.
 
     Args:
-        hosts: The names that exist; None: all.
+        hosts: Hosts whose names exist, as in a list of `resolve`; None: all.
         zone: A master file (RFC 1035 section 5) to answer from, or several.
         tls: Files of a certificate chain and of its key, PEM: it serves over TLS too.
-        settings: `origin`, of master files that do not say theirs; `latency` and `jitter`, seconds; `loss`, 0 to 1;
-            `capacity`, queries a second; `seed`, which makes loss and jitter repeatable; `lies`: names that cannot
-            exist have addresses too; `listen`: ADDR:PORT, of loopback unless `public`.
+        settings: Further ones, as Settings has them.
 
     Raises:
         ValueError: Settings that make no sense; from `start`, a zone file or certificate that cannot be used.
@@ -53,10 +54,12 @@ class Lab:
         *,
         zone: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
         tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
-        **settings: Unpack[LabFields],
+        **settings: Any,
     ) -> None:
+        from resolver.input.sources import elements
+
         self._settings = Settings(
-            hosts=None if hosts is None else list(hosts),
+            hosts=None if hosts is None else names_of([elements(list(hosts))]),
             zone=[os.fspath(file) for file in ([zone] if isinstance(zone, str | os.PathLike) else zone or ())],
             tls=(os.fspath(tls[0]), os.fspath(tls[1])) if tls else None,
             **settings,
@@ -137,17 +140,8 @@ class Lab:
         return msgspec.json.decode(answer, type=LabReport)
 
 
-def serve(settings: Settings, ready: Callable[[Address], None]) -> None:
-    """Serve in this process, in the foreground, until SIGINT or SIGTERM.
+def names_of(sources: Sequence["Source"]) -> list[str]:
+    """Return the names of hosts, as they are asked for. A host that is no name is left out: nobody can miss it."""
+    from resolver.input.hosts import Hosts
 
-    Args:
-        settings: The lab's.
-        ready: Called once, with the address.
-
-    Raises:
-        ValueError: A zone file or certificate cannot be used.
-        OSError: The address cannot be had.
-    """
-    from .server import serve as serve_here
-
-    serve_here(settings, ready)
+    return [query.name for queries, _ in Hosts(sources, ("A",), "", "").batches() for query in queries]

@@ -6,6 +6,7 @@ dnspython reads the files and writes the messages, names compressed; the search 
 import contextlib
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,16 +184,18 @@ def _upwards(name: Name, apex: Name) -> Iterator[Name]:
 
 def _read(file: str, origin: str | None) -> dns.zone.Zone:
     """Read a zone that has an SOA. The origin is the owner of the SOA where neither file nor caller names it."""
-    path = Path(file)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = Path(file).read_text(encoding="utf-8")
+        parse = partial(
+            dns.zone.from_text, text, relativize=False, filename=file, allow_include=True, check_origin=False
+        )
         try:
-            zone = _parse(path, origin)
+            zone = parse(origin)
         except dns.zone.UnknownOrigin:
             owner = _SOA_OWNER.search(text)
             if not owner:
                 raise ValueError(f"{file}: no $ORIGIN and no absolute SOA owner; name the origin") from None
-            zone = _parse(path, owner[1])
+            zone = parse(owner[1])
     except dns.exception.DNSException as error:
         raise ValueError(f"{file}: {error}") from error
     except UnicodeDecodeError:
@@ -200,8 +203,3 @@ def _read(file: str, origin: str | None) -> dns.zone.Zone:
     if zone.origin is None or zone.get_rdataset(zone.origin, RdataType.SOA) is None:
         raise ValueError(f"{file}: no SOA at {zone.origin}; name the origin")
     return zone
-
-
-def _parse(path: Path, origin: str | None) -> dns.zone.Zone:
-    with path.open(encoding="utf-8") as lines:
-        return dns.zone.from_file(lines, origin, relativize=False, filename=str(path), check_origin=False)

@@ -67,14 +67,8 @@ def nxdomain(query: ReceivedQuery, answer: Sequence[bytes] = ()) -> bytes:
     return encode(query, NXDOMAIN, answer, [record(SOA, soa(ROOT), owner=ROOT)])
 
 
-def positive(query: ReceivedQuery, answer: Sequence[bytes], at: bytes = QNAME) -> bytes:
-    """Make a reply for a name that exists; without records of the type, NODATA with an SOA (RFC 2308 section 2.2).
-
-    Args:
-        query: What was asked.
-        answer: The records of the type.
-        at: A pointer to the name that a negative reply is about.
-    """
+def positive(query: ReceivedQuery, answer: Sequence[bytes]) -> bytes:
+    """Make a reply for a name that exists; without records of the type, NODATA with an SOA (RFC 2308 section 2.2)."""
     if answer:
         return fit(query, encode(query, answer=answer))
-    return encode(query, authority=[record(SOA, soa(at), owner=at)])
+    return encode(query, authority=[record(SOA, soa(QNAME))])

@@ -19,13 +19,12 @@ SPECIAL = (_INVALID, _ARPA)
 class ServedNames:
     """The names that exist: those that are given, or all of them.
 
-    Names that DNS cannot ask are left out of a list: nobody can miss them. Names under `invalid.` never exist
-    (RFC 6761 section 6.4).
+    Names under `invalid.` never exist (RFC 6761 section 6.4).
     """
 
     def __init__(self, hosts: Iterable[str] | None, *, lies: bool = False) -> None:
         self._lies = lies
-        self.keys = None if hosts is None else dict.fromkeys(_wire_names(hosts))
+        self.keys = None if hosts is None else dict.fromkeys(map(_to_wire, hosts))
 
     def exists(self, key: bytes) -> bool:
         """Return whether the name, in lower case, has any records."""
@@ -84,48 +83,10 @@ def _made_up(address: bytes) -> bytes:
     return label("host-" + text) + label("example") + ROOT
 
 
-def _wire_names(hosts: Iterable[str]) -> Iterator[bytes]:
-    for host in hosts:
-        with contextlib.suppress(ValueError):
-            yield _to_wire(host)
+def _to_wire(name: str) -> bytes:
+    """Return the name in lower case, uncompressed (RFC 1035 section 3.1)."""
+    if "\\" in name:
+        import dns.name  # here: few lists need it, and a lab should start at once
 
-
-def _to_wire(text: str) -> bytes:
-    """Return the name in lower case, uncompressed (RFC 1035 section 3.1); an address becomes its reverse name.
-
-    Relative names are taken as absolute. U-labels are mapped by UTS 46, non-transitional; a label that IDNA 2008 has no
-    place for (emoji) is mapped and written in Punycode all the same. Raises `ValueError` where DNS cannot ask the name.
-    """
-    text = text.strip()
-    if text[:1].isdigit() or ":" in text:
-        with contextlib.suppress(ValueError):
-            address = ipaddress.ip_address(text)
-            text = (getattr(address, "ipv4_mapped", None) or address).reverse_pointer
-    if not text.isascii() or "\\" in text:
-        return _by_dnspython(text)
-    parts = text.lower().removesuffix(".").encode("ascii").split(b".")
-    wire = b"".join([bytes((len(part),)) + part for part in parts if 0 < len(part) < 64]) + b"\0"
-    if len(wire) != sum(map(len, parts)) + len(parts) + 1 or len(wire) > 255 or b" " in wire:
-        raise ValueError("not a name that DNS can be asked")
-    return wire
-
-
-def _by_dnspython(text: str) -> bytes:
-    # Imported here: few lists need them, and a lab should start at once.
-    import dns.exception
-    import dns.name
-    import idna
-
-    try:
-        try:
-            name = dns.name.from_text(text, idna_codec=dns.name.IDNA_2008_Practical)
-        except dns.name.IDNAException:
-            mapped = idna.uts46_remap(text, std3_rules=False, transitional=False)
-            name = dns.name.from_text(".".join(map(_a_label, mapped.split("."))))
-        return name.canonicalize().to_wire() or b""
-    except (dns.exception.DNSException, UnicodeError) as error:
-        raise ValueError(f"not a name that DNS can be asked: {error}") from error
-
-
-def _a_label(label: str) -> str:
-    return label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
+        return dns.name.from_text(name).canonicalize().to_wire() or b""
+    return b"".join([label(part) for part in name.lower().split(".") if part]) + ROOT

@@ -51,31 +51,10 @@ def serve(settings: Settings, ready: Callable[[Address], None], *, control: int 
     numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     before = {number: signal.getsignal(number) for number in numbers}
     try:
-        asyncio.run(_serve(settings, ready, control, numbers))
+        asyncio.run(LabServer(settings).serve(ready, control, numbers))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-async def _serve(
-    settings: Settings, ready: Callable[[Address], None], control: int | None, numbers: Iterable[int]
-) -> None:
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    async with LabServer(settings) as server:
-        for number in numbers:
-            loop.add_signal_handler(number, ended.set)
-        if control is not None:
-            loop.add_reader(control, _command, server, control, ended)
-        ready(server.address)
-        await ended.wait()
-
-
-def _command(server: "LabServer", control: int, ended: asyncio.Event) -> None:
-    octets = os.read(control, 64)
-    if not octets:
-        ended.set()
-    for _ in octets:
-        report(LabReport(counts=server.counts))
 
 
 def report(message: LabReport) -> None:
@@ -85,15 +64,17 @@ def report(message: LabReport) -> None:
 
 
 class LabServer:
-    """The sockets of one lab; a context manager that opens and closes them."""
+    """The sockets of one lab."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._responder = Responder(settings)
         self._traffic = Traffic(settings)
-        self.counts = Counts(0, 0, 0)  # since the start
+        self._counts = Counts(0, 0, 0)  # since the start
 
-    async def __aenter__(self) -> "LabServer":
+    async def serve(self, ready: Callable[[Address], None], control: int | None, numbers: Iterable[int]) -> None:
+        """Serve until one of these signals comes, or the end of `control`."""
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
         host, port = endpoint(self._settings.listen)
         tls = _tls_context(*self._settings.tls) if self._settings.tls else None
         self._queue = DelayQueue()
@@ -111,14 +92,21 @@ class LabServer:
                 listener = _listener(udp.family, (host, 0))
                 secure = _text(listener)
                 await streams.listen(listener, tls)
-            self.address = Address(_text(udp), secure)
-            asyncio.get_running_loop().add_reader(udp, self._drain)
-            opened.callback(asyncio.get_running_loop().remove_reader, udp)
-            self._opened = opened.pop_all()
-        return self
+            loop.add_reader(udp, self._drain)
+            opened.callback(loop.remove_reader, udp)
+            for number in numbers:
+                loop.add_signal_handler(number, ended.set)
+            if control is not None:
+                loop.add_reader(control, self._command, control, ended)
+            ready(Address(_text(udp), secure))
+            await ended.wait()
 
-    async def __aexit__(self, *details: object) -> None:
-        self._opened.close()
+    def _command(self, control: int, ended: asyncio.Event) -> None:
+        octets = os.read(control, 64)
+        if not octets:
+            ended.set()
+        for _ in octets:
+            report(LabReport(counts=self._counts))
 
     def _drain(self) -> None:
         """Answer what waits at the UDP socket, a batch at most."""
@@ -145,14 +133,14 @@ class LabServer:
                         answered += 1
                     except OSError:
                         dropped += 1
-        self.counts.received += received
-        self.counts.answered += answered
-        self.counts.dropped += dropped
+        self._counts.received += received
+        self._counts.answered += answered
+        self._counts.dropped += dropped
 
     def _stream_query(self, data: bytes, send: Callable[[PlannedReply], None]) -> int:
-        self.counts.received += 1
+        self._counts.received += 1
         if self._traffic.overloaded():
-            self.counts.dropped += 1
+            self._counts.dropped += 1
             return 0
         reply = self._responder.quick(data)
         replies = self._responder.replies(data, stream=True) if reply is None else [PlannedReply(reply)]
@@ -168,11 +156,11 @@ class LabServer:
             elif not self._queue.later(delay, partial(send, reply)):
                 continue
             planned += 1
-        self.counts.dropped += not planned
+        self._counts.dropped += not planned
         return planned
 
     def _send_stream(self, send: Callable[[PlannedReply], None], reply: PlannedReply) -> None:
-        self.counts.answered += 1
+        self._counts.answered += 1
         send(reply)
 
     def _send_reply(self, peer: _Peer, reply: PlannedReply) -> None:
@@ -181,10 +169,10 @@ class LabServer:
     def _send(self, udp: socket.socket, octets: bytes, peer: _Peer) -> None:
         try:
             udp.sendto(octets, peer)
-            self.counts.answered += 1
+            self._counts.answered += 1
         except OSError:
             # No room, or a peer that cannot be reached: a datagram is lost, as it would be on a network.
-            self.counts.dropped += 1
+            self._counts.dropped += 1
 
 
 def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:

@@ -6,25 +6,10 @@ Nothing here opens a socket or reads a file, and nothing here needs dnspython: t
 import ipaddress
 import math
 import re
-from typing import TypedDict
 
 import msgspec
 
 DEFAULT_PORT = 5353
-
-
-class LabFields(TypedDict, total=False):
-    """Keywords of a Lab that stand in its Settings as they are."""
-
-    origin: str | None
-    latency: float
-    jitter: float
-    loss: float
-    capacity: float | None
-    seed: int | None
-    lies: bool
-    listen: str
-    public: bool
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     hosts: list[str] | None = None
-    """The names that exist; None: every name that is asked exists."""
+    """The names that exist, in presentation format; None: every name that is asked exists."""
     zone: list[str] = []
     """Master files (RFC 1035 section 5) that are answered from."""
     origin: str | None = None

@@ -96,7 +96,6 @@ class StreamConnection:
         self._streams, self._reader, self._writer = streams, reader, writer
         self._unsent = bytearray()
         self._dribbles = False
-        self._drip: asyncio.TimerHandle | None = None
         self._moved = asyncio.Event()  # replies were sent, or the connection is closed
         self.pending = 0
         """Replies that are not due yet."""
@@ -136,7 +135,6 @@ class StreamConnection:
             at = end
             if len(self._unsent) > _UNSENT_MOST or self.pending > _PENDING_MOST:
                 await self._make_room()
-        self._write()
         await self._make_room()
         return octets[at:]
 
@@ -175,14 +173,11 @@ class StreamConnection:
         self._unsent += message
 
     def _write(self) -> None:
-        if self._unsent and not self._drip and not self._writer.is_closing():
+        """Write what waits, or where it dribbles a part of that, and more a little later."""
+        if not self._writer.is_closing():
             size = _DRIBBLE_OCTETS if self._dribbles else len(self._unsent)
             self._writer.write(bytes(self._unsent[:size]))
             del self._unsent[:size]
             self._moved.set()
-            if self._dribbles:
-                self._drip = asyncio.get_running_loop().call_later(_DRIBBLE_SECONDS, self._dripped)
-
-    def _dripped(self) -> None:
-        self._drip = None
-        self._write()
+            if self._unsent:
+                asyncio.get_running_loop().call_later(_DRIBBLE_SECONDS, self._write)
