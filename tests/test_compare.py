@@ -476,14 +476,14 @@ CHILDREN = {
     "dead": ("import sys; print('Oh dear', file=sys.stderr); sys.exit(3)", "its process ended with status 3: Oh dear"),
     "killed": ("import os; os.kill(os.getpid(), 9)", "its process was killed by signal 9"),
     "late": (
-        """print('{"type":"began","cpu":0.1}', flush=True); import signal; signal.pause()""",
+        """print('{"seconds":0.1}', flush=True); import signal; signal.pause()""",
         "it did not end in time",
     ),
     "silent": (
-        """print('{"type":"began","cpu":0.1}', flush=True); import signal; signal.pause()""",
+        """print('{"seconds":0.1}', flush=True); import signal; signal.pause()""",
         "no result for 0 sec",
     ),
-    "failed": ("""print('{"type":"ended","error":"no luck"}', flush=True); input(); input()""", "no luck"),
+    "failed": ("""print('{"error":"no luck"}', flush=True); input(); input()""", "no luck"),
 }
 
 

@@ -1,6 +1,6 @@
 """One run, in a process of its own: the joinall of `resolve run`, with a file that takes the results as they come.
 
-A Spec comes as one line on standard input; Began and Ended go out, a line each. The results go into a file, the spool,
+A Spec comes as one line on standard input; two Events go out, a line each. The results go into a file, the spool,
 as blocks of seconds and a list of Result. Nothing is made of them while the clock runs: an engine is kept as busy, and
 needs as much memory, as in a run of its own. When standard input ends, because the run is over and was looked at, or
 because the parent is gone, this process ends at once, wherever it is. Seconds that travel are spans, never timestamps.
@@ -35,20 +35,16 @@ class Spec(msgspec.Struct, frozen=True):
     spool: str
 
 
-class Began(msgspec.Struct, frozen=True, tag="began"):
-    """The engine is ready to take the first host. `cpu`: seconds that getting there took of a processor."""
+class Event(msgspec.Struct, frozen=True):
+    """First, that the engine is ready to take the first host; second, that the run is over.
 
-    cpu: float
-
-
-class Ended(msgspec.Struct, frozen=True, tag="ended"):
-    """The run is over. `seconds` since it began; `error` where it broke, or there was none."""
+    Attributes:
+        seconds: First, those that getting there took of a processor; second, those since then.
+        error: Why the run broke, or there was none.
+    """
 
     seconds: float = 0.0
     error: str | None = None
-
-
-Event = Began | Ended
 
 
 def read_spool(file: BinaryIO) -> Iterator[tuple[float, list[Result]]]:
@@ -70,35 +66,32 @@ def main() -> None:
     try:
         tell(run(msgspec.json.decode(sys.stdin.buffer.readline(), type=Spec), tell))
     except Exception as error:  # whatever it is, it is this row's error and not the comparison's
-        tell(Ended(error=f"{type(error).__name__}: {error}"))
+        tell(Event(error=f"{type(error).__name__}: {error}"))
     wait_for_end()
 
 
-def run(spec: Spec, tell: Callable[[Event], None]) -> Ended:
+def run(spec: Spec, tell: Callable[[Event], None]) -> Event:
     """Look everything up, and tell when it begins. Raises what `plan` raises, OSError where the spool is full."""
     planned = plan([path(spec.hosts)], spec.engine, spec.backend, spec.types, spec.policy)
-    start = ToldStart(spec.policy.timeout, lambda: tell(Began(time.process_time())))
+    start = ToldStart(spec.policy.timeout, lambda: tell(Event(time.process_time())))
     with planned, open(spec.spool, "wb", buffering=0) as spool:
         encode_into = msgspec.msgpack.Encoder().encode_into
 
         def sink(results: list[Result]) -> None:
-            spool.write(encode_frame((time.monotonic() - start.began, results), encode_into))
+            spool.write(encode_frame((batch.seconds(), results), encode_into))
 
         batch = Batch(planned._replace(deadline=start), sink)
         batch.run()
-        return Ended(time.monotonic() - start.began, batch.engine_error)
+        return Event(batch.seconds(), batch.engine_error)
 
 
 class ToldStart(Deadline):
-    """A deadline that tells when it begins: when the engine is ready. `began` is seconds on the monotonic clock."""
+    """A deadline that tells when it begins: when the engine is ready."""
 
     def __init__(self, seconds: float | None, told: Callable[[], None]) -> None:
         super().__init__(seconds)
-        self.began = 0.0
         self._told = told
 
     def start(self) -> None:
-        if not self.began:
-            self._told()
-            self.began = time.monotonic()
+        self._told()
         super().start()

@@ -129,21 +129,25 @@ class Comparison(contextlib.ExitStack):
         display = LineDisplay(sys.stderr, interval=0.5) if self._progress else None
         began, started = datetime.datetime.now().astimezone().isoformat(timespec="seconds"), time.monotonic()
         feed, contest = self._feed, self._contest
+
+        def status() -> RunStatus:
+            return _status(contest, time.monotonic() - started)
+
         with signals(_noted) as caught:
 
             def tick() -> None:
                 if caught:
                     raise Interrupted
                 if display is not None and display.due:
-                    _draw(display, contest)
+                    _draw(display, contest, status())
                 if feed is not None:
-                    feed.tick(lambda: _status(contest, time.monotonic() - started))
+                    feed.tick(status)
 
             contest.go(tick)
         if display is not None:
             display.close()
         if feed is not None:
-            feed.close(_status(contest, contest.seconds))
+            feed.close(status())
         found = report(contest, began, self._lab)
         try:
             self._write(found)
@@ -166,53 +170,44 @@ class Comparison(contextlib.ExitStack):
                 octets = found.csv()
             case _:
                 octets = text(found, terminal_width(stream), stream.isatty()).encode("utf-8", "replace")
-        if self._output is not None:
-            _cut_off(self._output)
-        write_all(stream, octets)
+        if self._output is None:
+            write_all(stream, octets)
+        else:
+            _replace(self._output, octets)
         if self._page is not None:
             from resolver.compare.page import page
 
-            octets = page(found, self._inputs)
-            _cut_off(self._page)
-            write_all(self._page, octets)
+            _replace(self._page, page(found, self._inputs))
         if self._plot is None:
             return
         if any(row.runs for row in found.rows):
             from resolver.compare.plot import draw
 
-            octets = draw(found, _suffix(self._plot.name)[1:])
-            _cut_off(self._plot)
-            write_all(self._plot, octets)
+            _replace(self._plot, draw(found, _suffix(self._plot.name)[1:]))
         elif not os.path.getsize(self._plot.name):
             # Nothing to draw, and no picture from before: this one was only made to see whether it can be.
             os.unlink(self._plot.name)
 
 
-def _draw(display: LineDisplay, contest: Contest) -> None:
+def _draw(display: LineDisplay, contest: Contest, status: RunStatus) -> None:
     """Show how many runs are done, which one goes on, and how long the rest will take."""
     whole, done = len(contest.runs), contest.done
     display.move(done, whole)
-    left = _seconds_left(contest, time.monotonic() - display.started)
-    display.draw(f"{done}/{whole} runs{time_left(left)}  {contest.runs[min(done, whole - 1)]}")
-
-
-def _seconds_left(contest: Contest, seconds: float) -> float | None:
-    """Return how long the rest will take, after so many seconds."""
-    # Runs differ, and each is long: their mean so far tells more than the speed of the last seconds.
-    return seconds / contest.done * (len(contest.runs) - contest.done) if contest.done else None
+    display.draw(f"{done}/{whole} runs{time_left(status.seconds_left)}  {contest.runs[min(done, whole - 1)]}")
 
 
 def _status(contest: Contest, seconds: float) -> RunStatus:
     """Return the progress after so many seconds. A run is watched from outside: its lookups count when it is done."""
-    each, left = len(contest.lookups.of), _seconds_left(contest, seconds)
+    each, runs_left = len(contest.lookups.of), len(contest.runs) - contest.done
     done = contest.done * each
     return RunStatus(
         done=done,
         total=len(contest.runs) * each,
         rate=round(done / seconds, 1) if seconds else None,
-        in_flight=None if contest.done < len(contest.runs) else 0,
+        in_flight=None if runs_left else 0,
         statuses=dict(contest.statuses),
-        seconds_left=None if left is None else round(left, 1),
+        # Runs differ, and each is long: their mean so far tells more than the speed of the last seconds.
+        seconds_left=round(seconds / contest.done * runs_left, 1) if contest.done else None,
     )
 
 
@@ -233,10 +228,11 @@ def _opened(path: str, others: Sequence[str | int]) -> BinaryIO:
     return open(path, "ab", buffering=0)
 
 
-def _cut_off(file: BinaryIO) -> None:
-    """Drop what the file holds, if it is one that holds anything."""
+def _replace(file: BinaryIO, octets: bytes) -> None:
+    """Write in place of what the file holds, if it is one that holds anything."""
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.truncate(0)
+    write_all(file, octets)
 
 
 def _noted() -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from resolver.compare import words
 from resolver.compare.report import ComparisonReport, RowReport
-from resolver.compare.show import COLUMNS, column
+from resolver.compare.show import tables
 from resolver.engines import BACKENDS, ENGINES
 from resolver.output.colours import SERIES
 from resolver.pages import charts
@@ -38,16 +38,6 @@ class Panel(NamedTuple):
     others: list[str]
 
 
-class TimeoutTable(NamedTuple):
-    """Table of the runs with one timeout, by rows; the failures of its runs, and what it says in words."""
-
-    timeout: float | None
-    headings: list[str]
-    rows: list[list[str]]
-    errors: list[str]
-    verdicts: list[str]
-
-
 def page(report: ComparisonReport, inputs: Sequence[str]) -> bytes:
     """Return the page; `inputs` are the lists and hosts as the command names them."""
     scale, panels = _panels(report)
@@ -57,7 +47,7 @@ def page(report: ComparisonReport, inputs: Sequence[str]) -> bytes:
         hosts=listed(["standard input" if each == "-" else each for each in inputs]),
         pairs=len({row.name for row in report.rows}),
         heading=words.heading(report),
-        tables=[table for timeout in report.settings.timeouts if (table := _table(report, timeout))],
+        tables=tables(report),
         scale=scale,
         panels=panels,
         deadlines=report.deadlines,
@@ -66,17 +56,6 @@ def page(report: ComparisonReport, inputs: Sequence[str]) -> bytes:
         left_out=words.left_out(report),
         command=command_line(),
     )
-
-
-def _table(report: ComparisonReport, timeout: float | None) -> TimeoutTable | None:
-    rows = report.at(timeout)
-    if not any(row.runs or row.errors for row in rows):
-        return None  # interrupted before
-    errors = [failure for row in rows for failure in row.failures()]
-    columns = [found for name in COLUMNS if (found := column(name, rows))]
-    headings = [heading for heading, *_ in columns]
-    cells = [[row.name, *[found[number] for found in columns]] for number, row in enumerate(rows, 1)]
-    return TimeoutTable(timeout, headings, cells, errors, words.verdicts(rows))
 
 
 def _panels(report: ComparisonReport) -> tuple[charts.Scale, list[Panel]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -28,6 +29,28 @@ COLUMNS = (
 _GAP = 2  # characters between two columns
 
 
+class TimeoutTable(NamedTuple):
+    """Runs with one timeout: rows; columns, each a heading and cells; what is said of failed runs, and of the best."""
+
+    timeout: float | None
+    rows: list[RowReport]
+    columns: list[list[str]]
+    failures: list[str]
+    verdicts: list[str]
+
+
+def tables(report: ComparisonReport) -> list[TimeoutTable]:
+    """Return a table for each timeout that has runs: the comparison may have been interrupted before."""
+    found = []
+    for timeout in report.settings.timeouts:
+        rows = report.at(timeout)
+        if any(row.runs or row.errors for row in rows):
+            columns = [cells for name in COLUMNS if (cells := column(name, rows))]
+            failures = [failure for row in rows for failure in row.failures()]
+            found.append(TimeoutTable(timeout, rows, columns, failures, words.verdicts(rows)))
+    return found
+
+
 def text(report: ComparisonReport, width: int | None, terminal: bool) -> str:
     """Return the whole report; with colours for a terminal. `width` in columns; None: rich finds it out."""
     file = io.StringIO()
@@ -36,21 +59,15 @@ def text(report: ComparisonReport, width: int | None, terminal: bool) -> str:
     for name, said in words.heading(report):
         grid.add_row(Text(name, "dim"), Text(said))
     console.print(grid)
-    for timeout in report.settings.timeouts:
-        rows = report.at(timeout)
-        if not any(row.runs or row.errors for row in rows):
-            # Interrupted before.
-            continue
+    for table in tables(report):
         console.print()
-        title = "no timeout" if timeout is None else f"timeout {timeout:g} s"
+        title = "no timeout" if table.timeout is None else f"timeout {table.timeout:g} s"
         console.rule(title, align="left", style="dim", characters="─")
-        if any(row.runs for row in rows):
-            for page in _pages(rows, console.width):
-                console.print(_table(rows, page))
-        for row in rows:
-            for failure in row.failures():
-                console.print(visible(failure), style="red", markup=False)
-        for line in words.verdicts(rows):
+        for columns in _pages(table, console.width):
+            console.print(_table(table.rows, columns))
+        for failure in table.failures:
+            console.print(visible(failure), style="red", markup=False)
+        for line in table.verdicts:
             console.print(line, markup=False)
     if drawn := curves(report, console.width):
         console.print("", *drawn, sep="\n", markup=False, no_wrap=True, crop=False)
@@ -74,13 +91,12 @@ def _table(rows: Sequence[RowReport], columns: Sequence[Sequence[str]]) -> Table
     return table
 
 
-def _pages(rows: Sequence[RowReport], width: int) -> list[list[list[str]]]:
-    """Return the columns that have anything to tell, in as many tables as it takes, evenly filled."""
-    columns = [found for name in COLUMNS if (found := column(name, rows))]
-    widest = max(map(_width, columns))
-    room = max(width - max(len(row.name) for row in rows), widest)
-    fewest = len(_filled(columns, room))
-    return next(pages for each in range(widest, room + 1) if len(pages := _filled(columns, each)) == fewest)
+def _pages(table: TimeoutTable, width: int) -> list[list[list[str]]]:
+    """Return the columns in as many tables as it takes, evenly filled."""
+    widest = max(map(_width, table.columns), default=0)
+    room = max(width - max(len(row.name) for row in table.rows), widest)
+    fewest = len(_filled(table.columns, room))
+    return next(pages for each in range(widest, room + 1) if len(pages := _filled(table.columns, each)) == fewest)
 
 
 def _filled(columns: Sequence[list[str]], room: int) -> list[list[list[str]]]:

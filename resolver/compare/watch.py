@@ -13,19 +13,17 @@ import resource
 import select
 import time
 from collections.abc import Callable, Sequence
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 import psutil
 
-from resolver.compare.child import Began, Ended, Event, Spec
+from resolver.compare.child import Event, Spec
 from resolver.subprocesses import end, spawn
 
 INTERVAL = 0.03  # seconds between two samples of a child
 CHILDREN_INTERVAL = 0.15  # seconds between two searches for its children
 CHILD = ("-m", "resolver.compare")
-
-Expected = TypeVar("Expected", Began, Ended)
 
 
 class WaitLimits(NamedTuple):
@@ -94,18 +92,18 @@ class WatchedChild:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(msgspec.json.encode(self._spec) + b"\n")
             self._process.stdin.flush()
-        began = self._event(Began, self._spawned + limits.start, "it did not begin")
+        started = self._event(self._spawned + limits.start, "it did not begin")
         startup = time.monotonic() - self._spawned
         # The peak of getting ready is the start-up's and not the lookups' (the memory stays).
         self._usage.sample(force=True)
         timeout = self._spec.policy.timeout
         latest = float("inf") if timeout is None else time.monotonic() + timeout + limits.late
-        ended = self._event(Ended, latest, "it did not end", limits.silent)
+        seconds = self._event(latest, "it did not end", limits.silent)
         self._usage.sample(force=True)
         self.end()
         peak = self._usage
-        cpu = max(0.0, self._cpu - began.cpu)
-        return Cost(ended.seconds, startup, cpu, peak.memory, peak.threads, peak.descriptors)
+        cpu = max(0.0, self._cpu - started)
+        return Cost(seconds, startup, cpu, peak.memory, peak.threads, peak.descriptors)
 
     def end(self) -> None:
         """End it, if it has not ended, and what it started; the kernel says what processor time it took."""
@@ -117,11 +115,10 @@ class WatchedChild:
             self._cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
             self._usage.kill_children()
 
-    def _event(self, expected: type[Expected], latest: float, complaint: str, silent: float = float("inf")) -> Expected:
-        """Return its next event. Raises ChildFailed where that is another one, has an error, or does not come in time.
+    def _event(self, latest: float, complaint: str, silent: float = float("inf")) -> float:
+        """Return the seconds of its next event. Raises ChildFailed where it has an error, or does not come in time.
 
         Args:
-            expected: Its kind.
             latest: When it must be there.
             complaint: What is said of the child where it is not.
             silent: Seconds that the spool may stay as it is meanwhile.
@@ -147,11 +144,9 @@ class WatchedChild:
                 raise ChildFailed(f"it gave no result for {silent:.0f} seconds, and was killed")
         line, _, self._unread = self._unread.partition(b"\n")
         event = msgspec.json.decode(line, type=Event)
-        if isinstance(event, Ended) and event.error:
+        if event.error:
             raise ChildFailed(event.error)
-        if not isinstance(event, expected):
-            raise ChildFailed("it said nothing that makes sense")
-        return event
+        return event.seconds
 
     def _death(self) -> str:
         self.end()
