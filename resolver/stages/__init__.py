@@ -25,7 +25,7 @@ FIRST = 1 << 40  # index of the first further lookup: no input has as many
 
 
 class Stage(Protocol):
-    """Sink of results that passes each on once, to the sink that it was made with."""
+    """Sink of results that passes each on once, to the sink that it was made with; a list may be empty."""
 
     def __call__(self, results: list[Result]) -> None:
         """Take results, and pass on those of which there is nothing more to be found out."""

@@ -52,8 +52,7 @@ class Follow:
                 if not target.known:
                     target.waiting.append(result.index)
             finished += self._released([result.index])
-        if finished:
-            self._sink(finished)
+        self._sink(finished)
 
     def tick(self) -> None:
         """Do nothing: only replies bring it on."""
@@ -67,8 +66,7 @@ class Follow:
         for result, found in held:
             result.follow = [target.told(missing) for target in found]
             self._further.leave(result, "all of its targets were looked up")
-        if held:
-            self._sink([result for result, _ in held])
+        self._sink([result for result, _ in held])
 
     def _target(self, index: int, name: str) -> FollowedTarget:
         key = self._further.variant(index), name.lower()
@@ -88,8 +86,7 @@ class Follow:
         if not target.known:
             return
         waiting, target.waiting = target.waiting, []
-        if finished := self._released(waiting):
-            self._sink(finished)
+        self._sink(self._released(waiting))
 
     def _released(self, indices: list[int]) -> list[Result]:
         """Return the results of these indices whose targets are all known, and hold them no more."""

@@ -23,7 +23,8 @@ class Honesty:
 
     def said(self, nameserver: str) -> None:
         """Count an answer."""
-        self._invented.make(nameserver)
+        if nameserver not in self.liars:
+            self._invented.make(nameserver)
 
     def asked_again(self, nameserver: str, *, exists: bool, alike: bool) -> bool:
         """Count what became of an answer with records; returns whether the nameserver is a liar by now.
@@ -33,10 +34,12 @@ class Honesty:
             exists: A trusted nameserver has such records too.
             alike: It has at least one of them.
         """
+        if nameserver in self.liars:
+            return True
         if exists:
             self._changed.make(nameserver)
         statements = self._changed if exists else self._invented
-        if not alike and nameserver not in self.liars and statements.take_back(nameserver):
+        if not alike and statements.take_back(nameserver):
             self.liars.add(nameserver)
             self._invented.leave_out(nameserver)
             self._changed.leave_out(nameserver)
@@ -44,7 +47,7 @@ class Honesty:
 
 
 class Statements:
-    """Statements of one kind, by nameserver: those made, and those taken back. Those of liars count no more.
+    """Statements of one kind, by nameserver: those made, and those taken back.
 
     Args:
         least: Statements taken back that make a liar, at least.
@@ -56,13 +59,11 @@ class Statements:
         self._made: Counter[str] = Counter()
         self._taken_back: Counter[str] = Counter()
         self._all_made = self._all_taken_back = 0
-        self._left_out: set[str] = set()
 
     def make(self, nameserver: str) -> None:
         """Count a statement."""
-        if nameserver not in self._left_out:
-            self._made[nameserver] += 1
-            self._all_made += 1
+        self._made[nameserver] += 1
+        self._all_made += 1
 
     def take_back(self, nameserver: str) -> bool:
         """Count a statement that was not so; returns whether its nameserver has made too many of them."""
@@ -74,7 +75,6 @@ class Statements:
         return own >= self._least and own >= self._share * made and own > TIMES * usual * made
 
     def leave_out(self, nameserver: str) -> None:
-        """Compare nobody with this one: it lies."""
-        self._left_out.add(nameserver)
+        """Compare nobody with this one: it lies, and what it says counts no more."""
         self._all_made -= self._made.pop(nameserver, 0)
         self._all_taken_back -= self._taken_back.pop(nameserver, 0)

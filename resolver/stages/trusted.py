@@ -71,19 +71,11 @@ class Trusted:
                 result.follow = None
             if result.status is Status.NOERROR and result.name is not None:
                 self.held[result.index] = result, now
-                self._asked.put(
-                    Query(
-                        result.index,
-                        result.input,
-                        result.name,
-                        result.type,
-                        subnet=self._further.variant(result.index)[1],
-                    )
-                )
+                _, subnet = self._further.variant(result.index)
+                self._asked.put(Query(result.index, result.input, result.name, result.type, subnet=subnet))
             else:
                 others.append(result)
-        if others:
-            self._sink(others)
+        self._sink(others)
         if self.held and self._thread is None:
             self._thread = threading.Thread(target=self._work, name="resolve-trusted", daemon=True)
             self._thread.start()
@@ -97,8 +89,7 @@ class Trusted:
                 self._weigh(held[0], second)
                 finished.append(verdict(*held, second))
                 self._further.unfinished |= (held[0].error or "").startswith(UNFINISHED)
-        if finished:
-            self._sink(finished)
+        self._sink(finished)
 
     def finish(self) -> None:
         """End the second run, and pass on what it did not come to."""
@@ -112,8 +103,7 @@ class Trusted:
         self.held.clear()
         for result in left:
             self._further.leave(result, "a trusted nameserver was asked")
-        if left:
-            self._sink(left)
+        self._sink(left)
 
     def _weigh(self, first: Result, second: Result) -> None:
         """Have a nameserver that was found to lie asked last from now on."""

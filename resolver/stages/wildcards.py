@@ -70,8 +70,7 @@ class Wildcards:
             else:
                 self.held[result.index] = trial
         self._probe()
-        if finished:
-            self._sink(finished)
+        self._sink(finished)
 
     def tick(self) -> None:
         """Do nothing: only replies bring it on."""
@@ -83,8 +82,7 @@ class Wildcards:
         for result in results:
             result.wildcard = None
             self._further.leave(result, "it was known whether a wildcard made it")
-        if results:
-            self._sink(results)
+        self._sink(results)
 
     def _decided(self, trial: Trial) -> bool:
         """Go on with a trial as far as what is known leads; False: it waits for a probe."""
@@ -104,10 +102,7 @@ class Wildcards:
                 parent.wanted += 1
                 made = None
             if made is None:
-                # All that wait for it say first what they want, so that its probes go out together.
-                parent.hold(trial)
-                self._wanting[parent] = None
-                return False
+                return self._waits(trial, parent)
             if not made:
                 if trial.level == 0 and not parent.failed:
                     trial.result.wildcard = False
@@ -120,9 +115,7 @@ class Wildcards:
                 # What the wildcard above it makes is no name of its own.
                 alike = below.own is not None and parent.makes(below.own, _relative(below.name, name))
                 if alike is None:
-                    parent.hold(trial)
-                    self._wanting[parent] = None
-                    return False
+                    return self._waits(trial, parent)
                 if not alike:
                     break
             trial.owner = name
@@ -130,6 +123,13 @@ class Wildcards:
         if trial.owner is not None:
             trial.result.wildcard = f"*.{trial.owner}"
         return True
+
+    def _waits(self, trial: Trial, parent: ProbedParent) -> bool:
+        """Have a trial wait for probes; False: it is not decided."""
+        # All that wait for a parent say first what they want, so that its probes go out together.
+        parent.waiting.append(trial)
+        self._wanting[parent] = None
+        return False
 
     def _parent(self, name: str, result: Result) -> ProbedParent:
         return self._known(name, result.type, self._further.like(result.index))
@@ -151,7 +151,7 @@ class Wildcards:
 
     def _look(self, below: ProbedParent, trial: Trial) -> None:
         """Have a trial wait for what a parent itself is answered with."""
-        below.hold(trial)
+        below.waiting.append(trial)
         if below.looking:
             return
         below.looking = True
@@ -168,7 +168,7 @@ class Wildcards:
         self._further.ask(name, parent.type, answered, like=parent.like)
 
     def _go_on(self, parent: ProbedParent) -> None:
-        waiting, parent.waiting = parent.waiting or (), None
+        waiting, parent.waiting = parent.waiting, []
         finished = []
         for trial in waiting:
             # One that is not held was passed on at the end of the run.
@@ -176,8 +176,7 @@ class Wildcards:
                 del self.held[trial.result.index]
                 finished.append(trial.result)
         self._probe()
-        if finished:
-            self._sink(finished)
+        self._sink(finished)
 
 
 class Trial:
@@ -244,7 +243,7 @@ class ProbedParent:
         self.met = False  # two of them had some data in common
         self.own: Data | None = None
         self.looking = self.looked_at = False
-        self.waiting: list[Trial] | None = None
+        self.waiting: list[Trial] = []
 
     @property
     def failed(self) -> bool:
@@ -265,12 +264,6 @@ class ProbedParent:
     def endless(self) -> bool:
         """Whether every name has data of its own there, which tell no name from another."""
         return not self.met and self.answers >= STRANGERS
-
-    def hold(self, trial: Trial) -> None:
-        """Have a trial wait for what is not known yet."""
-        if self.waiting is None:
-            self.waiting = []
-        self.waiting.append(trial)
 
     def learn(self, result: Result, label: str) -> None:
         """Take the result of a probe."""
