@@ -107,13 +107,13 @@ class NameserverTally(msgspec.Struct, array_like=True):
         if not timed:
             return
         for alike, times in Counter(seconds).items():  # what went out together took equally long
-            self._count_time(alike, times)
+            count_time(self.rtts, alike, times)
 
     def answered(self, seconds: float, times: int) -> None:
         """Count replies that are NOERROR and took equally long."""
         self.replies += times
         self._count_rcode("NOERROR", times)
-        self._count_time(seconds, times)
+        count_time(self.rtts, seconds, times)
 
     def failed(self, status: Status) -> None:
         """Count a try without a reply: TIMEOUT or ERROR. Of any other status there is a reply, which was counted."""
@@ -142,10 +142,6 @@ class NameserverTally(msgspec.Struct, array_like=True):
             setattr(taken, field, getattr(self, field))
             setattr(self, field, empty)
         return taken
-
-    def _count_time(self, seconds: float, times: int) -> None:
-        bucket = bucket_of(seconds)
-        self.rtts[bucket] = self.rtts.get(bucket, 0) + times
 
     def _count_rcode(self, rcode: str, times: int) -> None:
         if rcode in self.rcodes or len(self.rcodes) < MOST_RCODES:
@@ -230,6 +226,12 @@ def bucket_of(seconds: float) -> int:
     if seconds <= 0:
         return 0
     return int(seconds * 1e6) if seconds < 1 else 1023
+
+
+def count_time(buckets: dict[int, int], seconds: float, times: int) -> None:
+    """Count what took so long in its bucket."""
+    bucket = bucket_of(seconds)
+    buckets[bucket] = buckets.get(bucket, 0) + times
 
 
 def middle_of(bucket: int) -> float:

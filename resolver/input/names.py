@@ -78,22 +78,20 @@ def stretches(lines: str) -> Iterator[Stretch | str]:
     for match in _STRETCH.finditer(lines):
         names, addresses, other = match.groups()
         if names is not None:
-            texts = names.split("\n")
-            texts.pop()
+            texts = names.splitlines()  # of letters, digits, dots, hyphens and underscores
             if max(map(len, texts)) > _VISIBLE:
                 yield from texts
             else:
                 yield _stretch_of(texts, names)
         elif addresses is not None:
-            texts = addresses.split("\n")
-            texts.pop()
+            texts = addresses.splitlines()
             yield Stretch(texts, [".".join(text.split(".")[::-1]) + ".in-addr.arpa." for text in texts], "PTR")
         else:
             yield other
 
 
 def _stretch_of(texts: list[str], lines: str) -> Stretch:
-    return Stretch(texts, lines.lower().replace(".\n", "\n").replace("\n", ".\n").split("\n")[:-1], None)
+    return Stretch(texts, lines.lower().replace(".\n", "\n").replace("\n", ".\n").splitlines(), None)
 
 
 def _ordinary_texts(lines: str) -> list[str] | None:
@@ -107,8 +105,7 @@ def _ordinary_texts(lines: str) -> list[str] | None:
     ends = octets.translate(_DIGITS_AS_0)
     if any(wrong in ends for wrong in (b"\n\n", b"\n.", b"..", b"0\n", b"0.\n")):
         return None
-    texts = lines.split("\n")
-    texts.pop()
+    texts = lines.splitlines()
     return texts if max(map(len, texts)) <= _SHORT else None
 
 

@@ -247,12 +247,8 @@ class LineSource(Source):
             return self
         read = self._octets
         first = read()
-
-        def once() -> bytes | None:
-            self._octets = read
-            return first
-
-        self._octets = once
+        begun = [first]
+        self._octets = lambda: begun.pop() if begun else read()
         if first and first[:2] not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             try:
                 self._rows.check(first)

@@ -40,19 +40,19 @@ def host_rows(
         types: The record types that are asked.
     """
     columns = (*types, *(["PTR"] if "PTR" not in types else []))
+    cells = partial(_cells, columns=columns)
+    rows: Writer[HostRow]
     if format == "table":
         from resolver.output.table import Table, hosts_table
 
-        return HostRows(Table(stream, partial(hosts_table, types=columns)), types, selection)
-    cells = partial(_cells, columns=columns)
-    if keep:
+        rows = Table(stream, partial(hosts_table, types=columns))
+    elif keep:
         from resolver.output.kept_columns import KeptColumns
 
-        return HostRows(KeptColumns(stream, ("input", *columns), cells, _first), types, selection)
-    lines: LineWriter[HostRow] = LineWriter(
-        stream, lambda rows: csv_rows(map(cells, rows)), csv_rows([("input", *columns)])
-    )
-    return HostRows(lines, types, selection)
+        rows = KeptColumns(stream, ("input", *columns), cells, _first)
+    else:
+        rows = LineWriter(stream, lambda rows: csv_rows(map(cells, rows)), csv_rows([("input", *columns)]))
+    return HostRows(rows, types, selection)
 
 
 class HostRows:

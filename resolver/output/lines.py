@@ -108,22 +108,18 @@ def _cell(value: object) -> object:
 
 
 def _text(results: list[Result]) -> bytes:
-    lines = [f"{visible(one.input)}\t{one.type}\t{one.status}\t{_outcome(one)}\n" for one in results]
-    return "".join(lines).encode("utf-8", "replace")
+    return "".join([f"{_line(one)}\n" for one in results]).encode("utf-8", "replace")
 
 
 def _text_of_each(results: list[Result]) -> bytes:
-    lines = [
-        f"{visible(one.input)}\t{one.type}\t{one.status}\t{_outcome(one)}\t{one.nameserver or ''}\n" for one in results
-    ]
-    return "".join(lines).encode("utf-8", "replace")
+    return "".join([f"{_line(one)}\t{one.nameserver or ''}\n" for one in results]).encode("utf-8", "replace")
 
 
-def _outcome(result: Result) -> str:
+def _line(result: Result) -> str:
     data = ", ".join(data_of(result))
     if result.error is not None:
         data = f"{data}; {result.error}" if data else result.error
-    return visible(data)
+    return f"{visible(result.input)}\t{result.type}\t{result.status}\t{visible(data)}"
 
 
 def data_of(result: Result) -> list[str]:

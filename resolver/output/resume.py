@@ -11,7 +11,6 @@ that it belongs to, so that it never becomes a part of another.
 
 from __future__ import annotations
 
-import errno
 import heapq
 import os
 import stat
@@ -26,6 +25,7 @@ import msgspec
 
 from resolver.output.files import lock, open_locked
 from resolver.output.kept import UNDONE, Kept, Lines, Remaining, rows_of
+from resolver.output.streams import write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -82,9 +82,7 @@ class Resumed(ExitStack):
             raise
         # A line that is added in the order of the input stands at the end of the file only behind all others.
         self._replaces = self.kept.again or (ordered and self.kept.next_open(0) < self.kept.end)
-        self._remaining: Remaining | None = None
-        # Results that were not written: their status, and that of the line that stands instead.
-        self._dropped: Counter[tuple[str, str]] = Counter()
+        self._statuses: Counter[str] = Counter()  # of the lines that stay, as far as the lookups were read
         self.stream: BinaryIO = self._file
 
     def check(self, lists: Sequence[Source], lookups: Callable[[Sequence[Source]], LookupSource]) -> None:
@@ -120,8 +118,9 @@ class Resumed(ExitStack):
         else:
             self._file.truncate(lines.end)
             self._file.seek(lines.end)
-        self._remaining = Remaining(hosts, self.kept)
-        return self._remaining
+        remaining = Remaining(hosts, self.kept)
+        self._statuses = remaining.statuses
+        return remaining
 
     @property
     def takes_lines(self) -> bool:
@@ -140,7 +139,8 @@ class Resumed(ExitStack):
                 kept.replace(result.index)
                 fresh.append(result)
             else:
-                self._dropped[result.status, before] += 1
+                # The line that stands counts in its place.
+                self._statuses.update({before: 1, result.status: -1})
         return fresh
 
     def finish(self) -> None:
@@ -164,17 +164,13 @@ class Resumed(ExitStack):
 
     def whole(self, figures: Summary) -> Summary:
         """Return the figures as those of the whole file; what was sent, and how fast, stays that of the run."""
-        assert self._remaining is not None
-        statuses = self._remaining.statuses + Counter(figures.statuses)
-        for (status, before), count in self._dropped.items():
-            statuses[status] -= count
-            statuses[before] += count
-        written = figures.results_written + self._remaining.passed_over
+        statuses = self._statuses + Counter(figures.statuses)
+        written = statuses.total()
         return msgspec.structs.replace(
             figures,
             results_written=written,
             results_shown=written,
-            statuses={str(status): count for status, count in sorted(statuses.items()) if count},
+            statuses={str(status): count for status, count in sorted(statuses.items())},
         )
 
     def _open_journal(self) -> BinaryIO:
@@ -184,8 +180,7 @@ class Resumed(ExitStack):
             _as_if(self._file, file)
             octets = self._lines.end + len(self._lines.tail)
             header = msgspec.json.encode(JournalHeader(octets, self._lines.checksum, self._ordered)) + b"\n"
-            if file.write(header) != len(header):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._journal)
+            write_all(file, header)
         except BaseException:
             file.close()
             os.unlink(self._journal)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from resolver.model import ANSWERED, Result
-from resolver.tallies import bucket_of, middle_of, percentile
+from resolver.tallies import count_time, middle_of, percentile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,7 +86,7 @@ class RunTally(msgspec.Struct, array_like=True):
             self.merge(_DECODER.decode(block.tally))
         elif block.elapsed:
             for seconds, count in block.elapsed:
-                self._took(seconds, count)
+                count_time(self.times, seconds, count)
             self.measured += block.count
         elif block.statuses.keys() <= ANSWERED:
             sample = self._sample(block.count)
@@ -108,12 +108,8 @@ class RunTally(msgspec.Struct, array_like=True):
     def _measure(self, answered: list[Result], stride: int) -> None:
         times = [result.elapsed for result in answered if result.elapsed is not None]
         for seconds in times:
-            self._took(seconds, stride)
+            count_time(self.times, seconds, stride)
         self.measured += len(times)
-
-    def _took(self, seconds: float, count: int) -> None:
-        bucket = bucket_of(seconds)
-        self.times[bucket] = self.times.get(bucket, 0) + count
 
     def take(self) -> bytes:
         """Return the counts since the last call, for a block."""

@@ -15,7 +15,7 @@ import msgspec
 from resolver.api import resolve
 from resolver.model import Result, Status
 from resolver.nameserver import Nameserver, parse_all
-from resolver.vetting.verdict import judge
+from resolver.vetting.verdict import is_heard, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,7 +63,7 @@ def survey(
             raise ValueError("no trusted nameserver answers; there is nothing to compare with")
     keywords |= {"detail": True, "dnssec": True, "each_nameserver": True}
     first = _ask(known[:1], types[:1], servers, keywords)
-    heard = [server for server in servers if any(map(_heard, first[str(server)]))]
+    heard = [server for server in servers if any(map(is_heard, first[str(server)]))]
     others = _ask(known, types, heard, keywords)
     invented = _ask(missing, ("A",), heard, keywords)
     if zones and not trusted:
@@ -93,7 +93,3 @@ def _leave_out_wildcards(invented: dict[str, list[Result]], servers: int) -> Non
     made = Counter(each.name for found in invented.values() for each in found if each.status is Status.NOERROR)
     for found in invented.values():
         found[:] = [each for each in found if 2 * made[each.name] <= servers or each.input.endswith(f".{RESERVED}")]
-
-
-def _heard(result: Result) -> bool:
-    return result.status not in (Status.TIMEOUT, Status.ERROR)

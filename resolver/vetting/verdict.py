@@ -69,7 +69,7 @@ def judge(
         tcp: The result of a question over TCP; None: it was not asked.
     """
     results = [*known, *missing]
-    heard = [result for result in results if result.status not in (Status.TIMEOUT, Status.ERROR)]
+    heard = list(filter(is_heard, results))
     if not heard:
         error = next((result.error for result in results if result.error), "it did not answer")
         return Verdict(nameserver, "dead", reachable=False, error=error)
@@ -99,6 +99,11 @@ def judge(
     elif found.loss and found.loss > LOSSY:
         found.verdict, found.error = "slow", f"{found.loss:.0%} of the queries to it had no reply"
     return found
+
+
+def is_heard(result: Result) -> bool:
+    """Tell whether a reply came."""
+    return result.status not in (Status.TIMEOUT, Status.ERROR)
 
 
 def _honesty(
