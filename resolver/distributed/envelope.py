@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from resolver.distributed.payload import MAX_OCTETS, VERSION, Refused
+from resolver.distributed.payload import MAX_OCTETS, VERSION, Refused, refusing
 
 QUEUE = f"chunks-{VERSION}"
 TASK = "resolve.chunk"
@@ -25,30 +25,23 @@ _Line = Annotated[str, msgspec.Meta(max_length=256)]
 _Empty = Annotated[dict[str, None], msgspec.Meta(max_length=0)]
 
 
-class _Headers(msgspec.Struct):
-    """Headers of a task: ours, to be done now, and with no consequences."""
+class _Headers(msgspec.Struct, forbid_unknown_fields=True):
+    """Headers of a task: ours, to be done now, and with no consequences.
+
+    What Celery reads besides has none where it is not there. `redelivered` is kombu's, of what it put back.
+    """
 
     task: str
     id: _Line
     root_id: _Line | None = None
-    parent_id: None = None
     eta: None = None
     expires: None = None
-    group: None = None
-    group_index: None = None
-    chord: None = None
     compression: None = None
-    shadow: None = None
-    timelimit: tuple[None, None] | None = (None, None)
-    retries: Literal[0] = 0
-    replaced_task_nesting: Literal[0] = 0
-    stamped_headers: None = None
-    stamps: _Empty | None = {}
     argsrepr: _Line | None = None
     kwargsrepr: _Line | None = "{}"
-    origin: _Line | None = None
     lang: str = "py"
     ignore_result: bool = True
+    redelivered: bool = False
 
 
 class _Address(msgspec.Struct):
@@ -65,9 +58,6 @@ class _Properties(msgspec.Struct):
     delivery_info: _Address
     body_encoding: Literal["base64"]
     correlation_id: _Line | None = None
-    reply_to: _Line | None = ""
-    delivery_mode: int = 2
-    priority: int = 0
 
 
 class _Envelope(msgspec.Struct, rename="kebab"):
@@ -96,7 +86,7 @@ _to_json = msgspec.json.Encoder()
 
 def check(message: object) -> None:
     """Raise Refused, with a sentence, for whatever is not a task as a coordinator sends it."""
-    try:
+    with refusing("it is no task of ours"):
         envelope = msgspec.convert(message, _Envelope)
         if envelope.content_type != "application/json":
             raise Refused(f"it is {envelope.content_type[:64]!r}, and only application/json is read")
@@ -108,10 +98,6 @@ def check(message: object) -> None:
         if len(envelope.body) > 2 * MAX_OCTETS:
             raise Refused(f"it has {len(envelope.body):,} characters; a chunk has {MAX_OCTETS:,} at most")
         _of_json.decode(binascii.a2b_base64(envelope.body, strict_mode=True))
-    except Refused:
-        raise
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Refused(f"it is no task of ours ({error})") from None
 
 
 def wrap(text: str, description: str) -> bytes:

@@ -9,6 +9,7 @@ coordinator believe any answer: docs/distributed.md.)
 from __future__ import annotations
 
 import binascii
+import contextlib
 import zlib
 from importlib import metadata
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -26,7 +27,7 @@ from resolver.processes.protocol import Unfinished
 from resolver.tallies import MOST_MERGED, NameserverTally
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 MAX_QUERIES = 7_500  # lookups in a chunk, which fit in a message however long their names are
 MAX_OCTETS = 12 << 20  # of a message, in either direction
@@ -41,6 +42,17 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 class Refused(ValueError):
     """Raised for a message that is none of ours, or of another version; the sentence says why."""
+
+
+@contextlib.contextmanager
+def refusing(sentence: str) -> Iterator[None]:
+    """Raise Refused, with this sentence, for whatever is met in the block that is wrong with a message."""
+    try:
+        yield
+    except Refused:
+        raise
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Refused(f"{sentence} ({error})") from None
 
 
 class ChunkQuery(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -172,7 +184,7 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query] | HostLines]:
         raise Refused(f"it is a {type(given).__name__}, not a text")
     if len(given) > MAX_OCTETS:
         raise Refused(f"it has {len(given):,} characters; a chunk has {MAX_OCTETS:,} at most")
-    try:
+    with refusing("it is no chunk"):
         octets = _unpack(given)
         version = _of_version.decode(octets).version
         if version != VERSION:
@@ -180,18 +192,12 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query] | HostLines]:
                 f"it is of version {version[:64]}, and this is {VERSION}: install the same version on both sides"
             )
         chunk = _of_json.decode(octets)
-    except Refused:
-        raise
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Refused(f"it is no chunk ({error})") from None
     if chunk.policy.tls_ca is not None and PEM not in chunk.policy.tls_ca:
         raise Refused("it names a file")
-    try:
+    with refusing("it asks a nameserver that there cannot be"):
         for nameserver in chunk.policy.nameservers:
             nameserver.check()
-    except ValueError as error:
-        raise Refused(f"it asks a nameserver that there cannot be ({error})") from None
-    try:
+    with refusing("it holds what cannot be asked"):
         for text in chunk.types:
             if codec.rdtype(text) != text:
                 raise ValueError(f"{text!r} is not how {codec.rdtype(text)} is written")
@@ -212,8 +218,6 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query] | HostLines]:
             # The questions that show that it can be asked are those that will be sent: no child encodes them again.
             for query, question in zip(queries, questions, strict=True):
                 query.question = question
-    except ValueError as error:
-        raise Refused(f"it holds what cannot be asked ({error})") from None
     return chunk, queries
 
 
