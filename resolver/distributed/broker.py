@@ -132,12 +132,8 @@ class Broker(NamedTuple):
             broker_transport="resolver.distributed.transport:Transport",
             # Data only, in both directions; no pickle, which would run what it is told.
             accept_content=["json"],
-            task_serializer="json",
-            event_serializer="json",
             # Nothing is kept of a task: what it finds goes to the run's stream.
             task_ignore_result=True,
-            task_store_errors_even_if_ignored=False,
-            result_backend=None,
             # A task is acknowledged when it is done, and a worker takes no more than it works on.
             task_acks_late=True,
             task_reject_on_worker_lost=True,
@@ -159,7 +155,6 @@ class Broker(NamedTuple):
                 "socket_timeout": ANSWER_TIMEOUT,
                 "socket_connect_timeout": 5.0,
             },
-            enable_utc=True,
         )
         return app
 

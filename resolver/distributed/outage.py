@@ -21,25 +21,18 @@ import redis
 from redis.exceptions import BusyLoadingError, ConnectionError, ResponseError
 
 # How a Redis begins an error that passes. UNBLOCKED is what a waiting BRPOP is told when its master turns replica;
-# MASTERDOWN, CLUSTERDOWN and TRYAGAIN pass when a failover is over, BUSY with a script that runs long.
+# MASTERDOWN, CLUSTERDOWN and TRYAGAIN pass when a failover is over, BUSY with a script that runs long. Of some redis-py
+# takes the word off, and makes it a class.
 PASSING = {
-    "READONLY",
-    "NOREPLICAS",
-    "MISCONF",
-    "OOM",
-    "UNBLOCKED",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-    "BUSY",
-}
-# redis-py takes the first word off some errors, and makes it a class.
-_CLASSES = {
-    redis.exceptions.ReadOnlyError: "READONLY",
-    redis.exceptions.OutOfMemoryError: "OOM",
-    redis.exceptions.MasterDownError: "MASTERDOWN",
-    redis.exceptions.ClusterDownError: "CLUSTERDOWN",
-    redis.exceptions.TryAgainError: "TRYAGAIN",
+    "NOREPLICAS": None,
+    "MISCONF": None,
+    "UNBLOCKED": None,
+    "BUSY": None,
+    "READONLY": redis.exceptions.ReadOnlyError,
+    "OOM": redis.exceptions.OutOfMemoryError,
+    "MASTERDOWN": redis.exceptions.MasterDownError,
+    "CLUSTERDOWN": redis.exceptions.ClusterDownError,
+    "TRYAGAIN": redis.exceptions.TryAgainError,
 }
 _ABORTED = "Transaction discarded because of: "  # of EXEC; what follows is such an error
 REPEAT_AFTER = 10.0  # seconds until the same is said again
@@ -59,8 +52,9 @@ def passing(error: ResponseError) -> str | None:
     text = str(error)
     if isinstance(error, redis.exceptions.ExecAbortError):
         text = text.partition(_ABORTED)[2]
-    elif (code := _CLASSES.get(type(error))) is not None:
-        return f"{code} {text}"
+    for code, kind in PASSING.items():
+        if type(error) is kind:
+            return f"{code} {text}"
     return text if text.partition(" ")[0] in PASSING else None
 
 
