@@ -6,9 +6,7 @@ pipe that only this process can write to: they end when it does. The password is
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 import select
 import shutil
 from typing import TYPE_CHECKING
@@ -17,7 +15,6 @@ from resolver.subprocesses import end, spawn
 
 if TYPE_CHECKING:
     import subprocess
-    from types import TracebackType
 
 SETTING = "RESOLVE_REDIS_SERVER"  # names the server's program
 MAX_ENDED = 5  # workers in a row that end by themselves before the run is given up
@@ -56,23 +53,12 @@ class EmbeddedRedis:
     def __init__(self, inner: str, backend: str) -> None:
         self._arguments = inner, backend
         self._ended = 0
-        password = secrets.token_urlsafe(24)
-        self._guard = spawn("-m", "resolver.distributed.guard")
-        assert self._guard.stdin is not None
-        order = {"server": find_server(), "password": password}
-        self._guard.stdin.write(json.dumps(order).encode() + b"\n")
-        self._guard.stdin.flush()
-        self.url = ""
-        port = self._port()
-        self.url = f"redis://:{password}@127.0.0.1:{port}/0"
+        self._guard = spawn("-m", "resolver.distributed.guard", find_server())
+        self.url = self._address()
         self._worker = self._work()
 
-    def __enter__(self) -> EmbeddedRedis:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End both."""
         end(self._worker, self._guard)
 
     def check(self) -> None:
@@ -90,14 +76,12 @@ class EmbeddedRedis:
     def _work(self) -> subprocess.Popen[bytes]:
         return spawn("-m", "resolver.distributed.local", *self._arguments, env={"RESOLVE_REDIS": self.url})
 
-    def _port(self) -> int:
+    def _address(self) -> str:
         assert self._guard.stdout is not None
-        said = b""
+        said = ""
         if select.select([self._guard.stdout], [], [], _STARTS)[0]:
-            said = self._guard.stdout.readline()
-        if not said.strip().isdigit():
+            said = self._guard.stdout.readline().decode(errors="replace").strip()
+        if not said.startswith("redis://"):
             end(self._guard)
-            raise RuntimeError(
-                f"the run's own Redis does not start ({said.decode(errors='replace').strip() or 'silent'})"
-            )
-        return int(said)
+            raise RuntimeError(f"the run's own Redis does not start ({said or 'silent'})")
+        return said

@@ -92,7 +92,8 @@ class RedisEngine(NamedTuple):
             if url is None:
                 from resolver.distributed.embedded import EmbeddedRedis
 
-                embedded = opened.enter_context(EmbeddedRedis(self.inner or "gevent", backend.name))
+                embedded = EmbeddedRedis(self.inner or "gevent", backend.name)
+                opened.callback(embedded.close)
                 url, check = embedded.url, embedded.check
             connection = RunConnection(Broker.parse(url), secrets.token_hex(16), policy.timeout)
             opened.callback(connection.close)

@@ -1,15 +1,14 @@
-"""A program that starts a Redis server, prints its port, and ends it when standard input ends: when its parent is dead.
+"""A program that starts a Redis server, prints its address, and ends it when standard input ends: its parent is dead.
 
-`python -m resolver.distributed.guard`; the first line of standard input is a JSON object: the server's program and its
-password. It is small and imports little, so that nothing can end it before its time. The server reads its settings from
-a pipe, so that no password stands in a file or an argument.
+`python -m resolver.distributed.guard SERVER`. It is small and imports little, so that nothing can end it before its
+time. It makes the password, and the server reads its settings from a pipe, so that none stands in a file or an
+argument.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import shutil
+import secrets
 import signal
 import socket
 import subprocess
@@ -27,28 +26,21 @@ _STARTS = 8.0  # seconds
 def main() -> None:
     """Serve until standard input ends."""
     leave_signals_to_parent()
-    order = json.loads(sys.stdin.buffer.readline() or b"{}")
-    if not order:
-        return
-    directory = tempfile.mkdtemp(prefix="resolve-redis-")
-    server: subprocess.Popen[bytes] | None = None
-    try:
+    password, parent = secrets.token_urlsafe(24), Parent()
+    with tempfile.TemporaryDirectory(prefix="resolve-redis-", ignore_cleanup_errors=True) as directory:
         for _ in range(_ATTEMPTS):
             port = _free()
-            server = _start(order["server"], port, order["password"], directory)
-            if _serves(server, port, order["password"]):
-                break
-            server.kill()
-        else:
-            print("it starts and ends again", flush=True)
-            return
-        print(port, flush=True)
-        _wait(server)
-    finally:
-        if server is not None:
-            server.kill()
-            server.wait()
-        shutil.rmtree(directory, ignore_errors=True)
+            server = _start(sys.argv[1], port, password, directory)
+            try:
+                if _serves(server, port, password):
+                    print(f"redis://:{password}@127.0.0.1:{port}/0", flush=True)
+                    while server.poll() is None and not parent.gone():
+                        pass
+                    return
+            finally:
+                server.kill()
+                server.wait()
+        print("it starts and ends again", flush=True)
 
 
 def _start(program: str, port: int, password: str, directory: str) -> subprocess.Popen[bytes]:
@@ -84,13 +76,6 @@ def _serves(server: subprocess.Popen[bytes], port: int, password: str) -> bool:
         except OSError:
             time.sleep(0.005)
     return False
-
-
-def _wait(server: subprocess.Popen[bytes]) -> None:
-    """Wait until the parent or the server ends."""
-    parent = Parent()
-    while server.poll() is None and not parent.gone():
-        pass
 
 
 def _free() -> int:
