@@ -10,6 +10,7 @@ import contextlib
 import queue
 import secrets
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -102,33 +103,28 @@ class RedisEngine(NamedTuple):
             run.work(check)
 
 
+@dataclass
 class _RedisRun:
     """One run: what its queries, its coordinator and its connection give each other."""
 
-    def __init__(
-        self,
-        engine: RedisEngine,
-        connection: RunConnection,
-        queries: Queries,
-        policy: Policy,
-        backend: Backend,
-        deliver: Deliver,
-    ) -> None:
+    engine: RedisEngine
+    connection: RunConnection
+    queries: Queries
+    policy: Policy
+    backend: Backend
+    deliver: Deliver
+
+    def __post_init__(self) -> None:
         from resolver.wire.oneway import SendOnly
 
-        self._engine = engine
-        self._connection = connection
-        self._queries = queries
-        self._policy = policy
-        self._backend = backend
-        self._deliver = deliver
-        self._oneway = isinstance(backend, SendOnly)
+        queries, policy = self.queries, self.policy
+        self._oneway = isinstance(self.backend, SendOnly)
         sink = queries.block_sink
         # Lines that cannot be read again are not for us: of a lookup that was sent twice, they may not all be right.
         self._sink = sink if sink is not None and sink.format is not None and sink.format.readable else None
         self._by_line = queries if self._sink is not None and isinstance(queries, LineQueries) else None
         put_back = self._by_line.put_back if self._by_line is not None else lambda queries: None
-        self._coordinator = Coordinator(policy, engine.name, backend.name, put_back=put_back)
+        self._coordinator = Coordinator(policy, self.engine.name, self.backend.name, put_back=put_back)
         self._authority = policy.tls_ca
         if self._authority is not None and PEM not in self._authority:
             self._authority = Path(self._authority).read_text(encoding="ascii", errors="ignore")
@@ -145,7 +141,7 @@ class _RedisRun:
 
         Raises RuntimeError as `check` does.
         """
-        coordinator, queries = self._coordinator, self._queries
+        coordinator, queries = self._coordinator, self.queries
         while True:
             self._hand_out()
             if coordinator.exhausted and coordinator.idle and not self._holds:
@@ -164,7 +160,7 @@ class _RedisRun:
         coordinator = self._coordinator
         if not self._ready():
             return
-        while not self._queries.ended and (room := coordinator.room()):
+        while not self.queries.ended and (room := coordinator.room()):
             work = self._fill(room)
             if work is None:
                 break
@@ -211,7 +207,7 @@ class _RedisRun:
             else:
                 self._lines.append(lines)
             return True
-        more = self._queries.take(n)
+        more = self.queries.take(n)
         if more is None:
             self._coordinator.exhausted = True
         self._held += more or []
@@ -220,16 +216,16 @@ class _RedisRun:
     def _ready(self) -> bool:
         """Return whether the run's time has begun: when the workers are known, or else after a while."""
         if not self._begun:
-            workers = self._engine.worker_count.workers
-            there = workers is not None and (workers > 0 or self._engine.url is not None)
-            if there or time.monotonic() - self._started > (START_WAIT if self._engine.url else OWN_START_WAIT):
+            workers = self.engine.worker_count.workers
+            there = workers is not None and (workers > 0 or self.engine.url is not None)
+            if there or time.monotonic() - self._started > (START_WAIT if self.engine.url else OWN_START_WAIT):
                 self._begun = True
-                self._queries.take(0)
-                self._connection.begin()
+                self.queries.take(0)
+                self.connection.begin()
         return self._begun
 
     def _send(self, order: Order) -> None:
-        policy, parties = self._policy, order.parties or 1
+        policy, parties = self.policy, order.parties or 1
         policy = msgspec.structs.replace(
             policy,
             timeout=None,
@@ -239,29 +235,29 @@ class _RedisRun:
         )
         chunk = Chunk(
             version=VERSION,
-            run=self._connection.run,
+            run=self.connection.run,
             number=order.number,
             copy=order.copy,
-            backend=self._backend.name,
+            backend=self.backend.name,
             policy=policy,
             alone=order.parties is not None,
             oneway=self._oneway,
             parties=order.parties or max(1, self._coordinator.slots),
             as_lines=self._sink is not None,
-            distrusted=list(self._queries.tallies.distrusted),
+            distrusted=list(self.queries.tallies.distrusted),
             queries=[
                 ChunkQuery(query.index, query.name, query.type, query.nameserver, query.subnet)
                 for query in order.queries
             ],
             lines=None if order.lines is None else ChunkLines.of(order.lines),
         )
-        self._connection.send(encode_chunk(chunk), f"chunk {order.number} of run {self._connection.run}")
+        self.connection.send(encode_chunk(chunk), f"chunk {order.number} of run {self.connection.run}")
 
     # --- In.
 
     def _gather(self, seconds: float) -> None:
         """Wait at most `seconds` for the first item of the inbox, and take all that have come."""
-        inbox, coordinator = self._connection.inbox, self._coordinator
+        inbox, coordinator = self.connection.inbox, self._coordinator
         try:
             item = inbox.get(timeout=max(seconds, 0.0)) if seconds > 0 else inbox.get_nowait()
             while True:
@@ -275,7 +271,7 @@ class _RedisRun:
                     self._pass_on(coordinator.on_snapshot(item.workers, item.queued, now, behind, item.held))
                 else:
                     for report in item:
-                        self._queries.tallies.merge(report.tallies)
+                        self.queries.tallies.merge(report.tallies)
                         self._pass_on(coordinator.on_report(report, now))
                 item = inbox.get_nowait()
         except queue.Empty:
@@ -288,27 +284,27 @@ class _RedisRun:
             self._coordinator.blocks.clear()
         # A report may have thousands; lists of results are no longer than those of other engines.
         for at in range(0, len(results), BATCH):
-            self._deliver(results[at : at + BATCH])
+            self.deliver(results[at : at + BATCH])
 
     def _count_workers(self, snapshot: Snapshot, now: float) -> None:
         """Say at once and again that no worker is there, but not where the Redis has just come back."""
-        if snapshot.returned and self._engine.worker_count.workers:
+        if snapshot.returned and self.engine.worker_count.workers:
             self._expected_until = now + DEAD
-        self._engine.worker_count.workers = len(snapshot.workers)
+        self.engine.worker_count.workers = len(snapshot.workers)
         if snapshot.workers:
             self._no_worker_said = 0.0
-        elif self._engine.url is None or now < self._expected_until:
+        elif self.engine.url is None or now < self._expected_until:
             return  # one is about to come, or to be seen again; `check` sees to the run's own
         elif not self._no_worker_said or now - self._no_worker_said >= NO_WORKER_INTERVAL:
             self._no_worker_said = now
             log.warning(
-                f"no worker is at {self._connection.shown}; on any machine that reaches it, start one: resolve worker "
+                f"no worker is at {self.connection.shown}; on any machine that reaches it, start one: resolve worker "
                 "--redis URL"
             )
 
     def _wind_up(self) -> None:
         """End the run early: nothing more is begun; workers say how far they came, if they say it soon."""
-        connection, coordinator = self._connection, self._coordinator
+        connection, coordinator = self.connection, self._coordinator
         coordinator.ending = True
         told = connection.stop()
         end = time.monotonic() + (0.0 if not told else LAST_REPORTS if connection.over else LAST_REPORTS_CANCELLED)

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
@@ -34,33 +35,25 @@ ERASE = "\r\x1b[2K"
 log = logging.getLogger("resolver.distributed")
 
 
+@dataclass(eq=False)
 class Heartbeat:
     """Beats of the worker that performs `tasks`.
 
     `line`: show what it does in one line on standard error; `feed`: and there, for programs.
     """
 
-    def __init__(
-        self,
-        broker: Broker,
-        executors: ExecutorPool,
-        tasks: TaskRunner,
-        inner: str,
-        outage: Outage,
-        *,
-        line: bool,
-        feed: StatusFeed | None,
-    ) -> None:
-        self._broker = broker
-        self._client: Any = broker.client()
-        self._executors = executors
-        self._tasks = tasks
-        self._inner = inner
-        self._outage = outage
-        self._line = line
-        self._feed = feed
+    broker: Broker
+    executors: ExecutorPool
+    tasks: TaskRunner
+    inner: str
+    outage: Outage
+    line: bool
+    feed: StatusFeed | None
+
+    def __post_init__(self) -> None:
+        self._client: Any = self.broker.client()
         self._began = time.monotonic()
-        self._key = worker_key(tasks.name)
+        self._key = worker_key(self.tasks.name)
         self._stopped = threading.Event()
         self._missing: dict[str, int] = {}  # by run, how many looks in a row found no lease
         self._notices = Notices()
@@ -78,12 +71,12 @@ class Heartbeat:
 
     def deregister(self) -> None:
         """Remove this worker from the Redis, if that is there."""
-        if self._line:
+        if self.line:
             sys.stderr.write(ERASE)
-        if self._feed is not None:
-            self._feed.close(self._status())
-        self._broker.execute_soon(
-            lambda client: (client.delete(self._key), client.srem(WORKERS, self._tasks.name)), seconds=0.5
+        if self.feed is not None:
+            self.feed.close(self._status())
+        self.broker.execute_soon(
+            lambda client: (client.delete(self._key), client.srem(WORKERS, self.tasks.name)), seconds=0.5
         )
 
     def _work(self) -> None:
@@ -94,31 +87,31 @@ class Heartbeat:
                 if now >= beat:
                     beat = now + BEAT
                     self._beat()
-                    self._outage.worked(BEATING)
+                    self.outage.worked(BEATING)
                 self._watch()
             except (RedisError, OSError) as error:
-                self._outage.failed(BEATING, error)
+                self.outage.failed(BEATING, error)
             except Exception:
                 log.exception("a beat of this worker broke")
-            if self._line and beat - now >= BEAT - WATCH / 2:
+            if self.line and beat - now >= BEAT - WATCH / 2:
                 self._draw()
-            if self._feed is not None:
-                self._feed.tick(self._status)
-            self._stopped.wait(WATCH if self._executors.runs() else max(0.05, beat - time.monotonic()))
+            if self.feed is not None:
+                self.feed.tick(self._status)
+            self._stopped.wait(WATCH if self.executors.runs() else max(0.05, beat - time.monotonic()))
 
     def _beat(self) -> None:
         beat = {
             "version": VERSION,
-            "slots": self._executors.slots,
+            "slots": self.executors.slots,
             "host": socket.gethostname(),
-            "engine": self._inner,
-            "chunks": self._tasks.held,
-            "has": self._tasks.active(),
-            "done": self._tasks.done,
+            "engine": self.inner,
+            "chunks": self.tasks.held,
+            "has": self.tasks.active(),
+            "done": self.tasks.done,
         }
         pipe = self._client.pipeline(transaction=False)
         pipe.set(self._key, json.dumps(beat), px=int(1000 * DEAD))
-        pipe.sadd(WORKERS, self._tasks.name)
+        pipe.sadd(WORKERS, self.tasks.name)
         pipe.getdel(f"{self._key}:told")
         *_, sentence = pipe.execute()
         if sentence:
@@ -126,40 +119,40 @@ class Heartbeat:
 
     def _watch(self) -> None:
         """Leave runs that are over, or whose coordinator is dead."""
-        runs = sorted(self._executors.runs())
+        runs = sorted(self.executors.runs())
         self._missing = {run: self._missing.get(run, 0) for run in runs}
         if not runs:
             return
         for run, lease in zip(runs, self._client.mget([Keys.of(run).alive for run in runs]), strict=True):
             if lease is None:
                 self._missing[run] += 1
-                if self._missing[run] >= GONE or run not in self._tasks.active():
-                    self._executors.stop(run, "its run is over, or its coordinator is dead")
+                if self._missing[run] >= GONE or run not in self.tasks.active():
+                    self.executors.stop(run, "its run is over, or its coordinator is dead")
             elif lease.decode(errors="replace") in (ON, TIMED):
                 self._missing[run] = 0
             else:
-                self._executors.stop(run, "its run was ended")
+                self.executors.stop(run, "its run was ended")
 
     def _status(self) -> RunStatus:
         """Return what this worker has done. How much will come nobody knows."""
-        done = self._tasks.done
+        done = self.tasks.done
         return RunStatus(
             done=done,
             total=None,
             rate=round(done / max(time.monotonic() - self._began, 1e-3), 1),
-            in_flight=self._tasks.open,
-            statuses=dict(self._tasks.statuses),
+            in_flight=self.tasks.open,
+            statuses=dict(self.tasks.statuses),
             seconds_left=None,
         )
 
     def _draw(self) -> None:
         now = time.monotonic()
         before, had = self._shown
-        self._shown = now, self._tasks.done
-        rate = (self._tasks.done - had) / max(now - before, 1e-3)
-        chunks = f"{self._tasks.held} chunk{'' if self._tasks.held == 1 else 's'} in hand"
+        self._shown = now, self.tasks.done
+        rate = (self.tasks.done - had) / max(now - before, 1e-3)
+        chunks = f"{self.tasks.held} chunk{'' if self.tasks.held == 1 else 's'} in hand"
         try:
-            sys.stderr.write(f"{ERASE}{self._broker.shown}: {chunks}, {self._tasks.done:,} lookups done, {rate:,.0f}/s")
+            sys.stderr.write(f"{ERASE}{self.broker.shown}: {chunks}, {self.tasks.done:,} lookups done, {rate:,.0f}/s")
             sys.stderr.flush()
         except (OSError, ValueError):
-            self._line = False
+            self.line = False
