@@ -164,10 +164,10 @@ def test_a_user_of_few_rights(tmp_path: Path, rights: str) -> None:
 LOUD = """
 import logging, os, sys
 from resolver.distributed.broker import Broker
-from resolver.distributed.limits import WorkerLimits
 from resolver.distributed.worker import work
+from resolver.policy import Policy
 logging.basicConfig(level=logging.DEBUG)
-sys.exit(work(Broker.parse(os.environ["RESOLVE_REDIS"]), "threads", 1, WorkerLimits()))
+sys.exit(work(Broker.parse(os.environ["RESOLVE_REDIS"]), "threads", 1, Policy()))
 """
 
 

@@ -31,8 +31,8 @@ A worker
     celery_worker   Celery's worker, where ours differs from it
     transport       the check of what comes out of the queue
     task            one chunk, from its arrival to its last report
-    executor_pool   the executors of a worker; executor: the local engine over one run's chunks; active_chunk, limits:
-                    what these need
+    executor_pool   the executors of a worker; executor: the local engine over one run's chunks; active_chunk: what
+                    it needs
     heartbeat       the beats of a worker; it watches the leases of its runs
     monitor         for Celery's own tools
 

@@ -80,10 +80,9 @@ def worker(
             raise ValueError(f"{why}; valid for a worker: {', '.join(local)}{meant(engine, local)}")
         engines.find(engine, "wire")
         from resolver.distributed.broker import Broker
-        from resolver.distributed.limits import WorkerLimits
         from resolver.distributed.payload import VERSION
         from resolver.distributed.worker import work
-        from resolver.nameserver import check_sources, parse_all
+        from resolver.nameserver import check_sources
         from resolver.output.status import StatusFeed
         from resolver.policy import Policy
         from resolver.processes.engine import cores
@@ -91,9 +90,8 @@ def worker(
 
         if tls_ca is not None:
             check_certificates(tls_ca)
-        asked, source = parse_all(nameservers), Policy(source=source).source
-        check_sources(source, asked)
-        limits = WorkerLimits(asked, concurrency, rate, tls_ca, source)
+        own = Policy(nameservers=nameservers, concurrency=concurrency, rate=rate, tls_ca=tls_ca, source=source)
+        check_sources(own.source, own.nameservers)
         broker = Broker.parse(redis)
         broker.reach()
         feed = None if status is None else StatusFeed(status, [])
@@ -107,7 +105,7 @@ def worker(
             "with Ctrl-C",
             err=True,
         )
-    ctx.exit(work(broker, engine, slots, limits, line=line, feed=feed))
+    ctx.exit(work(broker, engine, slots, own, line=line, feed=feed))
 
 
 def _log(*, quiet: bool, line: bool) -> None:

@@ -9,6 +9,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from resolver import engines
 from resolver.blocks import LineFormat
 from resolver.distributed.executor import Executor
@@ -19,8 +21,8 @@ from resolver.seam import LimitedBackend
 
 if TYPE_CHECKING:
     from resolver.distributed.active_chunk import ActiveChunk
-    from resolver.distributed.limits import WorkerLimits
     from resolver.distributed.payload import Chunk
+    from resolver.policy import Policy
 
 AHEAD = 4  # chunks of a child's that wait there: our other threads keep this process busy meanwhile
 LOAD = 10.0  # seconds that the first children have to load everything
@@ -33,18 +35,22 @@ class CannotExecute(Exception):
 
 
 class ExecutorPool:
-    """All executors of a worker with so many slots, whose children run the engine `inner`; first, for this backend."""
+    """All executors of a worker with so many slots, whose children run the engine `inner`; first, for this backend.
 
-    def __init__(self, inner: str, slots: int, limits: WorkerLimits, backend: str) -> None:
+    `own`: what the worker's own options say.
+    """
+
+    def __init__(self, inner: str, slots: int, own: Policy, backend: str) -> None:
         self.slots = slots
         self._inner = inner
-        self._limits = limits
+        self._own = own
         self._idle = IdleChildren(2 * slots)
         for _ in range(slots):
             self._idle.give(Child(Kind(inner, backend)))
         self._idle.load(LOAD)
         self._executors: dict[_Key, Executor] = {}
-        self._turns: list[Executor] | None = [] if limits.shared else None
+        # The worker's own limits hold for all runs together.
+        self._turns: list[Executor] | None = [] if own.concurrency or own.rate else None
         self._lock = threading.Lock()
         self._closed = False
 
@@ -95,7 +101,15 @@ class ExecutorPool:
         self._idle.close()
 
     def _start(self, key: _Key, chunk: Chunk, seconds: float | None) -> Executor:
-        policy = self._limits.within(chunk.policy)
+        own, policy = self._own, chunk.policy
+        policy = msgspec.structs.replace(
+            policy,
+            nameservers=own.nameservers or policy.nameservers,
+            concurrency=min(filter(None, (own.concurrency, policy.concurrency)), default=None),
+            rate=min(filter(None, (own.rate, policy.rate)), default=None),
+            tls_ca=own.tls_ca or policy.tls_ca,
+            source=own.source or policy.source,
+        )
         try:
             _, backend = engines.find("processes", chunk.backend, self._inner)
             if chunk.oneway:
@@ -112,7 +126,7 @@ class ExecutorPool:
             raise CannotExecute(str(error)) from None
         children = 1 if chunk.alone else min(self.slots, policy.in_flight)
         # Where each worker asks nameservers of its own, the others' processes are at other ones.
-        parties = chunk.parties if chunk.policy.nameservers and not self._limits.nameservers else 1
+        parties = chunk.parties if chunk.policy.nameservers and not own.nameservers else 1
         engine = Processes(self._inner, children, self._idle, parties, AHEAD, name="redis")
         ends = None if seconds is None else time.monotonic() + seconds
         executor = self._executors[key] = Executor(

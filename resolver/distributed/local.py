@@ -16,8 +16,8 @@ def main() -> None:
     """Work for one run."""
     end_with_parent()
     from resolver.distributed.broker import Broker
-    from resolver.distributed.limits import WorkerLimits
     from resolver.distributed.worker import work
+    from resolver.policy import Policy
     from resolver.processes.engine import cores
 
     logging.basicConfig(level=logging.WARNING, format="resolve worker: %(message)s")
@@ -26,7 +26,7 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     broker = Broker.parse(os.environ.pop("RESOLVE_REDIS"))
     inner, backend = sys.argv[1:]
-    work(broker, inner, cores(), WorkerLimits(), backend=backend)
+    work(broker, inner, cores(), Policy(), backend=backend)
     os._exit(0)
 
 

@@ -24,8 +24,8 @@ from resolver.distributed.task import TaskRunner
 
 if TYPE_CHECKING:
     from resolver.distributed.broker import Broker
-    from resolver.distributed.limits import WorkerLimits
     from resolver.output.status import StatusFeed
+    from resolver.policy import Policy
 
 LEAVE = 3.0  # seconds that chunks in hand have, on Ctrl-C, to be finished; then they are handed back
 HANDED_BACK = 1.0  # seconds that they have after that to be reported
@@ -38,7 +38,7 @@ def work(
     broker: Broker,
     inner: str,
     slots: int,
-    limits: WorkerLimits,
+    own: Policy,
     *,
     backend: str = "wire",
     line: bool = False,
@@ -50,7 +50,7 @@ def work(
         broker: The Redis to work for.
         inner: The engine that looks up.
         slots: Child processes that run it.
-        limits: Those of this worker.
+        own: Whom this worker asks in place of a run's nameservers, from which addresses, and how much it sends at most.
         backend: The backend that the children are started for; others are started when they are needed.
         line: Show what goes on in one line on standard error, instead of in the log.
         feed: Takes progress for programs.
@@ -59,7 +59,7 @@ def work(
         The exit status.
     """
     sys.setswitchinterval(0.0005)
-    executors = ExecutorPool(inner, slots, limits, backend)
+    executors = ExecutorPool(inner, slots, own, backend)
     tasks = TaskRunner(f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}", executors, broker.client())
     outage = Outage(broker.shown)
     heartbeat = Heartbeat(broker, executors, tasks, inner, outage, line=line, feed=feed)
