@@ -61,7 +61,10 @@ def signals(begin: Callable[[], None], clock: Callable[[], float] = time.monoton
 
 def default_interrupts() -> None:
     """Let SIGINT end the process without a word, as SIGTERM does, so that a shell sees it: outside of a run."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if os.getpid() == 1:  # of a container: what it does not handle itself, the kernel drops
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: os._exit(128 + number))
+    elif signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from command import COMMAND, end, in_order, inside, line, run, run_delay, second_look, start, wait_for
+from command import COMMAND, Done, end, in_order, inside, line, run, run_delay, second_look, start, wait_for
 
 from resolver import resolve
 from resolver.console import TOGETHER, signals
@@ -265,6 +265,20 @@ def test_signal_outranks_the_deadline(silent: socket.socket) -> None:
         process.send_signal(signal.SIGINT)
         done = end(process)
     assert [130, ["CANCELLED"]] == [done.status, [result["status"] for result in done.results]]
+
+
+APART = ["unshare", "--pid", "--fork", *(["--user", "--map-root-user"] * (os.geteuid() != 0))]  # as in a container
+
+
+@pytest.mark.skipif(subprocess.run([*APART, "true"], capture_output=True).returncode != 0, reason="no namespaces here")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_process_of_a_container(silent: socket.socket, number: int) -> None:
+    """A signal ends it, also where no run takes it: what process 1 does not handle, the kernel drops."""
+    with start("nameservers", where(silent), command=[*APART, *COMMAND]) as process:
+        wait_for_a_query(silent)
+        (first,) = psutil.Process(process.pid).children()
+        first.send_signal(number)
+        assert Done(128 + number, "", "") == end(process)
 
 
 @pytest.mark.parametrize("how", ["done", signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
