@@ -254,14 +254,11 @@ def system() -> tuple[Nameserver, ...]:
 
 def _of_line(text: str) -> Nameserver | None:
     """Read an address as the C library does: IPv4 in any form of inet_aton(3), or IPv6."""
-    try:
+    with contextlib.suppress(OSError):
         return Nameserver("udp", socket.inet_ntoa(socket.inet_aton(text.rstrip("\r"))), _PORTS["udp"])
-    except OSError:
-        pass
-    try:
+    with contextlib.suppress(ValueError):
         return Nameserver("udp", str(ipaddress.IPv6Address(text.rstrip("\r"))), _PORTS["udp"])
-    except ValueError:
-        return None
+    return None
 
 
 def _of_file(path: str) -> list[Nameserver]:

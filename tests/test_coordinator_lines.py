@@ -5,6 +5,7 @@ from collections import Counter, deque
 from typing import Any
 
 import pytest
+from encoded import block_encoder
 from play import Play
 
 from resolver import Policy, Query, Result, Status
@@ -17,7 +18,6 @@ from resolver.distributed.outstanding import Order
 from resolver.distributed.payload import MAX_OCTETS, ChunkReport, decode_chunk, decode_report, encode_report
 from resolver.input.plain import lookups_of
 from resolver.input.sources import LineSource
-from resolver.output.blocks import block_encoder
 from resolver.planning import plan
 from resolver.processes.protocol import Unfinished
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from encoded import block_encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +31,6 @@ from resolver.distributed.payload import (
 )
 from resolver.dns import message as codec
 from resolver.nameserver import Nameserver
-from resolver.output.blocks import block_encoder
 from resolver.processes.protocol import Unfinished
 
 NAMES = st.sampled_from(["www.example", "a\\.b.example", "\\255.example", "example", "x" * 63 + ".example", ""])

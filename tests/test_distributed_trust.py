@@ -19,6 +19,7 @@ import msgspec
 import pytest
 from cluster import Server, Worker, wait_for_workers
 from command import wait_for
+from encoded import block_encoder
 
 from resolver import Policy, Result, Status, resolve
 from resolver.blocks import LineFormat
@@ -27,7 +28,6 @@ from resolver.distributed.broker import PREFIX, WORKERS, Keys, worker_key
 from resolver.distributed.envelope import QUEUE, TASK
 from resolver.distributed.payload import ChunkReport
 from resolver.lab import Lab
-from resolver.output.blocks import block_encoder
 
 HOSTS = [f"h{n}.example" for n in range(150)]
 OPTIONS = ("--slots", "1", "--engine", "threads")

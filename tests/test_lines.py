@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from children import POISON, Running, children_of, python, ready, until
 from command import inside
+from encoded import block_encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from resolver.input.hosts import Hosts
 from resolver.input.plain import lookups_of
 from resolver.input.sources import LineSource
 from resolver.lab import Lab
-from resolver.output.blocks import BlockMaker, block_encoder, line_format
+from resolver.output.blocks import BlockMaker, line_format
 from resolver.output.selection import Differing, Selection
 from resolver.processes.protocol import FromChild, block_frame, decode_from_child
 from resolver.subprocesses import FrameDecoder

@@ -15,11 +15,11 @@ import pytest
 from browser import MISSING, PROGRAM, Browser
 from command import Done, end, environment, inside, run, start, wait_for
 from elements import Elements
+from encoded import block_encoder
 
 from resolver import Policy, Record, Result, Status, Summary
 from resolver.blocks import LineFormat, ResultBlock
 from resolver.model import count_statuses
-from resolver.output.blocks import block_encoder
 from resolver.output.colours import COLOURS
 from resolver.output.tally import EXAMPLES, REASONS, RunTally
 from resolver.output.timeline import MARKS, POINTS, Timeline

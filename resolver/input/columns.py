@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import csv
 import re
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from resolver.input.groups import CUT, LONGEST, HostBlock, HostGroup, groups_of, text_of
+from resolver.input.groups import CUT, LONGEST, HostBlock, groups_of, text_of
+from resolver.input.lookups import HostGroup
 from resolver.input.names import stretches
-from resolver.input.networks import further_of
+from resolver.input.networks import AN_ADDRESS, further_of
 from resolver.spelling import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from resolver.input.lookups import Row
-    from resolver.input.names import Stretch
 
 _QUOTED = re.compile(r'"[^"]*"')
 _OPEN_QUOTE = "a quoted cell does not end on its line"
@@ -75,7 +76,7 @@ class RowReader:
 
         Raises ValueError where the first row does not name the column.
         """
-        parts: list[Stretch | str | HostGroup] = []
+        parts: list[str | HostGroup] = []
         long = None
         if len(lines) > LONGEST and lines.find(b"\n") > LONGEST:
             long, _, lines = lines.partition(b"\n")
@@ -86,13 +87,13 @@ class RowReader:
             del texts[0]
         rows = self._rows(texts)
         cells = self._cells(texts, rows, types)
-        parts += _parts(cells)
+        parts += _parts(cells, types)
         hosts = len(cells) + (long is not None)
         further = sum([further_of(cell) for cell in cells if isinstance(cell, str) and "/" in cell])
         groups = groups_of(parts, types)
         if self._column.keep:
             groups = with_rows(groups, [*([None] if long is not None else []), *map(self._kept, rows)])
-        return HostBlock(size, hosts + further, groups, further)
+        return HostBlock(size + AN_ADDRESS * further, hosts + further, groups)
 
     def _begin(self, line: str) -> bool:
         """Tell the delimiter and the place from the first row; returns whether that is a header."""
@@ -159,17 +160,11 @@ class RowReader:
         return dict(zip(_distinct([*names, *further]), [*row, *[None] * (len(names) - len(row))], strict=True))
 
 
-def _parts(cells: Iterable[str | HostGroup]) -> Iterator[Stretch | str | HostGroup]:
+def _parts(cells: Iterable[str | HostGroup], types: tuple[str, ...]) -> Iterator[str | HostGroup]:
     """Yield hosts that follow one another as stretches, as far as they can be."""
-    texts: list[str] = []
-    for cell in cells:
-        if isinstance(cell, str):
-            texts.append(cell)
-            continue
-        yield from stretches("\n".join([*texts, ""]))
-        texts.clear()
-        yield cell
-    yield from stretches("\n".join([*texts, ""]))
+    for kind, cells_of_it in groupby(cells, type):
+        some = list(cells_of_it)
+        yield from stretches("\n".join([*map(str, some), ""]), types) if kind is str else some
 
 
 def with_rows(groups: Iterator[HostGroup], rows: Sequence[Row]) -> Iterator[HostGroup]:

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from resolver.input.forms import host_of
-from resolver.input.groups import HostGroup
+from resolver.input.lookups import HostGroup
 from resolver.input.names import canonical
 from resolver.input.networks import is_address
 

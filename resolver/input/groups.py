@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import codecs
 import re
-from itertools import chain, cycle, islice, repeat
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from resolver.input.names import Stretch, name_of, stretches
+from resolver.input.lookups import HostGroup
+from resolver.input.names import name_of, stretches
 from resolver.input.networks import further_of, network_of, v4_addresses, v6_addresses
 
 if TYPE_CHECKING:
     import ipaddress
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
-    from resolver.input.lookups import Row
 
 LONGEST = 1024 * 1024  # octets of a line that are kept
 GROUP = 64  # hosts after which a group is given out
@@ -29,61 +29,7 @@ class HostBlock(NamedTuple):
     size: int  # octets or hosts, as the source's total
     lines: int  # blank ones and comments too; of a network, each of its addresses
     groups: Iterator[HostGroup]
-    further: int = 0  # hosts that are no line of their own: of a network, all addresses but one
     octets: bytes = b""  # the lines themselves, of a list without columns
-
-
-class HostGroup:
-    """Neighbours in the input that are asked the same types, or (error) one that cannot be asked.
-
-    Attributes:
-        given: Lookups given so far.
-        rows: The row that each of them stood in; empty where none are kept.
-        variants: Lookups for each host and type: one for every nameserver that is asked, and every subnet.
-    """
-
-    __slots__ = ("error", "given", "names", "rows", "texts", "types", "variants")
-
-    def __init__(self, texts: list[str], names: list[str], types: tuple[str, ...], error: str | None = None) -> None:
-        self.texts = texts
-        self.names = names
-        self.types = types
-        self.error = error
-        self.given = 0
-        self.rows: Sequence[Row] = ()
-        self.variants = 1
-
-    @property
-    def size(self) -> int:
-        """Hosts that it has."""
-        return len(self.texts)
-
-    @property
-    def left(self) -> int:
-        """Lookups not given yet."""
-        return self.size * len(self.types) * self.variants - self.given
-
-    def line_of(self, lookup: int) -> int:
-        """Return which of its lines this lookup is of, both counted from 0."""
-        return lookup // (len(self.types) * self.variants)
-
-    def hosts(self, first: int, last: int) -> tuple[list[str], list[str]]:
-        """Return inputs and names of its hosts from the first one up to the last."""
-        return self.texts[first:last], self.names[first:last]
-
-    def take(self, n: int) -> tuple[list[str], list[str], Iterator[str], int]:
-        """Take the next lookups, `n` at most: inputs, names, types; and how many hosts begin with them."""
-        many = len(self.types) * self.variants
-        start = self.given
-        end = self.given = start + min(n, self.left)
-        first, last = start // many, -(-end // many)
-        texts, names = self.hosts(first, last)
-        if many == 1:
-            return texts, names, repeat(self.types[0]), last - first
-        places = [place // many - first for place in range(start, end)]
-        types = cycle(chain.from_iterable(repeat(type_, self.variants) for type_ in self.types))
-        texts, names = [texts[place] for place in places], [names[place] for place in places]
-        return texts, names, islice(types, start % many, None), last - first - (start % many > 0)
 
 
 class NetworkGroup(HostGroup):
@@ -115,7 +61,7 @@ def block_of(hosts: list[object], types: tuple[str, ...]) -> HostBlock:
     size = len(texts)
     if "/" in lines:
         size += sum(map(further_of, map(str.strip, texts)))
-    return HostBlock(size, size, groups_of(map(_stripped, stretches(lines) if whole else texts), types))
+    return HostBlock(size, size, groups_of(map(_stripped, stretches(lines, types) if whole else texts), types))
 
 
 _COMMENT = re.compile(r"(?:^|\s)#.*", re.DOTALL)
@@ -136,7 +82,7 @@ def groups_of_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[HostGroup]
 def _groups_of_short_lines(lines: bytes, types: tuple[str, ...]) -> Iterator[HostGroup]:
     # A generator: lines that pass through unopened are not decoded. A line that is not UTF-8 spoils no other: no octet
     # of a longer character is a line's end.
-    yield from groups_of(filter(None, map(_without_comment, stretches(text_of(lines)))), types)
+    yield from groups_of(filter(None, map(_without_comment, stretches(text_of(lines), types))), types)
 
 
 def text_of(lines: bytes) -> str:
@@ -156,8 +102,8 @@ def _groups_of_long_line(line: bytes, types: tuple[str, ...]) -> Iterator[HostGr
     return iter([HostGroup([text.strip()], [""], types, CUT)])
 
 
-def groups_of(parts: Iterable[Stretch | str | HostGroup], types: tuple[str, ...]) -> Iterator[HostGroup]:
-    """Return the groups of parts: stretches of ordinary hosts, other texts, and what cannot be asked as it is."""
+def groups_of(parts: Iterable[str | HostGroup], types: tuple[str, ...]) -> Iterator[HostGroup]:
+    """Return the groups of parts: texts of hosts, and groups of some already; neighbours are put together."""
     last: HostGroup | None = None
     for part in parts:
         group = part if isinstance(part, HostGroup) else _group_of(part, types)
@@ -172,16 +118,14 @@ def groups_of(parts: Iterable[Stretch | str | HostGroup], types: tuple[str, ...]
         yield last
 
 
-def _group_of(part: Stretch | str, types: tuple[str, ...]) -> HostGroup:
-    if not isinstance(part, str):
-        return HostGroup(part.texts, part.names, types if part.only is None else (part.only,))
+def _group_of(text: str, types: tuple[str, ...]) -> HostGroup:
     try:
-        if "/" in part and (network := network_of(part)) is not None:
+        if "/" in text and (network := network_of(text)) is not None:
             return NetworkGroup(network)
-        name, only = name_of(part)
+        name, only = name_of(text)
     except ValueError as invalid:
-        return HostGroup([part], [""], types, str(invalid))
-    return HostGroup([part], [name], types if only is None else (only,))
+        return HostGroup([text], [""], types, str(invalid))
+    return HostGroup([text], [name], types if only is None else (only,))
 
 
 def _go_together(group: HostGroup, other: HostGroup) -> bool:
@@ -190,13 +134,13 @@ def _go_together(group: HostGroup, other: HostGroup) -> bool:
     return (group.types, group.error) == (other.types, other.error) and len(group.texts) < GROUP
 
 
-def _without_comment(part: Stretch | str) -> Stretch | str:
+def _without_comment(part: str | HostGroup) -> str | HostGroup:
     if not isinstance(part, str):
         return part
     return (_COMMENT.sub("", part) if "#" in part else part).strip()
 
 
-def _stripped(part: Stretch | str) -> Stretch | str:
+def _stripped(part: str | HostGroup) -> str | HostGroup:
     return _SURROGATE.sub("\ufffd", part).strip().strip("\ufeff") if isinstance(part, str) else part
 
 

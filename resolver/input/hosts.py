@@ -23,8 +23,7 @@ from resolver.model import Query
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from resolver.input.groups import HostGroup
-    from resolver.input.lookups import Row
+    from resolver.input.lookups import HostGroup, Row
     from resolver.input.prefix import Prefix
     from resolver.input.sources import Source
     from resolver.model import Result

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import string
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from resolver.input.forms import check_letters, host_of
+from resolver.input.lookups import HostGroup
 from resolver.input.networks import reverse_name
 
 if TYPE_CHECKING:
@@ -60,20 +61,12 @@ def name_of(text: str) -> tuple[str, str | None]:
     return (_canonical(text), None) if reverse is None else (reverse, "PTR")
 
 
-class Stretch(NamedTuple):
-    """Hosts that follow one another, as written; their names; the only type to ask them for, as `name_of` gives it."""
-
-    texts: list[str]
-    names: list[str]
-    only: str | None
-
-
-def stretches(lines: str) -> Iterator[Stretch | str]:
-    r"""Yield the lines, each ended by `\n`, in order: stretches of ordinary names and of IPv4 addresses, and every
-    other line alone, for its reader and `name_of`.
+def stretches(lines: str, types: tuple[str, ...]) -> Iterator[HostGroup | str]:
+    r"""Yield the lines, each ended by `\n`, in order: stretches of ordinary names, to be asked for these types, and of
+    IPv4 addresses, and every other line alone, for its reader and `name_of`.
     """
     if (texts := _ordinary_texts(lines)) is not None:
-        yield _stretch_of(texts, lines)
+        yield _stretch_of(texts, lines, types)
         return
     for match in _STRETCH.finditer(lines):
         names, addresses, other = match.groups()
@@ -82,16 +75,17 @@ def stretches(lines: str) -> Iterator[Stretch | str]:
             if max(map(len, texts)) > _VISIBLE:
                 yield from texts
             else:
-                yield _stretch_of(texts, names)
+                yield _stretch_of(texts, names, types)
         elif addresses is not None:
             texts = addresses.splitlines()
-            yield Stretch(texts, [".".join(text.split(".")[::-1]) + ".in-addr.arpa." for text in texts], "PTR")
+            reverse = [".".join(text.split(".")[::-1]) + ".in-addr.arpa." for text in texts]
+            yield HostGroup(texts, reverse, ("PTR",))
         else:
             yield other
 
 
-def _stretch_of(texts: list[str], lines: str) -> Stretch:
-    return Stretch(texts, lines.lower().replace(".\n", "\n").replace("\n", ".\n").splitlines(), None)
+def _stretch_of(texts: list[str], lines: str, types: tuple[str, ...]) -> HostGroup:
+    return HostGroup(texts, lines.lower().replace(".\n", "\n").replace("\n", ".\n").splitlines(), types)
 
 
 def _ordinary_texts(lines: str) -> list[str] | None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import ipaddress
 
 MOST = 1 << 24  # addresses of a network
+AN_ADDRESS = 16  # octets that each further one counts as in a list's total, as if it had its own line
 _NETWORK = re.compile(r"([0-9.]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)/([0-9]+|(?:[0-9]+\.){3}[0-9]+)")
 # The same at the end of a line, to be found among many; also what is none.
 _LINES = re.compile(rb"[0-9A-Fa-f.:]/[0-9.]+(?=\s)")

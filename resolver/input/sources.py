@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from resolver.input.groups import GROUP, LONGEST, HostBlock, block_of, check_kind, groups_of_lines, octets_of
-from resolver.input.networks import further_addresses, further_of
+from resolver.input.networks import AN_ADDRESS, further_addresses, further_of
 from resolver.input.readahead import InThread, ReadAhead
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from resolver.input.columns import HostColumn, RowReader
 
-_AN_ADDRESS = 16  # octets that each address of a network counts as in a list's total, as if it had its own line
 BLOCK = 16 * 1024  # octets read at once: about 700 names, less than a millisecond of work
 _COUNTED = 256 * 1024  # octets of a twin: its lines are only counted
 
@@ -200,18 +199,16 @@ class LineSource(Source):
             return HostBlock(size, 0, iter(()))
         if self._rows is None:
             further = further_addresses(lines)
-            block = HostBlock(size, lines.count(b"\n") + further, groups_of_lines(lines, types), further, lines)
+            many = lines.count(b"\n") + further
+            block = HostBlock(size + AN_ADDRESS * further, many, groups_of_lines(lines, types), lines)
         else:
             try:
                 block = self._rows.block(size, lines, types)
             except ValueError as error:
                 raise OSError(errno.EINVAL, str(error), self._name) from None
-        if not block.further:
-            return block
-        more = block.further * _AN_ADDRESS
         if self.total is not None:
-            self.total += more
-        return block._replace(size=size + more)
+            self.total += block.size - size
+        return block
 
     def lines(self) -> tuple[int, bytes] | None:
         """Read the next lines, in UTF-8: octets that were read for them, and those that are whole; None: nothing now.

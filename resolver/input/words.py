@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from resolver.input.columns import with_rows
 from resolver.input.domains import Domains
 from resolver.input.forms import first_slash
-from resolver.input.groups import HostBlock, HostGroup, groups_of, text_of
-from resolver.input.names import Stretch, canonical, stretches
+from resolver.input.groups import HostBlock, groups_of, text_of
+from resolver.input.lookups import HostGroup
+from resolver.input.names import canonical, stretches
 from resolver.input.sources import Source
 
 if TYPE_CHECKING:
@@ -114,14 +115,15 @@ class Words(Source):
 
     def _parts(
         self, words: Sequence[str], places: range, types: tuple[str, ...], *, by_domain: bool
-    ) -> Iterator[Stretch | HostGroup]:
+    ) -> Iterator[HostGroup]:
         lines, texts = self._domains.names(words, places, by_domain=by_domain)
         at = 0
-        for part in stretches(lines):
+        for part in stretches(lines, types):
             if not isinstance(part, str):
-                many = len(part.texts)
-                yield part if texts is None else part._replace(texts=texts[at : at + many])
-                at += many
+                if texts is not None:
+                    part.texts = texts[at : at + part.size]
+                at += part.size
+                yield part
                 continue
             text = part if texts is None else texts[at]
             word, place = divmod(at, len(places)) if not by_domain else divmod(at, len(words))[::-1]
@@ -132,7 +134,7 @@ class Words(Source):
                     raise ValueError(error)
                 if first_slash(part) is not None:
                     raise ValueError("a slash is in the name: a word is one label or several, and no path")
-                yield Stretch([text], [canonical(part)], None)
+                yield HostGroup([text], [canonical(part)], types)
             except ValueError as reason:
                 yield HostGroup([text], [""], types, str(reason))
             at += 1

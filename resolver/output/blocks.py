@@ -13,7 +13,7 @@ from resolver.output.lines import EACH_TEXT, ENCODERS, csv_encoder
 from resolver.output.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from resolver.model import Result
     from resolver.output.lines import Encoder
@@ -117,19 +117,6 @@ class BlockMaker:
             block.tally = self._tally.take()
         self._block, self._indices, self._parts, self.octets = ResultBlock(lines=self._as_lines), [], [], 0
         return block, parts
-
-
-def block_encoder(lines: LineFormat | None) -> Callable[[list[Result]], ResultBlock]:
-    """Return what puts results into blocks: as lines of this format, or (None) as they are."""
-    maker = BlockMaker(lines)
-
-    def block(results: list[Result]) -> ResultBlock:
-        maker.add(results, maker.encode(results))
-        made, parts = maker.take()
-        made.body = b"".join(parts)
-        return made
-
-    return block
 
 
 _to_msgpack = msgspec.msgpack.Encoder()

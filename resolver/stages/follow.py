@@ -6,7 +6,8 @@ hosts.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from resolver.model import ANSWERED, Result, Status, Target
@@ -32,8 +33,9 @@ class Follow:
         self._further = further
         self._sink = sink
         self._deadline = deadline
-        self._known: OrderedDict[tuple[tuple[int | None, int], str], FollowedTarget] = OrderedDict()
-        self.held: dict[int, tuple[Result, list[FollowedTarget]]] = {}  # those that wait for targets
+        self._known = lru_cache(REMEMBERED)(self._look_up)  # results that wait for one that is forgotten keep it
+        # Those that wait for targets, each by its name as a record has it.
+        self.held: dict[int, tuple[Result, dict[str, FollowedTarget]]] = {}
 
     def __call__(self, results: list[Result]) -> None:
         """Take results; those that name targets wait until these are known."""
@@ -46,9 +48,10 @@ class Follow:
             names: dict[str, str] = {}
             for name in targets(result):
                 names.setdefault(name.lower(), name)
-            found = [self._target(result.index, name) for name in list(names.values())[:MOST]]
+            like = self._further.like(result.index)
+            found = {name: self._known(lower, like) for lower, name in islice(names.items(), MOST)}
             self.held[result.index] = result, found
-            for target in found:
+            for target in found.values():
                 if not target.known:
                     target.waiting.append(result.index)
             finished += self._released([result.index])
@@ -64,21 +67,14 @@ class Follow:
         )
         held, self.held = list(self.held.values()), {}
         for result, found in held:
-            result.follow = [target.told(missing) for target in found]
+            result.follow = [target.told(name, missing) for name, target in found.items()]
             self._further.leave(result, "all of its targets were looked up")
         self._sink([result for result, _ in held])
 
-    def _target(self, index: int, name: str) -> FollowedTarget:
-        key = self._further.variant(index), name.lower()
-        target = self._known.get(key)
-        if target is None:
-            target = new = self._known[key] = FollowedTarget(name)
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)  # results that wait for it keep it
-            for type_ in TYPES:
-                self._further.ask(name, type_, lambda result: self._answered(new, result), like=index)
-        else:
-            self._known.move_to_end(key)
+    def _look_up(self, name: str, like: int) -> FollowedTarget:
+        target = FollowedTarget()
+        for type_ in TYPES:
+            self._further.ask(name, type_, lambda result: self._answered(target, result), like=like)
         return target
 
     def _answered(self, target: FollowedTarget, answer: Result) -> None:
@@ -92,10 +88,10 @@ class Follow:
         """Return the results of these indices whose targets are all known, and hold them no more."""
         released = []
         for index in indices:
-            result, found = self.held.get(index, (None, []))
-            if result is not None and all(each.known for each in found):
+            result, found = self.held.get(index, (None, {}))
+            if result is not None and all(each.known for each in found.values()):
                 del self.held[index]
-                result.follow = [each.told() for each in found]
+                result.follow = [each.told(name) for name, each in found.items()]
                 released.append(result)
         return released
 
@@ -103,10 +99,9 @@ class Follow:
 class FollowedTarget:
     """A target, and what was found of it. `waiting`: indices of results; `outcomes`: type, status and addresses."""
 
-    __slots__ = ("name", "outcomes", "waiting")
+    __slots__ = ("outcomes", "waiting")
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self) -> None:
         self.waiting: list[int] = []
         self.outcomes: list[tuple[str, Status, list[str]]] = []
 
@@ -115,8 +110,8 @@ class FollowedTarget:
         """Both of its lookups have their results."""
         return len(self.outcomes) == len(TYPES)
 
-    def told(self, missing: Status = Status.ERROR) -> Target:
-        """Return it as results have it. `missing`: the status of a lookup without a result."""
+    def told(self, name: str, missing: Status = Status.ERROR) -> Target:
+        """Return it as results have it, by this name. `missing`: the status of a lookup without a result."""
         outcomes = sorted(self.outcomes)
         statuses = [status for _, status, _ in outcomes] + [missing] * (len(TYPES) - len(outcomes))
         addresses = [address for _, _, found in outcomes for address in found]
@@ -124,7 +119,7 @@ class FollowedTarget:
             status = Status.NOERROR
         else:  # what is wrong says more than that there is none
             status = next((each for each in statuses if each not in ANSWERED), statuses[0])
-        return Target(self.name, status, addresses)
+        return Target(name, status, addresses)
 
 
 def targets(result: Result) -> Iterator[str]:
