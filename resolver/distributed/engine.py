@@ -19,10 +19,9 @@ import msgspec
 from resolver.distributed.broker import DEAD, Broker
 from resolver.distributed.connection import RunConnection, Snapshot, log
 from resolver.distributed.coordinator import Coordinator
-from resolver.distributed.payload import MAX_OCTETS, VERSION, Chunk, ChunkLines, ChunkQuery, encode_chunk
-from resolver.input.plain import cut
+from resolver.distributed.payload import VERSION, Chunk, ChunkLines, ChunkQuery, encode_chunk
 from resolver.nameserver import PEM
-from resolver.seam import LineQueries
+from resolver.processes.work_queue import WorkQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +38,6 @@ NO_WORKER_INTERVAL = 10.0  # seconds between two sentences that no worker is the
 LAST_REPORTS, LAST_REPORTS_CANCELLED = 0.17, 1.0
 START_WAIT = 3.0  # seconds after which the run's time begins, whether the Redis has answered or not
 OWN_START_WAIT = 15.0  # and where it has a worker of its own, which takes a while to start
-JOINED = MAX_OCTETS // 4  # octets of lines to which no more are joined: most of a message is left for those that are
 BATCH = 500  # results that are delivered at once
 LINGER = 0.05  # seconds that a few hosts wait for more, while others are looked up
 
@@ -122,15 +120,12 @@ class _RedisRun:
         sink = queries.block_sink
         # Lines that cannot be read again are not for us: of a lookup that was sent twice, they may not all be right.
         self._sink = sink if sink is not None and sink.format is not None and sink.format.readable else None
-        self._by_line = queries if self._sink is not None and isinstance(queries, LineQueries) else None
-        put_back = self._by_line.put_back if self._by_line is not None else lambda queries: None
-        self._coordinator = Coordinator(policy, self.engine.name, self.backend.name, put_back=put_back)
+        self._work = WorkQueue(queries, lines=self._sink is not None)
+        self._coordinator = Coordinator(policy, self.engine.name, self.backend.name, put_back=self._work.put_back)
         self._authority = policy.tls_ca
         if self._authority is not None and PEM not in self._authority:
             self._authority = Path(self._authority).read_text(encoding="ascii", errors="ignore")
-        self._lines: list[HostLines] = []  # taken, and too few for a chunk; none follows on the one before it;
-        self._held: list[Query] = []  # and what was taken behind them
-        self._held_since = 0.0
+        self._held_since = 0.0  # when the first was taken of those that are too few for a chunk
         self._started = time.monotonic()
         self._begun = False
         self._expected_until = 0.0  # until then workers may only not have been seen yet
@@ -144,9 +139,9 @@ class _RedisRun:
         coordinator, queries = self._coordinator, self.queries
         while True:
             self._hand_out()
-            if coordinator.exhausted and coordinator.idle and not self._holds:
+            if self._work.empty and coordinator.idle:
                 return
-            max_wait = min(queries.max_wait(), LINGER if self._holds else 1.0)
+            max_wait = min(queries.max_wait(), LINGER if self._work.reserve else 1.0)
             if queries.ended:
                 self._wind_up()
                 return
@@ -161,8 +156,7 @@ class _RedisRun:
         if not self._ready():
             return
         while not self.queries.ended and (room := coordinator.room()):
-            work = self._fill(room)
-            if work is None:
+            if not (work := self._fill(room)):
                 break
             self._send(coordinator.launch(work, time.monotonic()))
         for order in coordinator.resends(time.monotonic()):
@@ -171,47 +165,15 @@ class _RedisRun:
             log.info(sentence)
         coordinator.recovered.clear()
 
-    @property
-    def _holds(self) -> int:
-        """How many lookups are held."""
-        return len(self._held) + sum(map(len, self._lines))
-
-    def _fill(self, room: int) -> list[Query] | HostLines | None:
-        """Return work for a chunk of that size; None where it is worth while to wait for more."""
-        coordinator = self._coordinator
-        while self._holds < room and not coordinator.exhausted:
-            if not self._holds:
-                self._held_since = time.monotonic()
-            if not self._take(room - self._holds):
-                break
-        if not self._holds:
-            return None
-        waits = self._holds < room and not coordinator.exhausted and not coordinator.idle
-        if waits and time.monotonic() - self._held_since < LINGER:
-            return None
-        if self._lines:
-            lines, rest = cut(self._lines.pop(0), room)
-            if rest is not None:
-                self._lines.insert(0, rest)
-            return lines
-        queries, self._held = self._held[:room], self._held[room:]
-        return queries
-
-    def _take(self, n: int) -> bool:
-        """Take up to `n` queries, as lines where that can be; return whether there were any."""
-        if self._by_line is not None and not self._held and (lines := self._by_line.take_lines(n)) is not None:
-            # Between two takes, `take` may have met lines that cannot be asked, and have given nothing.
-            last = self._lines[-1] if self._lines else None
-            if last is not None and lines.first == last.indices.stop and len(last.octets) <= JOINED:
-                self._lines[-1] = last.then(lines)
-            else:
-                self._lines.append(lines)
-            return True
-        more = self.queries.take(n)
-        if more is None:
-            self._coordinator.exhausted = True
-        self._held += more or []
-        return bool(more)
+    def _fill(self, room: int) -> list[Query] | HostLines:
+        """Return work for a chunk of that size; none where it is worth while to wait for more."""
+        work, coordinator = self._work, self._coordinator
+        if not work.reserve:
+            self._held_since = time.monotonic()
+        held = work.stock(room)
+        coordinator.exhausted = work.exhausted
+        waits = held < room and not work.exhausted and not coordinator.idle
+        return [] if waits and time.monotonic() - self._held_since < LINGER else work.chunk(room)
 
     def _ready(self) -> bool:
         """Return whether the run's time has begun: when the workers are known, or else after a while."""

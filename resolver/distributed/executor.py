@@ -15,15 +15,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from resolver.blocks import BlockSink, ResultBlock
+from resolver.blocks import BlockSink
 from resolver.distributed.active_chunk import ActiveChunk, AllAsked
-from resolver.input.plain import lookups_of
 from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resolver.blocks import HostLines, LineFormat
+    from resolver.blocks import HostLines, LineFormat, ResultBlock
     from resolver.model import Query
     from resolver.policy import Policy
     from resolver.processes.engine import Processes
@@ -108,20 +107,11 @@ class Executor:
         """Take up to `n` queries; an empty list where there is none just now, None where no more will come."""
         with self._state:
             self._wait_for_chunk()
-            if not self._line and self._finishing:
-                return None
-            queries: list[Query] = []
-            while self._line and len(queries) < n:
-                chunk = self._line[0]
-                if (lines := chunk.take_lines(n - len(queries))) is None:
-                    queries += chunk.take(n - len(queries))
-                else:
-                    more, invalid = lookups_of(lines, self.engine.name, self.backend.name)
-                    self.put_back(more)
-                    queries += more
-                    if invalid:
-                        self._deliver(ResultBlock.of(invalid))
-                self._on_taken(chunk)
+            if not self._line:
+                return None if self._finishing else []
+            chunk = self._line[0]
+            queries = chunk.take(n)  # none where it is lines: another chunk came first just now
+            self._on_taken(chunk)
             return queries
 
     def take_lines(self, n: int) -> HostLines | None:

@@ -25,7 +25,7 @@ from resolver.model import Status
 from resolver.processes import protocol
 from resolver.processes.pool import ChildPool, Kind
 from resolver.processes.work_queue import CHUNK, DEATHS, FIRST, WorkQueue, shares
-from resolver.seam import LineQueries, PollBackend
+from resolver.seam import PollBackend
 
 if TYPE_CHECKING:
     from resolver.model import Query, Result
@@ -150,7 +150,7 @@ class _ProcessesRun:
         if not reserve:
             return False
         if self._work.exhausted:
-            most = min(most, -(-len(reserve) // FIRST))
+            most = min(most, -(-reserve // FIRST))
         # A backend that blocks has the number of its callers in each child, where the user names none.
         usual = None if isinstance(self._backend, PollBackend) else BLOCKING_CONCURRENCY
         self._shares = shares(self._policy, most, usual)
@@ -281,8 +281,7 @@ class _ProcessesRun:
         """
         queries, invalid = read_open(child.open, self._engine.name, self._backend.name)
         child.open = OpenLookups(queries)
-        if isinstance(self._queries, LineQueries):
-            self._queries.put_back(queries)
+        self._work.put_back(queries)
         return queries, invalid
 
     def _give_up(self, queries: list[Query]) -> None:

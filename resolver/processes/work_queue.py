@@ -1,4 +1,4 @@
-"""Queries on their way to a run's children: new ones, those in reserve, and those that a child died of.
+"""Queries on their way to a run's children or workers: new ones, those in reserve, and those that a child died of.
 
 Whatever a child had open when it died may have killed it. Such queries are in quarantine: they are asked again alone in
 a child, so that the next death concerns nobody else, and given up after the third.
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from resolver.blocks import HostLines
+from resolver.input.plain import cut
 from resolver.seam import LineQueries
 
 if TYPE_CHECKING:
-    from resolver.blocks import HostLines
     from resolver.model import Query
     from resolver.policy import Policy
     from resolver.seam import Queries
@@ -22,50 +23,61 @@ if TYPE_CHECKING:
 FIRST = 16  # queries in a chunk at first, so that a short list is spread
 CHUNK = 1024  # and later
 DEATHS = 3  # children that a chunk may take with it
+JOINED = 3 << 20  # octets of lines to which no more are joined
 
 
 class WorkQueue:
-    """The queries of a run that no child has yet.
+    """The queries of a run that nobody has yet, as the lines that they stand in where that can be.
 
     Attributes:
         exhausted: No more will come.
-        reserve: Queries that were taken and not handed out.
         quarantined: Chunks that were open in a child that died, each with how many children died of it.
     """
 
-    def __init__(self, queries: Queries) -> None:
+    def __init__(self, queries: Queries, *, lines: bool = True) -> None:
+        """Args: lines: They may be lines."""
         self.exhausted = False
-        self.reserve: list[Query] = []
         self.quarantined: deque[tuple[list[Query], int]] = deque()
         self._queries = queries
-        self._by_line = queries if isinstance(queries, LineQueries) else None
+        self._by_line = queries if lines and isinstance(queries, LineQueries) else None
+        self._reserve: deque[list[Query] | HostLines] = deque()  # taken, and not handed out
         self._handed_out = 0
+
+    @property
+    def reserve(self) -> int:
+        """How many queries were taken and not handed out."""
+        return sum(map(len, self._reserve))
 
     @property
     def empty(self) -> bool:
         """Nothing is left to hand out, unless another child dies."""
-        return self.exhausted and not self.reserve and not self.quarantined
+        return self.exhausted and not self._reserve and not self.quarantined
 
-    def stock(self, n: int) -> list[Query]:
-        """Take queries until `n` are in reserve, as far as there are any; return the reserve."""
-        while not self.exhausted and len(self.reserve) < n:
-            more = self._take(n - len(self.reserve))
-            if not more:
-                break
-            self.reserve += more
+    def stock(self, n: int) -> int:
+        """Take queries until `n` are in reserve, as far as there are any; return how many are."""
+        while (missing := n - self.reserve) > 0 and (more := self._take(missing)):
+            last = self._reserve[-1] if self._reserve else None
+            if isinstance(last, list) and isinstance(more, list):
+                last += more
+            elif isinstance(last, HostLines) and isinstance(more, HostLines) and _follow(last, more):
+                self._reserve[-1] = last.then(more)
+            else:
+                self._reserve.append(more)
         return self.reserve
 
     def chunk(self, n: int) -> list[Query] | HostLines:
         """Return the next queries, `n` at most; an empty list where there are none just now."""
-        if self.reserve:
-            chunk, self.reserve = self.reserve[:n], self.reserve[n:]
-        else:
-            if self._by_line is not None and (lines := self._by_line.take_lines(n)) is not None:
-                self._handed_out += len(lines)
-                return lines
-            chunk = self._take(n)
+        work = self._reserve.popleft() if self._reserve else self._take(n)
+        chunk, rest = cut(work, n) if isinstance(work, HostLines) else (work[:n], work[n:])
+        if rest:
+            self._reserve.appendleft(rest)
         self._handed_out += len(chunk)
         return chunk
+
+    def put_back(self, queries: list[Query]) -> None:
+        """Keep these, which say how far they came, in place of the lines that they stood in."""
+        if self._by_line is not None:
+            self._by_line.put_back(queries)
 
     def size(self, share: Policy, children: int) -> int:
         """Return how many queries a chunk has by now, for one of `children` that has this share of the policy."""
@@ -81,10 +93,19 @@ class WorkQueue:
         self.quarantined += [(queries[at : at + size], deaths) for at in range(0, len(queries), size)]
         return []
 
-    def _take(self, n: int) -> list[Query]:
-        taken = None if self.exhausted else self._queries.take(n)
+    def _take(self, n: int) -> list[Query] | HostLines:
+        if self.exhausted:
+            return []
+        if self._by_line is not None and (lines := self._by_line.take_lines(n)) is not None:
+            return lines
+        taken = self._queries.take(n)
         self.exhausted = taken is None
         return taken or []
+
+
+def _follow(lines: HostLines, more: HostLines) -> bool:
+    """Tell whether lines may be joined. Between two takes there may have been some that cannot be asked."""
+    return more.first == lines.indices.stop and more.type == lines.type and len(lines.octets) <= JOINED
 
 
 def shares(policy: Policy, children: int, usual: int | None = None) -> list[Policy]:
