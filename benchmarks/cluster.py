@@ -4,6 +4,7 @@ and started again.
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -24,6 +25,8 @@ from resolver.distributed.broker import WORKERS, worker_key
 from resolver.distributed.embedded import find_server
 
 SECONDS_TO_START = 30.0
+# A command behind these is killed when the process that started it ends, whatever ends that: on Linux, with util-linux.
+ENDING_WITH_US = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 
 
 class Server:
@@ -34,8 +37,9 @@ class Server:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        command = [find_server(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory)]
-        command += ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec", *settings]
+        command = [*ENDING_WITH_US, find_server(), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--dir", str(directory), "--save", "", "--appendonly", "yes"]
+        command += ["--appendfsync", "everysec", *settings]
         self._executor = TCPExecutor(
             command, host="127.0.0.1", port=self.port, timeout=20, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -96,7 +100,7 @@ class Worker:
         self.log = log
         with open(log or os.devnull, "ab") as said:
             self.process = subprocess.Popen(
-                [*command, "worker", *options],
+                [*ENDING_WITH_US, *command, "worker", *options],
                 env={**(env or child_environment()), "RESOLVE_REDIS": url},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
