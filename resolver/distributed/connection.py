@@ -144,11 +144,12 @@ class RunConnection:
 
     # --- The threads.
 
-    def _repeat(self, work: Callable[[], None]) -> None:
-        """Do a thread's work, again after whatever the Redis did."""
+    def _repeat(self, work: Callable[[Any], None]) -> None:
+        """Do a thread's work with a client, again after whatever the Redis did."""
         while not self._closed.is_set():
             try:
-                work()
+                with self._broker.client() as client:
+                    work(client)
                 return
             except (RedisError, OSError) as error:
                 if self._closed.is_set():
@@ -158,71 +159,68 @@ class RunConnection:
                 log.exception("a thread of the run broke; it begins again")
             self._closed.wait(0.2)
 
-    def _send(self) -> None:
-        with self._broker.client() as client:
-            while (item := self._outgoing.get()) is not None and not self._closed.is_set():
-                try:
-                    client.lpush(f"{PREFIX}{QUEUE}", wrap(*item))
-                except Exception:
-                    # Another copy is harmless. What comes after is younger, and may go first.
-                    self._outgoing.put(item)
-                    raise
-                self._outage.worked("_send")
+    def _send(self, client: Any) -> None:
+        while (item := self._outgoing.get()) is not None and not self._closed.is_set():
+            try:
+                client.lpush(f"{PREFIX}{QUEUE}", wrap(*item))
+            except Exception:
+                # Another copy is harmless. What comes after is younger, and may go first.
+                self._outgoing.put(item)
+                raise
+            self._outage.worked("_send")
 
-    def _read(self) -> None:
+    def _read(self, client: Any) -> None:
         results = self._keys.results
-        with self._broker.client() as client:
-            while not self._closed.is_set():
-                ask = client.pipeline(transaction=False)
-                if self._read_numbers:  # those of before an outage too, lest they are delivered again
-                    ask.xdel(results, *self._read_numbers)
-                # From the beginning: what was read is removed, and after a loss its numbers may begin anew.
-                ask.xread({results: "0"}, count=ENTRIES, block=READ_BLOCK)
-                got: Any = ask.execute()[-1]
-                self._read_numbers = []
-                for _, entries in got or []:
-                    if not entries:  # a Redis that has just loaded its data may name the stream alone
-                        continue
-                    reports = []
-                    for _, fields in entries:
-                        if self._closed.is_set():
-                            return
-                        try:
-                            reports.append(decode_report(fields))
-                        except Refused as refused:
-                            self._notices.warn(f"a report was refused: {refused}")
-                    self._deliver(reports)
-                    self._read_to = int(entries[-1][0].partition(b"-")[0]) / 1000
-                    self._read_numbers += [number for number, _ in entries]
-                self._outage.worked("_read")
+        while not self._closed.is_set():
+            ask = client.pipeline(transaction=False)
+            if self._read_numbers:  # those of before an outage too, lest they are delivered again
+                ask.xdel(results, *self._read_numbers)
+            # From the beginning: what was read is removed, and after a loss its numbers may begin anew.
+            ask.xread({results: "0"}, count=ENTRIES, block=READ_BLOCK)
+            got: Any = ask.execute()[-1]
+            self._read_numbers = []
+            for _, entries in got or []:
+                if not entries:  # a Redis that has just loaded its data may name the stream alone
+                    continue
+                reports = []
+                for _, fields in entries:
+                    if self._closed.is_set():
+                        return
+                    try:
+                        reports.append(decode_report(fields))
+                    except Refused as refused:
+                        self._notices.warn(f"a report was refused: {refused}")
+                self._deliver(reports)
+                self._read_to = int(entries[-1][0].partition(b"-")[0]) / 1000
+                self._read_numbers += [number for number, _ in entries]
+            self._outage.worked("_read")
 
-    def _renew(self) -> None:
+    def _renew(self, client: Any) -> None:
         keys = self._keys
         returned = True
-        with self._broker.client() as client:
-            while not self._closed.is_set():
-                self._wake.clear()
-                renew = client.pipeline(transaction=False)
-                if self._seconds is not None:
-                    left = self._seconds if self._ends is None else self._ends - time.monotonic()
-                    renew.set(keys.ends, "", px=max(1, int(1000 * left)))
-                lease = OVER if self._stopped else ON if self._seconds is None else TIMED
-                renew.set(keys.alive, lease, px=int(1000 * LEASE), get=True)
-                renew.llen(f"{PREFIX}{QUEUE}")
-                renew.smembers(WORKERS)
-                renew.xlen(keys.results)
-                renew.time()
-                *_, before, queued, names, unread, (seconds, millionths) = renew.execute()
-                made = time.monotonic()
-                behind = max(0.0, seconds + millionths / 1e6 - self._read_to) if unread else 0.0
-                workers, held = self._read_beats(client, sorted(name.decode(errors="replace") for name in names))
-                self._outage.worked("_renew")
-                returned = returned or before is None
-                # Where results are taken slowly there may be no room: the lease must be renewed all the same.
-                with contextlib.suppress(queue.Full):
-                    self.inbox.put_nowait(Snapshot(workers, queued, made, behind, held, returned))
-                    returned = False
-                self._wake.wait(SNAPSHOT_INTERVAL if workers else SNAPSHOT_INTERVAL / 10)
+        while not self._closed.is_set():
+            self._wake.clear()
+            renew = client.pipeline(transaction=False)
+            if self._seconds is not None:
+                left = self._seconds if self._ends is None else self._ends - time.monotonic()
+                renew.set(keys.ends, "", px=max(1, int(1000 * left)))
+            lease = OVER if self._stopped else ON if self._seconds is None else TIMED
+            renew.set(keys.alive, lease, px=int(1000 * LEASE), get=True)
+            renew.llen(f"{PREFIX}{QUEUE}")
+            renew.smembers(WORKERS)
+            renew.xlen(keys.results)
+            renew.time()
+            *_, before, queued, names, unread, (seconds, millionths) = renew.execute()
+            made = time.monotonic()
+            behind = max(0.0, seconds + millionths / 1e6 - self._read_to) if unread else 0.0
+            workers, held = self._read_beats(client, sorted(name.decode(errors="replace") for name in names))
+            self._outage.worked("_renew")
+            returned = returned or before is None
+            # Where results are taken slowly there may be no room: the lease must be renewed all the same.
+            with contextlib.suppress(queue.Full):
+                self.inbox.put_nowait(Snapshot(workers, queued, made, behind, held, returned))
+                returned = False
+            self._wake.wait(SNAPSHOT_INTERVAL if workers else SNAPSHOT_INTERVAL / 10)
 
     def _read_beats(self, client: Any, names: list[str]) -> tuple[dict[str, int], dict[str, frozenset[int]]]:
         """Return the slots of the workers that beat, and the chunks of this run that they have in hand.
