@@ -97,15 +97,11 @@ def end_with_parent(pipe: int = 0) -> None:
         pipe: The descriptor of the pipe from the parent.
     """
     # The parent is looked up here: by the time that the thread has its turn, it may be dead already.
-    _thread.start_new_thread(_wait, (Parent(pipe),))
+    _thread.start_new_thread(wait_for_end, (Parent(pipe),))
 
 
-def wait_for_end(pipe: int = 0) -> NoReturn:
+def wait_for_end(parent: Parent) -> NoReturn:
     """Wait for the parent's end here, and end the process with it; see `end_with_parent`."""
-    _wait(Parent(pipe))
-
-
-def _wait(parent: Parent) -> NoReturn:
     try:
         while not parent.gone():
             pass

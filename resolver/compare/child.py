@@ -21,7 +21,7 @@ from resolver.input.sources import path
 from resolver.model import Result
 from resolver.planning import plan
 from resolver.policy import Deadline, Policy
-from resolver.subprocesses import FrameDecoder, encode_frame, wait_for_end
+from resolver.subprocesses import FrameDecoder, Parent, encode_frame, wait_for_end
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ def main() -> None:
         tell(run(msgspec.json.decode(sys.stdin.buffer.readline(), type=Spec), tell))
     except Exception as error:  # whatever it is, it is this row's error and not the comparison's
         tell(Event(error=f"{type(error).__name__}: {error}"))
-    wait_for_end()
+    wait_for_end(Parent())
 
 
 def run(spec: Spec, tell: Callable[[Event], None]) -> Event:

@@ -24,7 +24,7 @@ import msgspec
 from resolver.blocks import BlockSink
 from resolver.processes import protocol
 from resolver.processes.protocol import MESSAGE_OCTETS, block_frame, frame
-from resolver.subprocesses import FrameDecoder, end_with_parent, wait_for_end
+from resolver.subprocesses import FrameDecoder, Parent, end_with_parent, wait_for_end
 from resolver.tallies import NameserverTallies
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def main() -> None:
     except Exception as error:  # the parent raises it where it can be seen
         pipe.send(protocol.EngineFailed(f"{type(error).__name__}: {error}"))
     # The parent decides when this ends: to it, the end of the pipe is a death.
-    wait_for_end(pipe.fd)
+    wait_for_end(Parent(pipe.fd))
 
 
 def _load(engine_name: str, backend_name: str) -> tuple[Engine, Backend]:
