@@ -39,6 +39,10 @@ REFUSED = 60.0  # seconds that Celery waits at most before it tries by itself wh
 log = logging.getLogger("resolver.distributed")
 
 
+def nothing(*_: object, **__: object) -> None:
+    """Do nothing."""
+
+
 class Controller(WorkController):  # type: ignore[misc]  # Celery carries no types
     """Celery's worker for `tasks`, with so many slots."""
 
@@ -86,9 +90,7 @@ class Controller(WorkController):  # type: ignore[misc]  # Celery carries no typ
 class WakingPool(TaskPool):  # type: ignore[misc]  # Celery carries no types
     """Celery's threads; `on_free` is called when one of them has room again."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.on_free: Callable[[], None] = nothing
+    on_free: Callable[[], None] = staticmethod(nothing)
 
     @property
     def num_processes(self) -> int:
@@ -151,7 +153,3 @@ class _ChunkRequest(Request):  # type: ignore[misc]  # Celery carries no types
 
     def info(self, safe: bool = True) -> Any:
         return super().info(safe=True)
-
-
-def nothing(*_: object, **__: object) -> None:
-    """Do nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -49,16 +50,13 @@ def _local(engine: str) -> bool:
 @click.pass_context
 def worker(
     ctx: click.Context,
+    /,
     redis: str | None,
     engine: str,
     slots: int | None,
-    nameservers: tuple[str, ...],
-    concurrency: int | None,
-    rate: float | None,
-    tls_ca: str | None,
-    source: tuple[str, ...],
     status: str | None,
     quiet: bool,
+    **fields: Any,
 ) -> None:
     """A worker of the distributed engine (--engine redis).
 
@@ -88,9 +86,9 @@ def worker(
         from resolver.processes.engine import cores
         from resolver.wire import check_certificates
 
-        if tls_ca is not None:
-            check_certificates(tls_ca)
-        own = Policy(nameservers=nameservers, concurrency=concurrency, rate=rate, tls_ca=tls_ca, source=source)
+        own = Policy(**fields)
+        if own.tls_ca is not None:
+            check_certificates(own.tls_ca)
         check_sources(own.source, own.nameservers)
         broker = Broker.parse(redis)
         broker.reach()
