@@ -22,7 +22,7 @@ from resolver.dns.name import LONGEST, from_text
 from resolver.model import ANSWERED, Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from resolver.stages import FurtherLookups, Sink
 
@@ -42,6 +42,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _HOLE = "\0"  # stands for the label in data that holds it; no presentation format has it
 
 Data = frozenset[tuple[str, str]]  # type and data of each record of an answer
+Trials = list[tuple[Result, "Iterator[ProbedParent]"]]  # results, and what finds out about them
 
 
 class Wildcards:
@@ -53,7 +54,7 @@ class Wildcards:
         self._chance = chance or random.Random()
         self._known = lru_cache(REMEMBERED)(ProbedParent)  # trials that wait for one that is forgotten keep it
         self._wanting: dict[ProbedParent, None] = {}  # parents that may want more probes than were asked
-        self.held: dict[int, Trial] = {}  # those that wait for the probes of their parents
+        self.held: dict[int, Result] = {}  # those that wait for the probes of their parents
         further.probes = 0
 
     def __call__(self, results: list[Result]) -> None:
@@ -64,11 +65,8 @@ class Wildcards:
                 result.wildcard = None
                 finished.append(result)
                 continue
-            trial = Trial(result)
-            if self._decided(trial):
-                finished.append(result)
-            else:
-                self.held[result.index] = trial
+            self.held[result.index] = result
+            finished += self._decided([(result, self._trial(result))])
         self._probe()
         self._sink(finished)
 
@@ -77,59 +75,63 @@ class Wildcards:
 
     def finish(self) -> None:
         """Pass on what is held, as not tested."""
-        results = [trial.result for trial in self.held.values()]
+        results = list(self.held.values())
         self.held.clear()
         for result in results:
-            result.wildcard = None
             self._further.leave(result, "it was known whether a wildcard made it")
         self._sink(results)
 
-    def _decided(self, trial: Trial) -> bool:
-        """Go on with a trial as far as what is known leads; False: it waits for a probe."""
-        trial.result.wildcard = None
-        while trial.level < len(trial.parents):
-            name = trial.parents[trial.level]
-            parent = self._parent(name, trial.result)
+    def _trial(self, result: Result) -> Iterator[ProbedParent]:
+        """Find out whether a wildcard made a result; yields a parent where its probes have to come back first."""
+        result.wildcard = None
+        name, data = result.name or ".", data_of(result)
+        owner: str | None = None  # the highest parent whose wildcard makes it so far
+        doubted = False  # it differed from what a wildcard was seen to make, and had one more probe sent for that
+        ends = [match.end() for match in _LABEL.finditer(name)]
+        for level, above in enumerate(name[end:] for end in ends if end < len(name)):  # the nearest first
+            parent = self._parent(above, result)
             if parent.room < SHORTEST:
-                trial.level += 1
                 continue
-            if trial.level > trial.counted:
-                trial.counted = trial.level
-                parent.names += parent.names < NONE
-            made = parent.makes(trial.data, trial.relative())
-            if made is False and not trial.doubted and parent.doubtful:
-                trial.doubted = True
-                parent.wanted += 1
-                made = None
-            if made is None:
-                return self._waits(trial, parent)
+            parent.names += parent.names < NONE
+            made = None
+            while made is None:
+                made = parent.makes(data, _relative(name, above))
+                if made is False and not doubted and parent.doubtful:
+                    doubted = True
+                    parent.wanted += 1
+                    made = None
+                if made and owner is not None:
+                    below = self._parent(owner, result)
+                    if not below.looked_at:
+                        self._look(below)
+                        yield below
+                        made = None
+                        continue
+                    # What the wildcard above it makes is no name of its own.
+                    made = below.own is not None and parent.makes(below.own, _relative(owner, above))
+                if made is None:
+                    yield parent
             if not made:
-                if trial.level == 0 and not parent.failed:
-                    trial.result.wildcard = False
+                if level == 0 and not parent.failed:
+                    result.wildcard = False
                 break
-            if trial.owner is not None:
-                below = self._parent(trial.owner, trial.result)
-                if not below.looked_at:
-                    self._look(below, trial)
-                    return False
-                # What the wildcard above it makes is no name of its own.
-                alike = below.own is not None and parent.makes(below.own, _relative(below.name, name))
-                if alike is None:
-                    return self._waits(trial, parent)
-                if not alike:
-                    break
-            trial.owner = name
-            trial.level += 1
-        if trial.owner is not None:
-            trial.result.wildcard = f"*.{trial.owner}"
-        return True
+            owner = above
+        if owner is not None:
+            result.wildcard = f"*.{owner}"
 
-    def _waits(self, trial: Trial, parent: ProbedParent) -> bool:
-        """Have a trial wait for probes; False: it is not decided."""
-        # All that wait for a parent say first what they want, so that its probes go out together.
-        parent.waiting.append(trial)
-        self._wanting[parent] = None
-        return False
+    def _decided(self, trials: Trials) -> list[Result]:
+        """Go on with trials as far as what is known leads; returns the results that wait for no probe any more."""
+        decided = []
+        for result, trial in trials:
+            if result.index not in self.held:  # it was passed on at the end of the run
+                continue
+            if (parent := next(trial, None)) is None:
+                decided.append(self.held.pop(result.index))
+            else:
+                # All that wait for a parent say first what they want, so that its probes go out together.
+                parent.waiting.append((result, trial))
+                self._wanting[parent] = None
+        return decided
 
     def _parent(self, name: str, result: Result) -> ProbedParent:
         return self._known(name, result.type, self._further.like(result.index))
@@ -149,9 +151,8 @@ class Wildcards:
 
                 self._ask(f"{label}.{parent.name}", parent, answered)
 
-    def _look(self, below: ProbedParent, trial: Trial) -> None:
-        """Have a trial wait for what a parent itself is answered with."""
-        below.waiting.append(trial)
+    def _look(self, below: ProbedParent) -> None:
+        """Find out what a parent itself is answered with."""
         if below.looking:
             return
         below.looking = True
@@ -169,43 +170,9 @@ class Wildcards:
 
     def _go_on(self, parent: ProbedParent) -> None:
         waiting, parent.waiting = parent.waiting, []
-        finished = []
-        for trial in waiting:
-            # One that is not held was passed on at the end of the run.
-            if trial.result.index in self.held and self._decided(trial):
-                del self.held[trial.result.index]
-                finished.append(trial.result)
+        finished = self._decided(waiting)
         self._probe()
         self._sink(finished)
-
-
-class Trial:
-    """A result that is being tested.
-
-    Attributes:
-        parents: The parents of its name, the nearest first.
-        level: Which of them is tested.
-        counted: The last one that counts it among its names.
-        owner: The highest one whose wildcard makes it so far.
-        doubted: It differed from what a wildcard was seen to make, and has had one more probe sent for that.
-    """
-
-    __slots__ = ("counted", "data", "doubted", "level", "owner", "parents", "result")
-
-    def __init__(self, result: Result) -> None:
-        self.result = result
-        self.data = data_of(result)
-        self.level = 0
-        self.counted = -1
-        self.owner: str | None = None
-        self.doubted = False
-        name = result.name or "."
-        starts = [match.end() for match in _LABEL.finditer(name)]
-        self.parents = [name[start:] for start in starts if start < len(name)]
-
-    def relative(self) -> str:
-        """Return the labels of the name before the present parent."""
-        return _relative(self.result.name or ".", self.parents[self.level])
 
 
 class ProbedParent:
@@ -243,7 +210,7 @@ class ProbedParent:
         self.met = False  # two of them had some data in common
         self.own: Data | None = None
         self.looking = self.looked_at = False
-        self.waiting: list[Trial] = []
+        self.waiting: Trials = []
 
     @property
     def failed(self) -> bool:
