@@ -279,10 +279,9 @@ class Remaining:
         self._kept = kept
         self._queries: deque[Query] = deque()
         self._invalid: list[Result] = []
-        self._stopped = False
         self.statuses: Counter[str] = Counter()
         self.next_open = kept.next_open
-        self.position = hosts.position
+        self.position, self.stop = hosts.position, hosts.stop
         self.rows = hosts.rows
 
     def take(self, n: int) -> tuple[list[Query], list[Result]] | None:
@@ -293,7 +292,7 @@ class Remaining:
             # A long list is read as a long list, however few lookups the engine has room for.
             got = self._hosts.take(max(n, _AHEAD) if self.lookups < self._kept.end else n)
             if got is None:
-                if not self._stopped:
+                if self.complete:
                     self._kept.check_length(self.lookups)
                 return None
             queries, invalid = got
@@ -306,11 +305,6 @@ class Remaining:
 
     def take_lines(self, n: int) -> None:
         """Take no lines: each lookup is looked at here."""
-
-    def stop(self) -> None:
-        """End the run early."""
-        self._stopped = True
-        self._hosts.stop()
 
     @property
     def passed_over(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from resolver.output.lines import csv_rows
@@ -18,6 +19,7 @@ Item = TypeVar("Item")
 _HELD = 1000  # results that wait for the first row
 
 
+@dataclass
 class KeptColumns(Generic[Item]):
     """Writer of CSV. The first row that was kept names the columns; cells that have none of these stand at the end.
 
@@ -25,58 +27,42 @@ class KeptColumns(Generic[Item]):
 
     Args:
         stream: Where to write.
-        header: The columns of a result, or of what stands for several.
+        header: The columns of a result, or of what stands for several; empty once they were written.
         cells: Returns them.
         result_of: Returns a result that has the row.
     """
 
-    def __init__(
-        self,
-        stream: BinaryIO,
-        header: Sequence[str],
-        cells: Callable[[Item], Sequence[object]],
-        result_of: Callable[[Item], Result],
-    ) -> None:
-        self._stream = stream
-        self._header = header
-        self._cells = cells
-        self._result_of = result_of
-        self._names: list[str] | None = None
-        self._held: list[Item] = []
+    stream: BinaryIO
+    header: Sequence[str]
+    cells: Callable[[Item], Sequence[object]]
+    result_of: Callable[[Item], Result]
+    _names: list[str] | None = None  # of the first row; empty: none came in time
+    _held: list[Item] = field(default_factory=list)
 
     def write(self, items: list[Item]) -> None:
+        self._held += items
         if self._names is None:
-            self._held += items
-            names = next((list(row) for item in self._held if (row := _by_name(self._result_of(item)))), None)
-            if names is not None or len(self._held) > _HELD:
-                self._begin(names or [])
-            return
-        self._write(items)
+            self._names = next((list(row) for item in self._held if (row := self._row(item))), None)
+        if self._names is not None or len(self._held) > _HELD:
+            self._write_held()
 
     def close(self) -> None:
-        if self._names is None:
-            self._begin([])
+        if self.header:
+            self._write_held()
 
-    def _begin(self, names: list[str]) -> None:
-        self._names = names
-        write_all(self._stream, csv_rows([(*names, *self._header)]))
-        held, self._held = self._held, []
-        self._write(held)
-
-    def _write(self, items: list[Item]) -> None:
-        names = self._names or []
-        rows: list[list[object]] = []
-        for item in items:
-            row = _by_name(self._result_of(item))
+    def _write_held(self) -> None:
+        names = self._names = self._names or []
+        rows: list[list[object]] = [[*names, *self.header]] if self.header else []
+        for item in self._held:
+            row = self._row(item)
             kept = [row.pop(name, None) for name in names]
-            rows.append([*kept, *self._cells(item), *row.values()])
-        write_all(self._stream, csv_rows(rows))
+            rows.append([*kept, *self.cells(item), *row.values()])
+        self.header, self._held = (), []
+        write_all(self.stream, csv_rows(rows))
 
-
-def _by_name(result: Result) -> dict[str, str | None]:
-    """Return the row by names; cells without a header are named by their place, from 1."""
-    if isinstance(result.row, dict):
-        return dict(result.row)
-    if isinstance(result.row, list):
-        return {str(place): cell for place, cell in enumerate(result.row, 1)}
-    return {}
+    def _row(self, item: Item) -> dict[str, str | None]:
+        """Return the row by names; cells without a header are named by their place, from 1."""
+        row = self.result_of(item).row
+        if isinstance(row, list):
+            return {str(place): cell for place, cell in enumerate(row, 1)}
+        return dict(row) if isinstance(row, dict) else {}
