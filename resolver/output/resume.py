@@ -40,11 +40,10 @@ _FIRST = b'{"resumes":'
 
 
 class JournalHeader(msgspec.Struct, frozen=True):
-    """First line of FILE.resume: which FILE it belongs to, and whether the lines of both are in input order."""
+    """First line of FILE.resume: which FILE it belongs to."""
 
     resumes: int  # octets of the FILE
     checksum: int
-    ordered: bool
 
 
 class Resumed(ExitStack):
@@ -67,7 +66,6 @@ class Resumed(ExitStack):
         super().__init__()
         self.path = path
         self._real = os.path.realpath(path)  # what takes the file's place must not take that of a link
-        self._ordered = ordered
         self._file = self.enter_context(open_locked(path))
         self._journal = f"{self._real}.resume"
         self._unfinished = f"{self._journal}.new"
@@ -148,7 +146,7 @@ class Resumed(ExitStack):
         if self._replaces:
             with open(self._journal, "rb", buffering=0) as journal:
                 journal.readline()
-                self._merge(journal, lambda index: self.kept.status(index) is not None, ordered=self._ordered)
+                self._merge(journal, lambda index: self.kept.status(index) is not None)
             os.unlink(self._journal)
             _sync_directory(self._real)
 
@@ -179,7 +177,7 @@ class Resumed(ExitStack):
         try:
             _as_if(self._file, file)
             octets = self._lines.end + len(self._lines.tail)
-            header = msgspec.json.encode(JournalHeader(octets, self._lines.checksum, self._ordered)) + b"\n"
+            header = msgspec.json.encode(JournalHeader(octets, self._lines.checksum)) + b"\n"
             write_all(file, header)
         except BaseException:
             file.close()
@@ -200,17 +198,19 @@ class Resumed(ExitStack):
                 _read(journal, found, where, header.resumes + os.fstat(journal.fileno()).st_size)
                 if found.end:
                     journal.seek(where)
-                    self._merge(journal, lambda index: found.status(index) is None, ordered=header.ordered)
+                    self._merge(journal, lambda index: found.status(index) is None)
         _remove(self._unfinished)
         os.unlink(self._journal)
         _sync_directory(self._real)
 
-    def _merge(self, journal: BinaryIO, stands: Callable[[int], bool], *, ordered: bool) -> None:
-        """Put the lines of the file that stand, and those of the journal from its position on, in the file's place."""
+    def _merge(self, journal: BinaryIO, stands: Callable[[int], bool]) -> None:
+        """Put the lines of the file that stand, and those of the journal from its position on, in the file's place.
+
+        They are in input order where both are.
+        """
         self._file.seek(0)
         old = (line for line in _numbered(Lines(self._file.read, self.path)) if stands(line[0]))
-        new = _numbered(Lines(journal.read, self._journal))
-        merged = heapq.merge(old, new, key=itemgetter(0)) if ordered else chain(old, new)
+        merged = heapq.merge(old, _numbered(Lines(journal.read, self._journal)), key=itemgetter(0))
         path = self._unfinished
         _remove(path)
         with open(path, "x+b") as file:
