@@ -54,7 +54,7 @@ class TaskRunner:
         self._client = client
         self._leaving = threading.Event()
         self._lock = threading.Lock()
-        self._active: list[ActiveChunk] = []  # one that came twice is in it twice
+        self._active: list[ActiveChunk] = []  # one that came twice is in it twice; others read a copy
 
     def perform(self, text: object) -> None:
         """Look a chunk up, and report. Returns when it is done, or was handed back."""
@@ -63,15 +63,13 @@ class TaskRunner:
         except Refused as refused:
             log.warning("a task was refused: %s", refused)
             return
-        with self._lock:
-            self._active.append(active)
+        self._active.append(active)
         try:
             self._perform(active, Reporter(active.chunk, self.name, self._client, self._leaving))
         except Exception:
             log.exception("%s of this worker broke; the coordinator sends it again", _named(active.chunk))
         finally:
-            with self._lock:
-                self._active.remove(active)
+            self._active.remove(active)
 
     @property
     def held(self) -> int:
@@ -81,21 +79,18 @@ class TaskRunner:
     @property
     def all_asked(self) -> int:
         """How many of them have all their queries being asked."""
-        with self._lock:
-            return sum(not each.waiting for each in self._active)
+        return sum(not each.waiting for each in self._active.copy())
 
     @property
     def open(self) -> int:
         """How many lookups there are in them."""
-        with self._lock:
-            return sum(each.size for each in self._active)
+        return sum(each.size for each in self._active.copy())
 
     def active(self) -> dict[str, list[int]]:
         """Return the numbers of the chunks in hand, by run."""
         found: dict[str, list[int]] = {}
-        with self._lock:
-            for each in self._active:
-                found.setdefault(each.chunk.run, []).append(each.chunk.number)
+        for each in self._active.copy():
+            found.setdefault(each.chunk.run, []).append(each.chunk.number)
         return found
 
     def leave(self) -> None:
