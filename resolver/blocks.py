@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import BytesIO
 from itertools import compress, repeat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 
@@ -36,7 +36,7 @@ class HostLines(msgspec.Struct, frozen=True, eq=False):
 
     first: int
     octets: bytes
-    type: str
+    type: Annotated[str, msgspec.Meta(max_length=64)]
     count: int
 
     @classmethod

@@ -19,7 +19,7 @@ import msgspec
 from resolver.distributed.broker import DEAD, Broker
 from resolver.distributed.connection import RunConnection, Snapshot, log
 from resolver.distributed.coordinator import Coordinator
-from resolver.distributed.payload import VERSION, Chunk, ChunkLines, ChunkQuery, encode_chunk
+from resolver.distributed.payload import VERSION, Chunk, ChunkQuery, encode_chunk
 from resolver.nameserver import PEM
 from resolver.processes.work_queue import WorkQueue
 
@@ -211,7 +211,7 @@ class _RedisRun:
                 ChunkQuery(query.index, query.name, query.type, query.nameserver, query.subnet)
                 for query in order.queries
             ],
-            lines=None if order.lines is None else ChunkLines.of(order.lines),
+            lines=order.lines,
         )
         self.connection.send(encode_chunk(chunk), f"chunk {order.number} of run {self.connection.run}")
 

@@ -1,4 +1,4 @@
-"""Messages over Redis: a Chunk of queries to a worker (JSON), ChunkReports to the coordinator (MessagePack).
+"""Messages over Redis, in MessagePack: a Chunk of queries to a worker, ChunkReports to the coordinator.
 
 Anybody who can write to the Redis can write anything. Both messages are data only, bounded in size, and checked on
 arrival; whatever is no Chunk or ChunkReport of this version is refused with a sentence. Nothing that arrives names a
@@ -37,7 +37,8 @@ except metadata.PackageNotFoundError:  # run from a checkout
     VERSION = "unversioned"
 
 _Text = Annotated[str, msgspec.Meta(max_length=64)]
-_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+MAX_INDEX = (1 << 63) - 1
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_INDEX)]
 
 
 class Refused(ValueError):
@@ -65,19 +66,6 @@ class ChunkQuery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     subnet: _Count = 0
 
 
-class ChunkLines(msgspec.Struct, frozen=True, array_like=True):
-    """Queries as the lines of a list that they stand in (input/plain.py)."""
-
-    first: _Count
-    type: _Text
-    text: str
-
-    @classmethod
-    def of(cls, lines: HostLines) -> ChunkLines:
-        """Return lines as they travel."""
-        return cls(lines.first, lines.type, lines.octets.decode())
-
-
 class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Queries for a worker to look up, or lines of them.
 
@@ -103,7 +91,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     oneway: bool
     parties: Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
     queries: Annotated[list[ChunkQuery], msgspec.Meta(max_length=MAX_QUERIES)] = []
-    lines: ChunkLines | None = None
+    lines: HostLines | None = None
     as_lines: bool = False
     distrusted: Annotated[list[Annotated[str, msgspec.Meta(max_length=320)]], msgspec.Meta(max_length=MOST_MERGED)] = []
 
@@ -147,19 +135,18 @@ class ChunkReport(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True
 
 
 _to_msgpack = msgspec.msgpack.Encoder()
-_to_json = msgspec.json.Encoder()
-_of_json = msgspec.json.Decoder(Chunk)
-_of_version = msgspec.json.Decoder(_Version)
-_of_msgpack = msgspec.msgpack.Decoder(ChunkReport)
+_to_chunk = msgspec.msgpack.Decoder(Chunk)
+_to_version = msgspec.msgpack.Decoder(_Version)
+_to_report = msgspec.msgpack.Decoder(ChunkReport)
 
 
 def encode_chunk(chunk: Chunk) -> str:
     """Encode a chunk as the text that is a task's one argument."""
-    return pack(_to_json.encode(chunk))
+    return pack(_to_msgpack.encode(chunk))
 
 
 def pack(octets: bytes) -> str:
-    """Compress a chunk's JSON: names have much in common, and the layers around it copy the text often."""
+    """Compress a chunk: names have much in common, and the layers around it copy the text often."""
     return binascii.b2a_base64(zlib.compress(octets, 1), newline=False).decode()
 
 
@@ -186,12 +173,12 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query] | HostLines]:
         raise Refused(f"it has {len(given):,} characters; a chunk has {MAX_OCTETS:,} at most")
     with refusing("it is no chunk"):
         octets = _unpack(given)
-        version = _of_version.decode(octets).version
+        version = _to_version.decode(octets).version
         if version != VERSION:
             raise Refused(
                 f"it is of version {version[:64]}, and this is {VERSION}: install the same version on both sides"
             )
-        chunk = _of_json.decode(octets)
+        chunk = _to_chunk.decode(octets)
     if chunk.policy.tls_ca is not None and PEM not in chunk.policy.tls_ca:
         raise Refused("it names a file")
     with refusing("it asks a nameserver that there cannot be"):
@@ -221,10 +208,10 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query] | HostLines]:
     return chunk, queries
 
 
-def _lines_of(given: ChunkLines, *, also: bool) -> HostLines:
-    """Return the lines of a chunk. Raises ValueError where one of them is not a lookup."""
-    lines = HostLines.of(given.first, given.text.encode(), given.type)
-    if also or not are_plain(lines.octets, MAX_OCTETS) or len(lines) > MAX_QUERIES:
+def _lines_of(given: HostLines, *, also: bool) -> HostLines:
+    """Return the lines of a chunk, counted. Raises ValueError where one of them is not a lookup."""
+    lines = HostLines.of(given.first, given.octets, given.type)
+    if also or not 0 <= lines.first < MAX_INDEX or not are_plain(lines.octets, MAX_OCTETS) or len(lines) > MAX_QUERIES:
         raise ValueError("lines that are none, too many, or not alone")
     return lines
 
@@ -241,7 +228,7 @@ def decode_report(entry: Mapping[bytes, bytes]) -> ChunkReport:
     if (size := sum(map(len, entry.values()))) > MAX_OCTETS:
         raise Refused(f"it has {size:,} octets; a report has {MAX_OCTETS:,} at most")
     try:
-        report = _of_msgpack.decode(entry.get(b"report", b""))
+        report = _to_report.decode(entry.get(b"report", b""))
         for number, block in enumerate(report.lines):
             block.body = entry.get(b"lines%d" % number, b"")
             block.check()
