@@ -13,6 +13,8 @@ from __future__ import annotations
 import zlib
 from array import array
 from collections import Counter, deque
+from io import BytesIO
+from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -106,16 +108,9 @@ class Lines:
         for lines in self:
             rows = rows_of(lines)
             if rows is None:
-                raise _foreign(self._path, f"octet {self._wrong(lines)} begins a line that is no result")
+                wrong = self.end + sum(map(len, takewhile(rows_of, BytesIO(lines))))
+                raise _foreign(self._path, f"octet {wrong} begins a line that is no result")
             yield rows
-
-    def _wrong(self, lines: bytes) -> int:
-        at = self.end
-        for line in lines.splitlines(keepends=True):
-            if rows_of(line) is None:
-                break
-            at += len(line)
-        return at
 
 
 def rows_of(lines: bytes) -> list[KeptRow] | None:

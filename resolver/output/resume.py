@@ -17,7 +17,7 @@ import stat
 from collections import Counter
 from contextlib import ExitStack, suppress
 from io import BytesIO
-from itertools import chain
+from itertools import chain, takewhile
 from operator import itemgetter
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -93,11 +93,7 @@ class Resumed(ExitStack):
         Raises:
             OtherInput: They are not the file's.
         """
-        again = []
-        for source in lists:
-            if source.once:
-                break
-            again.append(source)
+        again = list(takewhile(lambda source: not source.once, lists))
         reading = lookups(again)
         while reading.lookups < self.kept.end and (got := reading.take(_CHECKED)) is not None:
             for part in got:

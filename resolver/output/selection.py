@@ -33,17 +33,14 @@ class Selection:
         self.words = tuple(words)
         named = statuses_of(self.words, (ANSWERED_WORD, UNANSWERED))
         answered = ANSWERED if ANSWERED_WORD in named else ANSWERED & named
-        # Tuples: a set would call Enum's __hash__, in Python, for each result.
-        self._statuses = tuple(answered | (named - {ANSWERED_WORD, UNANSWERED}))
-        self._passed_over = tuple(ANSWERED - answered) if UNANSWERED in named else None
+        self._but = UNANSWERED in named  # all results but those with one of the statuses
+        chosen = ANSWERED - answered if self._but else answered | (named - {ANSWERED_WORD})
+        self._statuses = tuple(chosen)  # a set would call Enum's __hash__, in Python, for each result
         self.shown = 0
 
     def of(self, results: list[Result]) -> list[Result]:
         """Return those of the results that are selected, and count them."""
-        if self._passed_over is not None:
-            chosen = [result for result in results if result.status not in self._passed_over]
-        else:
-            chosen = [result for result in results if result.status in self._statuses]
+        chosen = [result for result in results if (result.status in self._statuses) is not self._but]
         self.shown += len(chosen)
         return chosen
 

@@ -88,7 +88,7 @@ class Trusted:
             if (held := self.held.pop(second.index, None)) is not None:
                 self._weigh(held[0], second)
                 finished.append(verdict(*held, second))
-                self._further.unfinished |= (held[0].error or "").startswith(UNFINISHED)
+                self._further.unfinished |= (finished[-1].error or "").startswith(UNFINISHED)
         self._sink(finished)
 
     def finish(self) -> None:
@@ -173,21 +173,17 @@ def verdict(first: Result, came: float, second: Result) -> Result:
         came: When that was put here, on the monotonic clock.
         second: The result of the trusted nameservers' reply.
     """
-    if first.attempts is not None:
-        first.attempts = None if second.attempts is None else first.attempts + second.attempts
-    first.wildcard, first.follow = second.wildcard, second.follow
-    if second.status in (Status.DEADLINE, Status.CANCELLED):
-        first.error = f"{UNFINISHED} a trusted nameserver answered"
-        return first
+    unknown = first.attempts is None or second.attempts is None
+    attempts = None if unknown else (first.attempts or 0) + (second.attempts or 0)
     if not second.answered:
-        why = second.error or f"it said {second.status}"
-        first.error = f"no trusted nameserver answered: {why}"
+        first.error = f"no trusted nameserver answered: {second.error or f'it said {second.status}'}"
+        if second.status in (Status.DEADLINE, Status.CANCELLED):
+            first.error = f"{UNFINISHED} a trusted nameserver answered"
+        first.attempts, first.wildcard, first.follow = attempts, second.wildcard, second.follow
         return first
+    second.first = None
     if said(first) != said(second):
-        first.first = First(nameserver=first.nameserver, status=first.status, answers=first.answers)
-    first.status, first.answers, first.error = second.status, second.answers, second.error
-    first.detail = second.detail
-    first.nameserver, first.transport = second.nameserver, second.transport
-    if first.elapsed is not None:
-        first.elapsed = round(first.elapsed + time.monotonic() - came, 6)
-    return first
+        second.first = First(nameserver=first.nameserver, status=first.status, answers=first.answers)
+    second.attempts = attempts
+    second.elapsed = None if first.elapsed is None else round(first.elapsed + time.monotonic() - came, 6)
+    return second
