@@ -20,6 +20,7 @@ from resolver.input.readahead import InThread, ReadAhead
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
+    from typing import BinaryIO
 
     from resolver.input.columns import HostColumn, RowReader
 
@@ -81,6 +82,7 @@ def descriptor(
     name: str = "standard input",
     column: HostColumn | None = None,
     decoder: codecs.IncrementalDecoder | None = None,
+    buffer: BinaryIO | None = None,
 ) -> LineSource:
     """Return a list on an open descriptor, such as standard input's 0; closed by `close()` where it is owned.
 
@@ -89,7 +91,8 @@ def descriptor(
         owned: `close` closes it.
         name: What an error calls it.
         column: Where the host stands in a list that is CSV.
-        decoder: Decodes what comes through a pipe; None: it is UTF-8, or UTF-16 that says so.
+        decoder: Decodes it; None: it is UTF-8, or UTF-16 that says so.
+        buffer: What reads it where it is a regular file; None: nothing stands between.
 
     Raises:
         OSError: It is not open, or a directory.
@@ -101,15 +104,15 @@ def descriptor(
     close = (lambda: os.close(fd)) if owned else None
     if stat.S_ISREG(status.st_mode):
         # Standard input may stand in the middle of its file: { read header; resolve; } < hosts.csv
-        where = os.lseek(fd, 0, os.SEEK_CUR)
-        rest = max(0, status.st_size - where)
+        where = os.lseek(fd, 0, os.SEEK_CUR) if buffer is None else buffer.tell()
         lines = LineSource(
-            lambda: os.read(fd, BLOCK),
-            total=rest,
+            lambda: os.read(fd, BLOCK) if buffer is None else buffer.read(BLOCK),
+            total=max(0, status.st_size - where),
             close=close,
             name=name,
             column=column,
-            twin=lambda: twin_of(fd, where, name),
+            twin=None if decoder else lambda: twin_of(fd, where, name),
+            decoder=decoder,
         )
         return lines.looked_at()
     return LineSource(
@@ -195,8 +198,6 @@ class LineSource(Source):
         if got is None:
             return None
         size, lines = got
-        if not lines:
-            return HostBlock(size, 0, iter(()))
         if self._rows is None:
             further = further_addresses(lines)
             many = lines.count(b"\n") + further

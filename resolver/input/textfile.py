@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from resolver.input.groups import octets_of
 from resolver.input.readahead import InThread, ReadAhead
-from resolver.input.sources import BLOCK, LineSource, descriptor, twin_of
+from resolver.input.sources import BLOCK, LineSource, descriptor
 
 if TYPE_CHECKING:
     from resolver.input.columns import HostColumn
@@ -35,19 +35,8 @@ def text_file(file: io.TextIOBase, column: HostColumn | None = None) -> LineSour
     waits = not stat.S_ISREG(os.fstat(fd).st_mode)
     name = str(getattr(file, "name", fd))  # a file has one, which its type does not say
     if isinstance(file, io.TextIOWrapper) and _holds_nothing(file):
-        buffer = file.buffer
-        where = 0 if waits else buffer.tell()
-        decoder = _decoder_of(file.encoding, fd, where)
-        if waits:
-            return descriptor(fd, name=name, column=column, decoder=decoder)
-        return LineSource(
-            lambda: buffer.read(BLOCK),
-            total=max(0, os.fstat(fd).st_size - where),
-            name=name,
-            column=column,
-            twin=None if decoder else lambda: twin_of(fd, where, name),
-            decoder=decoder,
-        ).looked_at()
+        decoder = _decoder_of(file.encoding, fd, 0 if waits else file.buffer.tell())
+        return descriptor(fd, name=name, column=column, decoder=decoder, buffer=file.buffer)
     if waits:
         return LineSource(ahead=ReadAhead(InThread(lines)), name=name, column=column)
     return LineSource(lambda: octets_of(file.read(BLOCK)), name=name, column=column).looked_at()

@@ -72,9 +72,6 @@ class Words(Source):
         self._kept += words_of(got[1])
         together = TOGETHER if len(self._domains) > MANY else 1
         ready = len(self._kept) if self._words.ended else len(self._kept) // together * together
-        if not ready:
-            self._settle()
-            return HostBlock(0, 0, iter(()))
         words, self._kept = self._kept[:ready], self._kept[ready:]
         self._settle()
         names = len(words) * len(self._domains)
