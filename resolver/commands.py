@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import resolver.completion  # noqa: F401  # it registers what completes in each shell
 from resolver.bootstrap import prepare
-from resolver.completion import WORDS
 from resolver.host_words import is_input, rewound, sources_of
 from resolver.options import (
     HOSTS,
@@ -88,7 +88,6 @@ COMMANDS = LazyCommands(
     "`resolve COMMAND -h` tells more of each command; a list that has a command's name is ./lab, or follows run.",
     options_metavar=None,
     subcommand_metavar="[run] [OPTIONS] [HOSTS]... | COMMAND ...",
-    words=WORDS,
 )
 def cli() -> None:
     """Look many hosts up at once; exactly one result for each.

@@ -91,15 +91,6 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
         return words, "" if incomplete == "=" else incomplete
 
 
-# Place of what can stand where an option has this metavar.
-WORDS = {
-    "ENGINE": "resolver.engines:ENGINES",
-    "BACKEND": "resolver.engines:BACKENDS",
-    "TYPE": "resolver.dns.rdata:mnemonics",
-    "STATUS": "resolver.output.selection:WORDS",
-}
-
-
 @command()
 @click.argument("shell", type=OneOf(SHELLS), metavar="SHELL")
 @click.pass_context

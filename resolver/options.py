@@ -54,8 +54,17 @@ def option(*names: str, group: Group | None, **attributes: Any) -> Callable[[Any
     return click.option(*names, cls=Setting, group=group, shell_complete=complete, **attributes)
 
 
+# Places of the words that can stand where an option has this metavar.
+_WORDS = {
+    "ENGINE": "resolver.engines:ENGINES",
+    "BACKEND": "resolver.engines:BACKENDS",
+    "TYPE": "resolver.dns.rdata:mnemonics",
+    "STATUS": "resolver.output.selection:WORDS",
+}
+
+
 def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Return what a shell may offer: files for a FILE, and what the group knows of the other metavars."""
+    """Return what a shell may offer: files for a FILE, and the words of some other metavars."""
     from click.shell_completion import CompletionItem
 
     metavar = param.metavar or ""
@@ -63,8 +72,7 @@ def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
         return [CompletionItem(f"@{path}") for path in paths(incomplete[1:])]
     if "FILE" in metavar or (metavar == "ADDR" and incomplete):
         return [CompletionItem(incomplete, type="file")]
-    group = ctx.find_root().command
-    place = group.words.get(metavar.partition("[")[0]) if isinstance(group, RunByDefault) else None
+    place = _WORDS.get(metavar.partition("[")[0])
     if place is None:
         return param.type.shell_complete(ctx, param, incomplete)
     words = load(place)
@@ -276,15 +284,7 @@ class LazyCommands(UserDict[str, Any]):
 
 
 class RunByDefault(click.Group):
-    """Group of commands, of which `run` is meant where none is named.
-
-    Args:
-        words: For each metavar of an option the `module:attribute` of what can stand there, for a shell to offer.
-    """
-
-    def __init__(self, *args: Any, words: Mapping[str, str] | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.words = words or {}
+    """Group of commands, of which `run` is meant where none is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):

@@ -76,24 +76,20 @@ class RowReader:
 
         Raises ValueError where the first row does not name the column.
         """
-        parts: list[str | HostGroup] = []
-        long = None
+        long = []
         if len(lines) > LONGEST and lines.find(b"\n") > LONGEST:
-            long, _, lines = lines.partition(b"\n")
-            text = long[:LONGEST].decode("utf-8", "ignore").strip()
-            parts.append(HostGroup([text], [""], types, CUT))
+            first, _, lines = lines.partition(b"\n")
+            long = [first[:LONGEST].decode("utf-8", "ignore")]
         texts = [line for line in text_of(lines).split("\n") if line and not line.isspace()]
         if texts and self._delimiter is None and self._begin(texts[0]):
             del texts[0]
-        rows = self._rows(texts)
-        cells = self._cells(texts, rows, types)
-        parts += _parts(cells, types)
-        hosts = len(cells) + (long is not None)
+        rows = [*[CUT for _ in long], *self._rows(texts)]
+        cells = self._cells([*long, *texts], rows, types)
         further = sum([further_of(cell) for cell in cells if isinstance(cell, str) and "/" in cell])
-        groups = groups_of(parts, types)
+        groups = groups_of(_parts(cells, types), types)
         if self._column.keep:
-            groups = with_rows(groups, [*([None] if long is not None else []), *map(self._kept, rows)])
-        return HostBlock(size + AN_ADDRESS * further, hosts + further, groups)
+            groups = with_rows(groups, list(map(self._kept, rows)))
+        return HostBlock(size + AN_ADDRESS * further, len(cells) + further, groups)
 
     def _begin(self, line: str) -> bool:
         """Tell the delimiter and the place from the first row; returns whether that is a header."""
