@@ -156,18 +156,6 @@ class FrameDecoder(Generic[_Message]):
         self._keep(start, end, max(self._size, needed))
         return messages
 
-    def feed(self, octets: bytes | memoryview) -> list[_Message]:
-        """Return the messages that are whole with these octets. Raises what `decode` raises."""
-        messages = []
-        left = memoryview(octets)
-        while left:
-            room = self.room()
-            size = min(len(room), len(left))
-            room[:size] = left[:size]
-            messages += self.received(size)
-            left = left[size:]
-        return messages
-
     def _keep(self, start: int, end: int, size: int) -> None:
         """Move what is held to the begin of a buffer of this size."""
         before = self._buffer

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
@@ -17,8 +18,22 @@ from resolver.input.given import source
 from resolver.lab import Lab
 from resolver.planning import plan
 from resolver.processes.engine import Processes
+from resolver.subprocesses import FrameDecoder
 
+T = TypeVar("T")
 PATIENCE = 20.0  # seconds until a test that waits for something fails
+
+
+def feed(frames: FrameDecoder[T], octets: bytes) -> list[T]:
+    """The messages that are whole with these octets."""
+    messages: list[T] = []
+    while octets:
+        room = frames.room()
+        size = min(len(room), len(octets))
+        room[:size] = octets[:size]
+        messages += frames.received(size)
+        octets = octets[size:]
+    return messages
 
 
 def until(condition: Callable[[], object]) -> None:

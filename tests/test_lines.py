@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from children import POISON, Running, children_of, python, ready, until
+from children import POISON, Running, children_of, feed, python, ready, until
 from command import inside
 from encoded import block_encoder
 from hypothesis import given
@@ -187,7 +187,7 @@ def test_a_block_is_sent_in_pieces(count: int, lines: LineFormat | None) -> None
     octets = b"".join(block_frame(*maker.take()))
     frames: FrameDecoder[FromChild] = FrameDecoder(decode_from_child, 100)
     whole = block_encoder(lines)(results)
-    assert [whole, whole] == frames.feed(octets + octets[:9]) + frames.feed(octets[9:])
+    assert [whole, whole] == feed(frames, octets + octets[:9]) + feed(frames, octets[9:])
     assert (0, 100) == (len(maker), len(frames.room()))
     if lines is None:
         assert results == whole.results()

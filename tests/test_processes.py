@@ -19,7 +19,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from children import PATIENCE, POISON, Running, children_of, gone, python, ready, until
+from children import PATIENCE, POISON, Running, children_of, feed, gone, python, ready, until
 from command import second_look
 
 from resolver import Policy, Query, Result, Run, Status, engines, resolve, stream
@@ -356,10 +356,10 @@ def test_frames_come_through_in_any_pieces() -> None:
     first = Work(float("inf"), [Query(3, "Bücher.example", "xn--bcher-kva.example.", "A")])
     octets = bytes(frame(first) + frame(Work(0.5, [])))
     one_by_one: FrameDecoder[ToChild] = FrameDecoder(decode_to_child)
-    assert [first, Work(0.5, [])] == [message for octet in octets for message in one_by_one.feed(bytes([octet]))]
+    assert [first, Work(0.5, [])] == [message for octet in octets for message in feed(one_by_one, bytes([octet]))]
     at_once: FrameDecoder[FromChild] = FrameDecoder(decode_from_child)
     left = Stopped([Unfinished(1, None, None), Unfinished(2, 1, 0.25)])
-    assert [left, left] == at_once.feed(bytes(frame(left) * 2))
+    assert [left, left] == feed(at_once, bytes(frame(left) * 2))
 
 
 class WatchedPipe(Pipe):
@@ -427,7 +427,7 @@ def test_a_child_that_left_at_the_deadline_is_stopped_once() -> None:
         queries.finish()
         assert [BEGIN, Work(1.0, [])] == [pipe.first(), pipe.first()]
         frames = FrameDecoder(decode_from_child)
-        assert [Stopped([Unfinished(3, 0, None)])] == frames.feed(parent.recv(1 << 16))
+        assert [Stopped([Unfinished(3, 0, None)])] == feed(frames, parent.recv(1 << 16))
 
 
 def failed(index: int, error: str = "x") -> Result:
@@ -444,7 +444,7 @@ def test_large_results_come_in_parts() -> None:
     def read(parent: socket.socket) -> None:
         frames = FrameDecoder(decode_from_child)
         while not (messages and isinstance(messages[-1], Stopped)):
-            messages.extend(frames.feed(parent.recv(1 << 16)))
+            messages.extend(feed(frames, parent.recv(1 << 16)))
 
     with piped() as (queries, _, parent):
         reader = threading.Thread(target=read, args=[parent])

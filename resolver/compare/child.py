@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from io import BufferedReader
 
 import msgspec
 
@@ -47,11 +47,11 @@ class Event(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-def read_spool(file: BinaryIO) -> Iterator[tuple[float, list[Result]]]:
+def read_spool(file: BufferedReader) -> Iterator[tuple[float, list[Result]]]:
     """Yield each batch of results, with the seconds since the run began. A block cut off at the end is left out."""
-    frames = FrameDecoder(msgspec.msgpack.Decoder(tuple[float, list[Result]]).decode)
-    while octets := file.read(1 << 20):
-        yield from frames.feed(octets)
+    frames = FrameDecoder(msgspec.msgpack.Decoder(tuple[float, list[Result]]).decode, 1 << 20)
+    while octets := file.readinto(frames.room()):
+        yield from frames.received(octets)
 
 
 def main() -> None:
