@@ -56,7 +56,7 @@ class Executor:
     _stopped: str | None = field(default=None, init=False)
     _finishing: bool = field(default=False, init=False)
     _exited: bool = field(default=False, init=False)
-    _thread: threading.Thread | None = field(default=None, init=False)
+    _thread: threading.Thread = field(init=False)
 
     def start(self, on_exit: Callable[[], None]) -> None:
         """Start the engine; `on_exit` is called when it has ended."""
@@ -85,16 +85,9 @@ class Executor:
             self._stopped = self._stopped or sentence
             self._state.notify()
 
-    def finish(self) -> None:
-        """End when all that is in hand is done."""
-        with self._state:
-            self._finishing = True
-            self._state.notify()
-
     def join(self, seconds: float) -> None:
         """Wait at most `seconds` until it has ended."""
-        if self._thread is not None:
-            self._thread.join(seconds)
+        self._thread.join(seconds)
 
     # --- The engine's side.
 

@@ -94,8 +94,7 @@ class ExecutorPool:
         with self._lock:
             self._closed = True
             executors = list(self._executors.values())
-        for executor in executors:
-            executor.finish()
+        self.stop(None, "its worker has ended")
         for executor in executors:
             executor.join(2.0)
         self._idle.close()

@@ -7,14 +7,12 @@ both sides to wait for the other to read, nobody would.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import selectors
 import socket
 import subprocess
 import threading
 import time
-from select import POLLIN, poll
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -134,13 +132,11 @@ class IdleChildren:
 
     def load(self, seconds: float) -> None:
         """Wait up to `seconds` until the first of them has loaded everything."""
-        waiting = poll()
-        with self._lock:
-            by_fd = {child.fd: child for child in self._idle}
-            for fd in by_fd:
-                waiting.register(fd, POLLIN)
-            for fd, _ in waiting.poll(math.ceil(1000 * seconds)):
-                by_fd[fd].receive()
+        with self._lock, selectors.PollSelector() as selector:
+            for child in self._idle:
+                selector.register(child.fd, EVENT_READ, child)
+            for key, _ in selector.select(seconds):
+                key.data.receive()
             self._idle.sort(key=lambda each: not each.ready)
 
     def close(self) -> None:
