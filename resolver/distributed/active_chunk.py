@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from resolver.blocks import HostLines, OpenLookups
-from resolver.input.plain import cut
+from resolver.input.groups import cut
 from resolver.processes.protocol import Unfinished
 from resolver.tallies import NameserverTallies
 

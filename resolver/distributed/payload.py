@@ -19,7 +19,7 @@ import msgspec
 from resolver.blocks import HostLines, ResultBlock
 from resolver.dns import message as codec
 from resolver.extras import DISTRIBUTION
-from resolver.input.plain import are_plain
+from resolver.input.groups import are_plain
 from resolver.model import Query, Result
 from resolver.nameserver import PEM
 from resolver.policy import Policy

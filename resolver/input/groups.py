@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import codecs
 import re
+import string
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
+from resolver.blocks import HostLines
 from resolver.input.lookups import HostGroup
 from resolver.input.names import name_of, stretches
 from resolver.input.networks import further_of, network_of, v4_addresses, v6_addresses
@@ -50,6 +52,35 @@ class NetworkGroup(HostGroup):
         addresses = v4_addresses if self._network.version == 4 else v6_addresses
         start = int(self._network.network_address)
         return addresses(start + first, start + last)
+
+
+# Octets of plain lines: those alone show that each is one lookup, so that it can pass through a process unopened,
+# numbered and counted. No comment, no white space and no network.
+_PLAIN = (string.ascii_letters + string.digits + "._-\n").encode()
+
+
+def are_plain(lines: bytes, most: int = LONGEST) -> bool:
+    """Tell whether each of these lines, of one type and `most` octets in all, is one lookup; an empty one is none."""
+    if not lines.endswith(b"\n") or lines.startswith(b"\n") or b"\n\n" in lines or len(lines) > most:
+        return False
+    return not lines.translate(None, _PLAIN)
+
+
+def cut(lines: HostLines, n: int) -> tuple[HostLines, HostLines | None]:
+    """Return the first lines, `n` at most, and the others if there are any.
+
+    Where they are of about one length, as many lines are found as are wanted, without looking for the end of each.
+    """
+    if lines.count <= n:
+        return lines, None
+    octets = lines.octets
+    end = 1 + octets.rfind(b"\n", 0, len(octets) * n // lines.count)
+    count = octets.count(b"\n", 0, end)
+    if not n // 2 < count <= n:
+        end = len(octets) - len(octets.split(b"\n", n)[n])
+        count = n
+    first = HostLines(lines.first, octets[:end], lines.type, count)
+    return first, HostLines(lines.first + count, octets[end:], lines.type, lines.count - count)
 
 
 def block_of(hosts: list[object], types: tuple[str, ...]) -> HostBlock:

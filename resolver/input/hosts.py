@@ -15,10 +15,8 @@ from itertools import islice, repeat
 from typing import TYPE_CHECKING
 
 from resolver.blocks import HostLines
-from resolver.input.groups import HostBlock, groups_of_lines
-from resolver.input.lookups import invalid_result
-from resolver.input.plain import are_plain, cut
-from resolver.model import Query
+from resolver.input.groups import HostBlock, are_plain, cut, groups_of_lines
+from resolver.model import Query, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -245,4 +243,6 @@ class Hosts:
         return len(inputs)
 
     def _invalid(self, index: int, text: str, type_: str, error: str) -> Result:
-        return invalid_result(index, text, type_, error, self._engine, self._backend)
+        result = Query(index, text, "", type_).unanswered(Status.INVALID, error, self._engine, self._backend)
+        result.name = None
+        return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain, cycle, islice, repeat
 from typing import TYPE_CHECKING, Protocol
 
-from resolver.model import Query, Result, Status
+from resolver.model import Query, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,13 +36,6 @@ class LookupSource(Protocol):
     def hosts_read(self) -> int: ...
     @property
     def lookups(self) -> int: ...
-
-
-def invalid_result(index: int, text: str, type_: str, error: str, engine: str, backend: str) -> Result:
-    """Return the result of a line that cannot be asked."""
-    result = Query(index, text, "", type_).unanswered(Status.INVALID, error, engine, backend)
-    result.name = None
-    return result
 
 
 class HostGroup:

@@ -115,9 +115,7 @@ def descriptor(
             decoder=decoder,
         )
         return lines.looked_at()
-    return LineSource(
-        lambda: _read_ready(fd), once=True, waitable=fd, close=close, name=name, column=column, decoder=decoder
-    )
+    return LineSource(lambda: _read_ready(fd), waitable=fd, close=close, name=name, column=column, decoder=decoder)
 
 
 def twin_of(fd: int, where: int, name: str) -> LineSource:
@@ -171,7 +169,6 @@ class LineSource(Source):
         read: Callable[[], bytes | None] | None = None,
         *,
         ahead: ReadAhead | None = None,
-        once: bool = False,
         waitable: int | None = None,
         total: int | None = None,
         close: Callable[[], None] | None = None,
@@ -184,7 +181,7 @@ class LineSource(Source):
         self._rows = None if column is None else _row_reader(column)
         self.waitable = waitable
         self.total = total
-        self.once = once or ahead is not None
+        self.once = waitable is not None or ahead is not None
         self._ahead = ahead
         self._octets = read or self._octets_ahead
         self._close = close

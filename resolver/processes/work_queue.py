@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from resolver.blocks import HostLines
-from resolver.input.plain import cut
+from resolver.input.groups import cut
 from resolver.seam import LineQueries
 
 if TYPE_CHECKING:
