@@ -70,16 +70,8 @@ class _Envelope(msgspec.Struct, rename="kebab"):
     properties: _Properties
 
 
-class _Embed(msgspec.Struct, forbid_unknown_fields=True):
-    """Tasks that Celery would start after this one."""
-
-    callbacks: None = None
-    errbacks: None = None
-    chain: None = None
-    chord: None = None
-
-
-_Body = tuple[tuple[str], _Empty, _Embed]
+# The arguments of the task, those with a name, and by their kind the tasks that Celery would start after it.
+_Body = tuple[tuple[str], _Empty, dict[str, None]]
 _of_json = msgspec.json.Decoder(_Body)
 _to_json = msgspec.json.Encoder()
 
@@ -103,7 +95,7 @@ def check(message: object) -> None:
 def wrap(text: str, description: str) -> bytes:
     """Return the queue's entry for a chunk; `description` is for people."""
     name = str(uuid.uuid4())
-    body = _to_json.encode(((text,), {}, _Embed()))
+    body = _to_json.encode(((text,), {}, dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))))
     headers = _Headers(TASK, name, root_id=name, argsrepr=description)
     properties = _Properties(str(uuid.uuid4()), _Address("", QUEUE), "base64", name)
     return _to_json.encode(_Envelope(base64.b64encode(body).decode(), "application/json", "utf-8", headers, properties))

@@ -152,18 +152,16 @@ class Executor:
         with self._state:
             bits = block.bits
             whole = next((chunk for chunk in self._chunks if chunk.open.remove_all(bits, block.count)), None)
-            parts = [(whole, block)] if whole is not None else self._parts(block)
+            if whole is not None:
+                parts = {whole: block}
+            else:
+                found = {chunk: mine for chunk in self._chunks if (mine := chunk.open.remove_open(bits))}
+                parts = dict(zip(found, block.divide(list(found.values())), strict=True))
             self._chunks = [chunk for chunk in self._chunks if chunk.open]
-        for chunk, part in parts:
+        for chunk, part in parts.items():
             chunk.found.put(part)
             if not chunk.open:
                 chunk.end()
-
-    def _parts(self, block: ResultBlock) -> list[tuple[ActiveChunk, ResultBlock]]:
-        """Take the results of a block out of the chunks that they are of, and return each one's part."""
-        bits = block.bits
-        parts = {chunk: mine for chunk in self._chunks if (mine := chunk.open.remove_open(bits))}
-        return list(zip(parts, block.divide(list(parts.values())), strict=True))
 
     def _work(self, on_exit: Callable[[], None]) -> None:
         sentence, engine_failed = "the run's time is over", False

@@ -52,7 +52,7 @@ def refusing(sentence: str) -> Iterator[None]:
         yield
     except Refused:
         raise
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except Exception as error:  # whatever it is: who reads the message would read it again, and none behind it
         raise Refused(f"{sentence} ({error})") from None
 
 
@@ -227,11 +227,9 @@ def decode_report(entry: Mapping[bytes, bytes]) -> ChunkReport:
     """Decode the report that an entry of the stream holds. Raises Refused for whatever is none."""
     if (size := sum(map(len, entry.values()))) > MAX_OCTETS:
         raise Refused(f"it has {size:,} octets; a report has {MAX_OCTETS:,} at most")
-    try:
+    with refusing("it is no report"):
         report = _to_report.decode(entry.get(b"report", b""))
         for number, block in enumerate(report.lines):
             block.body = entry.get(b"lines%d" % number, b"")
             block.check()
         return report
-    except Exception as error:  # whatever it is: who reads the entry would read it again, and none behind it
-        raise Refused(f"it is no report ({error})") from None
