@@ -54,8 +54,7 @@ class Executor:
     _line: deque[ActiveChunk] = field(default_factory=deque, init=False)  # chunks that the engine has not taken whole
     _chunks: list[ActiveChunk] = field(default_factory=list, init=False)  # those with lookups that are open
     _stopped: str | None = field(default=None, init=False)
-    _finishing: bool = field(default=False, init=False)
-    _exited: bool = field(default=False, init=False)
+    _finishing: bool = field(default=False, init=False)  # it takes no more chunks
     _thread: threading.Thread = field(init=False)
 
     def start(self, on_exit: Callable[[], None]) -> None:
@@ -68,7 +67,7 @@ class Executor:
         with self._state:
             if self.turns is not None and self.turns[1:] and self.turns[0] is self:
                 self._finishing = True  # another executor, behind those that wait, gets this chunk
-            if self._exited or self._finishing or self._stopped is not None:
+            if self._finishing or self._stopped is not None:
                 return None
             if any(chunk.open.meets(other.open) for other in self._chunks):
                 return False
@@ -131,11 +130,8 @@ class Executor:
     def _wait_for_chunk(self) -> None:
         """Wait for another chunk where none is in hand; after a while none will come."""
         idle = IDLE if self.turns is None else IDLE_SHARED
-        if not self._chunks and not self._state.wait_for(self._woken, idle):
+        if not self._chunks and not self._state.wait_for(lambda: self._line or self._finishing or self.ended, idle):
             self._finishing = True
-
-    def _woken(self) -> bool:
-        return bool(self._line) or self._finishing or self._stopped is not None
 
     @property
     def ended(self) -> bool:
@@ -177,7 +173,7 @@ class Executor:
             if self.turns is not None:
                 self.turns.remove(self)
             with self._state:
-                self._exited = True
+                self._finishing = True
                 chunks, self._chunks = self._chunks, []
             for chunk in chunks:
                 chunk.leave(self._stopped or sentence, engine_failed=engine_failed)

@@ -44,9 +44,6 @@ class Unavailable(ConnectionError):
     """Raised where the Redis is there, and takes no commands just now."""
 
 
-REFUSING = (Unavailable, BusyLoadingError)
-
-
 def passing(error: ResponseError) -> str | None:
     """Return the text of an error that passes by itself; None for any other."""
     text = str(error)
@@ -158,6 +155,6 @@ def told(error: BaseException) -> str:
     if isinstance(error, redis.exceptions.AuthenticationError):
         return "it refuses the user or password"
     text = " ".join(str(error).split()).rstrip(".")
-    if isinstance(error, REFUSING):
+    if isinstance(error, Unavailable | BusyLoadingError):
         return f"it refuses for now: {text}"
     return text or type(error).__name__
