@@ -351,6 +351,22 @@ def test_an_entry_as_coordinators_write_it() -> None:
     assert [["text"], {}] == json.loads(base64.b64decode(entry["body"]))[:2]
 
 
+def test_an_entry_that_was_put_back() -> None:
+    """What kombu puts back, since its worker died, is let in, with the two marks that it makes."""
+    entry = json.loads(wrap("text", "chunk 0"))
+    entry["headers"]["redelivered"] = entry["properties"]["delivery_info"]["redelivered"] = True
+    check(entry)
+
+
+@pytest.mark.parametrize("part", ["headers", "properties"])
+def test_an_entry_with_more_than_coordinators_write(part: str) -> None:
+    """It is refused, whatever it would mean to Celery or kombu."""
+    entry = json.loads(wrap("text", "chunk 0"))
+    entry[part]["priority"] = float("inf")
+    with pytest.raises(Refused, match="unknown field `priority`"):
+        check(entry)
+
+
 NESTED = "[" * 200_000 + "]" * 200_000
 
 

@@ -51,7 +51,7 @@ class _Address(msgspec.Struct):
     routing_key: str
 
 
-class _Properties(msgspec.Struct):
+class _Properties(msgspec.Struct, forbid_unknown_fields=True):
     """Properties that kombu keeps."""
 
     delivery_tag: _Line
