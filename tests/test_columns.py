@@ -211,6 +211,21 @@ def test_column_that_is_not_there(at: list[str], assets: Path, tmp_path: Path) -
     assert f"standard input: {sentence}" in complaint(inside(*at, "--column", "Host", text=ASSETS))
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_header_in_another_encoding(encoding: str, tmp_path: Path) -> None:
+    """A header is read as the rows are, whatever the encoding of the list, and looked at before the run begins."""
+    listed = tmp_path / "hosts.csv"
+    listed.write_text("h\u00f4te;n\na.example;1\n", encoding=encoding)
+    with listed.open(encoding=encoding) as file:
+        batches = Hosts([text_file(file, HostColumn("h\u00f4te"))], ["A"], "e", "b").batches()
+        assert ["a.example"] == [query.input for queries, _ in batches for query in queries]
+    with (
+        listed.open(encoding=encoding) as file,
+        pytest.raises(ValueError, match="no column 'hote'; the first row has: h\u00f4te, n"),
+    ):
+        text_file(file, HostColumn("hote"))
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

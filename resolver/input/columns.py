@@ -64,10 +64,9 @@ class RowReader:
         self._names: list[str] | None = None  # the header's
         self._place = 0
 
-    def check(self, octets: bytes) -> None:
-        """Raise ValueError where the first row does not name the column; the octets are those that begin the list."""
-        whole = text_of(octets.rpartition(b"\n")[0])
-        first = next((line for line in whole.split("\n") if line and not line.isspace()), None)
+    def check(self, lines: bytes) -> None:
+        """Raise ValueError where the first row does not name the column, of the lines that begin the list."""
+        first = next((line for line in text_of(lines).split("\n") if line and not line.isspace()), None)
         if first is not None:
             RowReader(self._column)._begin(first)
 

@@ -187,11 +187,12 @@ class LineSource(Source):
         self._close = close
         self._name = name
         self._rest = b""  # a line without its end
+        self._looked_at: tuple[int, bytes] | None = None  # the first lines, until they are read
         self._begun = decoder is not None
         self._decoder = decoder
 
     def read(self, types: tuple[str, ...], hosts: int) -> HostBlock | None:
-        got = self.lines()
+        got, self._looked_at = self._looked_at or self.lines(), None
         if got is None:
             return None
         size, lines = got
@@ -238,15 +239,10 @@ class LineSource(Source):
 
         Raises ValueError where it does not, before anything is asked or written.
         """
-        if self._rows is None:
-            return self
-        read = self._octets
-        first = read()
-        begun = [first]
-        self._octets = lambda: begun.pop() if begun else read()
-        if first and first[:2] not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        if self._rows is not None:
+            self._looked_at = self.lines()
             try:
-                self._rows.check(first)
+                self._rows.check(self._looked_at[1] if self._looked_at else b"")
             except ValueError as error:
                 raise ValueError(f"{self._name}: {error}" if self._name else str(error)) from None
         return self
