@@ -21,6 +21,7 @@ from resolver.distributed.broker import LEASE, ON, OVER, PREFIX, TIMED, WORKERS,
 from resolver.distributed.envelope import QUEUE, wrap
 from resolver.distributed.outage import REPEAT_AFTER, Notices, Outage
 from resolver.distributed.payload import VERSION, ChunkReport, Refused, decode_report
+from resolver.policy import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,11 +78,10 @@ class RunConnection:
         self.inbox: queue.Queue[list[ChunkReport] | Snapshot] = queue.Queue(64)
         self._broker = broker
         self._keys = Keys.of(run)
-        self._seconds = seconds
+        self.deadline = Deadline(seconds)
         self._stopped = False
         self._unresponsive = False  # the Redis was too slow for a word of the run's end: it is not waited for again
         self._outgoing: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
-        self._ends: float | None = None  # on the monotonic clock
         self._read_numbers: list[bytes] = []  # of entries that were delivered, and are to be removed
         self._read_to = 0.0  # when the latest report that was read came to the Redis, by its own clock
         self._closed = threading.Event()
@@ -102,14 +102,8 @@ class RunConnection:
 
     def begin(self) -> None:
         """Begin the run's time."""
-        if self._seconds is not None:
-            self._ends = time.monotonic() + self._seconds
-            self._wake.set()
-
-    @property
-    def over(self) -> bool:
-        """Whether the run's time has passed."""
-        return self._ends is not None and time.monotonic() >= self._ends
+        self.deadline.start()
+        self._wake.set()
 
     def send(self, text: str, description: str) -> None:
         """Put a chunk into the queue, as soon as it can be; `description` is for people."""
@@ -128,7 +122,8 @@ class RunConnection:
         self._closed.set()
         self._wake.set()
         self._outgoing.put(None)
-        end = time.monotonic() + (0.0 if self._unresponsive else CLOSE_AT_DEADLINE if self.over else CLOSE_WAIT)
+        wait = CLOSE_AT_DEADLINE if self.deadline.passed else CLOSE_WAIT
+        end = time.monotonic() + (0.0 if self._unresponsive else wait)
         # An entry of the stream wakes the thread that reads. A thread that met an outage may have had no time to see
         # its end.
         if self._execute_soon(
@@ -201,10 +196,9 @@ class RunConnection:
         while not self._closed.is_set():
             self._wake.clear()
             renew = client.pipeline(transaction=False)
-            if self._seconds is not None:
-                left = self._seconds if self._ends is None else self._ends - time.monotonic()
-                renew.set(keys.ends, "", px=max(1, int(1000 * left)))
-            lease = OVER if self._stopped else ON if self._seconds is None else TIMED
+            if self.deadline.seconds is not None:
+                renew.set(keys.ends, "", px=max(1, int(1000 * self.deadline.remaining())))
+            lease = OVER if self._stopped else ON if self.deadline.seconds is None else TIMED
             renew.set(keys.alive, lease, px=int(1000 * LEASE), get=True)
             renew.llen(f"{PREFIX}{QUEUE}")
             renew.smembers(WORKERS)

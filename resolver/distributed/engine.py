@@ -268,8 +268,8 @@ class _RedisRun:
         """End the run early: nothing more is begun; workers say how far they came, if they say it soon."""
         connection, coordinator = self.connection, self._coordinator
         coordinator.ending = True
-        told = connection.stop()
-        end = time.monotonic() + (0.0 if not told else LAST_REPORTS if connection.over else LAST_REPORTS_CANCELLED)
+        wait = LAST_REPORTS if connection.deadline.passed else LAST_REPORTS_CANCELLED
+        end = time.monotonic() + (wait if connection.stop() else 0.0)
         while any(coordinator.begun()) and (left := end - time.monotonic()) > 0:
             self._gather(min(left, 0.05))
         for query in coordinator.begun():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from resolver.blocks import HostLines, LineFormat, ResultBlock
     from resolver.model import Query
-    from resolver.policy import Policy
+    from resolver.policy import Deadline, Policy
     from resolver.processes.engine import Processes
     from resolver.seam import Backend
 
@@ -36,7 +36,7 @@ WAKE_INTERVAL, BUSY_INTERVAL = 0.02, 0.1  # seconds until a chunk that came is s
 class Executor:
     """The executor of one run, or of one chunk. The engine sees it as its Queries.
 
-    ends: when the run's time is over, on the monotonic clock.
+    deadline: that of the run.
     turns: where executors run one at a time, the one that does, and those behind it that wait. once: it ends with its
     first chunk. lines: the format of results; None: as they are.
     """
@@ -44,7 +44,7 @@ class Executor:
     engine: Processes
     policy: Policy
     backend: Backend
-    ends: float | None
+    deadline: Deadline
     turns: list[Executor] | None
     once: bool
     lines: LineFormat | None
@@ -136,12 +136,11 @@ class Executor:
     @property
     def ended(self) -> bool:
         """Whether the run ends now, or the worker does."""
-        return self._stopped is not None or (self.ends is not None and time.monotonic() >= self.ends)
+        return self._stopped is not None or self.deadline.passed
 
     def max_wait(self) -> float:
         """Return for how many seconds the engine may wait at most before it asks again."""
-        longest = BUSY_INTERVAL if self._line else WAKE_INTERVAL
-        return longest if self.ends is None else max(0.0, min(longest, self.ends - time.monotonic()))
+        return min(BUSY_INTERVAL if self._line else WAKE_INTERVAL, self.deadline.remaining())
 
     def _deliver(self, block: ResultBlock) -> None:
         """Give each chunk its part of the results."""

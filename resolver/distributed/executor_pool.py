@@ -6,7 +6,6 @@ Child processes are kept from one executor to the next.
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,6 +14,7 @@ from resolver import engines
 from resolver.blocks import LineFormat
 from resolver.distributed.executor import Executor
 from resolver.nameserver import check_sources, tls_context
+from resolver.policy import Deadline
 from resolver.processes.engine import Processes
 from resolver.processes.pool import Child, IdleChildren, Kind
 from resolver.seam import LimitedBackend
@@ -127,12 +127,13 @@ class ExecutorPool:
         # Where each worker asks nameservers of its own, the others' processes are at other ones.
         parties = chunk.parties if chunk.policy.nameservers and not own.nameservers else 1
         engine = Processes(self._inner, children, self._idle, parties, AHEAD, name="redis")
-        ends = None if seconds is None else time.monotonic() + seconds
+        deadline = Deadline(seconds)
+        deadline.start()
         executor = self._executors[key] = Executor(
             engine,
             policy,
             backend,
-            ends,
+            deadline,
             self._turns,
             once=chunk.alone,
             lines=LineFormat("jsonl") if chunk.as_lines else None,

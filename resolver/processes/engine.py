@@ -13,7 +13,6 @@ others; its spawn runs the caller's main module again, which a library must not 
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +21,7 @@ from resolver.attempts import BLOCKING_CONCURRENCY
 from resolver.blocks import BlockSink, HostLines, OpenLookups, ResultBlock
 from resolver.input.plain import read_open
 from resolver.model import Status
+from resolver.policy import Deadline
 from resolver.processes import protocol
 from resolver.processes.pool import ChildPool, Kind
 from resolver.processes.work_queue import CHUNK, DEATHS, FIRST, WorkQueue, shares
@@ -77,7 +77,7 @@ class _ProcessesRun:
         self._lines, self._deliver = sink
         self._shares: list[Policy] = []  # each child's of the policy; none before the first queries came
         self._work = WorkQueue(queries)
-        self._end = math.inf  # of the run, on our own clock
+        self._deadline = Deadline(policy.timeout)  # on our own clock
         self._answered = False  # something was, by a nameserver
         self._finishing = False
         self._early = False  # what is to be asked may be handed out later only, for the sake of the rate
@@ -143,8 +143,7 @@ class _ProcessesRun:
 
     def _begin(self) -> bool:
         """Take the first queries, and see by them how many children it takes. Returns False where none came yet."""
-        if self._policy.timeout is not None and self._end == math.inf:
-            self._end = time.monotonic() + self._policy.timeout
+        self._deadline.start()
         most = min(self._engine.children or cores(), self._policy.in_flight)
         reserve = self._work.stock(most * FIRST)
         if not reserve:
@@ -201,8 +200,8 @@ class _ProcessesRun:
         child.given += len(child.open) - before
         child.deaths = deaths
         distrusted = list(self._queries.tallies.distrusted)
-        seconds = max(0.0, self._end - now)
-        self._pool.send(child, protocol.Work(seconds, chunk, self._answered, deaths > 0, distrusted))
+        work = protocol.Work(self._deadline.remaining(), chunk, self._answered, deaths > 0, distrusted)
+        self._pool.send(child, work)
 
     # --- In.
 
