@@ -46,7 +46,7 @@ from resolver.nameserver import Sources
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from resolver.model import Query
+    from resolver.model import Query, Record
     from resolver.nameserver import Nameserver
     from resolver.policy import Policy
 
@@ -123,7 +123,9 @@ class AiodnsSession:
                 if alone:
                     outcome = await self._ask_alone(query, nameserver, end, edns=plain is None)
                 else:
-                    channel = plain or self._steady.get(nameserver) or self._open(nameserver)
+                    channel = plain or self._steady.get(nameserver)
+                    if channel is None:
+                        channel = self._steady[nameserver] = self._channel(nameserver)
                     outcome = await channel.ask(query, end)
             except TimeoutError:
                 await self._leave(nameserver)
@@ -150,10 +152,6 @@ class AiodnsSession:
 
     def _channel(self, nameserver: Nameserver, *, edns: bool = True) -> CaresChannel:
         return CaresChannel(nameserver, self._policy, self._sources.next(nameserver), edns=edns)
-
-    def _open(self, nameserver: Nameserver) -> CaresChannel:
-        channel = self._steady[nameserver] = self._channel(nameserver)
-        return channel
 
     async def _leave(self, nameserver: Nameserver) -> None:
         """A try has run out: if the steady channel had no reply at all, its port may be what gets none."""
@@ -182,29 +180,26 @@ def _limit_of_sockets(policy: Policy) -> contextlib.AbstractAsyncContextManager[
 
 
 def _reply(outcome: CaresOutcome, query: Query, nameserver: Nameserver, queries: int) -> Reply:
-    result, transport = outcome.result, outcome.transport
-    if result is not None and transport == nameserver.transport and result.answer:
-        # The way of nearly every lookup.
-        answers, found = records.answers(result.answer, query)
-        return Reply(_NOERROR if found else Status.NODATA, answers, None, str(nameserver), transport, queries)
-    status = Status.NOERROR if outcome.code is None else _STATUSES.get(outcome.code, Status.ERROR)
-    if status is Status.TIMEOUT:
-        unread = "replies came that c-ares could not read" if outcome.code == errno.ARES_EBADRESP else None
-        return Reply(status, [], unread, queries=queries)
-    if status is Status.ERROR:
-        return Reply(status, [], _sentence(outcome, nameserver), queries=queries)
-    if outcome.transport is None:  # out of its cache
+    transport = outcome.transport
+    answers: list[Record] = []
+    if outcome.result is None:
+        status = _STATUSES.get(outcome.code or 0, Status.ERROR)
+        if status is Status.TIMEOUT:
+            unread = "replies came that c-ares could not read" if outcome.code == errno.ARES_EBADRESP else None
+            return Reply(status, [], unread, queries=queries)
+        if status is Status.ERROR:
+            return Reply(status, [], _sentence(outcome, nameserver), queries=queries)
+    if transport is None:  # out of its cache
         queries -= 1
-    elif outcome.transport != nameserver.transport:  # truncated over UDP
+    elif transport != nameserver.transport:  # truncated over UDP
         queries += 1
-    answers = []
-    if result is not None:
-        if not result.answer:
+    if outcome.result is not None:
+        if not outcome.result.answer:
             error = "c-ares gave an answer without records: of an rcode that it does not tell, or a type"
             return Reply(Status.ERROR, [], error, queries=queries)
-        answers, found = records.answers(result.answer, query)
-        status = Status.NOERROR if found else Status.NODATA
-    return Reply(status, answers, None, str(nameserver) if outcome.transport else None, outcome.transport, queries)
+        answers, found = records.answers(outcome.result.answer, query)
+        status = _NOERROR if found else Status.NODATA
+    return Reply(status, answers, None, str(nameserver) if transport else None, transport, queries)
 
 
 def _sentence(outcome: CaresOutcome, nameserver: Nameserver) -> str:
