@@ -6,23 +6,14 @@ from typing import Any
 
 import click
 
+from resolver import options
 from resolver.host_words import sources_of
-from resolver.options import (
-    CAPACITY,
-    HOSTS,
-    JITTER,
-    LATENCY,
-    LOSS,
-    Group,
-    command,
-    config_option,
-    option,
-    usage,
-)
+from resolver.options import Group, command, option
+from resolver.spelling import counted
 
 
 @command()
-@HOSTS
+@options.HOSTS
 @option("--zone", group=Group.ZONES, multiple=True, metavar="FILE", help="A zone file to answer from. Repeatable.")
 @option("--origin", group=Group.ZONES, metavar="NAME", help="The origin of zone files that do not say theirs.")
 @option("--listen", group=Group.LISTENER, default="127.0.0.1:5353", show_default=True, metavar="ADDR:PORT",
@@ -31,13 +22,13 @@ from resolver.options import (
         "other machines can ask.")  # fmt: skip
 @option("--tls-cert", group=Group.LISTENER, metavar="FILE", help="Serve over TLS too, with this certificate ...")
 @option("--tls-key", group=Group.LISTENER, metavar="FILE", help="... and its key.")
-@LATENCY
-@JITTER
-@LOSS
-@CAPACITY
+@options.LATENCY
+@options.JITTER
+@options.LOSS
+@options.CAPACITY
 @option("--lies", group=Group.FAULTS, is_flag=True, help="Names that cannot exist (below invalid.) have addresses too.")
 @option("--seed", group=Group.FAULTS, type=int, metavar="N", help="Makes loss and jitter repeatable.")
-@config_option(None)
+@options.config_option(None)
 @click.pass_context
 def lab(
     ctx: click.Context,
@@ -59,7 +50,7 @@ def lab(
     from resolver.lab import Settings, duration, names_of, share
     from resolver.lab.server import serve
 
-    with usage(ctx):
+    with options.usage(ctx):
         if (tls_cert is None) != (tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together")
         served = Settings(
@@ -71,7 +62,7 @@ def lab(
             tls=(tls_cert, tls_key) if tls_cert and tls_key else None,
             **settings,
         )
-        what = "every name" if served.hosts is None else f"{len(served.hosts):,} name{'s'[: len(served.hosts) != 1]}"
+        what = "every name" if served.hosts is None else counted(len(served.hosts), "name")
         if zone:
             what = f"{what} and its zones" if hosts else "its zones"
 

@@ -1,4 +1,4 @@
-"""Words that are none of the valid ones: the error, and a guess what was meant."""
+"""Words: how many there are of a thing; words that are none of the valid ones, and a guess what was meant."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+def counted(number: float, one: str, several: str | None = None) -> str:
+    """Return how many there are of a thing: 1 lookup; 1,234 lookups."""
+    return f"{number:,.0f} {one if number == 1 else several or f'{one}s'}"
 
 
 def meant(word: str, valid: Iterable[str]) -> str:

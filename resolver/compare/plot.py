@@ -23,6 +23,7 @@ from resolver.compare.figures import FIGURES
 from resolver.compare.report import ComparisonReport, RowReport
 from resolver.engines import BACKENDS, ENGINES
 from resolver.output.colours import SERIES
+from resolver.spelling import counted
 
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2, 1, 2, 1, 2)), (0, (3, 3)))
 _HATCHES = ("", "++", "///", "xx", "\\\\\\", "oo")
@@ -78,11 +79,10 @@ def _title(figure: Any, report: ComparisonReport) -> None:
     asked = ", ".join(report.nameservers) or "the system's nameservers"
     if lab is not None:
         asked = f"a lab with {1000 * lab.latency:g} ms latency and {100 * lab.loss:g}% loss"
-    runs = f"{settings.repeat} run{'s' if settings.repeat > 1 else ''} of each"
     pairs = len({row.name for row in report.rows})
     figure.suptitle(
-        f"{report.lookups:,} lookups through {pairs} pair{'s' if pairs > 1 else ''} of engine and backend: "
-        f"{asked}, {settings.concurrency} in flight, {runs}",
+        f"{counted(report.lookups, 'lookup')} through {counted(pairs, 'pair')} of engine and backend: "
+        f"{asked}, {settings.concurrency} in flight, {counted(settings.repeat, 'run')} of each",
         fontsize=11,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from resolver.compare.figures import FIGURES
 from resolver.compare.report import ComparisonReport, LabSettings, RowReport
 from resolver.output.lines import visible
+from resolver.spelling import counted
 
 _NAMED = 10  # hosts that are named where answers differ
 
@@ -32,7 +33,7 @@ def verdicts(rows: Sequence[RowReport]) -> list[str]:
 def heading(report: ComparisonReport) -> list[tuple[str, str]]:
     """Return what was compared, and how: names, and what is said of each."""
     settings, machine = report.settings, report.machine
-    what = f"{report.hosts:,}; {_lookups(report.lookups)} ({' '.join(settings.types)})"
+    what = f"{report.hosts:,}; {counted(report.lookups, 'lookup')} ({' '.join(settings.types)})"
     if report.invalid:
         what += f", {report.invalid:,} that are no names left out"
     rate = f", {settings.rate:g} queries a second at most" if settings.rate else ""
@@ -76,7 +77,7 @@ def agreement(report: ComparisonReport) -> list[str]:
     ):
         if not count:
             continue
-        lines.append(f"{count:,} of {_lookups(found.compared)} {words}:")
+        lines.append(f"{count:,} of {counted(found.compared, 'lookup')} {words}:")
         shown = [each for each in found.differences if each.changing is changing][:_NAMED]
         for difference in shown:
             lines.append(f"  {visible(difference.host)} {difference.type}")
@@ -87,10 +88,6 @@ def agreement(report: ComparisonReport) -> list[str]:
         if count > len(shown):
             lines.append(f"  … and {count - len(shown):,} more: -f json names them")
     return lines
-
-
-def _lookups(number: int) -> str:
-    return f"{number:,} lookup{'' if number == 1 else 's'}"
 
 
 def left_out(report: ComparisonReport) -> list[str]:

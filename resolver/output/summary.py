@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from resolver.model import ANSWERED, Status
+from resolver.spelling import counted
 from resolver.tallies import MOST_SHOWN, AskedLast, NameserverFigures
 
 if TYPE_CHECKING:
@@ -66,19 +67,19 @@ class Summary(msgspec.Struct):
 def summary_lines(summary: Summary) -> str:
     """Return the figures for people, each line with its line break."""
     lines = [
-        f"{_count(summary.hosts_read, 'host')}, {_count(summary.lookups, 'lookup')}, "
-        f"{_count(summary.results_written, 'result')} in {_seconds(summary.seconds)}: "
+        f"{counted(summary.hosts_read, 'host')}, {counted(summary.lookups, 'lookup')}, "
+        f"{counted(summary.results_written, 'result')} in {_seconds(summary.seconds)}: "
         f"{summary.lookups_per_second:,.0f} lookups a second ({summary.engine}, {summary.backend})"
     ]
     if summary.statuses:
         ordered = sorted(summary.statuses.items(), key=lambda item: (-item[1], item[0]))
         lines.append(", ".join(f"{status} {count:,}" for status, count in ordered))
     if summary.results_shown != summary.results_written:
-        lines.append(f"{_count(summary.results_shown or 0, 'result')} shown (--only)")
+        lines.append(f"{counted(summary.results_shown or 0, 'result')} shown (--only)")
     if summary.lookups:
         each = summary.queries_sent / summary.lookups
-        probes = f", {_count(summary.probes, 'probe')} for wildcards among them" if summary.probes else ""
-        lines.append(f"{_count(summary.queries_sent, 'query', 'queries')} sent, {each:.2f} a lookup{probes}")
+        probes = f", {counted(summary.probes, 'probe')} for wildcards among them" if summary.probes else ""
+        lines.append(f"{counted(summary.queries_sent, 'query', 'queries')} sent, {each:.2f} a lookup{probes}")
     lines += _worst(summary.nameservers or ())
     lines += _asked_last(summary.asked_last or ())
     if summary.ended in _ENDED:
@@ -89,7 +90,7 @@ def summary_lines(summary: Summary) -> str:
         lines.append(summary.note)
     if summary.lookups != summary.results_written:
         lines.append(
-            f"BUG: {_count(summary.lookups, 'lookup')}, but {_count(summary.results_written, 'result')} written. "
+            f"BUG: {counted(summary.lookups, 'lookup')}, but {counted(summary.results_written, 'result')} written. "
             "Each lookup must have one result: do not rely on this output, and please report this."
         )
     return "".join(f"{line}\n" for line in lines)
@@ -103,11 +104,11 @@ def _worst(nameservers: Sequence[NameserverFigures]) -> list[str]:
     count = f"{len(nameservers):,}" if len(nameservers) < MOST_SHOWN else f"{MOST_SHOWN:,} or more"
     lines = [f"The worst of {count} nameservers, by the share of queries that brought no answer:"]
     for each in worst:
-        outcomes = [_count(each.timeouts, "timeout")] * bool(each.timeouts)
-        outcomes += [_count(each.errors, "error")] * bool(each.errors)
+        outcomes = [counted(each.timeouts, "timeout")] * bool(each.timeouts)
+        outcomes += [counted(each.errors, "error")] * bool(each.errors)
         outcomes += [f"{n:,} {rcode}" for rcode, n in each.rcodes.items() if rcode not in ("NOERROR", "NXDOMAIN")]
         bad = ", ".join(outcomes)
-        parts = [f"{each.useless:.1%} of {_count(each.queries, 'query', 'queries')}", *([bad] if bad else [])]
+        parts = [f"{each.useless:.1%} of {counted(each.queries, 'query', 'queries')}", *([bad] if bad else [])]
         if each.rtt_p50 is not None and each.rtt_p95 is not None:
             parts.append(f"{1000 * each.rtt_p50:.1f} ms, 95 % within {1000 * each.rtt_p95:.1f} ms")
         lines.append(f"  {each.nameserver}  {'; '.join(parts)}")
@@ -140,10 +141,6 @@ _ENDED = {
     "deadline": "The deadline (--timeout) ended the run; what was not done is reported as DEADLINE.",
     "cancelled": "The run was interrupted; what was not done is reported as CANCELLED.",
 }
-
-
-def _count(number: int, one: str, several: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
 def _seconds(seconds: float) -> str:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
+_STEPS = 5  # of a linear scale, at most
+
+
 class Tick(NamedTuple):
     """Label of an axis, at a place in percent."""
 
@@ -35,11 +38,11 @@ class Scale(NamedTuple):
         return round(100 * (scale(max(value, self.low)) - scale(self.low)) / span, 2) if span else 0.0
 
 
-def linear(high: float, *, most: int = 5) -> Scale:
-    """Return a scale from 0 to `high` or somewhat more, with up to so many labels."""
+def linear(high: float) -> Scale:
+    """Return a scale from 0 to `high` or somewhat more, with a few labels."""
     high = high if high > 0 else 1.0
-    step = 10.0 ** math.floor(math.log10(high / most))
-    step *= next(times for times in (1, 2, 5, 10) if step * times * most >= high)
+    step = 10.0 ** math.floor(math.log10(high / _STEPS))
+    step *= next(times for times in (1, 2, 5, 10) if step * times * _STEPS >= high)
     axis = Scale(0.0, high, False, [])
     values = [number * step for number in range(int(high / step + 1e-9) + 1)]
     return axis._replace(ticks=[Tick(axis.place(value), value) for value in values])
@@ -68,7 +71,6 @@ class Stack(NamedTuple):
     across: Scale
     up: Scale
     paths: list[str]
-    peak: float
 
 
 def stack(borders: Sequence[float], heights: Sequence[Sequence[float]]) -> Stack:
@@ -83,7 +85,7 @@ def stack(borders: Sequence[float], heights: Sequence[Sequence[float]]) -> Stack
         corners = [*upper, *reversed(lower)]
         paths.append(line([x for x, _ in corners], [y for _, y in corners]) + "Z")
         below = top
-    return Stack(across, up, paths, peak)
+    return Stack(across, up, paths)
 
 
 def _steps(across: Scale, up: Scale, borders: Sequence[float], heights: Sequence[float]) -> list[tuple[float, float]]:

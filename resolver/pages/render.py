@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from resolver.output.colours import COLOURS, kind
 from resolver.output.lines import visible
+from resolver.spelling import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +46,7 @@ def shortened(text: str, most: int) -> str:
 
 def count(number: float, one: str = "", several: str | None = None) -> str:
     """Return 1,234; or 1,234 lookups."""
-    word = one if number == 1 else several or f"{one}s"
-    return f"{number:,.0f} {word}" if one else f"{number:,.0f}"
+    return counted(number, one, several) if one else f"{number:,.0f}"
 
 
 def share(part: float, whole: float) -> str:
