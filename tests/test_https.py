@@ -4,6 +4,7 @@ import contextlib
 import math
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -49,7 +50,8 @@ class Pair:
     """Our side of a connection and the other, with octets in between."""
 
     def __init__(self, url: str = URL, **values: int) -> None:
-        self.connection = Connection(cast(Any, None), "https", 32, math.inf, False)
+        kin = SimpleNamespace(server=None, transport="https")
+        self.connection = Connection(cast(Any, kin), 32, math.inf, False)
         self.ours = HttpFraming(self.connection, Endpoint(Nameserver.parse(url)))
         self.theirs = H2Connection(H2Configuration(client_side=False))
         codes = {SettingCodes[name.upper()]: value for name, value in values.items()}

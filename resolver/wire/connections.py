@@ -18,10 +18,9 @@ much. A failure belongs to the connection:
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import TYPE_CHECKING
 
-from resolver.wire.inflight import Flow, InFlight
+from resolver.wire.inflight import Flow
 
 if TYPE_CHECKING:
     from resolver.wire.flows import Flows
@@ -42,8 +41,7 @@ class Connection(Flow):
     """One connection.
 
     Args:
-        server: The nameserver.
-        transport: `tcp`, `tls` or `https`.
+        kin: All to its nameserver.
         depth: Queries that may wait on it at once.
         most: Queries that it may carry in all.
         alone: It is for one suspect.
@@ -53,10 +51,11 @@ class Connection(Flow):
         streams: Queries that the nameserver allows on it at a time (HTTP/2), as far as that is known.
     """
 
-    __slots__ = ("alone", "depth", "lost", "most", "one_by_one", "quickest", "slowed", "streams")
+    __slots__ = ("alone", "depth", "kin", "lost", "most", "one_by_one", "quickest", "slowed", "streams")
 
-    def __init__(self, server: Server, transport: str, depth: float, most: float, alone: bool) -> None:
-        super().__init__(server, transport)
+    def __init__(self, kin: Connections, depth: float, most: float, alone: bool) -> None:
+        super().__init__(kin.server, kin.transport)
+        self.kin = kin
         self.depth = depth
         self.most = most
         self.alone = alone
@@ -72,13 +71,22 @@ class Connection(Flow):
         return int(max(0, min(min(self.depth, self.streams) - len(self.in_flight), self.most - self.sent)))
 
     @property
+    def used(self) -> bool:
+        """Say whether it may get more queries."""
+        return self in self.kin.open and self.sent < self.most
+
+    def retire(self) -> None:
+        """Give it no more queries."""
+        self.kin.forget(self)
+
+    @property
     def busy(self) -> bool:
         """Say whether queries are to come, or more than the last few of all that it carries are awaited."""
         return self.sent < self.most or 4 * len(self.in_flight) >= self.most
 
 
 class Connections:
-    """The connections to one nameserver, and the lookups that wait for one.
+    """The connections to one nameserver.
 
     Args:
         server: The nameserver.
@@ -89,10 +97,8 @@ class Connections:
 
     def __init__(self, server: Server, flows: Flows, most_in_flight: int, wait: float) -> None:
         self.open: list[Connection] = []  # those that may be given queries
-        self.waiting: deque[InFlight] = deque()
-        self.suspects: deque[InFlight] = deque()  # to be asked alone
-        self._server = server
-        self._transport = server.nameserver.transport if server.nameserver.transport in ("tls", "https") else "tcp"
+        self.server = server
+        self.transport = server.nameserver.transport if server.nameserver.transport in ("tls", "https") else "tcp"
         self._flows = flows
         self._alone: set[Connection] = set()
         self._most_in_flight = most_in_flight
@@ -115,7 +121,7 @@ class Connections:
 
     def room(self) -> int:
         """Return how many new queries may go on connections now."""
-        if self.waiting or self.suspects:
+        if self.server.suspects or self.server.streaming:
             return 0
         return sum(each.room for each in self.open) + self._may_open() * int(min(self._depth(), self._limit))
 
@@ -207,16 +213,11 @@ class Connections:
         if stranded:
             self._learn(connection, took)
 
-    def forget(self, connection: Flow) -> None:
+    def forget(self, connection: Connection) -> None:
         """Give no more queries to a connection."""
-        if isinstance(connection, Connection):
-            if connection in self.open:
-                self.open.remove(connection)
-            self._alone.discard(connection)
-
-    def uses(self, connection: Flow) -> bool:
-        """Say whether this connection may get more queries."""
-        return connection in self.open and isinstance(connection, Connection) and connection.sent < connection.most
+        if connection in self.open:
+            self.open.remove(connection)
+        self._alone.discard(connection)
 
     def _may_open(self) -> int:
         """Return how many more connections may be opened."""
@@ -228,7 +229,7 @@ class Connections:
         return max(0, min(most - sum(each.busy for each in self.open), MANY - len(self.open) - len(self._alone)))
 
     def _begin(self, depth: float, most: float, *, alone: bool = False) -> Connection | None:
-        connection = Connection(self._server, self._transport, depth, most, alone)
+        connection = Connection(self, depth, most, alone)
         connection.streams = self._streams
         if self._flows.add(connection) is None:
             return None

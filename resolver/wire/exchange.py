@@ -278,7 +278,7 @@ class Exchange:
         if len(results) > before:
             self._rotation.answer(server, len(results) - before, now)
         if isinstance(flow, Connection):
-            self._rotation.connections(server).replied(flow, replies, now - sent, now)
+            flow.kin.replied(flow, replies, now - sent, now)
         elif not late:
             window.rtt.record(now - sent)
 
@@ -311,7 +311,7 @@ class Exchange:
     def failed(self, flow: Flow, reason: str, now: float) -> None:
         """The local side of a flow failed (port closed, no route, no socket): so did what was on its way there."""
         server = flow.server
-        server.forget(flow)
+        flow.retire()
         self._flows.drop(flow)
         if self._has_answered(server) and self._rotation.sole(server):
             # It may restart: its queries run out as if they had gone out.
@@ -336,13 +336,13 @@ class Exchange:
     def closed(self, flow: Flow, reason: str, now: float) -> None:
         """A connection ended after it was made. What it left unanswered is asked again (RFC 7766 section 6.2.4)."""
         assert isinstance(flow, Connection)
-        self._rotation.connections(flow.server).closed(flow, self._retries.strand(flow, reason, now), flow.replies)
+        flow.kin.closed(flow, self._retries.strand(flow, reason, now), flow.replies)
         self._flows.drop(flow)
 
     def leaving(self, flow: Flow, unprocessed: int) -> None:
         """A connection is given no more queries: it took all that it carries but so many."""
         assert isinstance(flow, Connection)
-        self._rotation.connections(flow.server).closed(flow, unprocessed, flow.sent - unprocessed)
+        flow.kin.closed(flow, unprocessed, flow.sent - unprocessed)
 
     def no_reply(self, flow: Flow, ident: bytes, reason: str, now: float, *, processed: bool) -> None:
         """No reply comes to a query, though its connection goes on; if it was not `processed`, that is no try."""
@@ -369,7 +369,7 @@ class Exchange:
 
     def no_socket(self, flow: Flow, messages: Iterable[bytes], reason: str, now: float) -> None:
         """Keep what was to leave on a flow for which no descriptor is left, until one is given back."""
-        flow.server.forget(flow)
+        flow.retire()
         if self._flows.lessen(flow):
             self.unsent(flow, messages)
         else:

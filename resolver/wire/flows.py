@@ -173,12 +173,12 @@ class Flows:
         if flow in self._open:
             del self._open[flow]
             self.dropped.append(flow)
-            flow.server.forget(flow)
+            flow.retire()
 
     def sweep(self) -> None:
         """Have the sockets closed of flows that get no more queries, once nothing is awaited there."""
         self.limit = min(self._most, self.limit + 1)
-        for flow in [each for each in self._open if not each.in_flight and not each.server.uses(each)]:
+        for flow in [each for each in self._open if not each.in_flight and not each.used]:
             self.drop(flow)
 
     def search_again(self) -> None:

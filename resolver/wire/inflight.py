@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -43,6 +43,18 @@ class Flow:
         self.replies = 0
         self.last_reply = -math.inf
         self.refused: str | None = None  # the local failure that was reported since the last reply
+
+    @property
+    def used(self) -> bool:
+        """Say whether it may get more queries."""
+        return self in self.server.flows or self is self.server.further
+
+    def retire(self) -> None:
+        """Give it no more queries."""
+        if self in self.server.flows:
+            self.server.flows.remove(self)
+        if self is self.server.further:
+            self.server.further = None
 
 
 class Sent(msgspec.Struct):
@@ -110,16 +122,6 @@ class InFlight(msgspec.Struct):
         )
 
 
-class StreamQueues(Protocol):
-    """Connections to a nameserver, as far as its `Server` knows of them (connections.py)."""
-
-    waiting: deque[InFlight]
-    suspects: deque[InFlight]
-
-    def uses(self, flow: Flow) -> bool: ...
-    def forget(self, flow: Flow) -> None: ...
-
-
 class Server:
     """One nameserver: its window, its flows, and the lookups that wait to be sent to it (again)."""
 
@@ -131,14 +133,16 @@ class Server:
         self.window = window
         self.stream = nameserver.transport != "udp"
         self.edns = True  # until it refuses a query with EDNS, and answers well without
-        self.ready: deque[InFlight] = deque()  # lookups that wait to be sent over UDP
+        self.ready: deque[InFlight] = deque()  # lookups that wait to be sent over UDP,
+        self.suspects: deque[InFlight] = deque()  # over a connection of their own,
+        self.streaming: deque[InFlight] = deque()  # or over any
+        self.queues = (self.ready, self.suspects, self.streaming)
         self.flows: list[Flow] = []  # UDP; those that get new queries
         self.further: Flow | None = None  # the latest one for further tries
         self.turn = 0
         self.renew_after = RENEWED  # queries
         self.renewals = 0
         self.went_silent = 0  # replies of the last flow that fell silent
-        self.connections: StreamQueues | None = None
         self.answered = False  # ever, in this run
         self.failures = 0  # tries that failed before its first answer
         self.failing = 0.0  # share of the latest tries that failed since
@@ -148,27 +152,7 @@ class Server:
         self.rest = 0.0  # seconds of the present rest; 0: none
         self.rested = 0.0  # until when
 
-    def uses(self, flow: Flow) -> bool:
-        """Say whether this flow may get more queries."""
-        if flow.stream:
-            return self.connections is not None and self.connections.uses(flow)
-        return flow in self.flows or flow is self.further
-
-    def forget(self, flow: Flow) -> None:
-        """Give no more queries to a flow."""
-        if flow in self.flows:
-            self.flows.remove(flow)
-        if flow is self.further:
-            self.further = None
-        if self.connections is not None:
-            self.connections.forget(flow)
-
     @property
     def waiting(self) -> bool:
         """Say whether lookups wait to be sent to it."""
-        return bool(self.ready or (self.connections and (self.connections.waiting or self.connections.suspects)))
-
-    def queues(self) -> list[deque[InFlight]]:
-        """Return the queues of all that waits to be sent to it."""
-        connections = self.connections
-        return [self.ready, *((connections.suspects, connections.waiting) if connections else ())]
+        return bool(self.ready or self.suspects or self.streaming)

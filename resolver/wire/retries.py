@@ -88,7 +88,7 @@ class Retries:
             quiet = now - flow.last_reply > (now - lookup.sent) / 2
             ours = False
             if isinstance(flow, Connection):
-                blamed = self._rotation.connections(server).ran_out(flow, quiet)
+                blamed = flow.kin.ran_out(flow, quiet)
                 if blamed and not flow.refused and flow.sent > 1 and self.repeat(lookup):
                     server.tally.timeouts += 1
                     lookup.alone = quiet and lookup.broke
@@ -237,7 +237,7 @@ class Retries:
             server.tally.errors += 1
             server.window.failed(lookup.round, now)
             self.give_up(lookup, now)
-        for queue in server.queues():
+        for queue in server.queues:
             for _ in range(len(queue)):
                 lookup = queue.popleft()
                 if lookup.ended:

@@ -89,7 +89,7 @@ class Sender:
     def __iter__(self) -> Iterator[InFlight]:
         """The lookups that wait to be sent (again)."""
         for server in self._rotation.in_use:
-            for queue in server.queues():
+            for queue in server.queues:
                 yield from queue
         for _, _, lookup in self._paused:
             yield lookup
@@ -99,8 +99,7 @@ class Sender:
         server = server or lookup.flow.server
         queue = server.ready
         if lookup.stream or server.stream:
-            connections = self._rotation.connections(server)
-            queue = connections.suspects if lookup.alone else connections.waiting
+            queue = server.suspects if lookup.alone else server.streaming
         if first:
             queue.appendleft(lookup)
         else:
@@ -241,7 +240,7 @@ class Sender:
             grant = min(grant, int(now >= server.probe_at))
         count = 0
         posts: dict[Flow, list[bytes]] = {}
-        for queue in server.queues():
+        for queue in server.queues:
             allowed = grant - count
             if queue is server.ready and not held:
                 allowed = min(allowed, server.window.allowance(now))

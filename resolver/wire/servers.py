@@ -64,7 +64,7 @@ class ServerRotation:
         found = self._connections.get(server)
         if found is None:
             found = Connections(server, self._flows, self._policy.in_flight, self._policy.wait(1))
-            self._connections[server] = server.connections = found
+            self._connections[server] = found
         return found
 
     # --- What became of a try.
