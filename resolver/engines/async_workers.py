@@ -9,6 +9,7 @@ loop: how a coroutine is started, and what sleeping is, comes from the engine.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resolver.attempts import ASYNC_CONCURRENCY, at_once
@@ -32,32 +33,25 @@ SPARE = 64  # queries at hand beyond that, so that a worker goes on without wait
 ENOUGH = 32  # results for which the engine's turn comes at once
 
 
+@dataclass(eq=False)
 class AsyncWorkers:
     """The lookups of one run. `start` starts a coroutine; `wake` tells that there is something to flush.
 
     The engine, which started the coroutines, cancels them at the end, and closes the session.
     """
 
-    def __init__(
-        self,
-        queries: Queries,
-        policy: Policy,
-        session: Session,
-        names: tuple[str, str],
-        *,
-        start: Callable[[Coroutine[object, object, None]], object],
-        sleep: Callable[[float], Awaitable[object]],
-        wake: Callable[[], None],
-    ) -> None:
-        self._queries = queries
-        self._policy = policy
-        self._session = session
-        self._engine, self._backend = names
-        self._start = start
-        self._sleep = sleep
-        self._wake = wake
-        self._limit = policy.concurrency or session.concurrency
-        self._throttle = Throttle(policy, self._limit, tallies=queries.tallies)
+    queries: Queries
+    policy: Policy
+    session: Session
+    engine: str
+    backend: str
+    start: Callable[[Coroutine[object, object, None]], object]
+    sleep: Callable[[float], Awaitable[object]]
+    wake: Callable[[], None]
+
+    def __post_init__(self) -> None:
+        self._limit = self.policy.concurrency or self.session.concurrency
+        self._throttle = Throttle(self.policy, self._limit, tallies=self.queries.tallies)
         self._running = 0
         self._exhausted = False
         self._results: list[Result] = []
@@ -77,7 +71,7 @@ class AsyncWorkers:
             raise self._failure
         room = self._limit + SPARE - self._running - len(self._throttle)
         if room > 0 and not self._exhausted:
-            queries = self._queries.take(room)
+            queries = self.queries.take(room)
             if queries is None:
                 self._exhausted = True
             else:
@@ -85,7 +79,7 @@ class AsyncWorkers:
         # Some loops let a coroutine begin at once, and it may take more of what is at hand, and end.
         while self._running < self._limit and (query := self._throttle.take()) is not None:
             self._running += 1
-            self._start(self._work(query))
+            self.start(self._work(query))
         results, self._results = self._results, []
         return results
 
@@ -97,20 +91,20 @@ class AsyncWorkers:
         return self._throttle.wait() if self._running < self._limit else math.inf
 
     async def _work(self, query: Query | None) -> None:
-        session, throttle, sleep = self._session, self._throttle, self._sleep
+        session, throttle, sleep = self.session, self._throttle, self.sleep
         try:
             while query is not None:
                 # Not in one statement: `flush` takes the list away meanwhile.
-                result = await throttle.look_up(query, session, sleep, self._engine, self._backend)
+                result = await throttle.look_up(query, session, sleep, self.engine, self.backend)
                 self._results.append(result)
                 query = throttle.take()
                 if len(self._results) >= ENOUGH:
-                    self._wake()
+                    self.wake()
         except Exception as error:  # raised again in `flush`, where it ends the run
             self._failure = error
         finally:
             self._running -= 1
-            self._wake()
+            self.wake()
 
 
 def open_session(backend: Backend, policy: Policy, waiter: Waiter) -> Session:

@@ -135,14 +135,13 @@ class Asyncio(NamedTuple):
             task.add_done_callback(tasks.discard)
 
         session = open_session(backend, policy, _waiter)
-        names = (self.name, backend.name)
 
         async def end() -> None:
             await asyncio.gather(*tasks, return_exceptions=True)
             await session.close()
 
         try:
-            yield AsyncWorkers(queries, policy, session, names, start=start, sleep=asyncio.sleep, wake=wake)
+            yield AsyncWorkers(queries, policy, session, self.name, backend.name, start, asyncio.sleep, wake)
         finally:
             for task in tasks:
                 task.cancel()

@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
 REFUSED = 0.005  # seconds before a query that the kernel refused to send goes again, doubled each time
 BLOCKED = 0.01  # seconds until a socket that took no more is tried again, should nobody say that it is ready
-SWEEP = 0.25  # seconds between looks for sockets that are no longer needed
 SOCKETS = 1 << 30  # no limit of sockets
 
 _NOERROR = Status.NOERROR  # on Python 3.11 each look at an Enum's member costs as much as a record
@@ -98,7 +97,6 @@ class Exchange:
         self.outbox = self._sender.outbox
         self._retries = Retries(policy, engine, self._rotation, self._flows, self.timers, self._sender)
         self._wake = 0.0
-        self._swept = 0.0
         self._blocked = False  # a socket took no more
 
     @property
@@ -136,10 +134,7 @@ class Exchange:
         for server in self._rotation.in_use:
             if self._rotation.held(server):
                 self._retries.end_held(server, now)
-        if now - self._swept > SWEEP:
-            self._swept = now
-            self._flows.sweep()
-        self._flows.search_again()
+        self._flows.tick(now)
         self._sender.fill(now, self.idled, take)
         self._wake = min(self.timers.due(), self._sender.due(now))
         self._blocked = False

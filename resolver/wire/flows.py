@@ -22,6 +22,7 @@ SHARE = 250  # queries in flight for each flow: their replies fit into its socke
 LEAST_RENEWED = 16  # queries that a flow carries at least, though others fell silent sooner
 FURTHER = 16  # queries that a flow for further tries carries
 GROWTH = 64  # renewals after which flows may carry twice as many queries as before
+SWEEP = 0.25  # seconds between looks for sockets that are no longer needed
 CROWDED = 30_000  # lookups on a flow that make unused IDs hard to find
 
 
@@ -55,7 +56,8 @@ class Flows:
         self._entropy = entropy
         self._waits = waits
         self._open: dict[Flow, None] = {}  # in the order in which they were opened
-        self._searched = False  # since `search_again`, for sockets that can be given back
+        self._searched = False  # since the last tick, for sockets that can be given back
+        self._swept = 0.0
 
     # --- Which flow.
 
@@ -175,15 +177,15 @@ class Flows:
             self.dropped.append(flow)
             flow.retire()
 
-    def sweep(self) -> None:
-        """Have the sockets closed of flows that get no more queries, once nothing is awaited there."""
+    def tick(self, now: float) -> None:
+        """Let `add` look for idle sockets once more; at times have those closed that get no more queries."""
+        self._searched = False
+        if now - self._swept <= SWEEP:
+            return
+        self._swept = now
         self.limit = min(self._most, self.limit + 1)
         for flow in [each for each in self._open if not each.in_flight and not each.used]:
             self.drop(flow)
-
-    def search_again(self) -> None:
-        """Let `add` look for idle sockets once more: something has changed."""
-        self._searched = False
 
     def _new(self, server: Server) -> Flow | None:
         return self.add(Flow(server, "udp"))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from resolver import policy as rule
 from resolver.model import Result, Status
 from resolver.wire.connections import Connection
@@ -30,19 +32,16 @@ REPEATS = 3  # of a lookup, for tries that our own sending lost
 FREE = 6  # queries of one lookup that use up no try for other reasons
 
 
-class Retries:
+class Retries(msgspec.Struct, eq=False):
     """The rules by which the lookups of one run go on or end. `results` holds those that have ended."""
 
-    def __init__(
-        self, policy: Policy, engine: str, rotation: ServerRotation, flows: Flows, timers: Timers, sender: Sender
-    ) -> None:
-        self.results: list[Result] = []
-        self._policy = policy
-        self._engine = engine
-        self._rotation = rotation
-        self._flows = flows
-        self._timers = timers
-        self._sender = sender
+    policy: Policy
+    engine: str
+    rotation: ServerRotation
+    flows: Flows
+    timers: Timers
+    sender: Sender
+    results: list[Result] = []
 
     def answered_late(self, lookup: InFlight, flow: Flow, ident: bytes, now: float) -> float:
         """Count a reply to an earlier query of a lookup; returns when that went out."""
@@ -58,7 +57,7 @@ class Retries:
     ) -> None:
         """Go on after a reply that is not the end: truncated (None), or an rcode that tells of an error."""
         server = flow.server
-        waits = lookup in self._timers
+        waits = lookup in self.timers
         if (late or not waits) and status is not None:
             # This lookup is being asked elsewhere by now. An rcode may still be the best that it hears.
             self.hear(lookup, status, error, flow)
@@ -68,21 +67,21 @@ class Retries:
             if late:
                 lookup.flow.server.window.withdrawn(lookup.round, 1)
                 lookup.round = NOWHERE
-            self._timers.remove(lookup)
+            self.timers.remove(lookup)
             lookup.leave()
             lookup.free += 1
             if status is None:
                 lookup.stream = True
             else:
                 lookup.edns = False
-            self._sender.queue(lookup, server)
+            self.sender.queue(lookup, server)
         else:
-            self._rotation.failure(server, now, silence=False)
+            self.rotation.failure(server, now, silence=False)
             self.failed(lookup, status or Status.ERROR, error, flow, now)
 
     def expire(self, now: float) -> None:
         """Go on with the lookups whose try has run out."""
-        for lookup in self._timers.overdue(now):
+        for lookup in self.timers.overdue(now):
             flow = lookup.flow
             server = flow.server
             quiet = now - flow.last_reply > (now - lookup.sent) / 2
@@ -93,17 +92,17 @@ class Retries:
                     server.tally.timeouts += 1
                     lookup.alone = quiet and lookup.broke
                     lookup.broke = True
-                    self._sender.queue(lookup)
+                    self.sender.queue(lookup)
                     continue
             else:
                 server.window.expired(lookup.round, now)
                 ours = lookup.congested < REPEATS and server.window.congested(lookup.round, lookup.sent)
                 if quiet:
-                    self._flows.silent(flow)
+                    self.flows.silent(flow)
             if ours:
                 lookup.congested += 1
             else:
-                self._rotation.failure(server, now, silence=True)
+                self.rotation.failure(server, now, silence=True)
             status = Status.ERROR if flow.refused else Status.TIMEOUT
             self.failed(lookup, status, flow.refused, flow, now, counts=not ours)
 
@@ -112,7 +111,7 @@ class Retries:
         if lookup.free >= FREE:
             return False
         lookup.free += 1
-        self._timers.remove(lookup)
+        self.timers.remove(lookup)
         lookup.leave()
         return True
 
@@ -126,7 +125,7 @@ class Retries:
             if lookup.flow is not flow or lookup.ident != ident:
                 others = [sent for sent in lookup.earlier or () if sent.flow is not flow or sent.ident != ident]
                 lookup.earlier = others or None
-            elif self._timers.remove(lookup):
+            elif self.timers.remove(lookup):
                 stranded.append(lookup)
         return stranded
 
@@ -141,9 +140,9 @@ class Retries:
             if flow.sent > 1 and self.repeat(lookup):
                 lookup.alone = lookup.broke or not flow.replies
                 lookup.broke = True
-                self._sender.queue(lookup)
+                self.sender.queue(lookup)
             else:
-                self._rotation.failure(flow.server, now, silence=False)
+                self.rotation.failure(flow.server, now, silence=False)
                 self.failed(lookup, Status.ERROR, reason, flow, now)
         return len(stranded)
 
@@ -151,9 +150,9 @@ class Retries:
         """Go on with the query of this ID, to which no reply comes; one that was not `processed` was no try."""
         for lookup in self.take_off(flow, [ident]):
             if not processed and self.repeat(lookup):
-                self._sender.queue(lookup)
+                self.sender.queue(lookup)
             else:
-                self._rotation.failure(flow.server, now, silence=False)
+                self.rotation.failure(flow.server, now, silence=False)
                 self.failed(lookup, Status.ERROR, reason, flow, now)
 
     def hear(self, lookup: InFlight, status: Status, error: str | None, flow: Flow) -> None:
@@ -174,26 +173,26 @@ class Retries:
             counts: The try was one of the lookup's.
         """
         flow.server.tally.failed(status)
-        self._timers.remove(lookup)
+        self.timers.remove(lookup)
         lookup.leave()
         self.hear(lookup, status, error, flow)
-        if lookup.tries >= self._policy.tries and counts:
+        if lookup.tries >= self.policy.tries and counts:
             self.give_up(lookup, now)
             return
         lookup.tries += counts
-        server = self._rotation.after(flow.server)
+        server = self.rotation.after(flow.server)
         if server is not flow.server:
             lookup.stream, lookup.alone, lookup.edns = False, False, server.edns
-        elif status is Status.ERROR and not self._rotation.held(server):
-            self._sender.pause(lookup, now + min(PAUSE, self._policy.wait(1)))
+        elif status is Status.ERROR and not self.rotation.held(server):
+            self.sender.pause(lookup, now + min(PAUSE, self.policy.wait(1)))
             return
-        self._sender.queue(lookup, server)
+        self.sender.queue(lookup, server)
 
     def give_up(self, lookup: InFlight, now: float) -> None:
         """End a lookup without an answer: the best of what was heard is its result."""
         self.end(lookup)
-        result = lookup.verdict(self._engine, now)
-        if self._policy.detail:
+        result = lookup.verdict(self.engine, now)
+        if self.policy.detail:
             result.detail = lookup.detail
         self.results.append(result)
 
@@ -205,8 +204,8 @@ class Retries:
             answered: When the query went out whose reply is the end; later ones say nothing of loss.
         """
         lookup.ended = True
-        self._sender.in_flight -= 1
-        waited = self._timers.remove(lookup)
+        self.sender.in_flight -= 1
+        waited = self.timers.remove(lookup)
         lookup.leave()
         for query in lookup.earlier or ():
             if query.flow.in_flight.get(query.ident) is lookup:
@@ -222,17 +221,17 @@ class Retries:
         since, server.refused_since = server.refused_since, None
         if since is None or now - since < PROBE:
             return  # an error about one of several behind this address
-        for lookup in [each for each in self._timers if each.flow.server is server and each.flow.refused]:
+        for lookup in [each for each in self.timers if each.flow.server is server and each.flow.refused]:
             if lookup.free < FREE:
                 server.window.failed(lookup.round, now)
                 lookup.round = NOWHERE
                 self.repeat(lookup)
-                self._sender.queue(lookup)
+                self.sender.queue(lookup)
 
     def end_held(self, server: Server, now: float) -> None:
         """Give up on what has met or waited for a closed port for as long as all its tries would take."""
-        since = now - self._rotation.all_tries
-        for lookup in [each for each in self._timers if each.first <= since and each.flow.refused]:
+        since = now - self.rotation.all_tries
+        for lookup in [each for each in self.timers if each.first <= since and each.flow.refused]:
             self.hear(lookup, Status.ERROR, lookup.flow.refused, lookup.flow)
             server.tally.errors += 1
             server.window.failed(lookup.round, now)
