@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import math
 import select
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from resolver.engines.watchers import Watchers
     from resolver.model import Result
     from resolver.policy import Policy
     from resolver.seam import PollBackend, Queries
 
 
-class Poll(Protocol):
-    """A poll object, as select.poll() gives it."""
-
-    def register(self, fd: int, eventmask: int, /) -> None:
-        """Wait for these events of a descriptor, or for others than before."""
-
-    def unregister(self, fd: int, /) -> None:
-        """Forget a descriptor."""
-
-    def poll(self, timeout: float, /) -> list[tuple[int, int]]:
-        """Wait `timeout` milliseconds at most; returns the descriptors that are ready, with their events."""
-
-
 def run_poll_loop(
-    poll: Poll,
+    poll: select.poll | Watchers,
     queries: Queries,
     policy: Policy,
     backend: PollBackend,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
 
 from twisted.internet import defer, task
 
@@ -119,18 +120,14 @@ def _channel(
             yield channel
         return
     reactor = turns.reactor
-    working: set[Coroutine[object, object, None]] = set()
+    working: WeakSet[Coroutine[object, object, None]] = WeakSet()
 
-    def ended(outcome: Failure | None, work: Coroutine[Any, Any, None]) -> None:
-        # A closed one may still be told of by what it awaited.
-        if work in working:
-            working.discard(work)
-            if outcome is not None:
-                turns.fail(outcome.value or RuntimeError("a worker ended without a reason"))
+    def failed(outcome: Failure) -> None:
+        turns.fail(outcome.value or RuntimeError("a worker ended without a reason"))
 
     def start(work: Coroutine[Any, Any, None]) -> None:
         working.add(work)
-        defer.ensureDeferred(work).addBoth(ended, work)
+        defer.ensureDeferred(work).addErrback(failed)
 
     session = open_session(backend, policy, _waiter)
     try:
@@ -146,9 +143,7 @@ def _channel(
         )
     finally:
         # Cancelling their Deferreds would raise an Exception in them, which the driver takes for the backend's.
-        left = list(working)
-        working.clear()
-        for work in left:
+        for work in list(working):
             work.close()
         at_once(session.close())  # no session waits for a reactor to close what it has
 

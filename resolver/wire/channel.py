@@ -231,15 +231,12 @@ class Channel:
             while messages := link.progress():
                 self._told = True
                 self._exchange.receive(link.flow, messages, now, self._plain_lines())
-        except Closed:
-            self._told = True
-            self._unanswered(link, now)
-            self._exchange.closed(link.flow, f"{link.flow.server.text} closed the connection", now)
         except OSError as error:
             self._told = True
             self._unanswered(link, now)
             if link.connected or not link.further:
-                broke = self._exchange.closed if link.established else self._exchange.failed
+                made = link.established or isinstance(error, Closed)
+                broke = self._exchange.closed if made else self._exchange.failed
                 broke(link.flow, _reason(error, link.flow), now)
             else:
                 self._drop(link)
@@ -297,6 +294,8 @@ class Channel:
 
 def _reason(error: OSError, flow: Flow) -> str:
     """Put what failed into a sentence for `error`."""
+    if isinstance(error, Closed):
+        return f"{flow.server.text} closed the connection"
     if flow.transport in ("tls", "https"):
         import ssl
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CHUNK = 65536  # octets
 
 
-class Closed(Exception):
+class Closed(OSError):
     """The other side closed the connection in order."""
 
 
@@ -141,11 +141,11 @@ class Stream:
         """
         if not self.connected and not self._connect():
             return []
-        end: Exception | None = None
+        end: OSError | None = None
         messages: list[bytes] = []
         try:
             self._fill()
-        except (OSError, Closed) as error:
+        except OSError as error:
             end = error
         try:
             if self._tls is not None:
