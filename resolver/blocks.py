@@ -25,7 +25,7 @@ FORGET = 1 << 20  # octets of lines after which an OpenLookups lets go of those 
 
 
 class HostLines(msgspec.Struct, frozen=True, eq=False):
-    """Lines of a list, each of them one lookup (input/plain.py).
+    """Lines of a list, each of them one lookup (input/groups.py).
 
     Attributes:
         first: The index of the first; the others follow it.
