@@ -140,7 +140,7 @@ def test_the_library_leaves_the_limit_alone(everywhere: Scripted) -> None:
 
 
 def test_nameservers_that_are_not_in_use_cost_nothing(everywhere: Scripted) -> None:
-    """Lookups one after the other do about as much at 3,000 nameservers as at 30, beyond reading the addresses."""
+    """Lookups one after the other, each at another nameserver, do about as much for 3,000 of them as for 300."""
 
     def calls(nameservers: int, lookups: int) -> int:
         """How many functions were called."""
@@ -158,5 +158,5 @@ def test_nameservers_that_are_not_in_use_cost_nothing(everywhere: Scripted) -> N
         assert {"NOERROR": lookups} == run.summary.statuses
         return called
 
-    few, many = (calls(nameservers, 300) - calls(nameservers, 100) for nameservers in (30, 3000))
+    few, many = (calls(nameservers, 300) - calls(nameservers, 100) for nameservers in (300, 3000))
     assert many < 2 * few
