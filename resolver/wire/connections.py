@@ -121,7 +121,7 @@ class Connections:
 
     def room(self) -> int:
         """Return how many new queries may go on connections now."""
-        if self.server.suspects or self.server.streaming:
+        if any(self.server.queues[1:]):
             return 0
         return sum(each.room for each in self.open) + self._may_open() * int(min(self._depth(), self._limit))
 

@@ -133,10 +133,9 @@ class Server:
         self.window = window
         self.stream = nameserver.transport != "udp"
         self.edns = True  # until it refuses a query with EDNS, and answers well without
-        self.ready: deque[InFlight] = deque()  # lookups that wait to be sent over UDP,
-        self.suspects: deque[InFlight] = deque()  # over a connection of their own,
-        self.streaming: deque[InFlight] = deque()  # or over any
-        self.queues = (self.ready, self.suspects, self.streaming)
+        self.ready: deque[InFlight] = deque()  # lookups that wait to be sent over UDP
+        # Behind it, once there is one, those for a connection of their own, and those for any connection.
+        self.queues = [self.ready]
         self.flows: list[Flow] = []  # UDP; those that get new queries
         self.further: Flow | None = None  # the latest one for further tries
         self.turn = 0
@@ -155,4 +154,12 @@ class Server:
     @property
     def waiting(self) -> bool:
         """Say whether lookups wait to be sent to it."""
-        return bool(self.ready or self.suspects or self.streaming)
+        return any(self.queues)
+
+    def queue_of(self, lookup: InFlight) -> deque[InFlight]:
+        """Return the queue in which a lookup waits to be sent."""
+        if not (lookup.stream or self.stream):
+            return self.ready
+        if len(self.queues) == 1:  # most of a long list are never asked over a connection
+            self.queues += deque(), deque()
+        return self.queues[1 if lookup.alone else 2]

@@ -97,9 +97,7 @@ class Sender:
     def queue(self, lookup: InFlight, server: Server | None = None, *, first: bool = False) -> None:
         """Have a lookup sent to a nameserver, or once more to the one that was asked last, when there is room."""
         server = server or lookup.flow.server
-        queue = server.ready
-        if lookup.stream or server.stream:
-            queue = server.suspects if lookup.alone else server.streaming
+        queue = server.queue_of(lookup)
         if first:
             queue.appendleft(lookup)
         else:
