@@ -231,8 +231,8 @@ class OneWayJob:
         began = time.monotonic()
 
         def so_far() -> RunStatus:
-            seconds = time.monotonic() - began
-            return running(plan.hosts, all_read=False, results=counts.sent, in_flight=0, statuses={}, seconds=seconds)
+            seconds, done = time.monotonic() - began, counts.sent + counts.failed + counts.invalid
+            return running(plan.hosts, all_read=False, results=done, in_flight=0, statuses={}, seconds=seconds)
 
         try:
             with signals(plan.deadline.cancel) as caught, _display(plan, so_far if progress else None) as display:
@@ -241,7 +241,7 @@ class OneWayJob:
             say(f"reading the hosts failed: {reason(error)}")
             return UNREADABLE
         if feed is not None:
-            feed.close(msgspec.structs.replace(ended(figures), done=figures.queries_sent))
+            feed.close(msgspec.structs.replace(ended(figures), done=so_far().done))
         asked = ", ".join(map(str, plan.policy.nameservers)) or "the workers' own nameservers"
         invalid = figures.statuses.get("INVALID", 0)
         try:

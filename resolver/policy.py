@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import os
 import time
 from collections.abc import Iterable
 from functools import partial
@@ -39,7 +40,7 @@ class PolicyFields(TypedDict, total=False):
     tries: int | None
     concurrency: int | None
     rate: float | None
-    tls_ca: str | None
+    tls_ca: str | os.PathLike[str] | None
     detail: bool
     dnssec: bool
     cd: bool
@@ -104,6 +105,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if self.tries > MOST_TRIES:
             raise ValueError(f"tries must be at most {MOST_TRIES}, not {self.tries}")
+        if self.tls_ca is not None:
+            msgspec.structs.force_setattr(self, "tls_ca", os.fspath(self.tls_ca))
         given: Any = self.nameservers
         texts = (given,) if isinstance(given, str | Nameserver) else given
         # The one place where a frozen Policy is completed: users give texts, the rooms behind want nameservers.

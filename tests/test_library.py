@@ -175,6 +175,7 @@ def test_keywords_have_their_place(at: str) -> None:
 def test_policy_of_keywords(at: str, tmp_path: Path) -> None:
     """A keyword is the field of a Policy of its name; both together are refused, and so is a bad file of `tls_ca`."""
     assert Policy(nameservers=[at, Nameserver.parse(at)]) == Policy(nameservers=at)
+    assert Policy(tls_ca=tmp_path / "ca.pem") == Policy(tls_ca=str(tmp_path / "ca.pem"))
     with pytest.raises(ValueError, match="does not go with tries, tls_ca"):
         resolve(["a.example"], policy=Policy(), tries=2, tls_ca="ca.pem")
     missing = str(tmp_path / "ca.pem")

@@ -369,25 +369,30 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 def after(seconds: int, total: int | None = 1000) -> RunStatus:
     """The status of a run of 100 lookups a second."""
     counts = {"NOERROR": 85 * seconds, "REFUSED": 15 * seconds}
-    return RunStatus(done=100 * seconds, total=total, rate=100.0, in_flight=0, statuses=counts, seconds_left=None)
+    done, left = 100 * seconds, None if total is None else (total - 100 * seconds) / 100
+    return RunStatus(done=done, total=total, rate=100.0, in_flight=0, statuses=counts, seconds_left=left)
 
 
 def test_progress_line(
     terminal: tuple[int, BinaryIO], clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The line tells the share, the time gone and left, the rate and the counts, in 80 columns, and goes at the end."""
+    """The line tells the share, the time gone and left, the rate and the counts, in 80 columns, and goes at the end.
+
+    Of a list that is still read the total is an estimate, which changes.
+    """
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     seen, inner = terminal
-    seconds = 0
+    seconds, total = 0, 996
     with open(inner.fileno(), "w", encoding="utf-8", closefd=False) as stream:
-        display = ProgressLine(lambda: after(seconds), stream)
+        display = ProgressLine(lambda: after(seconds, total), stream)
         display.tick()
         assert "" == read_all(seen)
         for _ in range(5):
             clock(1)
             seconds += 1
             display.tick()
+            total += 1
         *_, line = plain(read_all(seen)).split("\r\x1b[2K")
         assert "50% 00:05 (00:05 left)  100/s  425 answered 0 NXDOMAIN 75 failed" == line.lstrip("━╸╺ ")
         assert 10 < len(line) <= 80

@@ -146,9 +146,9 @@ def test_workers_of_redis(at: list[str], tmp_path: Path, env: dict[str, str], en
 
 
 def test_without_replies(at: list[str], tmp_path: Path) -> None:
-    """With --no-wait what was sent is done."""
-    done = inside(*at, "--no-wait", "--status", tmp_path / "s", "a.example", "b.example")
-    assert [0, [2, 2, 0, {}, 0.0]] == [
+    """With --no-wait what was sent is done, and so is what is no name."""
+    done = inside(*at, "--no-wait", "--status", tmp_path / "s", "a.example", "b.example", "a b")
+    assert [1, [3, 3, 0, {"INVALID": 1}, 0.0]] == [
         done.status, [objects((tmp_path / "s").read_text())[-1][key] for key in KEYS if key != "rate"],
     ]  # fmt: skip
 

@@ -39,7 +39,7 @@ class LookupSource(Protocol):
 
 
 class HostGroup:
-    """Neighbours in the input that are asked the same types, or (error) one that cannot be asked.
+    """Neighbours in the input that are asked the same types, or (error) that cannot be asked, for one reason.
 
     Attributes:
         given: Lookups given so far.

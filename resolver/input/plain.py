@@ -1,4 +1,4 @@
-"""Plain lines (groups.py), which passed through a process unopened, read by who looks them up: as every other line."""
+"""Reading of plain lines (groups.py) that came unopened, for whoever looks them up: in the way of every other line."""
 
 from __future__ import annotations
 

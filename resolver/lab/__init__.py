@@ -17,14 +17,14 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import msgspec
 
 from resolver.subprocesses import end, spawn
 
 from .scripts import SCRIPTS
-from .settings import Address, Counts, LabReport, Settings, duration, endpoint, share
+from .settings import Address, Counts, LabFields, LabReport, Settings, duration, endpoint, share
 
 if TYPE_CHECKING:
     from resolver.input.sources import Source
@@ -38,10 +38,12 @@ class Lab:
     """A running lab, as a context manager.
 
     Args:
-        hosts: Hosts whose names exist, as in a list of `resolve`; None: all.
+        hosts: Hosts whose names exist, as `resolve` takes them; what is no host is left out. None: all names exist.
         zone: A master file (RFC 1035 section 5) to answer from, or several.
         tls: Files of a certificate chain and of its key, PEM: it serves over TLS too.
-        settings: Further ones, as Settings has them.
+        settings: `origin`, of master files that do not say theirs; `latency` and `jitter`, seconds; `loss`, 0 to 1;
+            `capacity`, queries a second; `seed`, which makes loss and jitter repeatable; `lies`: names that cannot
+            exist have addresses too; `listen`: ADDR:PORT, of loopback unless `public`.
 
     Raises:
         ValueError: Settings that make no sense; from `start`, a zone file or certificate that cannot be used.
@@ -54,7 +56,7 @@ class Lab:
         *,
         zone: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
         tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
-        **settings: Any,
+        **settings: Unpack[LabFields],
     ) -> None:
         from resolver.input.sources import elements
 

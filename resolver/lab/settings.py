@@ -6,10 +6,25 @@ Nothing here opens a socket or reads a file, and nothing here needs dnspython: t
 import ipaddress
 import math
 import re
+from typing import TypedDict
 
 import msgspec
 
 DEFAULT_PORT = 5353
+
+
+class LabFields(TypedDict, total=False):
+    """Keywords of a Lab that stand in its Settings as they are."""
+
+    origin: str | None
+    latency: float
+    jitter: float
+    loss: float
+    capacity: float | None
+    seed: int | None
+    lies: bool
+    listen: str
+    public: bool
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

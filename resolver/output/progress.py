@@ -48,21 +48,16 @@ class LineDisplay:
         """Whether it is time to draw. To be asked often: it costs next to nothing."""
         return monotonic() >= self._next
 
-    def move(self, part: int, whole: int | None) -> float | None:
+    def move(self, part: int, whole: int | None) -> None:
         """Move the bar.
 
         Args:
             part: How much is done, in any one unit.
             whole: How much there is; None: nobody knows.
-
-        Returns:
-            The seconds that the rest will take; None: nobody knows.
         """
         if self._bar is None:
             self._bar = _bar(self._stream, self.started)
-        task = self._bar.tasks[0]
-        self._bar.update(task.id, total=whole, completed=part)
-        return task.time_remaining
+        self._bar.update(self._bar.tasks[0].id, total=whole, completed=part)
 
     def draw(self, text: str) -> None:
         """Draw the bar, where `move` has left it, and this text; the next drawing is due an interval later."""
@@ -120,18 +115,19 @@ class ProgressLine:
         """Draw, if it is time. To be called often: it costs next to nothing where it is not."""
         if self._line.due:
             status = self._status()
-            left = self._line.move(status.done, status.total)
-            self._line.draw(self._figures(status, left))
+            self._line.move(status.done, status.total)
+            self._line.draw(self._figures(status))
 
-    def _figures(self, status: RunStatus, left: float | None) -> str:
+    def _figures(self, status: RunStatus) -> str:
         # The most important first: a narrow terminal cuts the end off.
         share = f"{status.done / status.total:4.0%} " if status.total else ""
         further = f"{said}  " if (said := str(self._further)) else ""
         counts = Counter(status.statuses)
         answered, nxdomain = counts["NOERROR"] + counts["NODATA"], counts["NXDOMAIN"]
         failed = counts.total() - answered - nxdomain
+        gone = _clock(monotonic() - self._line.started)
         return (
-            f"{share}{_clock(monotonic() - self._line.started)}{time_left(left)}  {short(status.rate or 0.0)}/s  "
+            f"{share}{gone}{time_left(status.seconds_left)}  {short(status.rate or 0.0)}/s  "
             f"{further}{short(answered)} answered {short(nxdomain)} NXDOMAIN {short(failed)} failed"
         )
 
