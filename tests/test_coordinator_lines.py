@@ -199,6 +199,36 @@ def test_lines_that_do_not_follow(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [*names[:2], (2, "two words", "INVALID"), *names[2:]] == sorted(found)
 
 
+class CountingExchange(Exchange):
+    """One whose worker takes queries too, and which counts the chunks."""
+
+    chunks = 0
+
+    def send(self, text: str, _: str) -> None:
+        chunk, work = decode_chunk(text)
+        queries, invalid = lookups_of(work, "redis", "wire") if isinstance(work, HostLines) else (work, [])
+        block = WRITE([*invalid, *(query.unanswered(Status.NXDOMAIN, "", "redis", "wire") for query in queries)])
+        self.inbox.put([ChunkReport(chunk.number, chunk.copy, "a", lines=[block], over="done")])
+        CountingExchange.chunks += 1
+
+
+def test_lines_between_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where some lines are no plain ones, those between are sent as queries beside them: chunks stay as large."""
+    monkeypatch.setattr(engine, "RunConnection", CountingExchange)
+    chunks = []
+    for odd in ("plain.example", "bücher.example"):
+        CountingExchange.chunks = 0
+        reads = [f"h{n}.example\n" * 39 + f"{odd if n % 2 else 'a.example'}\n" for n in range(125)]
+        given = LineSource(deque([*map(str.encode, reads), b""]).popleft)
+        asked = plan([given], "gevent", "wire", ("A",), Policy(nameservers=("127.0.0.1:9",)))
+        lines = BlockSink(LineFormat("jsonl"), lambda block: None)
+        with asked._replace(engine=engine.RedisEngine("redis://127.0.0.1:9")) as ready:
+            assert 5000 == Batch(ready, lambda results: None, lines=lines).run().results_written
+        chunks.append(CountingExchange.chunks)
+    plain, mixed = chunks
+    assert mixed <= plain + 2, chunks
+
+
 def test_lines_that_are_too_long_for_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     """They go in several: a worker would refuse what is larger than a message, and with it every name among them."""
     monkeypatch.setattr(engine, "RunConnection", Exchange)

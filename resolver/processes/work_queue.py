@@ -29,6 +29,8 @@ JOINED = 3 << 20  # octets of lines to which no more are joined
 class WorkQueue:
     """The queries of a run that nobody has yet, as the lines that they stand in where that can be.
 
+    Quarantine and `size` are for children: the chunks of workers, and what those died of, are the coordinator's.
+
     Attributes:
         exhausted: No more will come.
         quarantined: Chunks that were open in a child that died, each with how many children died of it.
@@ -55,8 +57,11 @@ class WorkQueue:
 
     def stock(self, n: int) -> int:
         """Take queries until `n` are in reserve, as far as there are any; return how many are."""
-        while (missing := n - self.reserve) > 0 and (more := self._take(missing)):
+        while (missing := n - self.reserve) > 0:
             last = self._reserve[-1] if self._reserve else None
+            # Behind queries, lines are read as queries: a chunk is of one kind, and would end wherever they alternate.
+            if not (more := self._take(missing, lines=not isinstance(last, list))):
+                break
             if isinstance(last, list) and isinstance(more, list):
                 last += more
             elif isinstance(last, HostLines) and isinstance(more, HostLines) and _follow(last, more):
@@ -93,11 +98,11 @@ class WorkQueue:
         self.quarantined += [(queries[at : at + size], deaths) for at in range(0, len(queries), size)]
         return []
 
-    def _take(self, n: int) -> list[Query] | HostLines:
+    def _take(self, n: int, *, lines: bool = True) -> list[Query] | HostLines:
         if self.exhausted:
             return []
-        if self._by_line is not None and (lines := self._by_line.take_lines(n)) is not None:
-            return lines
+        if lines and self._by_line is not None and (block := self._by_line.take_lines(n)) is not None:
+            return block
         taken = self._queries.take(n)
         self.exhausted = taken is None
         return taken or []
