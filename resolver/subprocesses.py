@@ -82,10 +82,10 @@ class Parent:
         self._poll = poll()
         self._poll.register(pipe, 0)  # the end of a pipe is reported always, and nothing is read
 
-    def gone(self) -> bool:
-        """Return whether the parent has closed the pipe or is dead, after waiting half a second for it at most."""
+    def gone(self, seconds: float = _LOOK) -> bool:
+        """Return whether the parent has closed the pipe or is dead, after waiting for it so many seconds at most."""
         # A copy of the pipe's other end may live on in a fork of the parent.
-        return bool(self._poll.poll(1000 * _LOOK)) or os.getppid() != self._pid
+        return bool(self._poll.poll(1000 * seconds)) or os.getppid() != self._pid
 
 
 def end_with_parent(pipe: int = 0) -> None:

@@ -27,6 +27,7 @@ from resolver.console import TOGETHER
 from resolver.distributed.broker import LEASE, PREFIX
 from resolver.distributed.chunk_window import FIRST
 from resolver.distributed.coordinator import PIECES
+from resolver.distributed.embedded import SETTING, find_server
 from resolver.distributed.envelope import QUEUE
 from resolver.lab import Lab
 
@@ -314,6 +315,54 @@ def test_embedded_leaves_nothing_behind(lab: Lab, tmp_path: Path, how: str) -> N
     assert [] == psutil.wait_procs(children, 10)[1]
     wait_for(lambda: os.listdir(tmp_path) == [], "no file")
     print(f"nothing was left after {time.monotonic() - ended:.1f} s")
+
+
+def script(tmp_path: Path, line: str) -> dict[str, str]:
+    """The environment of a run whose own server is a script of this line."""
+    path = tmp_path / "server"
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)
+    return environment(**{SETTING: str(path), "TMPDIR": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    "line", ["exec {} - --logfile log", "exec {} - --loglevel warning", "{} - 1>&2", "sleep 0.5; exec {} -"]
+)
+def test_embedded_server_is_a_script(lab: Lab, tmp_path: Path, line: str) -> None:
+    """Whatever it says, and wherever, the run finds the server by its port, and leaves none behind."""
+    env = script(tmp_path, line.format(find_server()))
+    words = ["-e", "redis", "--tries", "1", "-n", lab.nameserver, "-f", "jsonl", "a.example", "hang.example"]
+    with start(*words, env=env) as process:
+        assert process.stdout is not None
+        assert "NOERROR" == json.loads(process.stdout.readline())["status"]
+        children = psutil.Process(process.pid).children(recursive=True)
+        end(process)
+    assert [] == psutil.wait_procs(children, 10)[1]
+
+
+def test_embedded_server_only_pretends(tmp_path: Path) -> None:
+    """One that says that it is ready and is not has a while, and then the reason is said."""
+    env = script(tmp_path, "echo Ready to accept connections; exec sleep 60")
+    command = [sys.executable, "-c", "from resolver.distributed import guard; guard.STARTS = 1; guard.main()"]
+    with start(env[SETTING], env=env, command=command) as process:
+        assert process.stdout is not None
+        assert b"no right answer within 1 seconds\n" == process.stdout.readline()
+        assert "" == end(process).err
+
+
+def test_embedded_server_is_silent_and_the_run_is_killed(tmp_path: Path) -> None:
+    """The server ends, as one does that has answered."""
+    with start("a.example", "-e", "redis", env=script(tmp_path, "sleep 60")) as process:
+
+        def sleeps() -> list[psutil.Process]:
+            children = psutil.Process(process.pid).children(recursive=True)
+            return children if any("sleep" in each.name() for each in children) else []
+
+        children = wait_for(sleeps, "the server")
+        process.kill()
+        end(process)
+    assert [] == psutil.wait_procs(children, 5)[1]
+    wait_for(lambda: os.listdir(tmp_path) == ["server"], "no other file")
 
 
 def test_embedded_worker_killed(lab: Lab, tmp_path: Path) -> None:
