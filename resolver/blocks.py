@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FORGET = 1 << 20  # octets of lines after which an OpenLookups lets go of those that are done
 
 
-class HostLines(msgspec.Struct, frozen=True, eq=False):
+class HostLines(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
     """Lines of a list, each of them one lookup (input/groups.py).
 
     Attributes:

@@ -1,6 +1,7 @@
 """What travels over Redis, from whoever may have written it: it is read or refused, whatever it is."""
 
 import base64
+import hashlib
 import json
 import tracemalloc
 import zlib
@@ -29,7 +30,7 @@ from resolver.distributed.payload import (
     decode_report,
 )
 from resolver.dns import message as codec
-from resolver.nameserver import Nameserver
+from resolver.nameserver import PEM, Nameserver
 from resolver.processes.protocol import Unfinished
 
 NAMES = st.sampled_from(["www.example", "a\\.b.example", "\\255.example", "example", "x" * 63 + ".example", ""])
@@ -162,6 +163,10 @@ def test_a_full_chunk_of_the_longest_names() -> None:
         HostLines(-1, b"a.example\n", "A", 1),
         HostLines(1 << 63, b"a.example\n", "A", 1),
         HostLines(0, b"a\n" * (MAX_QUERIES + 1), "A", 1),
+        HostLines.of(0, b"a\n" * (MAX_QUERIES + 1), "A"),
+        HostLines(0, b"a.example\n", "A", 10**9),
+        HostLines(0, b"a.example\n", "A", 5),
+        HostLines(0, b"a.example\n", "A", -5),
         None,
     ],
 )
@@ -172,6 +177,43 @@ def test_lines_that_are_no_lookups(lines: HostLines | None) -> None:
     both = payload.encode_chunk(msgspec.structs.replace(EXAMPLE, lines=HostLines(9, b"a.example\n", "A", 1)))
     with pytest.raises(Refused, match="it holds what cannot be asked"):
         decode_chunk(both)
+
+
+def test_more_than_there_is_to_lines() -> None:
+    """A field that lines have not is refused, as one of the chunk is."""
+    lines = {"first": 0, "octets": b"a.example\n", "type": "A", "count": 1, "command": "true"}
+    with pytest.raises(Refused, match="unknown field `command`"):
+        decode_chunk(payload.pack(msgspec.msgpack.encode({**fields_of(EXAMPLE), "queries": [], "lines": lines})))
+
+
+def test_certificates_that_are_too_long() -> None:
+    """They are refused before anything reads them."""
+    for more in (0, 1):
+        policy = msgspec.structs.replace(EXAMPLE.policy, tls_ca=PEM.ljust(payload.MAX_CERTIFICATES + more))
+        text = payload.encode_chunk(msgspec.structs.replace(EXAMPLE, policy=policy))
+        assert ("refused" if more else "tuple") == becomes(decode_chunk, text)
+
+
+def test_a_fault_of_ours_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is raised as it is, so that its traceback is seen."""
+
+    def broken(*_: object) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr(ResultBlock, "check", broken)
+    monkeypatch.setattr(codec, "questions", broken)
+    with pytest.raises(KeyError):
+        decode_chunk(payload.encode_chunk(EXAMPLE))
+    with pytest.raises(KeyError):
+        decode_report(payload.encode_report(ChunkReport(1, 0, "w", lines=[ResultBlock(lines=True)])))
+
+
+def test_the_number_of_the_format() -> None:
+    """It is raised with what travels: whoever changes that finds another sum here, and writes the next number to it."""
+    _, structs = msgspec.json.schema_components([Chunk, ChunkReport])
+    told = json.dumps({name: {**each, "description": ""} for name, each in structs.items()}, sort_keys=True)
+    assert (2, "0fffc4fc4d1b") == (payload.FORMAT, hashlib.sha256(told.encode()).hexdigest()[:12])
+    assert payload.VERSION.endswith("-format2")
 
 
 def spoil(block: ResultBlock, **fields: object) -> ResultBlock:

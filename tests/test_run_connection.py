@@ -4,12 +4,14 @@ import contextlib
 import time
 from typing import Any, cast
 
+import pytest
 from command import wait_for
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from resolver.distributed import connection as connection_module
 from resolver.distributed.broker import Broker
 from resolver.distributed.connection import RunConnection
-from resolver.distributed.payload import ChunkReport, encode_report
+from resolver.distributed.payload import ChunkReport, decode_report, encode_report
 
 
 class Stream:
@@ -57,6 +59,27 @@ class Pipeline:
         if not stream.entries:
             time.sleep(0.02)
         return [[[b"stream", list(stream.entries.items())[:16]]]]
+
+
+def test_a_report_that_is_met_by_a_fault_of_ours(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is passed over, with a traceback, and those behind it are read."""
+    there = encode_report(ChunkReport(7, 0, "w"))[b"report"]
+
+    def decode(entry: dict[bytes, bytes]) -> ChunkReport:
+        return {there: decode_report(entry)}[entry[b"report"]]
+
+    monkeypatch.setattr(connection_module, "decode_report", decode)
+    stream = Stream(encode_report(ChunkReport(6, 0, "w"))[b"report"], there)
+    connection = RunConnection(cast(Broker, stream), "0" * 32, None)
+    connection.start()
+    try:
+        wait_for(lambda: not stream.entries, "all to be read")
+    finally:
+        connection.close()
+    assert [7] == [report.chunk for report in cast(list[ChunkReport], connection.inbox.get())]
+    assert [KeyError] == [each.exc_info[0] for each in caplog.records if each.exc_info]
 
 
 def test_a_report_counts_once() -> None:

@@ -31,6 +31,7 @@ class ActiveChunk:
     Attributes:
         chunk: As it came.
         open: What has no result yet.
+        size: How many lookups it came with.
         found: Blocks of results as they come, an AllAsked between them, then the fields of its last ChunkReport.
         tallies: Counts of each nameserver, for all chunks of its executor; there before the results are.
     """

@@ -185,6 +185,8 @@ class RunConnection:
                         reports.append(decode_report(fields))
                     except Refused as refused:
                         self._notices.warn(f"a report was refused: {refused}")
+                    except Exception:  # a fault of ours: it would be met again and again, and none behind it be read
+                        log.exception("reading a report broke; it is passed over")
                 self._deliver(reports)
                 self._read_to = int(entries[-1][0].partition(b"-")[0]) / 1000
                 self._read_numbers += [number for number, _ in entries]

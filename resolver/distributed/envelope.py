@@ -28,7 +28,8 @@ _Empty = Annotated[dict[str, None], msgspec.Meta(max_length=0)]
 class _Headers(msgspec.Struct, forbid_unknown_fields=True):
     """Headers of a task: ours, to be done now, and with no consequences.
 
-    What Celery reads besides has none where it is not there. `redelivered` is kombu's, of what it put back.
+    Celery reads other headers too; a task without them has no value for them. `redelivered` is kombu's, of what it put
+    back.
     """
 
     task: str

@@ -31,10 +31,16 @@ if TYPE_CHECKING:
 
 MAX_QUERIES = 7_500  # lookups in a chunk, which fit in a message however long their names are
 MAX_OCTETS = 12 << 20  # of a message, in either direction
+MAX_CERTIFICATES = 1 << 20  # characters of a run's certificates: each chunk has them, and each executor reads them
+# Number of the format, beside the package's version: releases, and above all checkouts, may differ in the one and not
+# in the other. Raise it with every change of what travels over the Redis: fields and bounds of a Chunk, a ChunkReport
+# and whatever they hold (Policy, HostLines, ResultBlock, ...), a worker's beat, keys, and how a message is packed.
+FORMAT = 2
 try:
-    VERSION = metadata.version(DISTRIBUTION)
+    _PACKAGE = metadata.version(DISTRIBUTION)
 except metadata.PackageNotFoundError:  # run from a checkout
-    VERSION = "unversioned"
+    _PACKAGE = "unversioned"
+VERSION = f"{_PACKAGE}-format{FORMAT}"
 
 _Text = Annotated[str, msgspec.Meta(max_length=64)]
 MAX_INDEX = (1 << 63) - 1
@@ -47,12 +53,12 @@ class Refused(ValueError):
 
 @contextlib.contextmanager
 def refusing(sentence: str) -> Iterator[None]:
-    """Raise Refused, with this sentence, for whatever is met in the block that is wrong with a message."""
+    """Raise Refused, with this sentence, for what decoding and checking a message in the block find wrong with it."""
     try:
         yield
     except Refused:
         raise
-    except Exception as error:  # whatever it is: who reads the message would read it again, and none behind it
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Refused(f"{sentence} ({error})") from None
 
 
@@ -179,8 +185,11 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query] | HostLines]:
                 f"it is of version {version[:64]}, and this is {VERSION}: install the same version on both sides"
             )
         chunk = _to_chunk.decode(octets)
-    if chunk.policy.tls_ca is not None and PEM not in chunk.policy.tls_ca:
-        raise Refused("it names a file")
+    if (authority := chunk.policy.tls_ca) is not None:
+        if PEM not in authority:
+            raise Refused("it names a file")
+        if len(authority) > MAX_CERTIFICATES:
+            raise Refused(f"its certificates have more than {MAX_CERTIFICATES:,} characters")
     with refusing("it asks a nameserver that there cannot be"):
         for nameserver in chunk.policy.nameservers:
             nameserver.check()
@@ -209,11 +218,12 @@ def decode_chunk(given: object) -> tuple[Chunk, list[Query] | HostLines]:
 
 
 def _lines_of(given: HostLines, *, also: bool) -> HostLines:
-    """Return the lines of a chunk, counted. Raises ValueError where one of them is not a lookup."""
-    lines = HostLines.of(given.first, given.octets, given.type)
-    if also or not 0 <= lines.first < MAX_INDEX or not are_plain(lines.octets, MAX_OCTETS) or len(lines) > MAX_QUERIES:
+    """Return the lines of a chunk. Raises ValueError where one of them is not a lookup, or they are not so many."""
+    if also or not 0 <= given.first < MAX_INDEX or not are_plain(given.octets, MAX_OCTETS) or given.count > MAX_QUERIES:
         raise ValueError("lines that are none, too many, or not alone")
-    return lines
+    if given.count != given.octets.count(b"\n"):
+        raise ValueError("lines that are not as many as it says")
+    return given
 
 
 def encode_report(report: ChunkReport) -> dict[bytes, bytes]:
