@@ -4,6 +4,7 @@ Whatever happens, each index has exactly one result (Running.end sees to that); 
 (`pytest -rP` shows it). Lookups take a third of a second and a worker makes few at a time, so that chunks are in hand.
 """
 
+import re
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from cluster import Server, Worker, wait_for_workers
-from command import end, in_order, start, wait_for
+from command import end, in_order, run, start, wait_for
 from running import WORKER, Running, slow, statuses, wait_until_busy, working
 
 from resolver import Status, resolve
@@ -142,6 +143,16 @@ def test_worker_of_another_version(server: Server, lab: Lab, tmp_path: Path, cap
     assert (
         f"1 worker of version 9.9.9 cannot work for this run, which is of version {VERSION}: {cure}" in caplog.messages
     )
+
+
+def test_a_worker_says_what_was_sent(server: Server, lab: Lab, tmp_path: Path) -> None:
+    """Where no reply is awaited, a query that went out did not time out."""
+    with Worker(server.url, *WORKER, log=tmp_path / "log") as worker:
+        wait_for_workers(server)
+        words = ["-e", "redis", "--redis", server.url, "-n", lab.nameserver, "--no-wait", "a.example", "b.example"]
+        assert 0 == run(*words).status
+        said = wait_for(lambda: re.findall("2 of 2 lookups in .* s: (.*)", worker.said()), "the sentence")
+    assert ["sent 2"] == said
 
 
 def test_slow_worker(server: Server, lab: Lab) -> None:

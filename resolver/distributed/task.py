@@ -34,6 +34,8 @@ PART_OCTETS = 1 << 20  # or so many octets,
 LINGER = 0.2  # and seconds between two reports of a chunk, where it is not full;
 BRIEF, FEW = 0.05, 200  # and where the last had fewer results than so many: what is not reported is lost with a worker
 
+ONE_WAY = {"TIMEOUT": "sent", "ERROR": "failed"}  # words for the statuses of one-way queries (wire/oneway.py)
+
 log = logging.getLogger("resolver.distributed")
 
 
@@ -118,7 +120,8 @@ class TaskRunner:
             self.done += counts.total()
             if not chunk.oneway:  # where no reply is awaited, none says anything
                 self.statuses.update(counts)
-        figures = ", ".join(f"{status} {count:,}" for status, count in counts.most_common())
+        words = ONE_WAY if chunk.oneway else {}
+        figures = ", ".join(f"{words.get(status, status)} {count:,}" for status, count in counts.most_common())
         log.info(
             "%s: %s of %s lookups in %.2f s%s%s",
             _named(chunk),

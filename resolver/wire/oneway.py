@@ -1,7 +1,8 @@
 """One-way queries on the wire: every query is sent once, and no reply is awaited, matched or remembered.
 
 It has the face of a channel, so every engine drives it unchanged. A query has its result at once: TIMEOUT where it went
-out, since nobody waits for a reply, or ERROR where the local side refused to send it. They are only counted.
+out, since nobody waits for a reply, or ERROR where the local side refused to send it. They are only counted, and who
+tells people of them says "sent" for TIMEOUT and "failed" for ERROR (SendCounts; a worker's log).
 """
 
 from __future__ import annotations
