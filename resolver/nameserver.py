@@ -219,7 +219,8 @@ def tls_context(authority: str | None) -> ssl.SSLContext:
     """Return a context that checks certificates, always by name.
 
     Args:
-        authority: Those that they are checked against, as a file or in PEM; None: the system's.
+        authority: Those that they are checked against, as a file, or their text in PEM: that is how they travel to
+            other machines; None: the system's.
 
     Raises:
         OSError: The file cannot be read, or there is no certificate.
@@ -228,6 +229,11 @@ def tls_context(authority: str | None) -> ssl.SSLContext:
 
     text = authority if authority is not None and PEM in authority else None
     return ssl.create_default_context(cafile=authority if text is None else None, cadata=text)
+
+
+def authority_name(authority: str) -> str:
+    """Return how an error names certificates: by their file, and never by their text."""
+    return "the run's tls_ca" if PEM in authority else authority
 
 
 RESOLV_CONF = "/etc/resolv.conf"

@@ -84,6 +84,7 @@ def plan(
             opened.callback(each.close)
         waiter, asker = engines.find(engine, backend, inner)
         if isinstance(waiter, Remote):
+            policy = waiter.portable(policy)
             waiter = waiter.at(redis)
         elif redis is not None:
             raise ValueError(f"redis is the broker of engine redis; it means nothing with engine {engine}")

@@ -61,8 +61,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         tries: Tries for one lookup, over the nameservers in turn.
         concurrency: The most lookups in flight; None: adapts, up to 1,000.
         rate: The most queries sent in a second; None: no limit.
-        tls_ca: A file of certificates that tls:// and https:// nameservers are checked against, or these themselves, in
-            PEM; None: the system's.
+        tls_ca: A file of certificates that tls:// and https:// nameservers are checked against; None: the system's.
         detail: Each result tells how its reply looked.
         dnssec, cd, no_recurse, nsid: Bits and options of every query (dns/form.py).
         subnet: Networks that are asked for (RFC 7871), in a lookup each; empty: none.

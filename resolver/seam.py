@@ -184,3 +184,6 @@ class Remote(Protocol):
 
     def at(self, url: str | None) -> Engine:
         """Return the engine for one run, at the broker of this address. Raises ValueError, LookupError or OSError."""
+
+    def portable(self, policy: Policy) -> Policy:
+        """Return the policy as it means the same elsewhere. Raises ValueError or OSError where there is none such."""

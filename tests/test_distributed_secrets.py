@@ -3,7 +3,7 @@
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,13 +12,17 @@ import msgspec
 import psutil
 import pytest
 import redis
+import trustme
 from cluster import Server, Worker, free_port, wait_for_workers
 from command import environment, inside, run, start, wait_for
 from mirakuru.exceptions import ProcessExitedWithError
 
 from resolver import Policy, Status, resolve
 from resolver.distributed.broker import Broker
+from resolver.distributed.payload import MAX_CERTIFICATES
+from resolver.engines import find
 from resolver.lab import Lab
+from resolver.nameserver import PEM
 
 SECRET = "s3;c/r?e#t@+%&ä"
 QUOTED = quote(SECRET, safe="")
@@ -277,6 +281,58 @@ def test_an_authority_that_is_no_file(tls: Server) -> None:
     assert 2 == done.status
     assert f"{tls.url} cannot be used: " in done.err
     assert "Traceback" not in done.err
+
+
+def trusted(text: str) -> str:
+    """The same certificate as OpenSSL writes one with its uses."""
+    return text.replace(" CERTIFICATE-", " TRUSTED CERTIFICATE-")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (trusted, "holds certificates that workers cannot be sent: only BEGIN CERTIFICATE is read everywhere"),
+        (
+            lambda text: text + trusted(trustme.CA().cert_pem.bytes().decode()),
+            "holds certificates that workers cannot be sent",
+        ),
+        (
+            lambda text: text + "#" * MAX_CERTIFICATES,
+            "is too long to be sent to workers, who take 1,048,576 characters",
+        ),
+        (lambda text: "", "holds no certificate that can be used"),
+    ],
+    ids=["trusted", "mixed", "long", "none"],
+)
+def test_an_authority_that_cannot_travel(
+    secure: tuple[Path, Path], tmp_path: Path, change: Callable[[str], str], sentence: str
+) -> None:
+    """Status 2 and a sentence that names the file, where a worker would read less than the run does from it."""
+    path = tmp_path / "authority.pem"
+    path.write_text(change(secure[1].read_text()))
+    done = inside("-e", "redis", "--tls-ca", path, "-n", "tls://127.0.0.1", "www.example")
+    assert 2 == done.status
+    assert f"{path} {sentence}" in " ".join(done.err.split())
+
+
+@pytest.mark.parametrize("backend", ["wire", "dnspython"])
+def test_certificates_stand_in_no_error(backend: str) -> None:
+    """A text that holds none is named, and not repeated."""
+    _, asker = find("threads", backend)
+    with pytest.raises(ValueError, match=r"^the run's tls_ca(?: holds |: )no certificate") as raised:
+        asker.prepare(Policy(nameservers=("tls://127.0.0.1",), tls_ca=f"{PEM}CERTIFICATE-----\nsecret"))
+    assert "secret" not in str(raised.value)
+
+
+def test_a_worker_s_own_authority_is_gone(secure: tuple[Path, Path], tmp_path: Path) -> None:
+    """Its file is named in the error of what it could not look up."""
+    path = tmp_path / "authority.pem"
+    path.write_text(secure[1].read_text())
+    with Server(tmp_path / "redis") as server, Worker(server.url, *OPTIONS, "--tls-ca", str(path)):
+        wait_for_workers(server)
+        path.unlink()
+        (result,) = resolve(["www.example"], engine="redis", redis=server.url, nameservers="tls://127.0.0.1:9")
+    assert f"{path}: No such file or directory" in (result.error or "")
 
 
 def test_the_authority_of_a_run_travels(secure: tuple[Path, Path], tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from resolver.backends.lookup import LibraryMessage
 from resolver.backends.session import LibrarySession
 from resolver.backends.waits import InEventLoop, OnThread
 from resolver.extras import NotInstalled, cure
-from resolver.nameserver import tls_context
+from resolver.nameserver import authority_name, tls_context
 
 if TYPE_CHECKING:
     from resolver.attempts import Reply
@@ -56,7 +56,8 @@ class Dnspython(NamedTuple):
             try:
                 tls_context(policy.tls_ca)
             except OSError as error:
-                raise ValueError(f"{policy.tls_ca}: no certificates can be read: {error.strerror or error}") from None
+                named = authority_name(policy.tls_ca)
+                raise ValueError(f"{named}: no certificates can be read: {error.strerror or error}") from None
         return policy
 
     def open(self, policy: Policy) -> DnspythonSession:

@@ -19,8 +19,8 @@ import msgspec
 from resolver.distributed.broker import DEAD, Broker
 from resolver.distributed.connection import RunConnection, Snapshot, log
 from resolver.distributed.coordinator import Coordinator
-from resolver.distributed.payload import VERSION, Chunk, ChunkQuery, encode_chunk
-from resolver.nameserver import PEM
+from resolver.distributed.payload import MAX_CERTIFICATES, VERSION, Chunk, ChunkQuery, encode_chunk
+from resolver.nameserver import PEM, tls_context
 from resolver.processes.work_queue import WorkQueue
 
 if TYPE_CHECKING:
@@ -85,6 +85,18 @@ class RedisEngine(NamedTuple):
             Broker.parse(url).reach()
         return self._replace(url=url, worker_count=WorkerCount())
 
+    def portable(self, policy: Policy) -> Policy:
+        """Return a policy that can be sent to workers: with the certificates, in PEM, in place of their file's name.
+
+        Raises:
+            ValueError: The file holds none, or some that a worker would not read from such a text.
+            OSError: It cannot be read.
+        """
+        path = policy.tls_ca
+        if path is None or PEM in path:
+            return policy
+        return msgspec.structs.replace(policy, tls_ca=_certificates(path))
+
     def run(self, queries: Queries, policy: Policy, backend: Backend, deliver: Deliver) -> None:
         with contextlib.ExitStack() as opened:
             url, check = self.url, None
@@ -99,6 +111,22 @@ class RedisEngine(NamedTuple):
             run = _RedisRun(self, connection, queries, policy, backend, deliver)
             connection.start()
             run.work(check)
+
+
+def _certificates(path: str) -> str:
+    """Return the text of a file of certificates, from which workers read as many as are read from the file."""
+    from resolver.wire import check_certificates
+
+    check_certificates(path)
+    text = Path(path).read_text(encoding="ascii", errors="ignore")
+    if len(text) > MAX_CERTIFICATES:
+        raise ValueError(f"{path} is too long to be sent to workers, who take {MAX_CERTIFICATES:,} characters")
+    with contextlib.suppress(OSError):  # it has none
+        if tls_context(text).cert_store_stats()["x509"] == tls_context(path).cert_store_stats()["x509"]:
+            return text
+    raise ValueError(
+        f"{path} holds certificates that workers cannot be sent: only BEGIN CERTIFICATE is read everywhere"
+    )
 
 
 @dataclass
@@ -122,9 +150,6 @@ class _RedisRun:
         self._sink = sink if sink is not None and sink.format is not None and sink.format.readable else None
         self._work = WorkQueue(queries, lines=self._sink is not None)
         self._coordinator = Coordinator(policy, self.engine.name, self.backend.name, put_back=self._work.put_back)
-        self._authority = policy.tls_ca
-        if self._authority is not None and PEM not in self._authority:
-            self._authority = Path(self._authority).read_text(encoding="ascii", errors="ignore")
         self._held_since = 0.0  # when the first was taken of those that are too few for a chunk
         self._started = time.monotonic()
         self._begun = False
@@ -191,7 +216,6 @@ class _RedisRun:
         policy = msgspec.structs.replace(
             policy,
             timeout=None,
-            tls_ca=self._authority,
             concurrency=None if policy.concurrency is None else policy.concurrency // parties,
             rate=None if policy.rate is None else policy.rate / parties,
         )

@@ -12,8 +12,9 @@ import msgspec
 
 from resolver import engines
 from resolver.blocks import LineFormat
+from resolver.console import reason
 from resolver.distributed.executor import Executor
-from resolver.nameserver import check_sources, tls_context
+from resolver.nameserver import check_sources
 from resolver.policy import Deadline
 from resolver.processes.engine import Processes
 from resolver.processes.pool import Child, IdleChildren, Kind
@@ -117,12 +118,10 @@ class ExecutorPool:
                 backend = SendOnly()
             if isinstance(backend, LimitedBackend):
                 backend.check_types(chunk.types)
-            if policy.tls_ca is not None:
-                tls_context(policy.tls_ca)  # first: a backend's own sentence would have the certificates in it
             policy = backend.prepare(policy)
             check_sources(policy.source, policy.nameservers)
         except (ValueError, LookupError, OSError) as error:
-            raise CannotExecute(str(error)) from None
+            raise CannotExecute(reason(error) if isinstance(error, OSError) else str(error)) from None
         children = 1 if chunk.alone else min(self.slots, policy.in_flight)
         # Where each worker asks nameservers of its own, the others' processes are at other ones.
         parties = chunk.parties if chunk.policy.nameservers and not own.nameservers else 1

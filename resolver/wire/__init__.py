@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from resolver.extras import NotInstalled, cure
-from resolver.nameserver import tls_context
+from resolver.nameserver import authority_name, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,16 +70,17 @@ class Wire(NamedTuple):
         return Channel(queries, policy, self.engine or engine, watch, parties=self.parties, answered=self.answered)
 
 
-def check_certificates(path: str) -> None:
-    """Raise OSError where the file cannot be read, and ValueError where it holds no certificate."""
+def check_certificates(authority: str) -> None:
+    """Raise OSError where the file cannot be read, and ValueError where it, or the text, holds no certificate."""
     import ssl
 
     try:
-        tls_context(path)
+        tls_context(authority)
     except ssl.SSLError as error:
-        raise ValueError(f"{path} holds no certificate that can be used ({error.reason or error})") from None
+        named = authority_name(authority)
+        raise ValueError(f"{named} holds no certificate that can be used ({error.reason or error})") from None
     except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from None
+        raise OSError(error.errno, error.strerror, authority) from None
 
 
 backend = Wire()
