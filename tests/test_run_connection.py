@@ -61,6 +61,18 @@ class Pipeline:
         return [[[b"stream", list(stream.entries.items())[:16]]]]
 
 
+def chunks_read(stream: Stream) -> list[int]:
+    """The numbers of the chunks whose reports a run reads there, when all entries have been read."""
+    connection = RunConnection(cast(Broker, stream), "0" * 32, None)
+    connection.start()
+    try:
+        wait_for(lambda: not stream.entries, "all to be read")
+    finally:
+        connection.close()
+    inbox = connection.inbox
+    return [each.chunk for _ in range(inbox.qsize()) for each in cast(list[ChunkReport], inbox.get())]
+
+
 def test_a_report_that_is_met_by_a_fault_of_ours(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -72,25 +84,11 @@ def test_a_report_that_is_met_by_a_fault_of_ours(
 
     monkeypatch.setattr(connection_module, "decode_report", decode)
     stream = Stream(encode_report(ChunkReport(6, 0, "w"))[b"report"], there)
-    connection = RunConnection(cast(Broker, stream), "0" * 32, None)
-    connection.start()
-    try:
-        wait_for(lambda: not stream.entries, "all to be read")
-    finally:
-        connection.close()
-    assert [7] == [report.chunk for report in cast(list[ChunkReport], connection.inbox.get())]
+    assert [7] == chunks_read(stream)
     assert [KeyError] == [each.exc_info[0] for each in caplog.records if each.exc_info]
 
 
 def test_a_report_counts_once() -> None:
     """Where the Redis is away before the entries that were read are removed, they are removed, and not read again."""
     stream = Stream(*[encode_report(ChunkReport(number, 0, "w"))[b"report"] for number in range(20)], b"none")
-    connection = RunConnection(cast(Broker, stream), "0" * 32, None)
-    connection.start()
-    try:
-        wait_for(lambda: not stream.entries, "all to be read")
-    finally:
-        connection.close()
-    inbox = connection.inbox
-    reports = [each for _ in range(inbox.qsize()) for each in cast(list[ChunkReport], inbox.get())]
-    assert list(range(20)) == [report.chunk for report in reports]
+    assert list(range(20)) == chunks_read(stream)
